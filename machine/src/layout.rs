@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where things are in a VM's physical address space.
+//!
+//! The same places and interrupts as on QEMU's `virt` board, so that kernels, U-Boot and UEFI images built for
+//! it boot unchanged.
+
+use vambrace_memory::Ipa;
+
+/// Two banks of flash, for firmware.
+pub const FLASH: Ipa = Ipa(0);
+/// Size of the flash, both banks, in bytes.
+pub const FLASH_SIZE: u64 = 128 << 20;
+
+/// The GIC's distributor.
+pub const GICD: Ipa = Ipa(0x0800_0000);
+/// Size of the distributor's frame, in bytes.
+pub const GICD_SIZE: u64 = 0x1_0000;
+
+/// The first redistributor; the others follow, 128 KiB each.
+pub const GICR: Ipa = Ipa(0x080A_0000);
+/// Size of one redistributor's two frames, in bytes.
+pub const GICR_STRIDE: u64 = 0x2_0000;
+/// Redistributors that fit before the UART; more go on at [`GICR_HIGH`].
+pub const GICR_COUNT: u64 = 123;
+/// The second redistributor region, for VMs of more than [`GICR_COUNT`] vCPUs.
+pub const GICR_HIGH: Ipa = Ipa(0x40_0000_0000);
+
+/// The PL011 UART.
+pub const UART: Ipa = Ipa(0x0900_0000);
+/// Size of the UART's frame, in bytes.
+pub const UART_SIZE: u64 = 0x1000;
+/// The UART's interrupt, as an SPI number (INTID 33).
+pub const UART_SPI: u32 = 1;
+
+/// The PL031 real-time clock.
+pub const RTC: Ipa = Ipa(0x0901_0000);
+/// Size of the clock's frame, in bytes.
+pub const RTC_SIZE: u64 = 0x1000;
+/// The clock's interrupt, as an SPI number (INTID 34).
+pub const RTC_SPI: u32 = 2;
+
+/// RAM starts here.
+pub const RAM: Ipa = Ipa(0x4000_0000);
+
+/// The first SPI's INTID.
+pub const SPI_BASE: u32 = 32;
+/// How many SPIs a VM has.
+pub const SPI_COUNT: u32 = 224;
+
+/// PPI (INTID) of the EL1 physical timer.
+pub const PHYSICAL_TIMER_INTID: u32 = 30;
+/// PPI (INTID) of the EL1 virtual timer.
+pub const VIRTUAL_TIMER_INTID: u32 = 27;
+/// PPI (INTID) of the PMU, unused as yet.
+pub const PMU_INTID: u32 = 23;
+
+/// The MPIDR affinity fields of vCPU `index`: 16 CPUs a cluster, so that one SGI1R write reaches a whole
+/// cluster, as on QEMU's `virt`.
+#[must_use]
+pub const fn affinity(index: u16) -> u64 {
+    let index = index as u64;
+    (index & 0xF) | ((index >> 4) & 0xFF) << 8 | (index >> 12) << 16
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+use proptest::prelude::*;
+
+use super::*;
+
+fn vm(name: &str) -> VmConfig {
+    VmConfig {
+        name: name.into(),
+        memory: 64 << 20,
+        vcpus: vec![VcpuConfig::default()],
+        weight: 100,
+        loads: vec![Load { blob: 0, ipa: 0x4020_0000 }],
+        flash: false,
+        entry: 0x4020_0000,
+        boot_argument: 0x4000_0000,
+        seeds: vec![],
+        devices: Devices { pl011: true, pl031: true },
+        after: None,
+    }
+}
+
+#[test]
+fn what_is_built_opens_with_the_same_blobs() {
+    let bytes = build(vec![vm("a"), vm("b")], &[b"kernel", b"initrd"]).unwrap();
+    let bundle = Bundle::open(&bytes).unwrap();
+    assert_eq!(bundle.directory.vms, [vm("a"), vm("b")]);
+    assert_eq!((bundle.blob(0), bundle.blob(1)), (b"kernel".as_slice(), b"initrd".as_slice()));
+    assert_eq!(Bundle::announced_len(&bytes), Ok(bytes.len() as u64));
+    assert!(bundle.directory.blobs.iter().all(|blob| blob.offset % 4096 == 0));
+}
+
+#[test]
+fn a_load_of_a_missing_blob_is_refused() {
+    assert_eq!(build(vec![vm("a")], &[]).unwrap_err(), BundleError::Malformed);
+}
+
+#[test]
+fn crc32_matches_the_published_check_value() {
+    assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
+}
+
+proptest! {
+    #[test]
+    fn a_damaged_bundle_never_panics_and_never_lies(at in 0usize..400, bit in 0u8..8, cut in 0usize..9000) {
+        let good = build(vec![vm("a")], &[b"kernel"]).unwrap();
+        let mut bad = good.clone();
+        let at = at % bad.len();
+        bad[at] ^= 1 << bit;
+        if let Ok(bundle) = Bundle::open(&bad) {
+            prop_assert_eq!(bundle.directory.vms, vec![vm("a")]);
+        }
+        prop_assert!(Bundle::open(&good[..cut.min(good.len() - 1)]).is_err());
+    }
+}
