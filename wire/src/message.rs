@@ -8,8 +8,15 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use self::frame::{Decoder, FrameError, Piece, decode, encode};
+
+pub mod frame;
+
 /// The longest message in bytes, before encoding.
 pub const MAX_LEN: usize = 300;
+
+/// The longest string or byte slice that fits in any message; longer ones are sent in pieces.
+pub const MAX_TEXT: usize = 256;
 
 /// The longest frame: COBS adds one byte in 254, the CRC two, the delimiters two.
 pub const MAX_FRAME: usize = MAX_LEN + 8;
