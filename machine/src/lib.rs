@@ -5,4 +5,6 @@
 
 extern crate alloc;
 
+#[cfg(feature = "device-tree")]
+pub mod device_tree;
 pub mod layout;
