@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+use proptest::prelude::*;
+
+use super::*;
+
+const SAS_BYTE: u64 = 0 << 22;
+const SAS_HALFWORD: u64 = 1 << 22;
+const SAS_WORD: u64 = 2 << 22;
+const SAS_DOUBLEWORD: u64 = 3 << 22;
+
+/// A device that remembers the last access.
+#[derive(Default)]
+struct Probe {
+    answer: u64,
+    seen: Option<(u64, Width, Option<u64>)>,
+}
+
+impl MmioDevice for Probe {
+    fn read(&mut self, offset: u64, width: Width) -> u64 {
+        self.seen = Some((offset, width, None));
+        self.answer
+    }
+
+    fn write(&mut self, offset: u64, width: Width, value: u64) {
+        self.seen = Some((offset, width, Some(value)));
+    }
+
+    fn label(&self) -> &'static str {
+        "probe"
+    }
+
+    fn reset(&mut self) {
+        *self = Self::default();
+    }
+}
+
+fn load(iss: u64, answer: u64) -> Completed {
+    let access =
+        Access::from_syndrome(iss::ISV | iss, Ipa(0x1000), |_| unreachable!("a load reads no register"))
+            .expect("ISV is set");
+    access.perform(&mut Probe { answer, ..Probe::default() }, 0)
+}
+
+#[test]
+fn a_syndrome_without_isv_describes_nothing() {
+    assert_eq!(Access::from_syndrome(iss::WNR | SAS_WORD, Ipa(0), |_| 0), None);
+}
+
+#[test]
+fn loads_extend_as_the_instruction_says() {
+    let register = 7;
+    let loaded = |value| Completed::Loaded { register, value };
+    let srt = u64::from(register) << iss::SRT_SHIFT;
+    // LDRB, LDRH, LDR W, LDR X.
+    assert_eq!(load(srt | SAS_BYTE, 0xFFFF_FF80), loaded(0x80));
+    assert_eq!(load(srt | SAS_HALFWORD, 0xFFFF_8001), loaded(0x8001));
+    assert_eq!(load(srt | SAS_WORD, 0xFFFF_FFFF_8000_0001), loaded(0x8000_0001));
+    assert_eq!(load(srt | SAS_DOUBLEWORD | iss::SF, u64::MAX), loaded(u64::MAX));
+    // LDRSB W and X, LDRSH W and X, LDRSW.
+    assert_eq!(load(srt | SAS_BYTE | iss::SSE, 0x80), loaded(0xFFFF_FF80));
+    assert_eq!(load(srt | SAS_BYTE | iss::SSE | iss::SF, 0x80), loaded(0xFFFF_FFFF_FFFF_FF80));
+    assert_eq!(load(srt | SAS_HALFWORD | iss::SSE, 0x8001), loaded(0xFFFF_8001));
+    assert_eq!(load(srt | SAS_HALFWORD | iss::SSE | iss::SF, 0x7001), loaded(0x7001));
+    assert_eq!(load(srt | SAS_WORD | iss::SSE | iss::SF, 0x8000_0000), loaded(0xFFFF_FFFF_8000_0000));
+}
+
+#[test]
+fn a_store_carries_only_its_width() {
+    for (sas, width, value) in [
+        (SAS_BYTE, Width::Byte, 0x88),
+        (SAS_HALFWORD, Width::Halfword, 0x7788),
+        (SAS_WORD, Width::Word, 0x5566_7788),
+        (SAS_DOUBLEWORD, Width::Doubleword, 0x1122_3344_5566_7788),
+    ] {
+        let iss = iss::ISV | iss::WNR | sas | 3 << iss::SRT_SHIFT;
+        let access = Access::from_syndrome(iss, Ipa(8), |register| {
+            assert_eq!(register, 3);
+            0x1122_3344_5566_7788
+        })
+        .unwrap();
+        let mut probe = Probe::default();
+        assert_eq!(access.perform(&mut probe, 0x18), Completed::Stored);
+        assert_eq!(probe.seen, Some((0x18, width, Some(value))));
+    }
+}
+
+#[test]
+fn register_31_is_the_zero_register() {
+    let frame = |register: u8| [5u64; 31].get(usize::from(register)).copied().unwrap_or(0);
+    let store = iss::ISV | iss::WNR | SAS_WORD | 31 << iss::SRT_SHIFT;
+    let access = Access::from_syndrome(store, Ipa(0), frame).unwrap();
+    assert_eq!(access.direction, Direction::Write { value: 0 });
+    assert_eq!(load(SAS_WORD | 31 << iss::SRT_SHIFT, 9), Completed::Loaded { register: 31, value: 9 });
+}
+
+#[test]
+fn an_access_over_the_end_finds_nothing() {
+    let mut bus = Bus::new();
+    bus.add(Ipa(0x1000), 0x10, 'a').unwrap();
+    bus.add(Ipa(0x1010), 0x10, 'b').unwrap();
+    assert_eq!(bus.find(Ipa(0x100C), Width::Word), Some(('a', 0xC)));
+    assert_eq!(bus.find(Ipa(0x100C), Width::Doubleword), None);
+    assert_eq!(bus.find(Ipa(0x1018), Width::Doubleword), Some(('b', 8)));
+    assert_eq!(bus.find(Ipa(0x0FFF), Width::Halfword), None);
+    assert_eq!(bus.find(Ipa(0x1020), Width::Byte), None);
+    assert_eq!(bus.find(Ipa(u64::MAX), Width::Halfword), None);
+}
+
+#[test]
+fn overlaps_and_impossible_ranges_are_refused() {
+    let mut bus = Bus::new();
+    bus.add(Ipa(0x1000), 0x1000, ()).unwrap();
+    let before = bus.clone();
+    for (base, len) in [(0x1000, 0x1000), (0x1FFF, 1), (0xFFF, 2), (0, 0x10_0000), (0x1800, 0x10)] {
+        let base = Ipa(base);
+        assert_eq!(bus.add(base, len, ()), Err(BusError::Overlap { base, len }));
+    }
+    for (base, len) in [(0x8000, 0), (u64::MAX, 2)] {
+        let base = Ipa(base);
+        assert_eq!(bus.add(base, len, ()), Err(BusError::NoRange { base, len }));
+    }
+    assert_eq!(bus, before);
+    bus.add(Ipa(u64::MAX), 1, ()).unwrap();
+    bus.add(Ipa(0), 0x1000, ()).unwrap();
+    assert_eq!(bus.find(Ipa(u64::MAX), Width::Byte), Some(((), 0)));
+    let bases: Vec<_> = bus.devices().map(|(base, len, ())| (base.0, len)).collect();
+    assert_eq!(bases, [(0, 0x1000), (0x1000, 0x1000), (u64::MAX, 1)]);
+}
+
+fn width() -> impl Strategy<Value = Width> {
+    (0u32..4).prop_map(Width::from_log2)
+}
+
+proptest! {
+    /// Against a map with one entry for each byte.
+    #[test]
+    fn a_bus_is_a_map_from_bytes_to_devices(
+        ranges in prop::collection::vec((0u64..200, 0u64..24), 0..24),
+        lookups in prop::collection::vec((0u64..256, width()), 32),
+    ) {
+        let mut bus = Bus::new();
+        let mut bytes = [None; 256];
+        for (id, (base, len)) in ranges.into_iter().enumerate() {
+            let slots = &mut bytes[base as usize..(base + len) as usize];
+            let free = !slots.is_empty() && slots.iter().all(Option::is_none);
+            prop_assert_eq!(bus.add(Ipa(base), len, id).is_ok(), free);
+            if free {
+                slots.iter_mut().zip(0..).for_each(|(slot, offset)| *slot = Some((id, offset)));
+            }
+        }
+        for (ipa, width) in lookups {
+            let wanted = (ipa..ipa + width.bytes()).map(|at| bytes.get(at as usize).copied().flatten());
+            let ids: Vec<_> = wanted.map(|slot| slot.map(|(id, _)| id)).collect();
+            let whole = ids.iter().all(|id| id.is_some() && *id == ids[0]);
+            prop_assert_eq!(bus.find(Ipa(ipa), width), if whole { bytes[ipa as usize] } else { None });
+        }
+    }
+
+    /// Against the conversions of Rust's own integers.
+    #[test]
+    fn extension_agrees_with_integer_conversions(raw: u64, register in 0u8..32) {
+        let extend = |extension, register_width, width| {
+            Destination { register, extension, register_width }.extend(width, raw)
+        };
+        use {Extension::*, RegisterWidth::*, Width::*};
+        prop_assert_eq!(extend(Sign, X, Byte), raw as i8 as u64);
+        prop_assert_eq!(extend(Sign, X, Halfword), raw as i16 as u64);
+        prop_assert_eq!(extend(Sign, X, Word), raw as i32 as u64);
+        prop_assert_eq!(extend(Sign, W, Byte), u64::from(raw as i8 as u32));
+        prop_assert_eq!(extend(Sign, W, Halfword), u64::from(raw as i16 as u32));
+        prop_assert_eq!(extend(Zero, W, Byte), u64::from(raw as u8));
+        prop_assert_eq!(extend(Zero, W, Word), u64::from(raw as u32));
+        prop_assert_eq!(extend(Zero, X, Doubleword), raw);
+    }
+
+    /// Every syndrome with ISV set describes an access, whatever its other bits.
+    #[test]
+    fn every_valid_syndrome_is_an_access(iss in 0u64..1 << 25, value: u64) {
+        let access = Access::from_syndrome(iss | iss::ISV, Ipa(0), |_| value).unwrap();
+        let _ = access.perform(&mut Probe { answer: value, ..Probe::default() }, 0);
+        prop_assert_eq!(access.width.bytes(), 1 << ((iss >> 22) & 3));
+        prop_assert_eq!(matches!(access.direction, Direction::Write { .. }), iss & iss::WNR != 0);
+    }
+}
