@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Committing: break, invalidate, make.
+//!
+//! A descriptor that is valid and changes is first made invalid (*break*); then every TLB forgets what it could know
+//! of it; then the new one is written (*make*). All of an edit's descriptors are broken together, so an edit pays for
+//! one round of barriers whatever its size. What was invalid before needs no TLB maintenance at all: no TLB holds a
+//! translation that faults.
+//!
+//! Between break and make another CPU of the VM may take a stage-2 fault on a broken page. Its exit handler, under the
+//! same lock as the commit, finds the page translated again and simply resumes the guest.
+//!
+//! Source: Arm ARM, "Using break-before-make when updating translation table entries", "TLB maintenance
+//! instructions", "Ordering and completion of TLB maintenance instructions".
+
+use super::edit::Step;
+use super::geometry::Level;
+use super::plan::{Plan, content_of_growth};
+use super::tables::{FrameSource, Slot, Table, TableMemory, free_tree};
+use super::{Descriptor, Kind};
+use crate::Ipa;
+
+/// The most invalidations by address in one commit. An edit that needs more empties the VM's TLB entries at once: that
+/// costs the guest a refill, but a commit then takes bounded time.
+pub const MAX_BY_ADDRESS: usize = 64;
+
+/// What an invalidation by IPA must reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The leaf alone, as no table on the way to it changes: `TLBI IPAS2LE1IS`.
+    LastLevel,
+    /// The leaf and each table on the way to it: `TLBI IPAS2E1IS`.
+    AllLevels,
+}
+
+/// The maintenance instructions a commit issues. Each method is one instruction (or a fixed pair), in program order.
+///
+/// The VM's VMID must be in `VTTBR_EL2` all the while: invalidation by IPA and of stage 1 acts on the current VMID.
+pub trait Maintenance {
+    /// `DSB ISHST`: every table walker sees the descriptors written so far.
+    fn publish(&mut self);
+
+    /// `TLBI IPAS2E1IS` or `IPAS2LE1IS`, by `reach`: forget stage 2 of `ipa`. The cached leaf, if any, is of level
+    /// `leaf` (for the TTL hint of FEAT_TTL); `None` says that there is no leaf or its level is unknown.
+    ///
+    /// This does not reach entries that combine stage 1 and stage 2.
+    fn invalidate_ipa(&mut self, ipa: Ipa, leaf: Option<Level>, reach: Reach);
+
+    /// `TLBI VMALLE1IS`: forget stage 1, and stage 1 and 2 combined, of the VM.
+    fn invalidate_stage1(&mut self);
+
+    /// `TLBI VMALLS12E1IS`: forget all of the VM.
+    fn invalidate_vm(&mut self);
+
+    /// `DSB ISH`: the invalidations so far have been done on every CPU.
+    fn complete(&mut self);
+
+    /// `ISB`: the instructions that follow on this CPU see it too.
+    fn synchronize(&mut self);
+}
+
+/// Whether a hardware walker can already reach a table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Linkage {
+    Reachable,
+    Unlinked,
+}
+
+impl<M: TableMemory, F: FrameSource> Plan<'_, M, F> {
+    /// Carries out the plan. When it returns, every CPU translates by the new map and by no other.
+    pub fn commit(mut self, maintenance: &mut impl Maintenance) {
+        let broken = self.break_live(self.root);
+        if broken > 0 {
+            self.invalidate(broken, maintenance);
+        }
+        self.make(self.root, Linkage::Reachable, maintenance);
+        maintenance.publish();
+    }
+
+    /// Breaks each valid descriptor that the edit changes; returns how many invalidations by address that calls for.
+    fn break_live(&mut self, table: Table) -> usize {
+        let mut invalidations = 0;
+        for slot in table.slots(self.edit.extent) {
+            let was = table.read(self.memory, slot);
+            match self.edit.step(self.memory, slot, was) {
+                Step::Descend(pa) => {
+                    if let Some(below) = Table::below(slot, pa) {
+                        invalidations += self.break_live(below);
+                    }
+                }
+                Step::Set(_) | Step::Grow if was.is_valid() => {
+                    each_reached(self.memory, slot, was, &mut |_, _, _| invalidations += 1);
+                    table.write(self.memory, slot, was.broken());
+                }
+                Step::Keep | Step::Set(_) | Step::Grow => {}
+            }
+        }
+        invalidations
+    }
+
+    /// Makes every TLB forget what the broken descriptors led to.
+    fn invalidate(&self, broken: usize, maintenance: &mut impl Maintenance) {
+        // Before any TLBI: a walk that still saw the old descriptor afterwards could cache it anew.
+        maintenance.publish();
+        if broken > MAX_BY_ADDRESS {
+            maintenance.invalidate_vm();
+        } else {
+            self.invalidate_broken(self.root, maintenance);
+            // Stage 2 must be gone everywhere before the combined entries go, or they could be built again from it.
+            maintenance.complete();
+            maintenance.invalidate_stage1();
+        }
+        maintenance.complete();
+        maintenance.synchronize();
+    }
+
+    fn invalidate_broken(&self, table: Table, maintenance: &mut impl Maintenance) {
+        for slot in table.slots(self.edit.extent) {
+            let descriptor = table.read(self.memory, slot);
+            if descriptor.is_broken() {
+                each_reached(self.memory, slot, descriptor.restored(), &mut |ipa, leaf, reach| {
+                    maintenance.invalidate_ipa(ipa, leaf, reach);
+                });
+            } else if let Kind::Table(pa) = descriptor.kind(slot.level)
+                && let Some(below) = Table::below(slot, pa)
+            {
+                self.invalidate_broken(below, maintenance);
+            }
+        }
+    }
+
+    /// Writes the new descriptors, and frees the tables that are no more.
+    fn make(&mut self, table: Table, linkage: Linkage, maintenance: &mut impl Maintenance) {
+        for slot in table.slots(self.edit.extent) {
+            let was = table.read(self.memory, slot).restored();
+            match self.edit.step(self.memory, slot, was) {
+                Step::Keep => {}
+                Step::Descend(pa) => {
+                    if let Some(below) = Table::below(slot, pa) {
+                        self.make(below, linkage, maintenance);
+                    }
+                }
+                Step::Set(new) => {
+                    table.write(self.memory, slot, new);
+                    if let Kind::Table(pa) = was.kind(slot.level)
+                        && let Some(below) = Table::below(slot, pa)
+                    {
+                        free_tree(self.memory, self.frames, below);
+                    }
+                }
+                Step::Grow => {
+                    let Some(new) = self.grow(slot, was, maintenance) else { return };
+                    if linkage == Linkage::Reachable {
+                        // A walker must not find the table before its content.
+                        maintenance.publish();
+                    }
+                    table.write(self.memory, slot, Descriptor::table(new.pa));
+                }
+            }
+        }
+    }
+
+    /// Builds the table that replaces `was` in `slot`, the edit carried out in it, and links it nowhere yet.
+    fn grow(&mut self, slot: Slot, was: Descriptor, maintenance: &mut impl Maintenance) -> Option<Table> {
+        let frame = self.take_frame();
+        debug_assert!(frame.is_some(), "planning counts what committing uses");
+        let new = Table::below(slot, frame?)?;
+        if was.kind(slot.level) == Kind::Leaf {
+            for inner in new.all_slots() {
+                new.write(self.memory, inner, content_of_growth(slot, was, inner));
+            }
+        }
+        self.make(new, Linkage::Unlinked, maintenance);
+        Some(new)
+    }
+}
+
+/// Tells `tell` each invalidation by address that breaking `was` in `slot` calls for.
+///
+/// A leaf needs its own. A table needs one for each leaf under it, which takes the tables on the way with it, and one
+/// for each table without leaves.
+fn each_reached<M: TableMemory>(
+    memory: &M,
+    slot: Slot,
+    was: Descriptor,
+    tell: &mut dyn FnMut(Ipa, Option<Level>, Reach),
+) {
+    match was.kind(slot.level) {
+        Kind::Invalid => {}
+        Kind::Leaf => tell(Ipa(slot.ipa), Some(slot.level), Reach::LastLevel),
+        Kind::Table(pa) => {
+            let Some(below) = Table::below(slot, pa) else { return };
+            let mut told = false;
+            for inner in below.all_slots() {
+                each_reached(memory, inner, below.read(memory, inner), &mut |ipa, leaf, _| {
+                    told = true;
+                    tell(ipa, leaf, Reach::AllLevels);
+                });
+            }
+            if !told {
+                tell(Ipa(slot.ipa), None, Reach::AllLevels);
+            }
+        }
+    }
+}

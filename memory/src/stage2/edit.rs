@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What an edit makes of each descriptor it meets.
+//!
+//! Planning, breaking and making all ask the same question of the same descriptor and so cannot disagree: planning
+//! counts exactly the frames that committing will use.
+
+use super::descriptor::{Attributes, Descriptor, Kind};
+use super::tables::{Extent, Slot, Table, TableMemory, visit};
+use crate::Pa;
+use crate::attributes::Stage2Encoding;
+use core::ops::ControlFlow;
+
+/// What becomes of the range.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Change {
+    /// It maps the memory at `pa`, in one piece, whatever it mapped before.
+    Map { pa: Pa, attributes: Attributes },
+    /// It maps nothing.
+    Unmap,
+    /// It maps what it did, with other attributes.
+    Protect { attributes: Attributes },
+}
+
+/// A change, and where.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Edit {
+    pub(super) extent: Extent,
+    pub(super) change: Change,
+    pub(super) encoding: Stage2Encoding,
+}
+
+/// What to do with one descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nothing.
+    Keep,
+    /// Go on in the table it points to.
+    Descend(Pa),
+    /// Replace it; if it points to a table, that and all under it go.
+    Set(Descriptor),
+    /// Put a new table in its place that maps what it maps, and go on in there.
+    Grow,
+}
+
+impl Edit {
+    /// What to do in `slot`, which overlaps the extent and holds `was`.
+    pub(super) fn step<M: TableMemory>(&self, memory: &M, slot: Slot, was: Descriptor) -> Step {
+        let covered = self.extent.covers(slot);
+        let kind = was.kind(slot.level);
+        match (self.change, kind) {
+            (Change::Map { pa, attributes }, _) => self.step_of_map(pa, attributes, slot, was),
+            (Change::Unmap | Change::Protect { .. }, Kind::Invalid) => Step::Keep,
+            (Change::Unmap, Kind::Leaf) if covered => Step::Set(Descriptor::INVALID),
+            (Change::Unmap, Kind::Leaf) => Step::Grow,
+            (Change::Unmap, Kind::Table(pa)) if covered || self.empties(memory, slot, pa) => {
+                Step::Set(Descriptor::INVALID)
+            }
+            (Change::Unmap | Change::Protect { .. }, Kind::Table(pa)) => Step::Descend(pa),
+            (Change::Protect { attributes }, Kind::Leaf) => {
+                let new = was.with_attributes(slot.level, attributes, self.encoding);
+                match (new == was, covered) {
+                    (true, _) => Step::Keep,
+                    (false, true) => Step::Set(new),
+                    (false, false) => Step::Grow,
+                }
+            }
+        }
+    }
+
+    fn step_of_map(&self, pa: Pa, attributes: Attributes, slot: Slot, was: Descriptor) -> Step {
+        let first = slot.ipa.max(self.extent.start);
+        let pa_of_first = pa.0 + (first - self.extent.start);
+        if was.kind(slot.level) == Kind::Leaf
+            && was.address().0 + (first - slot.ipa) == pa_of_first
+            && was.with_attributes(slot.level, attributes, self.encoding) == was
+        {
+            return Step::Keep;
+        }
+        let fits = self.extent.covers(slot) && slot.level.has_leaves();
+        if fits && pa_of_first.is_multiple_of(slot.level.span()) {
+            return Step::Set(Descriptor::leaf(Pa(pa_of_first), slot.level, attributes, self.encoding));
+        }
+        match was.kind(slot.level) {
+            Kind::Table(table) => Step::Descend(table),
+            Kind::Leaf | Kind::Invalid => Step::Grow,
+        }
+    }
+
+    /// Whether the table at `pa` maps nothing outside the extent, so that unmapping the extent leaves it empty.
+    fn empties<M: TableMemory>(&self, memory: &M, slot: Slot, pa: Pa) -> bool {
+        let Some(table) = Table::below(slot, pa) else { return false };
+        let own = table.extent();
+        let before = Extent { start: own.start, end: self.extent.start };
+        let after = Extent { start: self.extent.end, end: own.end };
+        [before, after]
+            .into_iter()
+            .filter(|rest| rest.start < rest.end)
+            .all(|rest| is_empty(memory, table, rest))
+    }
+}
+
+/// Whether `table` maps nothing in `extent`.
+fn is_empty<M: TableMemory>(memory: &M, table: Table, extent: Extent) -> bool {
+    visit(memory, table, extent, &mut |slot, descriptor| match descriptor.kind(slot.level) {
+        Kind::Leaf => ControlFlow::Break(()),
+        Kind::Invalid | Kind::Table(_) => ControlFlow::Continue(()),
+    })
+    .is_continue()
+}
