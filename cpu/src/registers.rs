@@ -32,11 +32,6 @@ impl Frame {
             *register = value;
         }
     }
-
-    /// Steps over the trapped 32-bit instruction (every A64 instruction).
-    pub fn skip_instruction(&mut self) {
-        self.pc = self.pc.wrapping_add(4);
-    }
 }
 
 macro_rules! register_group {
@@ -118,7 +113,7 @@ pub struct DebugRegisters {
 }
 
 /// The SIMD and floating-point registers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(C, align(16))]
 pub struct FpRegisters {
     /// V0 to V31.
@@ -127,10 +122,4 @@ pub struct FpRegisters {
     pub fpcr: u64,
     /// FPSR.
     pub fpsr: u64,
-}
-
-impl Default for FpRegisters {
-    fn default() -> Self {
-        Self { v: [0; 32], fpcr: 0, fpsr: 0 }
-    }
 }

@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An exit: why a vCPU came to EL2, as a value.
+//!
+//! [`Exit::decode`] is total: each value of ESR_EL2 becomes some [`Exit`], and a class that no one expects becomes
+//! [`Exit::Other`], never a panic. Interrupts are not exits of the guest's own making and do not appear here: the
+//! hypervisor takes them before it looks at the guest. Source: Arm ARM, ESR_EL2, HPFAR_EL2, FAR_EL2.
+
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+use vambrace_memory::{Ipa, Va};
+
+use crate::syndrome::{FaultStatus, InstructionLength, Syndrome, class};
+use crate::sysreg::SysReg;
+
+/// Why a vCPU came to EL2.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// WFI, WFE or their timed forms. The PC is at the instruction.
+    Wait(Wait),
+    /// HVC. The PC is already past the instruction.
+    Hvc {
+        /// Its immediate; SMCCC uses 0.
+        immediate: u16,
+    },
+    /// SMC, trapped. The PC is at the instruction.
+    Smc {
+        /// Its immediate; SMCCC uses 0.
+        immediate: u16,
+    },
+    /// A trapped MSR, MRS or system instruction. The PC is at the instruction.
+    SystemRegister(SystemRegisterAccess),
+    /// A trapped AArch32 coprocessor access of EL0.
+    Coprocessor(Syndrome),
+    /// A load, store or cache instruction that stage 2 refused.
+    DataAbort(DataAbort),
+    /// An instruction fetch that stage 2 refused.
+    InstructionAbort(InstructionAbort),
+    /// SIMD or floating point while its registers are another vCPU's.
+    FpAccess,
+    /// SVE, which VMs do not have.
+    SveAccess,
+    /// SME, which VMs do not have.
+    SmeAccess,
+    /// A pointer authentication instruction, trapped.
+    PointerAuth,
+    /// A breakpoint, watchpoint, software step, BRK or BKPT that is routed to EL2.
+    Debug(DebugEvent),
+    /// PSTATE.IL was set: a bad value went into SPSR_EL2.
+    IllegalState,
+    /// An SError interrupt, with its syndrome.
+    SError(Syndrome),
+    /// Anything else, undefined classes included.
+    Other(Syndrome),
+}
+
+impl Exit {
+    /// Decodes ESR_EL2, FAR_EL2 and HPFAR_EL2 as a synchronous exception or SError left them.
+    pub const fn decode(esr: u64, far: u64, hpfar: u64) -> Self {
+        let syndrome = Syndrome(esr);
+        match syndrome.class() {
+            class::WAIT => Self::Wait(Wait::decode(syndrome)),
+            class::HVC64 => Self::Hvc { immediate: syndrome.immediate() },
+            class::SMC64 => Self::Smc { immediate: syndrome.immediate() },
+            class::SYSTEM => Self::SystemRegister(SystemRegisterAccess::decode(syndrome)),
+            class::CP15_32
+            | class::CP15_64
+            | class::CP14_32
+            | class::CP14_MEMORY
+            | class::CP14_64
+            | class::VMRS => Self::Coprocessor(syndrome),
+            class::DATA_ABORT_LOWER => Self::DataAbort(DataAbort::decode(syndrome, far, hpfar)),
+            class::INSTRUCTION_ABORT_LOWER => {
+                Self::InstructionAbort(InstructionAbort::decode(syndrome, far, hpfar))
+            }
+            class::FP => Self::FpAccess,
+            class::SVE => Self::SveAccess,
+            class::SME => Self::SmeAccess,
+            class::POINTER_AUTH => Self::PointerAuth,
+            class::BREAKPOINT_LOWER
+            | class::STEP_LOWER
+            | class::WATCHPOINT_LOWER
+            | class::BRK64
+            | class::BKPT32
+            | class::VECTOR_CATCH32 => Self::Debug(DebugEvent { syndrome, va: Va(far) }),
+            class::ILLEGAL_STATE => Self::IllegalState,
+            class::SERROR => Self::SError(syndrome),
+            _ => Self::Other(syndrome),
+        }
+    }
+}
+
+/// Which way a value goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Direction {
+    /// To the CPU: a load or MRS.
+    Read,
+    /// From the CPU: a store or MSR.
+    Write,
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        })
+    }
+}
+
+/// A trapped wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// Which instruction.
+    pub instruction: WaitInstruction,
+    /// For WFIT and WFET: the register that holds the virtual count to wait for at most.
+    pub timeout: Option<u8>,
+    /// 2 bytes is possible: a T32 WFI of EL0.
+    pub length: InstructionLength,
+}
+
+/// The instructions that wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitInstruction {
+    /// Wait for an interrupt.
+    Wfi,
+    /// Wait for an event.
+    Wfe,
+    /// Wait for an interrupt, with a timeout.
+    Wfit,
+    /// Wait for an event, with a timeout.
+    Wfet,
+}
+
+impl Wait {
+    pub(crate) const fn decode(syndrome: Syndrome) -> Self {
+        let (instruction, timed) = match syndrome.0 & 0b11 {
+            0b00 => (WaitInstruction::Wfi, false),
+            0b01 => (WaitInstruction::Wfe, false),
+            0b10 => (WaitInstruction::Wfit, true),
+            _ => (WaitInstruction::Wfet, true),
+        };
+        // RV says whether RN holds the register; without it the wait is as good as one without a timeout, since
+        // WFIT and WFET may complete for any reason.
+        let timeout = if timed && syndrome.bit(2) { Some(syndrome.register(5)) } else { None };
+        Self { instruction, timeout, length: syndrome.length() }
+    }
+}
+
+impl fmt::Display for WaitInstruction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Wfi => "WFI",
+            Self::Wfe => "WFE",
+            Self::Wfit => "WFIT",
+            Self::Wfet => "WFET",
+        })
+    }
+}
+
+/// A trapped MSR, MRS or system instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SystemRegisterAccess {
+    /// The register, or the instruction's encoding.
+    pub register: SysReg,
+    /// Rt: the general-purpose register, 31 for XZR.
+    pub rt: u8,
+    /// MRS reads.
+    pub direction: Direction,
+}
+
+impl SystemRegisterAccess {
+    pub(crate) const fn decode(syndrome: Syndrome) -> Self {
+        Self {
+            register: SysReg::from_iss(syndrome.iss()),
+            rt: syndrome.register(5),
+            direction: if syndrome.bit(0) { Direction::Read } else { Direction::Write },
+        }
+    }
+}
+
+impl fmt::Display for SystemRegisterAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.direction, self.register)
+    }
+}
+
+/// A data abort.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataAbort {
+    /// The address in the guest's virtual space, when FAR_EL2 holds it.
+    pub va: Option<Va>,
+    /// Where in the VM's memory, when HPFAR_EL2 holds it; see [`faulting_ipa`].
+    pub ipa: Option<Ipa>,
+    /// Why.
+    pub status: FaultStatus,
+    /// Load or store. Cache maintenance counts as a store, whatever it does.
+    pub direction: Direction,
+    /// What the instruction moves, when the syndrome says so; else the instruction itself must be decoded.
+    pub access: Option<Access>,
+    /// S1PTW: the fault hit the guest's own table walk, not the access.
+    pub on_walk: bool,
+    /// CM: a cache maintenance or address translation instruction.
+    pub cache_maintenance: bool,
+    /// EA: the external abort's type, IMPLEMENTATION DEFINED.
+    pub external_type: bool,
+    /// How far to step over the instruction.
+    pub length: InstructionLength,
+}
+
+impl DataAbort {
+    pub(crate) const fn decode(syndrome: Syndrome, far: u64, hpfar: u64) -> Self {
+        let write = syndrome.bit(6);
+        Self {
+            va: faulting_va(syndrome, far),
+            ipa: faulting_ipa(syndrome, far, hpfar),
+            status: syndrome.fault_status(),
+            direction: if write { Direction::Write } else { Direction::Read },
+            access: if syndrome.bit(24) { Some(Access::decode(syndrome)) } else { None },
+            on_walk: syndrome.bit(7),
+            cache_maintenance: syndrome.bit(8),
+            external_type: syndrome.bit(9),
+            length: syndrome.length(),
+        }
+    }
+}
+
+/// An instruction abort.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InstructionAbort {
+    /// The address in the guest's virtual space, when FAR_EL2 holds it.
+    pub va: Option<Va>,
+    /// Where in the VM's memory, when HPFAR_EL2 holds it; see [`faulting_ipa`].
+    pub ipa: Option<Ipa>,
+    /// Why.
+    pub status: FaultStatus,
+    /// S1PTW: the fault hit the guest's own table walk, not the fetch.
+    pub on_walk: bool,
+}
+
+impl InstructionAbort {
+    const fn decode(syndrome: Syndrome, far: u64, hpfar: u64) -> Self {
+        Self {
+            va: faulting_va(syndrome, far),
+            ipa: faulting_ipa(syndrome, far, hpfar),
+            status: syndrome.fault_status(),
+            on_walk: syndrome.bit(7),
+        }
+    }
+}
+
+/// FAR_EL2, unless FnV says that an external abort left it invalid.
+const fn faulting_va(syndrome: Syndrome, far: u64) -> Option<Va> {
+    let external = matches!(syndrome.fault_status(), FaultStatus::External);
+    if external && syndrome.bit(10) { None } else { Some(Va(far)) }
+}
+
+/// The faulting IPA, to the byte; for a fault on a table walk, the start of the table's page.
+///
+/// HPFAR_EL2 is valid for translation, access flag and address size faults of stage 2, and for every stage-2
+/// fault on a stage-1 walk. For a permission fault of the access itself the caller must translate the VA.
+#[must_use]
+pub const fn faulting_ipa(syndrome: Syndrome, far: u64, hpfar: u64) -> Option<Ipa> {
+    let page = (hpfar >> 4 & 0xFFF_FFFF_FFFF) << 12;
+    let on_walk = syndrome.bit(7);
+    match syndrome.fault_status() {
+        FaultStatus::Translation(_) | FaultStatus::AccessFlag(_) | FaultStatus::AddressSize(_)
+            if !on_walk =>
+        {
+            Some(Ipa(page | far & 0xFFF))
+        }
+        FaultStatus::Translation(_)
+        | FaultStatus::AccessFlag(_)
+        | FaultStatus::AddressSize(_)
+        | FaultStatus::Permission(_)
+            if on_walk =>
+        {
+            Some(Ipa(page))
+        }
+        _ => None,
+    }
+}
+
+/// What a load or store of one register moves (ISV = 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// SAS: how many bytes in memory.
+    pub size: AccessSize,
+    /// SSE: a load's value is sign-extended.
+    pub extension: Extension,
+    /// SRT: the general-purpose register, 31 for XZR.
+    pub register: u8,
+    /// SF: how wide that register is.
+    pub width: RegisterWidth,
+    /// AR: load-acquire or store-release.
+    pub ordered: bool,
+}
+
+/// How many bytes a load or store moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessSize {
+    /// 8 bits.
+    Byte,
+    /// 16 bits.
+    Halfword,
+    /// 32 bits.
+    Word,
+    /// 64 bits.
+    Doubleword,
+}
+
+impl AccessSize {
+    /// In bytes.
+    #[must_use]
+    pub const fn bytes(self) -> u8 {
+        match self {
+            Self::Byte => 1,
+            Self::Halfword => 2,
+            Self::Word => 4,
+            Self::Doubleword => 8,
+        }
+    }
+
+    const fn bits(self) -> u32 {
+        self.bytes() as u32 * 8
+    }
+}
+
+/// How a load fills the bits above those it moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extension {
+    /// With zeros.
+    Zero,
+    /// With copies of the topmost bit moved.
+    Sign,
+}
+
+/// A view of a general-purpose register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegisterWidth {
+    /// 32 bits; a write clears the upper half.
+    W,
+    /// 64 bits.
+    X,
+}
+
+impl Access {
+    const fn decode(syndrome: Syndrome) -> Self {
+        Self {
+            size: match syndrome.0 >> 22 & 0b11 {
+                0b00 => AccessSize::Byte,
+                0b01 => AccessSize::Halfword,
+                0b10 => AccessSize::Word,
+                _ => AccessSize::Doubleword,
+            },
+            extension: if syndrome.bit(21) { Extension::Sign } else { Extension::Zero },
+            register: syndrome.register(16),
+            width: if syndrome.bit(15) { RegisterWidth::X } else { RegisterWidth::W },
+            ordered: syndrome.bit(14),
+        }
+    }
+
+    /// What the whole 64-bit register holds after a load of `value`, of which only [`size`](Self::size) counts.
+    #[must_use]
+    pub const fn loaded(&self, value: u64) -> u64 {
+        let unused = 64 - self.size.bits();
+        let value = value << unused;
+        let extended = match self.extension {
+            Extension::Zero => value >> unused,
+            Extension::Sign => (value.cast_signed() >> unused).cast_unsigned(),
+        };
+        match self.width {
+            RegisterWidth::W => extended & 0xFFFF_FFFF,
+            RegisterWidth::X => extended,
+        }
+    }
+
+    /// What a store writes, out of the whole 64-bit register.
+    #[must_use]
+    pub const fn stored(&self, register: u64) -> u64 {
+        let unused = 64 - self.size.bits();
+        register << unused >> unused
+    }
+}
+
+/// A debug exception that is routed to EL2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DebugEvent {
+    /// Its class tells which.
+    pub syndrome: Syndrome,
+    /// For a watchpoint, the address that it watches; else meaningless.
+    pub va: Va,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The power states of a VM's CPUs, as PSCI sees them.
+//!
+//! One value for the whole VM, and every transition takes `&mut`: whoever holds the VM's lock makes it, so two calls
+//! can never both turn one CPU on, and a CPU_ON comes either before or after a CPU_OFF. A CPU that is turned on
+//! passes through [`Power::OnPending`] until its own physical CPU fetches the entry point with
+//! [`PowerStates::take_pending`]; nothing else makes it run. Source: PSCI (DEN0022), AFFINITY_INFO and CPU_ON.
+
+use alloc::boxed::Box;
+
+use serde::{Deserialize, Serialize};
+use vambrace_memory::Ipa;
+
+use crate::pstate::Endianness;
+
+/// The affinity fields of MPIDR_EL1: Aff3, Aff2, Aff1 and Aff0.
+pub const AFFINITY_MASK: u64 = 0xFF_00FF_FFFF;
+
+/// Where a CPU that is turned on starts, and in what state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The first instruction; stage 1 is off.
+    pub address: Ipa,
+    /// X0.
+    pub context: u64,
+    /// The caller's endianness at EL1, which the CPU inherits.
+    pub endianness: Endianness,
+}
+
+/// The power state of one CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Power {
+    /// It executes nothing.
+    #[default]
+    Off,
+    /// It has been turned on and has not started yet.
+    OnPending(Entry),
+    /// It runs, or is suspended.
+    On,
+}
+
+/// Why a CPU cannot be turned on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotOff {
+    /// It is on.
+    #[error("the CPU is already on")]
+    AlreadyOn,
+    /// It is being turned on.
+    #[error("the CPU is already being turned on")]
+    OnPending,
+    /// There is none of that number.
+    #[error("the VM has no such CPU")]
+    NoSuchCpu,
+}
+
+/// Whether a VM has any CPU left that runs or will run.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remaining {
+    /// At least one is on, or about to be.
+    Some,
+    /// None: nothing can ever happen in the VM again.
+    None,
+}
+
+/// The CPUs of one VM and their power states. CPUs are numbered from 0.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PowerStates {
+    cpus: Box<[Cpu]>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Cpu {
+    affinity: u64,
+    power: Power,
+}
+
+impl PowerStates {
+    /// CPUs with these affinity fields of MPIDR_EL1, all off. The only function here that allocates.
+    pub fn new(affinities: impl IntoIterator<Item = u64>) -> Self {
+        let cpu = |affinity| Cpu { affinity: affinity & AFFINITY_MASK, power: Power::Off };
+        Self { cpus: affinities.into_iter().map(cpu).collect() }
+    }
+
+    /// The power state of a CPU; one that does not exist is off.
+    #[must_use]
+    pub fn get(&self, cpu: usize) -> Power {
+        self.cpus.get(cpu).map_or(Power::Off, |cpu| cpu.power)
+    }
+
+    /// The number of the CPU with exactly this affinity.
+    #[must_use]
+    pub fn find(&self, affinity: u64) -> Option<usize> {
+        self.cpus.iter().position(|cpu| cpu.affinity == affinity)
+    }
+
+    /// The states of the CPUs that share the affinity fields from `level` (0 to 3) upwards with `affinity`.
+    pub(crate) fn in_group(&self, affinity: u64, level: u32) -> impl Iterator<Item = Power> {
+        let mask = match level {
+            0 => AFFINITY_MASK,
+            1 => 0xFF_00FF_FF00,
+            2 => 0xFF_00FF_0000,
+            _ => 0xFF_0000_0000,
+        };
+        let in_group = move |cpu: &&Cpu| (cpu.affinity ^ affinity) & mask == 0;
+        self.cpus.iter().filter(in_group).map(|cpu| cpu.power)
+    }
+
+    /// Turns a CPU on: from off to pending.
+    ///
+    /// # Errors
+    /// [`NotOff`] when it is not off; then nothing changes.
+    pub fn begin_on(&mut self, cpu: usize, entry: Entry) -> Result<(), NotOff> {
+        let cpu = self.cpus.get_mut(cpu).ok_or(NotOff::NoSuchCpu)?;
+        match cpu.power {
+            Power::On => Err(NotOff::AlreadyOn),
+            Power::OnPending(_) => Err(NotOff::OnPending),
+            Power::Off => {
+                cpu.power = Power::OnPending(entry);
+                Ok(())
+            }
+        }
+    }
+
+    /// Starts a CPU that is pending: from now on it is on. Called on the physical CPU that will run it.
+    pub fn take_pending(&mut self, cpu: usize) -> Option<Entry> {
+        let cpu = self.cpus.get_mut(cpu)?;
+        let Power::OnPending(entry) = cpu.power else {
+            return None;
+        };
+        cpu.power = Power::On;
+        Some(entry)
+    }
+
+    /// Turns a CPU off, by itself: from on to off. One that is pending stays so.
+    pub fn off(&mut self, cpu: usize) -> Remaining {
+        if let Some(cpu) = self.cpus.get_mut(cpu)
+            && cpu.power == Power::On
+        {
+            cpu.power = Power::Off;
+        }
+        self.remaining()
+    }
+
+    /// Turns all CPUs off, pending ones too: the VM is reset or ends.
+    pub fn all_off(&mut self) {
+        for cpu in &mut self.cpus {
+            cpu.power = Power::Off;
+        }
+    }
+
+    /// Whether any CPU is on or pending.
+    pub fn remaining(&self) -> Remaining {
+        if self.cpus.iter().any(|cpu| cpu.power != Power::Off) { Remaining::Some } else { Remaining::None }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! PSCI 1.1, as a VM sees it.
+//!
+//! The crate `arm-psci` gives the encodings; which functions a VM has, and what they do, is decided here. Optional
+//! functions that are absent answer NOT_SUPPORTED whatever their arguments. Source: PSCI (DEN0022).
+
+use arm_psci::{
+    AffinityInfo, EntryPoint, ErrorCode, Function, FunctionId, MigrateInfoType, Mpidr, PowerState,
+    PsciFeature, ResetType, Version,
+};
+use vambrace_memory::Ipa;
+
+use crate::power::{Entry, NotOff, Power, PowerStates};
+use crate::pstate::Endianness;
+use crate::smccc::{Call, Outcome, Services, Suspend};
+
+const VERSION: Version = Version { major: 1, minor: 1 };
+
+/// CPU_SUSPEND's power_state, original format: a core in standby.
+const STANDBY: u32 = 0;
+/// CPU_SUSPEND's power_state, original format: a core powered down. The deeper states, of clusters and of the
+/// system, do not exist: a VM's CPUs share no power domain.
+const POWER_DOWN: u32 = 1 << 16;
+
+/// Whether a function id is in the range that the convention reserves for PSCI.
+pub(crate) const fn is_function(id: u32) -> bool {
+    matches!(id & !(1 << 30), 0x8400_0000..=0x8400_001F)
+}
+
+/// Serves a call whose function id [is PSCI's](is_function).
+pub(crate) fn call(call: &Call, caller: usize, power: &mut PowerStates, services: &impl Services) -> Outcome {
+    let outcome = match FunctionId::try_from(call.function()) {
+        Ok(id) if is_offered(id) => Function::try_from(&call.x)
+            .map_err(ErrorCode::from)
+            .and_then(|function| perform(function, call.endianness, caller, power, services)),
+        _ => Err(ErrorCode::NotSupported),
+    };
+    outcome.unwrap_or_else(|error| Outcome::returning(error.into()))
+}
+
+/// The functions that a VM has.
+const fn is_offered(id: FunctionId) -> bool {
+    matches!(
+        id,
+        FunctionId::PsciVersion
+            | FunctionId::PsciFeatures
+            | FunctionId::CpuOn32
+            | FunctionId::CpuOn64
+            | FunctionId::CpuOff
+            | FunctionId::CpuSuspend32
+            | FunctionId::CpuSuspend64
+            | FunctionId::AffinityInfo32
+            | FunctionId::AffinityInfo64
+            | FunctionId::MigrateInfoType
+            | FunctionId::SystemOff
+            | FunctionId::SystemReset
+            | FunctionId::SystemReset232
+            | FunctionId::SystemReset264
+    )
+}
+
+fn perform(
+    function: Function,
+    endianness: Endianness,
+    caller: usize,
+    power: &mut PowerStates,
+    services: &impl Services,
+) -> Result<Outcome, ErrorCode> {
+    match function {
+        Function::Version => Ok(Outcome::returning(u32::from(VERSION).into())),
+        Function::Features { psci_func_id } => features(psci_func_id),
+        Function::CpuOn { target_cpu, entry } => {
+            let entry = checked_entry(entry, endianness, services);
+            cpu_on(target_cpu, entry, power)
+        }
+        Function::CpuOff => Ok(Outcome::CpuOff(power.off(caller))),
+        Function::CpuSuspend { state, entry } => match state_bits(state) {
+            STANDBY => Ok(Outcome::Suspend(Suspend::Standby)),
+            POWER_DOWN => {
+                checked_entry(entry, endianness, services).map(|e| Outcome::Suspend(Suspend::PowerDown(e)))
+            }
+            _ => Err(ErrorCode::InvalidParameters),
+        },
+        Function::AffinityInfo { mpidr, lowest_affinity_level } => {
+            affinity_info(mpidr, lowest_affinity_level, power)
+        }
+        Function::MigrateInfoType => {
+            Ok(Outcome::returning(u32::from(MigrateInfoType::MigrationNotRequired).into()))
+        }
+        Function::SystemOff => Ok(Outcome::SystemOff),
+        // The only architectural type is a warm reset, and RAM need not survive it.
+        Function::SystemReset | Function::SystemReset2 { reset_type: ResetType::Architectural(_), .. } => {
+            Ok(Outcome::SystemReset)
+        }
+        Function::SystemReset2 { reset_type: ResetType::VendorSpecific(_), .. } => {
+            Err(ErrorCode::InvalidParameters)
+        }
+        _ => Err(ErrorCode::NotSupported),
+    }
+}
+
+/// PSCI_FEATURES. CPU_SUSPEND's flags are 0: original power_state format, no OS-initiated mode.
+fn features(feature: PsciFeature) -> Result<Outcome, ErrorCode> {
+    match feature {
+        PsciFeature::SmcccVersion => Ok(Outcome::returning(0)),
+        PsciFeature::PsciFunction(id) if is_offered(id) => Ok(Outcome::returning(0)),
+        PsciFeature::PsciFunction(_) => Err(ErrorCode::NotSupported),
+    }
+}
+
+/// CPU_ON. The target's state is looked at before the entry point, so that a CPU that is on says so first.
+fn cpu_on(
+    target: Mpidr,
+    entry: Result<Entry, ErrorCode>,
+    power: &mut PowerStates,
+) -> Result<Outcome, ErrorCode> {
+    let target = power.find(target.into()).ok_or(ErrorCode::InvalidParameters)?;
+    match power.get(target) {
+        Power::On => Err(ErrorCode::AlreadyOn),
+        Power::OnPending(_) => Err(ErrorCode::OnPending),
+        Power::Off => {
+            power.begin_on(target, entry?).map_err(|error| match error {
+                NotOff::AlreadyOn => ErrorCode::AlreadyOn,
+                NotOff::OnPending => ErrorCode::OnPending,
+                NotOff::NoSuchCpu => ErrorCode::InvalidParameters,
+            })?;
+            Ok(Outcome::CpuOn { target })
+        }
+    }
+}
+
+/// Checks an entry point. A64 code needs an aligned one.
+fn checked_entry(
+    entry: EntryPoint,
+    endianness: Endianness,
+    services: &impl Services,
+) -> Result<Entry, ErrorCode> {
+    let address = Ipa(entry.entry_point_address());
+    if address.is_aligned(4) && services.is_executable(address) {
+        Ok(Entry { address, context: entry.context_id(), endianness })
+    } else {
+        Err(ErrorCode::InvalidAddress)
+    }
+}
+
+/// The raw power_state, which `arm-psci` reads as the extended format.
+fn state_bits(state: PowerState) -> u32 {
+    match state {
+        PowerState::StandbyOrRetention(bits) => bits,
+        // Bit 30 must be zero in the original format.
+        PowerState::PowerDown(_) => u32::MAX,
+    }
+}
+
+/// AFFINITY_INFO: a group of CPUs is on when any is, and off when all are.
+fn affinity_info(mpidr: Mpidr, level: u32, power: &PowerStates) -> Result<Outcome, ErrorCode> {
+    let states = power.in_group(mpidr.into(), level).map(|power| match power {
+        Power::Off => AffinityInfo::Off,
+        Power::OnPending(_) => AffinityInfo::OnPending,
+        Power::On => AffinityInfo::On,
+    });
+    let rank = |info: &AffinityInfo| match info {
+        AffinityInfo::Off => 0,
+        AffinityInfo::OnPending => 1,
+        AffinityInfo::On => 2,
+    };
+    let info = states.max_by_key(rank).ok_or(ErrorCode::InvalidParameters)?;
+    Ok(Outcome::returning(u32::from(info).into()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The calls that a guest makes with HVC or SMC, by the SMC Calling Convention.
+//!
+//! The hypervisor is the VM's whole firmware: Arm architecture calls, PSCI and TRNG are served here, and every other
+//! function id is NOT_SUPPORTED. No call is ever passed on to EL3. Source: SMCCC (DEN0028) 1.1.
+
+use vambrace_memory::Ipa;
+
+use crate::power::{Entry, PowerStates, Remaining};
+use crate::pstate::Endianness;
+use crate::registers::Frame;
+use crate::{psci, trng};
+
+/// SMCCC_VERSION.
+const VERSION: u32 = 0x8000_0000;
+/// SMCCC_ARCH_FEATURES.
+const ARCH_FEATURES: u32 = 0x8000_0001;
+/// The version of SMCCC: 1.1, which has both calls above.
+const VERSION_1_1: u64 = 0x1_0001;
+/// "The call is not supported", in a 64-bit register whatever the call's width.
+pub const NOT_SUPPORTED: u64 = -1i64 as u64;
+
+/// A call, as the guest made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The immediate of the instruction. The convention has 0 only.
+    pub immediate: u16,
+    /// X0 to X3: the function id and its arguments.
+    pub x: [u64; 4],
+    /// The caller's endianness at EL1.
+    pub endianness: Endianness,
+}
+
+impl Call {
+    /// Takes the call out of the caller's registers; `sctlr` is its SCTLR_EL1.
+    #[must_use]
+    pub fn new(immediate: u16, frame: &Frame, sctlr: u64) -> Self {
+        let [x0, x1, x2, x3, ..] = frame.x;
+        Self { immediate, x: [x0, x1, x2, x3], endianness: frame.endianness(sctlr) }
+    }
+
+    /// W0.
+    #[must_use]
+    pub const fn function(&self) -> u32 {
+        self.x[0] as u32
+    }
+}
+
+/// What a call needs to know about the VM.
+pub trait Services {
+    /// Whether a CPU can start at this address: it is in the VM's memory.
+    fn is_executable(&self, address: Ipa) -> bool;
+
+    /// Fills `bytes` with entropy that is fit for keys, or has none now.
+    ///
+    /// # Errors
+    /// [`NoEntropy`]; then `bytes` is not used.
+    fn entropy(&mut self, bytes: &mut [u8]) -> Result<(), NoEntropy>;
+}
+
+/// There is no entropy to be had now; the guest may ask again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no entropy at the moment")]
+pub struct NoEntropy;
+
+/// What becomes of a call.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It returns with X0 to X3 set to these.
+    Return([u64; 4]),
+    /// The CPU `target` is pending: its physical CPU must be told. Then the call returns 0.
+    CpuOn {
+        /// The CPU's number in the VM.
+        target: usize,
+    },
+    /// The caller is off, and does not return.
+    CpuOff(Remaining),
+    /// The caller waits for an interrupt that could wake it.
+    Suspend(Suspend),
+    /// The VM powers itself off; its other CPUs must be stopped.
+    SystemOff,
+    /// The VM resets itself; its other CPUs must be stopped.
+    SystemReset,
+}
+
+impl Outcome {
+    /// A call that returns one value.
+    pub const fn returning(value: u64) -> Self {
+        Self::Return([value, 0, 0, 0])
+    }
+}
+
+/// How a CPU wakes after CPU_SUSPEND.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suspend {
+    /// Standby: the call returns 0.
+    Standby,
+    /// Power-down: the CPU starts at the entry point with its registers reset. It counts as on meanwhile.
+    PowerDown(Entry),
+}
+
+/// Serves a call of the CPU numbered `caller`, which holds the VM's lock.
+pub fn call(call: &Call, caller: usize, power: &mut PowerStates, services: &mut impl Services) -> Outcome {
+    if call.immediate != 0 {
+        return Outcome::returning(NOT_SUPPORTED);
+    }
+    match call.function() {
+        VERSION => Outcome::returning(VERSION_1_1),
+        ARCH_FEATURES => Outcome::returning(arch_features(call.x[1] as u32)),
+        function if psci::is_function(function) => psci::call(call, caller, power, services),
+        function if trng::is_function(function) => Outcome::Return(trng::call(call, services)),
+        _ => Outcome::returning(NOT_SUPPORTED),
+    }
+}
+
+/// SMCCC_ARCH_FEATURES. Whether the CPU needs a workaround by firmware, a VM cannot be told truly: NOT_SUPPORTED.
+const fn arch_features(function: u32) -> u64 {
+    match function {
+        VERSION | ARCH_FEATURES => 0,
+        _ => NOT_SUPPORTED,
+    }
+}
+
+#[cfg(test)]
+mod tests;
