@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The state of 32 interrupts, as bitmaps: a vCPU's SGIs and PPIs, or 32 SPIs.
+//!
+//! An interrupt is pending when its latch is set (an edge, an SGI, a write of ISPENDR, a linked physical
+//! interrupt), or when it is level-sensitive and its line is high. Acknowledging it clears the latch and makes it
+//! active. While it is *resident* in a list register the machine does that, unseen: the latch is `lent` and comes
+//! back if the interrupt was not acknowledged, and whether it is active is only known when the list register is
+//! retired. What is written in the meantime is kept beside: a cleared latch is one that is no longer lent, and
+//! `active_written` says that the model, not the list register, has the last word.
+
+use serde::{Deserialize, Serialize};
+
+use crate::list_register::{ListRegister, State};
+use crate::vcpu_set::bits;
+
+/// The registers with one bit for each interrupt, in the order of their offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BitRegister {
+    /// IGROUPR.
+    Group,
+    /// ISENABLER.
+    SetEnable,
+    /// ICENABLER.
+    ClearEnable,
+    /// ISPENDR.
+    SetPending,
+    /// ICPENDR.
+    ClearPending,
+    /// ISACTIVER.
+    SetActive,
+    /// ICACTIVER.
+    ClearActive,
+}
+
+impl BitRegister {
+    /// The register at an offset of 0x080 up to 0x400, with the number of its bank.
+    pub(crate) fn at(offset: u64) -> Option<(Self, usize)> {
+        let register = match offset >> 7 {
+            1 => Self::Group,
+            2 => Self::SetEnable,
+            3 => Self::ClearEnable,
+            4 => Self::SetPending,
+            5 => Self::ClearPending,
+            6 => Self::SetActive,
+            7 => Self::ClearActive,
+            _ => return None,
+        };
+        Some((register, (offset & 0x7F) as usize / 4))
+    }
+
+    /// Whether what it reads may be in a list register.
+    pub(crate) const fn is_lent(self) -> bool {
+        matches!(self, Self::SetPending | Self::ClearPending | Self::SetActive | Self::ClearActive)
+    }
+}
+
+/// 32 interrupts. Bit `n` of each map is interrupt `n` of the bank.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Bank {
+    /// Those that exist.
+    implemented: u32,
+    /// Those that are always edge-triggered: the SGIs.
+    always_edge: u32,
+    group: u32,
+    enabled: u32,
+    edge: u32,
+    latch: u32,
+    line: u32,
+    active: u32,
+    /// In a list register.
+    pub(crate) resident: u32,
+    /// The latch went with it into the list register.
+    lent: u32,
+    /// `active` was written while in a list register.
+    active_written: u32,
+    /// Stands for a physical interrupt that is active.
+    linked: u32,
+    /// Linked anew while in a list register.
+    relinked: u32,
+    /// The physical interrupt is to be deactivated.
+    released: u32,
+    /// GICD_IROUTER.Interrupt_Routing_Mode: any vCPU may take it.
+    pub(crate) one_of_n: u32,
+    priority: [u8; 32],
+    physical: [u16; 32],
+}
+
+impl Bank {
+    /// The bank of a vCPU's SGIs and PPIs, as after reset.
+    pub(crate) const fn private() -> Self {
+        Self::empty(u32::MAX, 0xFFFF)
+    }
+
+    /// A bank of SPIs as after reset, of which the first `count` exist.
+    pub(crate) const fn spis(count: u32) -> Self {
+        Self::empty(if count >= 32 { u32::MAX } else { (1 << count) - 1 }, 0)
+    }
+
+    const fn empty(implemented: u32, always_edge: u32) -> Self {
+        Self {
+            implemented,
+            always_edge,
+            group: 0,
+            enabled: 0,
+            edge: always_edge,
+            latch: 0,
+            line: 0,
+            active: 0,
+            resident: 0,
+            lent: 0,
+            active_written: 0,
+            linked: 0,
+            relinked: 0,
+            released: 0,
+            one_of_n: 0,
+            priority: [0; 32],
+            physical: [0; 32],
+        }
+    }
+
+    /// Goes back to the state after reset. Linked physical interrupts are released, lines stay as they are.
+    pub(crate) fn reset(&mut self) {
+        *self = Self {
+            line: self.line,
+            released: self.released | self.linked,
+            physical: self.physical,
+            ..Self::empty(self.implemented, self.always_edge)
+        };
+    }
+
+    /// Those that are pending.
+    const fn pending(&self) -> u32 {
+        self.latch | (self.line & !self.edge)
+    }
+
+    /// Those that are enabled and in a group of `groups` (bit 0 Group 0, bit 1 Group 1).
+    const fn forwarded(&self, groups: u32) -> u32 {
+        let group0 = if groups & 1 != 0 { !self.group } else { 0 };
+        let group1 = if groups & 2 != 0 { self.group } else { 0 };
+        self.enabled & (group0 | group1)
+    }
+
+    /// Those a vCPU could acknowledge: pending, enabled, of an enabled group, and not active.
+    pub(crate) const fn deliverable(&self, groups: u32) -> u32 {
+        self.pending() & self.forwarded(groups) & !self.active
+    }
+
+    /// Those that are active.
+    pub(crate) const fn active(&self) -> u32 {
+        self.active
+    }
+
+    /// Of `changed`, those whose change a vCPU has to be told: they may be, or may come to be, in a list register.
+    pub(crate) const fn noteworthy(&self, changed: u32, groups: u32) -> u32 {
+        changed & (self.resident | self.active | (self.pending() & self.forwarded(groups)))
+    }
+
+    /// Those in Group 1.
+    pub(crate) const fn group1(&self) -> u32 {
+        self.group
+    }
+
+    /// The priority of interrupt `n` of the bank.
+    pub(crate) fn priority(&self, n: u32) -> u8 {
+        self.priority.get(n as usize).copied().unwrap_or(0xFF)
+    }
+
+    /// Whether interrupt `n` of the bank exists.
+    pub(crate) const fn exists(&self, n: u32) -> bool {
+        n < 32 && self.implemented >> n & 1 != 0
+    }
+}
+
+/// Register accesses.
+impl Bank {
+    /// Reads a register of one bit for each interrupt.
+    pub(crate) const fn read_bits(&self, register: BitRegister) -> u32 {
+        match register {
+            BitRegister::Group => self.group,
+            BitRegister::SetEnable | BitRegister::ClearEnable => self.enabled,
+            BitRegister::SetPending | BitRegister::ClearPending => self.pending() | self.lent,
+            BitRegister::SetActive | BitRegister::ClearActive => self.active,
+        }
+    }
+
+    /// Writes a register of one bit for each interrupt. Returns the interrupts that may have changed.
+    pub(crate) fn write_bits(&mut self, register: BitRegister, value: u32) -> u32 {
+        let value = value & self.implemented;
+        match register {
+            BitRegister::Group => return core::mem::replace(&mut self.group, value) ^ value,
+            BitRegister::SetEnable => {
+                let changed = value & !self.enabled;
+                self.enabled |= value;
+                return changed;
+            }
+            BitRegister::ClearEnable => {
+                let changed = value & self.enabled;
+                self.enabled &= !value;
+                return changed;
+            }
+            BitRegister::SetPending => self.latch |= value,
+            BitRegister::ClearPending => {
+                self.latch &= !value;
+                self.lent &= !value;
+            }
+            BitRegister::SetActive => self.write_active(value, value),
+            BitRegister::ClearActive => self.write_active(value, 0),
+        }
+        self.release_ended();
+        value
+    }
+
+    fn write_active(&mut self, which: u32, active: u32) {
+        self.active = self.active & !which | active;
+        self.active_written |= which & self.resident;
+    }
+
+    /// Reads the priority of interrupt `n` of the bank; zero if it does not exist.
+    pub(crate) fn read_priority(&self, n: u32) -> u8 {
+        if self.exists(n) { self.priority(n) } else { 0 }
+    }
+
+    /// Writes the priority of interrupt `n` of the bank. Returns it as a bitmap if it changed.
+    pub(crate) fn write_priority(&mut self, n: u32, value: u8) -> u32 {
+        match self.priority.get_mut(n as usize) {
+            Some(priority) if self.implemented >> n & 1 != 0 && *priority != value => {
+                *priority = value;
+                1 << n
+            }
+            _ => 0,
+        }
+    }
+
+    /// Reads ICFGR for the 16 interrupts from `first` on.
+    pub(crate) fn read_config(&self, first: u32) -> u32 {
+        bits((self.edge >> first & 0xFFFF).into()).fold(0, |value, n| value | 2 << (2 * n))
+    }
+
+    /// Writes ICFGR for the 16 interrupts from `first` on. Returns the interrupts that changed.
+    pub(crate) fn write_config(&mut self, first: u32, value: u32) -> u32 {
+        let edge = (0..16).fold(0, |edge, n| edge | (value >> (2 * n + 1) & 1) << n);
+        let fixed = self.always_edge | !self.implemented | !(0xFFFF << first);
+        let changed = (self.edge ^ edge << first) & !fixed;
+        self.edge ^= changed;
+        changed
+    }
+}
+
+/// Lines, and links to physical interrupts.
+impl Bank {
+    /// Raises the line of interrupt `n`. Returns it as a bitmap if that changed something.
+    pub(crate) fn raise(&mut self, n: u32) -> u32 {
+        let bit = 1 << n & self.implemented & !self.line;
+        self.line |= bit;
+        self.latch |= bit & self.edge;
+        bit
+    }
+
+    /// Lowers the line of interrupt `n`. Returns it as a bitmap if that changed something.
+    pub(crate) fn lower(&mut self, n: u32) -> u32 {
+        let bit = 1 << n & self.line;
+        self.line &= !bit;
+        bit & !self.edge
+    }
+
+    /// Makes interrupt `n` pending by its latch. Returns it as a bitmap if that changed something.
+    pub(crate) fn set_latch(&mut self, n: u32) -> u32 {
+        let bit = 1 << n & self.implemented & !self.latch;
+        self.latch |= bit;
+        bit
+    }
+
+    /// Makes interrupt `n` pending, linked to a physical interrupt that is active.
+    pub(crate) fn link(&mut self, n: u32, physical: u16) {
+        let bit = 1 << n & self.implemented;
+        if let Some(number) = self.physical.get_mut(n as usize) {
+            *number = physical;
+        }
+        self.latch |= bit;
+        self.linked |= bit;
+        self.relinked |= bit & self.resident;
+        self.released &= !bit;
+    }
+
+    /// Whether one of them stands for this physical interrupt, which is active for it.
+    pub(crate) fn is_linked_to(&self, physical: u32) -> bool {
+        let mut linked = bits((self.linked | self.released).into());
+        linked.any(|n| self.physical.get(n as usize).is_some_and(|&p| u32::from(p) == physical))
+    }
+
+    /// A physical interrupt whose link was dropped and that is to be deactivated; each comes out once.
+    pub(crate) fn take_released(&mut self) -> Option<u32> {
+        if self.released == 0 {
+            return None;
+        }
+        let n = self.released.trailing_zeros();
+        self.released &= self.released - 1;
+        self.physical.get(n as usize).copied().map(u32::from)
+    }
+
+    /// Drops the links of interrupts that are over without the machine having seen their end.
+    fn release_ended(&mut self) {
+        let over = self.linked & !(self.latch | self.active | self.resident);
+        self.linked &= !over;
+        self.released |= over;
+    }
+}
+
+/// Moves between the model and list registers.
+impl Bank {
+    /// Lends interrupt `n`, with INTID `intid`, to a list register.
+    pub(crate) fn lend(&mut self, n: u32, intid: u32, groups: u32) -> ListRegister {
+        let bit = 1 << n;
+        let is_active = self.active & bit != 0;
+        let latched = self.latch & self.forwarded(groups) & bit != 0;
+        // The machine cannot hold a linked interrupt that is active and pending: its end must come to us.
+        let is_linked = self.linked & bit != 0 && !(is_active && latched);
+        let state = match (is_active, latched) {
+            (false, _) => State::Pending,
+            (true, true) if self.linked & bit == 0 => State::ActivePending,
+            (true, _) => State::Active,
+        };
+        if state.is_pending() {
+            self.lent |= self.latch & bit;
+            self.latch &= !bit;
+        }
+        self.resident |= bit;
+
+        let register = ListRegister::new(intid, self.priority(n), state);
+        let register = if self.group & bit != 0 { register.with_group1() } else { register };
+        // A level still high when the guest is done is pending again, which only the model knows.
+        let ends_here = self.line & !self.edge & bit != 0 || self.linked & bit != 0;
+        match self.physical.get(n as usize) {
+            Some(&physical) if is_linked => register.with_physical(physical),
+            _ if ends_here => register.with_eoi_maintenance(),
+            _ => register,
+        }
+    }
+
+    /// Takes interrupt `n` back from a list register: `lent` is what was lent, `now` how the machine left it.
+    pub(crate) fn retire(&mut self, n: u32, lent: ListRegister, now: State) {
+        let bit = 1 << n & self.resident;
+        if now.is_pending() {
+            self.latch |= self.lent & bit;
+        }
+        let known = bit & !self.active_written;
+        self.active = self.active & !known | if now.is_active() { known } else { 0 };
+        if lent.physical().is_some() && now == State::Inactive {
+            // The machine deactivated the physical interrupt too.
+            self.linked &= !bit | self.relinked;
+        }
+        self.resident &= !bit;
+        self.lent &= !bit;
+        self.active_written &= !bit;
+        self.relinked &= !bit;
+        self.release_ended();
+    }
+
+    /// Deactivates interrupt `n`. Returns it as a bitmap if that may have changed something.
+    pub(crate) fn deactivate(&mut self, n: u32) -> u32 {
+        let bit = 1 << n & (self.active | self.resident);
+        self.write_active(bit, 0);
+        self.release_ended();
+        bit
+    }
+}

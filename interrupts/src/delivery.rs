@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Delivery: between the model and the machine's list registers.
+//!
+//! If all of a vCPU's interrupts fit into the list registers, the machine does the rest, and the only exits are
+//! for level-sensitive interrupts whose line is still high when the guest is done (EOI maintenance: the model
+//! then makes them pending again). If not all fit, maintenance interrupts bring the vCPU back:
+//!
+//! - Pending ones are left over: when no list register is pending any more (NPIE). Those in the list registers
+//!   are the more urgent, so the order is that of a GIC with room for all. And when the guest enables or disables
+//!   a group (VGrp*IE), since then others may come first.
+//! - Active ones are left over: when the guest ends one (LRENPIE). With EOImode 0, interrupts end in the order of
+//!   their priorities, so EOIcount says which. With EOImode 1, ICC_DIR_EL1 traps (TDIR) and says it by INTID. It
+//!   traps in every VM of several vCPUs, where an SPI may be deactivated by another vCPU than the one in whose list
+//!   register it is. Guests in EOImode 0 do not write it.
+
+use crate::list_register::{
+    CpuInterface, HCR_EN, HCR_LRENPIE, HCR_NPIE, HCR_TDIR, HCR_VGRP0DIE, HCR_VGRP0EIE, HCR_VGRP1DIE,
+    HCR_VGRP1EIE, ListRegister, State,
+};
+use crate::selection::Selection;
+use crate::vcpu_set::VcpuSet;
+use crate::vgic::{SPI_BASE, Vgic};
+
+impl Vgic {
+    /// Whether the list registers of a vCPU are to be folded and filled before it is entered.
+    #[must_use]
+    pub fn needs_refill(&self, vcpu: usize) -> bool {
+        self.vcpus.get(vcpu).is_some_and(|vcpu| vcpu.stale)
+    }
+
+    /// The vCPU's interface as it was last filled or folded: what to save, or to load on another CPU.
+    #[must_use]
+    pub fn interface(&self, vcpu: usize) -> Option<&CpuInterface> {
+        self.vcpus.get(vcpu).map(|vcpu| &vcpu.interface)
+    }
+
+    /// Takes the state of a vCPU's interrupts back into the model. `machine` is what the machine's registers say:
+    /// the list registers that were in use, ICH_HCR_EL2, ICH_VMCR_EL2 and the active priorities.
+    ///
+    /// Does nothing if the vCPU was not filled since the last time. Returns the vCPUs to which interrupts have moved.
+    pub fn fold(&mut self, vcpu: usize, machine: &CpuInterface) -> VcpuSet {
+        let mut kicks = VcpuSet::new();
+        let Some(state) = self.vcpus.get_mut(vcpu) else { return kicks };
+        if !core::mem::replace(&mut state.filled, false) {
+            return kicks;
+        }
+        state.stale = true;
+        let groups_before = state.interface.groups();
+        state.interface.vmcr = machine.vmcr;
+        state.interface.ap0r = machine.ap0r;
+        state.interface.ap1r = machine.ap1r;
+        let used = core::mem::replace(&mut state.interface.used, 0);
+        let groups_changed = groups_before != state.interface.groups();
+
+        if !machine.is_eoi_split() {
+            for _ in 0..machine.eoi_count() {
+                self.end_unlisted(vcpu, &mut kicks);
+            }
+        }
+        for index in 0..usize::from(used) {
+            let lent = self.vcpus.get_mut(vcpu).and_then(|state| state.interface.lr.get_mut(index));
+            if let (Some(lent), Some(&now)) = (lent, machine.lr.get(index)) {
+                let lent = ListRegister(core::mem::take(lent));
+                self.retire(vcpu, lent, ListRegister(now).state(), &mut kicks);
+            }
+        }
+        if groups_changed {
+            kicks.extend(&self.reroute_one_of_n());
+        }
+        kicks.remove(vcpu);
+        kicks
+    }
+
+    /// Takes one interrupt back from a list register.
+    fn retire(&mut self, vcpu: usize, lent: ListRegister, now: State, kicks: &mut VcpuSet) {
+        let intid = lent.intid();
+        if let Some((bank, n)) = self.bank_mut(vcpu, intid) {
+            bank.retire(n, lent, now);
+        }
+        if let Some(spi) = intid.checked_sub(SPI_BASE) {
+            self.refresh(spi as usize, kicks);
+        }
+    }
+
+    /// The guest ended an interrupt that is in no list register: with EOImode 0, that is the most urgent of these.
+    fn end_unlisted(&mut self, vcpu: usize, kicks: &mut VcpuSet) {
+        let state = self.vcpus.get(vcpu);
+        if let Some(key) = state.and_then(|state| self.most_urgent_unlisted_active(state)) {
+            self.deactivate(vcpu, key.intid(), kicks);
+        }
+    }
+
+    fn deactivate(&mut self, vcpu: usize, intid: u32, kicks: &mut VcpuSet) {
+        let changed = self.bank_mut(vcpu, intid).map_or(0, |(bank, n)| bank.deactivate(n));
+        match intid.checked_sub(SPI_BASE) {
+            Some(spi) if changed != 0 => self.refresh(spi as usize, kicks),
+            Some(_) => {}
+            None => self.note_private(vcpu, changed, kicks),
+        }
+    }
+
+    /// The guest wrote ICC_DIR_EL1, and that trapped. The vCPU is folded. Deactivates the interrupt, if the vCPU
+    /// is in EOImode 1; in EOImode 0 the write is ignored (it is UNPREDICTABLE). An SPI in another vCPU's list
+    /// register is deactivated when that vCPU folds.
+    pub fn write_dir(&mut self, vcpu: usize, value: u64) -> VcpuSet {
+        let mut kicks = VcpuSet::new();
+        if self.vcpus.get(vcpu).is_some_and(|vcpu| vcpu.interface.is_eoi_split()) {
+            self.deactivate(vcpu, (value & 0xFF_FFFF) as u32, &mut kicks);
+        }
+        kicks
+    }
+
+    /// Chooses what goes to a vCPU's list registers and lends it. Returns what to write into the machine: all list
+    /// registers (those not in use are zero) and ICH_HCR_EL2; when the vCPU comes to a CPU, also the rest.
+    ///
+    /// Changes nothing if the vCPU was not folded since it was filled.
+    pub fn fill(&mut self, vcpu: usize) -> Option<&CpuInterface> {
+        if !self.vcpus.get(vcpu)?.filled {
+            self.lend(vcpu);
+        }
+        self.interface(vcpu)
+    }
+
+    fn lend(&mut self, vcpu: usize) {
+        let Some(state) = self.vcpus.get(vcpu) else { return };
+        let Selection { pending, active } = self.select(state);
+        let limit = usize::from(self.config.list_registers);
+        let active_chosen = active.get(limit.saturating_sub(usize::from(pending.total > 0)));
+        let pending_chosen = pending.get(limit.saturating_sub(active_chosen.len()));
+
+        let mut lr = [0; 16];
+        let mut used = 0;
+        for (register, key) in lr.iter_mut().zip(pending_chosen.iter().chain(active_chosen)) {
+            let groups = self.groups;
+            if let Some((bank, n)) = self.bank_mut(vcpu, key.intid()) {
+                *register = bank.lend(n, key.intid(), groups).0;
+            }
+            used += 1;
+        }
+
+        let is_pending_left = pending.total > pending_chosen.len();
+        let is_active_left = active.total > active_chosen.len();
+        let is_dir_trapped = is_active_left || self.vcpus.len() > 1;
+        let Some(state) = self.vcpus.get_mut(vcpu) else { return };
+        let mut hcr = HCR_EN;
+        if is_pending_left {
+            hcr |= HCR_NPIE | group_changes(state.interface.groups());
+        }
+        if is_active_left {
+            hcr |= HCR_LRENPIE;
+        }
+        if is_dir_trapped {
+            hcr |= HCR_TDIR;
+        }
+        state.interface = CpuInterface { lr, used, hcr, ..state.interface };
+        state.filled = true;
+        state.stale = false;
+    }
+
+    /// Whether an interrupt would be signalled to a vCPU now, given its priority mask, group enables and running
+    /// priority: whether a vCPU that waits and is not on a CPU has to go on. The vCPU is folded, or filled but
+    /// not entered since.
+    #[must_use]
+    pub fn has_deliverable(&self, vcpu: usize) -> bool {
+        let Some(vcpu) = self.vcpus.get(vcpu) else { return false };
+        let listed = vcpu.interface.lr.iter().take(vcpu.interface.used.into()).map(|&lr| ListRegister(lr));
+        let listed = listed
+            .filter(|lr| lr.state() == State::Pending)
+            .filter(|lr| vcpu.interface.groups() >> u32::from(lr.is_group1()) & 1 != 0)
+            .map(|lr| (lr.priority(), lr.is_group1()))
+            .min_by_key(|&(priority, _)| priority);
+        let unlisted = self.most_urgent_pending(vcpu).map(|key| (key.priority(), key.is_group1()));
+        let most_urgent = listed.into_iter().chain(unlisted).min_by_key(|&(priority, _)| priority);
+        most_urgent.is_some_and(|(priority, group1)| {
+            vcpu.interface.signals(priority, group1, self.config.preemption_bits)
+        })
+    }
+}
+
+/// The maintenance interrupts that tell when the guest enables or disables a group.
+const fn group_changes(groups: u32) -> u64 {
+    let group0 = if groups & 1 == 0 { HCR_VGRP0EIE } else { HCR_VGRP0DIE };
+    let group1 = if groups & 2 == 0 { HCR_VGRP1EIE } else { HCR_VGRP1DIE };
+    group0 | group1
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Delivery step by step: what is in the list registers, and what comes back.
+
+extern crate std;
+
+use std::vec;
+use std::vec::Vec;
+
+use crate::list_register::{HCR_EN, HCR_LRENPIE, HCR_NPIE, HCR_TDIR, HCR_VGRP0EIE, HCR_VGRP1DIE};
+use crate::{
+    CpuInterface, Level, ListRegister, SgiRegister, SgiRequest, State, VcpuSet, Vgic, VgicConfig, Width,
+};
+
+const PENDING: u64 = 1 << 62;
+const ACTIVE: u64 = 2 << 62;
+/// Group 1 enabled, all priorities let through.
+const VMCR: u64 = 0xFF << 24 | 1 << 1;
+const TIMER: u32 = 27;
+
+/// A GIC whose interrupts are all enabled, in Group 1, with priority 0xA0, its vCPUs' interfaces open.
+fn vgic(vcpus: u64, list_registers: u8) -> Vgic {
+    let mut config = VgicConfig::new((0..vcpus).collect());
+    config.list_registers = list_registers;
+    let mut vgic = Vgic::new(config).unwrap();
+    let _ = vgic.write_distributor(0, Width::Word, 2);
+    for word in 1..8 {
+        let _ = vgic.write_distributor(0x80 + 4 * word, Width::Word, !0);
+        let _ = vgic.write_distributor(0x100 + 4 * word, Width::Word, !0);
+    }
+    for intid in 32..256 {
+        let _ = vgic.write_distributor(0x400 + intid, Width::Byte, 0xA0);
+    }
+    for vcpu in 0..vcpus as usize {
+        let _ = vgic.write_redistributor(vcpu, 0x14, Width::Word, 0);
+        let _ = vgic.write_redistributor(vcpu, 0x1_0080, Width::Word, !0);
+        let _ = vgic.write_redistributor(vcpu, 0x1_0100, Width::Word, !0);
+        for intid in 0..32 {
+            let _ = vgic.write_redistributor(vcpu, 0x1_0400 + intid, Width::Byte, 0xA0);
+        }
+        open(&mut vgic, vcpu);
+    }
+    vgic
+}
+
+/// The guest opens its CPU interface.
+fn open(vgic: &mut Vgic, vcpu: usize) {
+    let mut machine = vgic.fill(vcpu).unwrap().clone();
+    machine.vmcr = VMCR;
+    let _ = vgic.fold(vcpu, &machine);
+}
+
+fn list(vgic: &mut Vgic, vcpu: usize) -> Vec<ListRegister> {
+    let interface = vgic.fill(vcpu).unwrap();
+    interface.lr[..usize::from(interface.used)].iter().map(|&lr| ListRegister(lr)).collect()
+}
+
+/// The machine as it was filled, with the states of the list registers changed.
+fn machine(vgic: &Vgic, vcpu: usize, states: &[u64]) -> CpuInterface {
+    let mut machine = vgic.interface(vcpu).unwrap().clone();
+    for (lr, state) in machine.lr.iter_mut().zip(states) {
+        *lr = *lr & !(3 << 62) | state;
+    }
+    machine
+}
+
+fn set(vcpus: &[usize]) -> VcpuSet {
+    vcpus.iter().copied().collect()
+}
+
+#[test]
+fn a_level_interrupt_is_pending_again_until_its_line_is_low() {
+    let mut vgic = vgic(1, 4);
+    assert_eq!(vgic.set_spi_level(33, Level::High), set(&[0]));
+    assert_eq!(vgic.set_spi_level(33, Level::High), set(&[]));
+    assert!(vgic.has_deliverable(0) && vgic.needs_refill(0));
+
+    let [lr] = list(&mut vgic, 0)[..] else { panic!("one interrupt") };
+    assert_eq!((lr.intid(), lr.priority(), lr.state()), (33, 0xA0, State::Pending));
+    assert!(lr.is_group1() && lr.wants_eoi_maintenance() && lr.physical().is_none());
+    assert!(!vgic.needs_refill(0));
+
+    // Handled, and the line still high: EOI maintenance brings it back.
+    let ended = machine(&vgic, 0, &[0]);
+    assert_eq!(vgic.fold(0, &ended), set(&[]));
+    assert_eq!(list(&mut vgic, 0)[0].state(), State::Pending);
+
+    // Acknowledged, and the line goes low: active, nothing to come back for.
+    assert_eq!(vgic.set_spi_level(33, Level::Low), set(&[0]));
+    let active = machine(&vgic, 0, &[ACTIVE]);
+    let _ = vgic.fold(0, &active);
+    let [lr] = list(&mut vgic, 0)[..] else { panic!("one interrupt") };
+    assert!(lr.state() == State::Active && !lr.wants_eoi_maintenance());
+    let ended = machine(&vgic, 0, &[0]);
+    let _ = vgic.fold(0, &ended);
+    assert!(list(&mut vgic, 0).is_empty());
+}
+
+#[test]
+fn the_timer_is_linked_and_its_end_needs_no_exit() {
+    let mut vgic = vgic(1, 4);
+    assert_eq!(vgic.inject_linked(0, TIMER, 27), Some(set(&[0])));
+    assert!(vgic.linked_active(0, 27));
+    assert_eq!(list(&mut vgic, 0)[0].physical(), Some(27));
+    let active = machine(&vgic, 0, &[ACTIVE]);
+    let _ = vgic.fold(0, &active);
+    assert!(vgic.linked_active(0, 27));
+    let [lr] = list(&mut vgic, 0)[..] else { panic!("one interrupt") };
+    assert_eq!((lr.physical(), lr.state()), (Some(27), State::Active));
+    let ended = machine(&vgic, 0, &[0]);
+    let _ = vgic.fold(0, &ended);
+    assert!(!vgic.linked_active(0, 27));
+    assert_eq!(vgic.take_released(0), None);
+}
+
+#[test]
+fn a_dropped_link_is_released() {
+    let mut vgic = vgic(1, 4);
+    let _ = vgic.write_redistributor(0, 0x1_0180, Width::Word, 1 << TIMER);
+    assert_eq!(vgic.inject_linked(0, TIMER, 27), Some(set(&[])));
+    assert!(list(&mut vgic, 0).is_empty() && vgic.linked_active(0, 27));
+    assert_eq!(vgic.take_released(0), None);
+    let _ = vgic.write_redistributor(0, 0x1_0280, Width::Word, 1 << TIMER);
+    assert!(vgic.linked_active(0, 27));
+    assert_eq!(vgic.take_released(0), Some(27));
+    assert_eq!(vgic.take_released(0), None);
+    assert!(!vgic.linked_active(0, 27));
+
+    let _ = vgic.inject_linked(0, TIMER, 27);
+    vgic.reset();
+    assert_eq!(vgic.take_released(0), Some(27));
+}
+
+#[test]
+fn a_link_cleared_while_pending_in_a_list_register_is_released_at_the_fold() {
+    let mut vgic = vgic(2, 4);
+    let _ = vgic.inject_linked(1, TIMER, 27);
+    let _ = vgic.fill(1);
+    // The other vCPU clears it.
+    assert_eq!(vgic.write_redistributor(1, 0x1_0280, Width::Word, 1 << TIMER), set(&[1]));
+    assert_eq!(vgic.take_released(1), None);
+    let pending = machine(&vgic, 1, &[PENDING]);
+    let _ = vgic.fold(1, &pending);
+    assert_eq!(vgic.take_released(1), Some(27));
+    assert!(list(&mut vgic, 1).is_empty());
+}
+
+#[test]
+fn linked_anew_before_the_fold() {
+    let mut vgic = vgic(1, 4);
+    let _ = vgic.inject_linked(0, TIMER, 27);
+    let _ = vgic.fill(0);
+    // The guest handled it, and the physical interrupt fired again, before anyone folded.
+    assert_eq!(vgic.inject_linked(0, TIMER, 27), Some(set(&[0])));
+    let ended = machine(&vgic, 0, &[0]);
+    let _ = vgic.fold(0, &ended);
+    assert_eq!((list(&mut vgic, 0)[0].physical(), vgic.take_released(0)), (Some(27), None));
+}
+
+#[test]
+fn an_sgi_sent_while_one_is_handled_is_pending_behind_it() {
+    let mut vgic = vgic(2, 4);
+    let request = SgiRequest::decode(SgiRegister::Sgi1r, 3 << 24 | 0b10);
+    assert_eq!(vgic.send_sgi(0, request), set(&[1]));
+    assert_eq!(vgic.send_sgi(0, request), set(&[]));
+    let _ = vgic.fill(1);
+    assert_eq!(vgic.send_sgi(0, request), set(&[1]));
+    let active = machine(&vgic, 1, &[ACTIVE]);
+    let _ = vgic.fold(1, &active);
+    let [lr] = list(&mut vgic, 1)[..] else { panic!("one interrupt") };
+    assert_eq!((lr.intid(), lr.state()), (3, State::ActivePending));
+}
+
+#[test]
+fn what_does_not_fit_comes_by_priority() {
+    let mut vgic = vgic(1, 2);
+    for (intid, priority) in [(40, 0x80), (41, 0x60), (42, 0x40)] {
+        let _ = vgic.write_distributor(0x400 + intid, Width::Byte, priority);
+        let _ = vgic.set_spi_level(intid as u32, Level::High);
+    }
+    let first: Vec<_> = list(&mut vgic, 0).iter().map(|lr| lr.intid()).collect();
+    assert_eq!(first, [42, 41]);
+    let expected = HCR_EN | HCR_NPIE | HCR_VGRP0EIE | HCR_VGRP1DIE;
+    assert_eq!(vgic.interface(0).unwrap().hcr, expected);
+
+    // Both acknowledged: one of them makes room for the pending one, and its end is then counted.
+    let active = machine(&vgic, 0, &[ACTIVE, ACTIVE]);
+    let _ = vgic.fold(0, &active);
+    let second: Vec<_> = list(&mut vgic, 0).iter().map(|lr| (lr.intid(), lr.state())).collect();
+    assert_eq!(second, [(40, State::Pending), (42, State::Active)]);
+    assert_eq!(vgic.interface(0).unwrap().hcr, HCR_EN | HCR_LRENPIE | HCR_TDIR);
+
+    // 42 ends in its list register, 41 by EOIcount; their lines are low by then.
+    let _ = vgic.set_spi_level(42, Level::Low);
+    let _ = vgic.set_spi_level(41, Level::Low);
+    let mut ended = machine(&vgic, 0, &[PENDING, 0]);
+    ended.hcr |= 1 << 27;
+    let _ = vgic.fold(0, &ended);
+    let third: Vec<_> = list(&mut vgic, 0).iter().map(|lr| (lr.intid(), lr.state())).collect();
+    assert_eq!(third, [(40, State::Pending)]);
+}
+
+#[test]
+fn folding_twice_counts_ends_once() {
+    let mut vgic = vgic(1, 1);
+    for intid in [40, 41] {
+        let _ = vgic.set_spi_level(intid, Level::High);
+        let _ = vgic.fill(0);
+        let active = machine(&vgic, 0, &[ACTIVE]);
+        let _ = vgic.fold(0, &active);
+    }
+    let _ = vgic.fill(0);
+    let mut ended = machine(&vgic, 0, &[ACTIVE]);
+    ended.hcr |= 1 << 27;
+    let _ = vgic.fold(0, &ended);
+    let _ = vgic.fold(0, &ended);
+    assert_eq!(vgic.read_distributor(0x304, Width::Word).count_ones(), 1);
+}
+
+#[test]
+fn rerouted_while_pending_in_a_list_register() {
+    let mut vgic = vgic(2, 4);
+    assert_eq!(vgic.set_spi_level(50, Level::High), set(&[0]));
+    let _ = vgic.fill(0);
+    assert_eq!(vgic.write_distributor(0x6000 + 8 * 50, Width::Double, 1), set(&[0]));
+    let pending = machine(&vgic, 0, &[PENDING]);
+    assert_eq!(vgic.fold(0, &pending), set(&[1]));
+    assert!(list(&mut vgic, 0).is_empty());
+    assert_eq!(list(&mut vgic, 1)[0].intid(), 50);
+}
+
+#[test]
+fn deactivated_by_another_vcpu() {
+    let mut vgic = vgic(2, 4);
+    let split = VMCR | 1 << 9;
+    for vcpu in [0, 1] {
+        let mut machine = vgic.fill(vcpu).unwrap().clone();
+        assert_eq!(machine.hcr, HCR_EN | HCR_TDIR);
+        machine.vmcr = split;
+        let _ = vgic.fold(vcpu, &machine);
+    }
+    let _ = vgic.pulse_spi(50);
+    let _ = vgic.set_spi_level(50, Level::High);
+    let _ = vgic.fill(0);
+    let _ = vgic.set_spi_level(50, Level::Low);
+    // Acknowledged there, deactivated here.
+    assert_eq!(vgic.write_dir(1, 50), set(&[0]));
+    let active = machine(&vgic, 0, &[ACTIVE]);
+    let _ = vgic.fold(0, &active);
+    assert!(list(&mut vgic, 0).is_empty());
+    assert_eq!(vgic.read_distributor(0x304, Width::Word), 0);
+}
+
+#[test]
+fn deliverable_as_the_cpu_interface_lets_it() {
+    let mut vgic = vgic(1, 4);
+    let _ = vgic.set_spi_level(40, Level::High);
+    let cases: Vec<(u64, u32, bool)> = vec![
+        (VMCR, 0, true),
+        (VMCR & !2, 0, false),
+        (0xA0 << 24 | 2, 0, false),
+        (0xA8 << 24 | 2, 0, true),
+        // Runs at 0xA0, at 0xA8, at 0x98.
+        (VMCR, 1 << 20, false),
+        (VMCR, 1 << 21, true),
+        (VMCR, 1 << 19, false),
+        // The binary point makes 0xA0 and 0xA8 one level.
+        (VMCR | 4 << 18, 1 << 21, false),
+    ];
+    for (vmcr, ap1r, expected) in cases {
+        let _ = vgic.fill(0);
+        let mut machine = machine(&vgic, 0, &[PENDING]);
+        machine.vmcr = vmcr;
+        machine.ap1r[0] = ap1r;
+        let _ = vgic.fold(0, &machine);
+        assert_eq!(vgic.has_deliverable(0), expected, "VMCR {vmcr:#x}, AP1R0 {ap1r:#x}");
+        let _ = vgic.fill(0);
+        assert_eq!(vgic.has_deliverable(0), expected, "filled, VMCR {vmcr:#x}, AP1R0 {ap1r:#x}");
+    }
+}
+
+#[test]
+fn a_disabled_group_does_not_block_the_other() {
+    let mut vgic = vgic(1, 1);
+    // INTID 40 in Group 0, less urgent, and the guest has Group 1 disabled.
+    let _ = vgic.write_distributor(0, Width::Word, 3);
+    let _ = vgic.write_distributor(0x84, Width::Word, !(1 << 8));
+    let _ = vgic.write_distributor(0x400 + 40, Width::Byte, 0xC0);
+    let _ = vgic.fill(0);
+    let mut closed = machine(&vgic, 0, &[]);
+    closed.vmcr = 0xFF << 24 | 1;
+    let _ = vgic.fold(0, &closed);
+    let _ = vgic.set_spi_level(40, Level::High);
+    let _ = vgic.set_spi_level(41, Level::High);
+    assert_eq!(list(&mut vgic, 0)[0].intid(), 40);
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which interrupts of a vCPU get its list registers.
+//!
+//! If not all fit: the most urgent pending one always gets a list register, then come the active ones, whose end
+//! would otherwise cost an exit each, then the other pending ones. Pending interrupts of a group that the guest
+//! has disabled in its CPU interface come after all others, or they would block those it has enabled.
+
+use crate::list_register::CpuInterface;
+use crate::vcpu_set::bits;
+use crate::vgic::{SPI_BASE, Vcpu, Vgic};
+
+/// An interrupt, in the order of urgency.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key(u32);
+
+impl Key {
+    /// Bit 31: the guest has disabled its group; bits 23:16: the priority; bits 14:1: the INTID; bit 0: Group 1.
+    fn new(intid: u32, priority: u8, group1: bool, interface: &CpuInterface) -> Self {
+        let disabled = !interface.groups() >> u32::from(group1) & 1;
+        Self(disabled << 31 | u32::from(priority) << 16 | (intid & 0x7FFF) << 1 | u32::from(group1))
+    }
+
+    pub(crate) const fn intid(self) -> u32 {
+        self.0 >> 1 & 0x7FFF
+    }
+
+    pub(crate) const fn is_group1(self) -> bool {
+        self.0 & 1 != 0
+    }
+
+    pub(crate) const fn priority(self) -> u8 {
+        (self.0 >> 16) as u8
+    }
+
+    /// Whether the guest has the interrupt's group enabled.
+    pub(crate) const fn is_enabled(self) -> bool {
+        self.0 >> 31 == 0
+    }
+}
+
+/// The most urgent interrupts, at most 16, in order.
+#[derive(Debug)]
+pub(crate) struct Shortlist {
+    keys: [Key; 16],
+    len: usize,
+    limit: usize,
+    /// How many there are, with those that did not get on the list.
+    pub(crate) total: usize,
+}
+
+impl Shortlist {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { keys: [Key::default(); 16], len: 0, limit: limit.min(16), total: 0 }
+    }
+
+    pub(crate) fn insert(&mut self, key: Key) {
+        self.total += 1;
+        let place = self.get(self.limit).partition_point(|&other| other < key);
+        if place >= self.limit {
+            return;
+        }
+        self.len = (self.len + 1).min(self.limit);
+        if let Some(tail) = self.keys.get_mut(place..self.len) {
+            tail.rotate_right(1);
+            if let Some(first) = tail.first_mut() {
+                *first = key;
+            }
+        }
+    }
+
+    /// The first `count` of them, or as many as there are.
+    pub(crate) fn get(&self, count: usize) -> &[Key] {
+        self.keys.get(..count.min(self.len)).unwrap_or(&[])
+    }
+}
+
+/// What a vCPU's list registers are filled from.
+#[derive(Debug)]
+pub(crate) struct Selection {
+    pub(crate) pending: Shortlist,
+    pub(crate) active: Shortlist,
+}
+
+impl Vgic {
+    /// Calls `visit` with each interrupt of a vCPU that is deliverable or active, and whether it is active.
+    /// What is in list registers is left out.
+    fn visit(&self, vcpu: &Vcpu, mut visit: impl FnMut(Key, bool)) {
+        let private = core::iter::once((&vcpu.private, u32::MAX, 0));
+        let shared = bits(vcpu.spis.used.into()).filter_map(|word| {
+            let index = word as usize;
+            Some((self.spis.get(index)?, *vcpu.spis.words.get(index)?, SPI_BASE + word * 32))
+        });
+        for (bank, members, base) in private.chain(shared) {
+            let members = members & !bank.resident;
+            let active = bank.active() & members;
+            for n in bits((bank.deliverable(self.groups) & members | active).into()) {
+                let is_group1 = bank.group1() >> n & 1 != 0;
+                let key = Key::new(base + n, bank.priority(n), is_group1, &vcpu.interface);
+                visit(key, active >> n & 1 != 0);
+            }
+        }
+    }
+
+    /// The most urgent pending and active interrupts of a vCPU whose list registers are folded.
+    pub(crate) fn select(&self, vcpu: &Vcpu) -> Selection {
+        let limit = usize::from(self.config.list_registers);
+        let mut selection = Selection { pending: Shortlist::new(limit), active: Shortlist::new(limit) };
+        self.visit(vcpu, |key, is_active| {
+            let list = if is_active { &mut selection.active } else { &mut selection.pending };
+            list.insert(key);
+        });
+        selection
+    }
+
+    /// The most urgent pending interrupt whose group the guest has enabled, outside the list registers.
+    pub(crate) fn most_urgent_pending(&self, vcpu: &Vcpu) -> Option<Key> {
+        let mut best: Option<Key> = None;
+        self.visit(vcpu, |key, is_active| {
+            if !is_active && key.is_enabled() {
+                best = Some(best.map_or(key, |best| best.min(key)));
+            }
+        });
+        best
+    }
+
+    /// The most urgent active interrupt of a vCPU that is in no list register.
+    pub(crate) fn most_urgent_unlisted_active(&self, vcpu: &Vcpu) -> Option<Key> {
+        let mut best: Option<Key> = None;
+        self.visit(vcpu, |key, is_active| {
+            if is_active {
+                best = Some(best.map_or(key, |best| best.min(key)));
+            }
+        });
+        best
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::vec::Vec;
+
+    use super::*;
+
+    #[test]
+    fn a_shortlist_keeps_the_most_urgent_in_order() {
+        let mut list = Shortlist::new(3);
+        for key in [50, 20, 40, 10, 30] {
+            list.insert(Key(key));
+        }
+        assert_eq!(list.total, 5);
+        assert_eq!(list.get(16).iter().map(|key| key.0).collect::<Vec<_>>(), [10, 20, 30]);
+        assert_eq!(list.get(1).len(), 1);
+    }
+}

@@ -1,0 +1,477 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The virtual GIC of one VM: its state, its lines, and which vCPU an interrupt belongs to.
+//!
+//! Private interrupts belong to their vCPU. An SPI has an *owner* while there is something to do about it: the
+//! vCPU in whose list register it is, else the one that acknowledged it, else the one it is routed to if it is
+//! pending and enabled. Each vCPU keeps a bitmap of the SPIs it owns, so that filling its list registers looks at
+//! these only, however many interrupts and vCPUs there are.
+
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::affinity::{Affinities, Affinity};
+use crate::bank::Bank;
+use crate::config::{ConfigError, VgicConfig};
+use crate::list_register::CpuInterface;
+use crate::sgi::{SgiRegister, SgiRequest, SgiTargets};
+use crate::vcpu_set::{VcpuSet, bits};
+
+/// The first SPI.
+pub(crate) const SPI_BASE: u32 = 32;
+/// Banks of SPIs there can be.
+const SPI_BANKS: usize = 31;
+
+/// A line's level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Level {
+    /// Not asserted.
+    Low,
+    /// Asserted.
+    High,
+}
+
+/// The width of a memory access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Width {
+    /// 8 bits.
+    Byte,
+    /// 16 bits.
+    Half,
+    /// 32 bits.
+    Word,
+    /// 64 bits.
+    Double,
+}
+
+impl Width {
+    /// The width of an access of so many bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: u64) -> Option<Self> {
+        match bytes {
+            1 => Some(Self::Byte),
+            2 => Some(Self::Half),
+            4 => Some(Self::Word),
+            8 => Some(Self::Double),
+            _ => None,
+        }
+    }
+
+    /// The width in bytes.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        match self {
+            Self::Byte => 1,
+            Self::Half => 2,
+            Self::Word => 4,
+            Self::Double => 8,
+        }
+    }
+}
+
+/// What a vCPU is doing: who waits is preferred for an interrupt that any vCPU may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Activity {
+    /// It has something to run.
+    #[default]
+    Busy,
+    /// It waits for an interrupt.
+    Waiting,
+}
+
+/// The SPIs a vCPU owns.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SpiSet {
+    /// Bit `n`: word `n` is not zero.
+    pub(crate) used: u32,
+    pub(crate) words: [u32; SPI_BANKS],
+}
+
+impl SpiSet {
+    fn insert(&mut self, spi: usize) {
+        if let Some(word) = self.words.get_mut(spi / 32) {
+            *word |= 1 << (spi % 32);
+            self.used |= 1 << (spi / 32);
+        }
+    }
+
+    fn remove(&mut self, spi: usize) {
+        if let Some(word) = self.words.get_mut(spi / 32) {
+            *word &= !(1 << (spi % 32));
+            if *word == 0 {
+                self.used &= !(1 << (spi / 32));
+            }
+        }
+    }
+}
+
+/// Where an SPI goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Route {
+    /// GICD_IROUTER.
+    pub(crate) register: u64,
+    /// The vCPU of that affinity.
+    pub(crate) target: Option<u16>,
+    /// The vCPU that has to do with it now.
+    pub(crate) owner: Option<u16>,
+}
+
+/// A vCPU's redistributor and CPU interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Vcpu {
+    pub(crate) private: Bank,
+    pub(crate) spis: SpiSet,
+    pub(crate) interface: CpuInterface,
+    pub(crate) activity: Activity,
+    /// GICR_WAKER.ProcessorSleep.
+    pub(crate) asleep: bool,
+    /// GICR_CTLR.DPG0 and DPG1NS, as bits 0 and 1: groups whose 1-of-N interrupts it does not take.
+    pub(crate) declined_groups: u32,
+    /// Interrupts are lent to the list registers, and [`Vgic::fold`] has not taken them back.
+    pub(crate) filled: bool,
+    /// Something changed since the list registers were filled, or they are not.
+    pub(crate) stale: bool,
+}
+
+impl Vcpu {
+    fn new() -> Self {
+        Self {
+            private: Bank::private(),
+            spis: SpiSet::default(),
+            interface: CpuInterface::default(),
+            activity: Activity::Busy,
+            asleep: true,
+            declined_groups: 0,
+            filled: false,
+            stale: true,
+        }
+    }
+
+    /// Takes a change of its private interrupts. True if the vCPU has to look again.
+    fn note_private(&mut self, changed: u32, groups: u32) -> bool {
+        let is_noteworthy = self.private.noteworthy(changed, groups) != 0;
+        self.stale |= is_noteworthy;
+        is_noteworthy
+    }
+
+    /// Receives an SGI. True if the vCPU has to look again.
+    fn receive_sgi(&mut self, request: SgiRequest, groups: u32) -> bool {
+        let is_group1 = self.private.group1() >> request.intid & 1 != 0;
+        // With one security state, only ICC_SGI1R generates Group 1 SGIs, and Group 0 ones too.
+        if is_group1 && request.register != SgiRegister::Sgi1r {
+            return false;
+        }
+        let changed = self.private.set_latch(request.intid);
+        self.note_private(changed, groups)
+    }
+}
+
+/// The interrupt controller of one VM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vgic {
+    pub(crate) config: VgicConfig,
+    pub(crate) affinities: Affinities,
+    /// GICD_CTLR.EnableGrp0 and EnableGrp1, bits 0 and 1.
+    pub(crate) groups: u32,
+    pub(crate) spis: Vec<Bank>,
+    pub(crate) routes: Vec<Route>,
+    pub(crate) vcpus: Vec<Vcpu>,
+    /// Where the search for a taker of the next 1-of-N interrupt starts.
+    turn: usize,
+}
+
+impl Vgic {
+    /// Builds the GIC in its reset state. The only place that allocates.
+    ///
+    /// # Errors
+    /// See [`VgicConfig::validate`].
+    pub fn new(config: VgicConfig) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let count = config.spi_count;
+        let affinities = Affinities::new(&config.affinities);
+        let spis = (0..count.div_ceil(32)).map(|bank| Bank::spis(count - bank * 32)).collect();
+        let vcpus = config.affinities.iter().map(|_| Vcpu::new()).collect();
+        let mut vgic = Self { affinities, groups: 0, spis, routes: Vec::new(), vcpus, turn: 0, config };
+        vgic.routes.resize(count as usize, Route::default());
+        vgic.reset();
+        Ok(vgic)
+    }
+
+    /// What it was built from.
+    #[must_use]
+    pub const fn config(&self) -> &VgicConfig {
+        &self.config
+    }
+
+    /// Goes back to the reset state. No vCPU may be running. Lines keep their level; physical interrupts that were
+    /// linked come out of [`Self::take_released`].
+    pub fn reset(&mut self) {
+        self.groups = 0;
+        self.turn = 0;
+        self.spis.iter_mut().for_each(Bank::reset);
+        // IROUTER is UNKNOWN after reset; zero, the first vCPU in most VMs, as elsewhere.
+        let target = self.affinities.find(Affinity(0));
+        self.routes.fill(Route { register: 0, target, owner: None });
+        for vcpu in &mut self.vcpus {
+            let mut private = vcpu.private.clone();
+            private.reset();
+            *vcpu = Vcpu { private, ..Vcpu::new() };
+        }
+    }
+
+    /// Resets a vCPU's CPU interface, as when it is switched on: priority mask, group enables, active priorities.
+    /// The vCPU is not running, and its list registers are folded.
+    pub fn reset_interface(&mut self, vcpu: usize) -> VcpuSet {
+        if let Some(vcpu) = self.vcpus.get_mut(vcpu) {
+            let CpuInterface { lr, used, .. } = vcpu.interface;
+            vcpu.interface = CpuInterface { lr, used, ..CpuInterface::default() };
+            vcpu.stale = true;
+        }
+        self.reroute_one_of_n()
+    }
+
+    /// Says whether a vCPU waits for an interrupt. Only a preference for 1-of-N interrupts hangs on it.
+    pub fn set_activity(&mut self, vcpu: usize, activity: Activity) {
+        if let Some(vcpu) = self.vcpus.get_mut(vcpu) {
+            vcpu.activity = activity;
+        }
+    }
+
+    /// Sets the level of an SPI's line. A rising edge makes an edge-triggered SPI pending.
+    pub fn set_spi_level(&mut self, intid: u32, level: Level) -> VcpuSet {
+        let mut kicks = VcpuSet::new();
+        if let Some((spi, bank, n)) = self.spi_mut(intid) {
+            let changed = match level {
+                Level::High => bank.raise(n),
+                Level::Low => bank.lower(n),
+            };
+            if changed != 0 {
+                self.refresh(spi, &mut kicks);
+            }
+        }
+        kicks
+    }
+
+    /// Sets the level of a PPI's line.
+    pub fn set_ppi_level(&mut self, vcpu: usize, intid: u32, level: Level) -> VcpuSet {
+        let mut kicks = VcpuSet::new();
+        if let Some(bank) = self.ppi_mut(vcpu, intid) {
+            let changed = match level {
+                Level::High => bank.raise(intid),
+                Level::Low => bank.lower(intid),
+            };
+            self.note_private(vcpu, changed, &mut kicks);
+        }
+        kicks
+    }
+
+    /// Raises an SPI's line and lowers it: what an edge-triggered device does. A level-sensitive SPI is left as it
+    /// was, since nothing asserts it any more.
+    pub fn pulse_spi(&mut self, intid: u32) -> VcpuSet {
+        let mut kicks = self.set_spi_level(intid, Level::High);
+        kicks.extend(&self.set_spi_level(intid, Level::Low));
+        kicks
+    }
+
+    /// Raises a PPI's line and lowers it; see [`Self::pulse_spi`].
+    pub fn pulse_ppi(&mut self, vcpu: usize, intid: u32) -> VcpuSet {
+        let mut kicks = self.set_ppi_level(vcpu, intid, Level::High);
+        kicks.extend(&self.set_ppi_level(vcpu, intid, Level::Low));
+        kicks
+    }
+
+    /// Sends an SGI that `from` generated (IHI 0069, "Software generated interrupts"). Affinities without a vCPU,
+    /// and vCPUs for which the SGI is in a group that the register does not generate, are passed over.
+    pub fn send_sgi(&mut self, from: usize, request: SgiRequest) -> VcpuSet {
+        let mut kicks = VcpuSet::new();
+        match request.targets {
+            SgiTargets::AllButSelf => {
+                for (vcpu, target) in self.vcpus.iter_mut().enumerate().filter(|&(vcpu, _)| vcpu != from) {
+                    target.receive_sgi(request, self.groups).then(|| kicks.insert(vcpu));
+                }
+            }
+            SgiTargets::List { first, list } => {
+                for (distance, vcpu) in self.affinities.sixteen_from(Affinity(first)) {
+                    if list >> distance & 1 == 0 {
+                        continue;
+                    }
+                    let target = self.vcpus.get_mut(usize::from(vcpu));
+                    if target.is_some_and(|target| target.receive_sgi(request, self.groups)) {
+                        kicks.insert(vcpu.into());
+                    }
+                }
+            }
+        }
+        kicks
+    }
+}
+
+/// Ownership.
+impl Vgic {
+    /// An SPI's index, its bank and its place in the bank.
+    pub(crate) fn spi_mut(&mut self, intid: u32) -> Option<(usize, &mut Bank, u32)> {
+        let spi = intid.checked_sub(SPI_BASE)?;
+        let bank = self.spis.get_mut(spi as usize / 32)?;
+        bank.exists(spi % 32).then_some((spi as usize, bank, spi % 32))
+    }
+
+    fn ppi_mut(&mut self, vcpu: usize, intid: u32) -> Option<&mut Bank> {
+        let vcpu = self.vcpus.get_mut(vcpu)?;
+        (16..SPI_BASE).contains(&intid).then_some(&mut vcpu.private)
+    }
+
+    /// The bank that holds an interrupt of a vCPU, and its place there.
+    pub(crate) fn bank_mut(&mut self, vcpu: usize, intid: u32) -> Option<(&mut Bank, u32)> {
+        if intid < SPI_BASE {
+            return self.vcpus.get_mut(vcpu).map(|vcpu| (&mut vcpu.private, intid));
+        }
+        self.spi_mut(intid).map(|(_, bank, n)| (bank, n))
+    }
+
+    pub(crate) fn kick(&mut self, vcpu: usize, kicks: &mut VcpuSet) {
+        if let Some(target) = self.vcpus.get_mut(vcpu) {
+            target.stale = true;
+            kicks.insert(vcpu);
+        }
+    }
+
+    /// After a change of private interrupts: tells the vCPU if it matters.
+    pub(crate) fn note_private(&mut self, vcpu: usize, changed: u32, kicks: &mut VcpuSet) {
+        let groups = self.groups;
+        if self.vcpus.get_mut(vcpu).is_some_and(|vcpu| vcpu.note_private(changed, groups)) {
+            kicks.insert(vcpu);
+        }
+    }
+
+    /// After a change of SPIs of a bank: finds their owners anew and tells them.
+    pub(crate) fn note_spis(&mut self, bank: usize, changed: u32, kicks: &mut VcpuSet) {
+        for n in bits(changed.into()) {
+            self.refresh(bank * 32 + n as usize, kicks);
+        }
+    }
+
+    /// Finds the owner of an SPI anew, and tells it.
+    pub(crate) fn refresh(&mut self, spi: usize, kicks: &mut VcpuSet) {
+        let (Some(bank), Some(route)) = (self.spis.get(spi / 32), self.routes.get(spi)) else { return };
+        let bit = 1_u32 << (spi % 32);
+        let old = route.owner;
+        let owner = if bank.resident & bit != 0 {
+            old
+        } else if bank.active() & bit != 0 {
+            // One made active by a write belongs to the vCPU that will most likely end it.
+            old.or(route.target).or(Some(0))
+        } else if bank.deliverable(self.groups) & bit == 0 {
+            None
+        } else if bank.one_of_n & bit != 0 {
+            let group = bank.group1() >> (spi % 32) & 1;
+            self.choose_taker(old, group)
+        } else {
+            route.target
+        };
+        if owner != old {
+            self.move_spi(spi, old, owner);
+        }
+        if let Some(owner) = owner {
+            self.kick(owner.into(), kicks);
+        }
+    }
+
+    fn move_spi(&mut self, spi: usize, old: Option<u16>, new: Option<u16>) {
+        if let Some(vcpu) = old.and_then(|old| self.vcpus.get_mut(usize::from(old))) {
+            vcpu.spis.remove(spi);
+        }
+        if let Some(vcpu) = new.and_then(|new| self.vcpus.get_mut(usize::from(new))) {
+            vcpu.spis.insert(spi);
+        }
+        if let Some(route) = self.routes.get_mut(spi) {
+            route.owner = new;
+        }
+    }
+
+    /// Chooses the vCPU for an interrupt of `group` that any may take: one that is awake and does not decline;
+    /// rather one whose CPU interface has the group enabled, rather the one that has it already, rather one that
+    /// waits, else each in turn (IHI 0069, "1 of N").
+    fn choose_taker(&mut self, current: Option<u16>, group: u32) -> Option<u16> {
+        let count = self.vcpus.len();
+        let rank = |index: usize, vcpu: &Vcpu| {
+            if vcpu.asleep || vcpu.declined_groups >> group & 1 != 0 {
+                return 0;
+            }
+            let is_enabled = vcpu.interface.groups() >> group & 1;
+            let is_current = u32::from(current.is_some_and(|c| usize::from(c) == index));
+            let is_waiting = u32::from(vcpu.activity == Activity::Waiting);
+            1 + (is_enabled << 2 | is_current << 1 | is_waiting)
+        };
+        let (mut best, mut taker) = (0, None);
+        for index in (self.turn..count).chain(0..self.turn.min(count)) {
+            let rank = self.vcpus.get(index).map_or(0, |vcpu| rank(index, vcpu));
+            if rank > best {
+                (best, taker) = (rank, Some(index));
+            }
+        }
+        let taker = taker.and_then(|taker| u16::try_from(taker).ok());
+        if taker != current {
+            self.turn = taker.map_or(0, |taker| (usize::from(taker) + 1) % count);
+        }
+        taker
+    }
+
+    /// After a change of who takes part in 1-of-N routing: finds takers anew for what is pending.
+    pub(crate) fn reroute_one_of_n(&mut self) -> VcpuSet {
+        let mut kicks = VcpuSet::new();
+        for index in 0..self.spis.len() {
+            let pending =
+                self.spis.get(index).map_or(0, |bank| bank.one_of_n & bank.deliverable(self.groups));
+            self.note_spis(index, pending, &mut kicks);
+        }
+        kicks
+    }
+
+    /// After a change of GICD_CTLR: finds all owners anew and tells everyone.
+    pub(crate) fn refresh_all(&mut self) -> VcpuSet {
+        let mut kicks = VcpuSet::new();
+        for spi in 0..self.routes.len() {
+            self.refresh(spi, &mut kicks);
+        }
+        for vcpu in 0..self.vcpus.len() {
+            self.kick(vcpu, &mut kicks);
+        }
+        kicks
+    }
+}
+
+/// Links to physical interrupts.
+impl Vgic {
+    /// A physical interrupt arrived for a vCPU, and EL2 acknowledged it and dropped its priority, but left it
+    /// active: makes `intid` pending, so linked that the guest's deactivation deactivates the physical interrupt
+    /// without an exit. [`None`] if there is no such interrupt: the caller deactivates the physical one.
+    pub fn inject_linked(&mut self, vcpu: usize, intid: u32, physical: u32) -> Option<VcpuSet> {
+        let number = u16::try_from(physical).ok().filter(|&number| number < 1 << 13)?;
+        let mut kicks = VcpuSet::new();
+        if intid < SPI_BASE {
+            self.ppi_mut(vcpu, intid)?.link(intid, number);
+            self.note_private(vcpu, 1 << intid, &mut kicks);
+        } else {
+            let (spi, bank, n) = self.spi_mut(intid)?;
+            bank.link(n, number);
+            self.refresh(spi, &mut kicks);
+        }
+        Some(kicks)
+    }
+
+    /// Whether a private interrupt of the vCPU stands for this physical one. While it does, the physical
+    /// interrupt is to be active on the CPU that the vCPU runs on; when the vCPU leaves that CPU, or comes to
+    /// another, EL2 moves the active state along. The vCPU is folded.
+    #[must_use]
+    pub fn linked_active(&self, vcpu: usize, physical: u32) -> bool {
+        self.vcpus.get(vcpu).is_some_and(|vcpu| vcpu.private.is_linked_to(physical))
+    }
+
+    /// A physical interrupt to be deactivated, because its virtual one is over without the machine having seen
+    /// that: cleared while pending, deactivated by a trapped or a distributor access, or reset. To be asked after
+    /// each [`Self::fill`], on the CPU that the vCPU runs on, until it has no more.
+    pub fn take_released(&mut self, vcpu: usize) -> Option<u32> {
+        let private = self.vcpus.get_mut(vcpu)?.private.take_released();
+        private.or_else(|| self.spis.iter_mut().find_map(Bank::take_released))
+    }
+}
