@@ -14,6 +14,7 @@
 pub mod addr;
 pub mod attributes;
 pub mod guest;
+pub mod stage1;
 pub mod stage2;
 pub mod vmid;
 
