@@ -17,6 +17,7 @@ mod psci;
 pub mod pstate;
 pub mod registers;
 pub mod reset;
+pub mod scheduler;
 pub mod smccc;
 pub mod syndrome;
 pub mod sysreg;

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+const SLICE: u64 = 1000;
+
+fn queue(weights: &[u32]) -> RunQueue<usize> {
+    let mut queue = RunQueue::new(NonZeroU64::new(SLICE).unwrap());
+    for (id, weight) in weights.iter().enumerate() {
+        queue.add(id, NonZeroU32::new(*weight).unwrap()).unwrap();
+        queue.wake(id);
+    }
+    queue
+}
+
+/// A machine with one CPU: runs what the queue picks, each to the end of its slice.
+struct Machine {
+    queue: RunQueue<usize>,
+    now: u64,
+    ran: Vec<u64>,
+}
+
+impl Machine {
+    fn new(weights: &[u32]) -> Self {
+        Self { queue: queue(weights), now: 0, ran: vec![0; weights.len()] }
+    }
+
+    /// Runs the next vCPU for at most `limit` counts; returns its name.
+    fn step(&mut self, limit: u64) -> Option<usize> {
+        let Pick { id, slice_end } = self.queue.pick(self.now)?;
+        let ran = slice_end.map_or(SLICE, |end| end - self.now).min(limit);
+        self.now += ran;
+        self.ran[id] += ran;
+        self.queue.charge(id, ran);
+        Some(id)
+    }
+}
+
+#[test]
+fn an_empty_queue_picks_nothing() {
+    let mut queue = queue(&[]);
+    assert_eq!(queue.pick(0), None);
+    assert!(queue.is_idle());
+}
+
+#[test]
+fn a_vcpu_alone_has_no_slice() {
+    let mut queue = queue(&[1, 1]);
+    queue.block(1);
+    assert_eq!(queue.pick(0), Some(Pick { id: 0, slice_end: None }));
+    // Until another wakes: then the slice begins, or the other goes first.
+    queue.wake(1);
+    assert!(queue.pick(10).unwrap().slice_end.is_some());
+    queue.block(1);
+    assert_eq!(queue.pick(20), Some(Pick { id: 0, slice_end: None }));
+}
+
+#[test]
+fn a_slice_is_not_cut_short_by_picking() {
+    let mut queue = queue(&[1, 1]);
+    let first = queue.pick(0).unwrap();
+    assert_eq!(first.slice_end, Some(SLICE));
+    queue.charge(first.id, 600);
+    assert_eq!(queue.pick(600), Some(first));
+    queue.charge(first.id, 400);
+    let second = queue.pick(SLICE).unwrap();
+    assert_ne!(second.id, first.id);
+    assert_eq!(second.slice_end, Some(2 * SLICE));
+}
+
+#[test]
+fn a_blocked_or_removed_vcpu_is_not_picked() {
+    let mut queue = queue(&[1, 1]);
+    queue.block(0);
+    assert_eq!(queue.pick(0).map(|pick| pick.id), Some(1));
+    queue.remove(1);
+    assert_eq!(queue.pick(0), None);
+    queue.wake(1);
+    assert_eq!(queue.pick(0), None, "a vCPU that is gone cannot wake");
+    queue.wake(0);
+    assert_eq!(queue.pick(0).map(|pick| pick.id), Some(0));
+}
+
+#[test]
+fn a_name_is_queued_once() {
+    assert_eq!(queue(&[1]).add(0, NonZeroU32::MIN), Err(AlreadyQueued));
+}
+
+#[test]
+fn extreme_figures_do_not_overflow() {
+    let mut queue = queue(&[u32::MAX, 1]);
+    for _ in 0..100 {
+        let pick = queue.pick(u64::MAX).unwrap();
+        assert_eq!(pick.slice_end, Some(u64::MAX));
+        queue.charge(pick.id, u64::MAX);
+        queue.block(pick.id);
+        queue.wake(pick.id);
+    }
+}
+
+#[test]
+fn runs_too_short_to_measure_do_not_starve_others() {
+    let mut queue = queue(&[1, 1]);
+    let mut picked = [0; 2];
+    for now in 0..10_000 {
+        let id = queue.pick(now).unwrap().id;
+        picked[id] += 1;
+        queue.charge(id, 0);
+        queue.block(id);
+        queue.wake(id);
+    }
+    assert!(picked.iter().all(|times| *times > 4000), "{picked:?}");
+}
+
+proptest! {
+    /// Those that always want to run get the share that their weights promise, to within one slice each.
+    #[test]
+    fn shares_are_as_weights(weights in vec(1u32..=64, 1..8), slices in 200u64..2000) {
+        let mut machine = Machine::new(&weights);
+        for _ in 0..slices {
+            machine.step(SLICE);
+        }
+        let total: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
+        for (ran, weight) in machine.ran.iter().zip(&weights) {
+            let fair = u128::from(machine.now) * u128::from(*weight) / u128::from(total);
+            let off = fair.abs_diff(u128::from(*ran));
+            // Every one that is ahead of its share is so by one slice at most; they are behind by as much together.
+            let bound = u128::from(SLICE) * weights.len() as u128;
+            prop_assert!(off <= bound, "ran {ran}, fair {fair} of weights {weights:?}");
+        }
+    }
+
+    /// A vCPU that slept for a while runs as soon as it wakes.
+    #[test]
+    fn one_that_wakes_goes_first(weights in vec(1u32..=64, 2..8), cut in 1..SLICE) {
+        let mut machine = Machine::new(&weights);
+        machine.queue.block(0);
+        for _ in 0..2000 {
+            machine.step(SLICE);
+        }
+        machine.step(cut);
+        machine.queue.wake(0);
+        prop_assert_eq!(machine.step(SLICE), Some(0));
+    }
+
+    /// Whatever one vCPU does about sleeping and waking, another of the same weight gets half of the CPU, but for
+    /// a slice and the credit.
+    #[test]
+    fn sleeping_earns_no_more_than_the_share(steps in vec((1..SLICE, any::<bool>()), 1..2000)) {
+        let mut machine = Machine::new(&[1, 1]);
+        for (limit, nap) in steps {
+            let limit = if machine.queue.pick(machine.now).unwrap().id == 0 { limit } else { SLICE };
+            let id = machine.step(limit).unwrap();
+            if nap && id == 0 {
+                machine.queue.block(0);
+                machine.step(limit);
+                machine.queue.wake(0);
+            }
+        }
+        prop_assert!(machine.ran[0] <= machine.now / 2 + 2 * SLICE, "{:?}", machine.ran);
+    }
+
+    /// A runnable vCPU waits only as long as the others' shares take.
+    #[test]
+    fn nobody_starves(weights in vec(1u32..=16, 2..6), naps in vec(any::<bool>(), 500)) {
+        let mut machine = Machine::new(&weights);
+        let total: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
+        // vCPU 0 always wants to run; the others nap at will.
+        let longest = SLICE * (total / u64::from(weights[0]) + 2 * weights.len() as u64 + 2);
+        let mut last = 0;
+        for nap in naps {
+            let id = machine.step(SLICE).unwrap();
+            if id == 0 {
+                last = machine.now;
+            } else if nap {
+                machine.queue.block(id);
+                machine.queue.wake(id);
+            }
+            prop_assert!(machine.now - last <= longest, "waits for {} counts", machine.now - last);
+        }
+    }
+
+    /// Random calls never panic, and what is picked is runnable.
+    #[test]
+    fn random_calls_are_safe(calls in vec((0u8..6, 0usize..6, any::<u64>()), 0..300)) {
+        let mut queue = queue(&[]);
+        let mut runnable = [false; 6];
+        let mut there = [false; 6];
+        for (call, id, number) in calls {
+            match call {
+                0 => {
+                    let weight = NonZeroU32::new(number as u32).unwrap_or(NonZeroU32::MIN);
+                    prop_assert_eq!(queue.add(id, weight).is_ok(), !there[id]);
+                    there[id] = true;
+                }
+                1 => {
+                    queue.remove(id);
+                    (there[id], runnable[id]) = (false, false);
+                }
+                2 => {
+                    queue.wake(id);
+                    runnable[id] = there[id];
+                }
+                3 => {
+                    queue.block(id);
+                    runnable[id] = false;
+                }
+                4 => queue.charge(id, number),
+                _ => match queue.pick(number) {
+                    Some(pick) => {
+                        prop_assert!(runnable[pick.id]);
+                        let alone = runnable.iter().filter(|runnable| **runnable).count() == 1;
+                        prop_assert_eq!(pick.slice_end.is_none(), alone);
+                    }
+                    None => prop_assert!(queue.is_idle() && !runnable.contains(&true)),
+                },
+            }
+        }
+    }
+}
