@@ -1,3 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The EL2 program.
-fn main() {}
+//! The EL2 program: the only place where the values of the other crates meet the machine.
+//!
+//! Its life is in `boot` (from the first instruction to all CPUs running) and `run` (each CPU's loop: pick a
+//! vCPU, enter it, turn its exit into a change of the VM, go on). EL2 runs with interrupts masked and to
+//! completion: interrupts only ever arrive as a reason for a guest to exit, so no code here is re-entered.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(target_os = "none")]
+extern crate alloc;
+
+macro_rules! bare_metal {
+    ($($module:ident)*) => { $(#[cfg(target_os = "none")] mod $module;)* };
+}
+
+bare_metal! {
+    barrier boot console firmware gic layout memory mmu panic resident run sysreg uart world
+}
+
+/// The program is for bare metal; on a host there is only this.
+#[cfg(not(target_os = "none"))]
+fn main() {
+    println!("vambrace-hypervisor runs at EL2, not here; type `cargo run -- run` in the workspace's root");
+}

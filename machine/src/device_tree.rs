@@ -12,12 +12,13 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use dtoolkit::error::ModelError;
 use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree as Tree, DeviceTreeNode, DeviceTreeProperty};
 use dtoolkit::{Node, Property, ToPropertyValue};
 use vambrace_memory::Ipa;
 use vambrace_wire::bundle::Devices;
+
+pub use dtoolkit::error::ModelError;
 
 use crate::layout;
 

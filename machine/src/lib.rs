@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A VM as a value: where its parts lie, what its exits do, how it lives and ends.
+//!
+//! [`Vm`] is what a VM's CPUs share, kept in a lock by whoever runs it; [`Vcpu`] is what one CPU owns. An exit goes
+//! into [`dispatch::handle`] and comes out as a [`Resume`]; in between everything is safe code on plain values,
+//! and what it needs of the machine goes through the trait [`Host`]. So the whole brain of the hypervisor runs,
+//! is tested and is fuzzed on the host.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
@@ -7,4 +12,16 @@ extern crate alloc;
 
 #[cfg(feature = "device-tree")]
 pub mod device_tree;
+pub mod dispatch;
+pub mod host;
 pub mod layout;
+mod mmio;
+pub mod report;
+mod system_register;
+pub mod vcpu;
+pub mod vm;
+
+pub use dispatch::{Resume, handle};
+pub use host::Host;
+pub use vcpu::Vcpu;
+pub use vm::{Ending, Lifecycle, Vm};

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The board, as its device tree describes it.
+//!
+//! Everything that differs from board to board is read here, once, into plain values; the rest of EL2 knows no
+//! board. It runs before the MMU is on, so it takes no lock and allocates nothing.
+
+use arrayvec::{ArrayString, ArrayVec};
+use dtoolkit::fdt::{Fdt, FdtNode};
+use dtoolkit::{Node, Property};
+
+use crate::regions::Range;
+
+/// The most physical CPUs that we run on.
+pub const MAX_CPUS: usize = 128;
+
+/// The most separate memory banks or reservations that we keep.
+pub const MAX_BANKS: usize = 16;
+
+/// The most redistributor regions of one GIC.
+pub const MAX_GICR_REGIONS: usize = 4;
+
+/// How firmware is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conduit {
+    /// By `HVC`: something already runs at EL2 above us; not usable from EL2.
+    Hvc,
+    /// By `SMC`, to EL3.
+    Smc,
+}
+
+/// The interrupts (INTIDs) of the generic timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimerInterrupts {
+    /// The EL1 virtual timer's.
+    pub virtual_timer: u32,
+    /// The EL2 physical timer's.
+    pub hypervisor_timer: u32,
+}
+
+/// A PL011 that we may use as our own console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uart {
+    /// Its registers.
+    pub base: u64,
+    /// Its interrupt's INTID.
+    pub intid: u32,
+}
+
+/// The interrupt controller.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gic {
+    /// The distributor's registers.
+    pub distributor: Range,
+    /// The redistributors' regions.
+    pub redistributors: ArrayVec<Range, MAX_GICR_REGIONS>,
+    /// The maintenance interrupt's INTID.
+    pub maintenance: u32,
+}
+
+/// What we know of the board.
+#[derive(Clone, Debug)]
+pub struct Board {
+    /// Memory banks.
+    pub memory: ArrayVec<Range, MAX_BANKS>,
+    /// Memory that is not ours to use: firmware's reservations.
+    pub reserved: ArrayVec<Range, MAX_BANKS>,
+    /// The CPUs' MPIDR affinity values.
+    pub cpus: ArrayVec<u64, MAX_CPUS>,
+    /// How to reach PSCI.
+    pub conduit: Conduit,
+    /// The interrupt controller.
+    pub gic: Gic,
+    /// The timers' interrupts.
+    pub timer: TimerInterrupts,
+    /// The console, if there is a PL011.
+    pub uart: Option<Uart>,
+    /// The registers of a PL031 real-time clock, if there is one.
+    pub rtc: Option<u64>,
+    /// The bundle, when it came as the initrd.
+    pub initrd: Option<Range>,
+    /// The command line.
+    pub bootargs: ArrayString<256>,
+    /// Entropy that the firmware hands over.
+    pub seed: ArrayVec<u8, 64>,
+}
+
+/// Why a board cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BoardError {
+    /// Not a device tree.
+    #[error("there is no device tree at the address in x0; boot as the Linux arm64 boot protocol says")]
+    NoDeviceTree,
+    /// No `/memory`.
+    #[error("the device tree has no usable /memory node")]
+    NoMemory,
+    /// No `/cpus`.
+    #[error("the device tree has no usable /cpus node")]
+    NoCpus,
+    /// No PSCI.
+    #[error("the device tree has no PSCI node (compatible \"arm,psci-0.2\" or newer), or its method is not \"smc\"")]
+    NoPsci,
+    /// No GICv3.
+    #[error("the device tree has no GICv3 (compatible \"arm,gic-v3\"); in QEMU: -machine virt,gic-version=3")]
+    NoGicV3,
+    /// No architected timer.
+    #[error("the device tree has no \"arm,armv8-timer\" with a hypervisor timer interrupt; in QEMU: virtualization=on")]
+    NoTimer,
+    /// More of something than the fixed tables hold.
+    #[error("the board has more memory banks, reservations or CPUs than this build holds")]
+    TooMuch,
+}
+
+/// The length of the device tree whose first bytes are given, from its header.
+#[must_use]
+pub fn device_tree_len(header: [u8; 8]) -> Option<usize> {
+    let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    (word(0) == 0xD00D_FEED && word(4) >= 40).then_some(word(4) as usize)
+}
+
+impl Board {
+    /// Reads the board from its device tree's bytes.
+    ///
+    /// # Errors
+    /// Says what is missing.
+    pub fn discover(tree: &[u8]) -> Result<Self, BoardError> {
+        let fdt = Fdt::new(tree).map_err(|_| BoardError::NoDeviceTree)?;
+        let root = fdt.root();
+        let mut board = Self {
+            memory: ArrayVec::new(),
+            reserved: ArrayVec::new(),
+            cpus: ArrayVec::new(),
+            conduit: Conduit::Smc,
+            gic: Gic::default(),
+            timer: TimerInterrupts { virtual_timer: 0, hypervisor_timer: 0 },
+            uart: find_uart(fdt),
+            rtc: root.children().find(|node| is_compatible(*node, "arm,pl031")).and_then(first_register),
+            initrd: None,
+            bootargs: ArrayString::new(),
+            seed: ArrayVec::new(),
+        };
+        board.read_memory(fdt)?;
+        board.read_cpus(fdt)?;
+        board.conduit = read_conduit(root)?;
+        board.gic = read_gic(root).ok_or(BoardError::NoGicV3)?;
+        board.timer = read_timer(root).ok_or(BoardError::NoTimer)?;
+        board.read_chosen(fdt);
+        Ok(board)
+    }
+
+    fn read_memory(&mut self, fdt: Fdt<'_>) -> Result<(), BoardError> {
+        for node in fdt.root().children().filter(|node| node.name_without_address() == "memory") {
+            for range in ranges(node) {
+                self.memory.try_push(range).map_err(|_| BoardError::TooMuch)?;
+            }
+        }
+        if self.memory.is_empty() {
+            return Err(BoardError::NoMemory);
+        }
+        for entry in fdt.memory_reservations() {
+            let range = Range::new(entry.address(), entry.size());
+            self.reserved.try_push(range).map_err(|_| BoardError::TooMuch)?;
+        }
+        let reserved = fdt.find_node("/reserved-memory");
+        for node in reserved.iter().flat_map(|node| node.children()) {
+            for range in ranges(node) {
+                self.reserved.try_push(range).map_err(|_| BoardError::TooMuch)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_cpus(&mut self, fdt: Fdt<'_>) -> Result<(), BoardError> {
+        let cpus = fdt.find_node("/cpus").ok_or(BoardError::NoCpus)?;
+        for node in cpus.children().filter(|node| node.name_without_address() == "cpu") {
+            let Some(reg) = node.property("reg") else { continue };
+            let affinity = big_endian(reg.value()).ok_or(BoardError::NoCpus)?;
+            self.cpus.try_push(affinity).map_err(|_| BoardError::TooMuch)?;
+        }
+        if self.cpus.is_empty() { Err(BoardError::NoCpus) } else { Ok(()) }
+    }
+
+    fn read_chosen(&mut self, fdt: Fdt<'_>) {
+        let Some(chosen) = fdt.find_node("/chosen") else { return };
+        let number = |name: &str| chosen.property(name).and_then(|property| big_endian(property.value()));
+        if let (Some(start), Some(end)) = (number("linux,initrd-start"), number("linux,initrd-end")) {
+            self.initrd = Some(Range { start, end }).filter(|range| !range.is_empty());
+        }
+        if let Some(bootargs) = chosen.property("bootargs") {
+            let text = core::str::from_utf8(bootargs.value()).unwrap_or_default().trim_end_matches('\0');
+            let fits = text.get(..text.len().min(self.bootargs.capacity())).unwrap_or_default();
+            self.bootargs.push_str(fits);
+        }
+        for name in ["rng-seed", "kaslr-seed"] {
+            let bytes = chosen.property(name);
+            self.seed.extend(bytes.iter().flat_map(|bytes| bytes.value()).copied().take(32));
+        }
+    }
+
+    /// Whether the command line contains `word` by itself.
+    #[must_use]
+    pub fn has_argument(&self, word: &str) -> bool {
+        self.bootargs.split_ascii_whitespace().any(|argument| argument == word)
+    }
+}
+
+/// Finds the console's PL011: `/chosen/stdout-path`, else the first in the tree. Also used alone, for the message
+/// of a boot that cannot go on.
+#[must_use]
+pub fn find_uart(fdt: Fdt<'_>) -> Option<Uart> {
+    let chosen = fdt.find_node("/chosen").and_then(|chosen| {
+        let property = chosen.property("stdout-path")?;
+        let path = core::str::from_utf8(property.value()).ok()?;
+        fdt.find_node(path.trim_end_matches('\0').split(':').next()?)
+    });
+    let by_path = chosen.filter(|node| is_compatible(*node, "arm,pl011"));
+    let node = by_path.or_else(|| fdt.root().children().find(|node| is_compatible(*node, "arm,pl011")))?;
+    let base = ranges(node).next()?.start;
+    Some(Uart { base, intid: interrupts(node).first().copied().unwrap_or(0) })
+}
+
+fn read_conduit(root: FdtNode<'_>) -> Result<Conduit, BoardError> {
+    let psci = root
+        .children()
+        .find(|node| is_compatible(*node, "arm,psci-1.0") || is_compatible(*node, "arm,psci-0.2"))
+        .ok_or(BoardError::NoPsci)?;
+    match psci.property("method").ok_or(BoardError::NoPsci)?.value() {
+        b"smc\0" => Ok(Conduit::Smc),
+        _ => Err(BoardError::NoPsci),
+    }
+}
+
+fn read_gic(root: FdtNode<'_>) -> Option<Gic> {
+    let node = root.children().find(|node| is_compatible(*node, "arm,gic-v3"))?;
+    let regions = node.property("#redistributor-regions").and_then(|count| big_endian(count.value())).unwrap_or(1);
+    let mut reg = ranges(node);
+    let distributor = reg.next()?;
+    let redistributors = reg.take(usize::try_from(regions).ok()?.min(MAX_GICR_REGIONS)).collect();
+    // QEMU's and every server's: PPI 9.
+    let maintenance = interrupts(node).first().copied().unwrap_or(25);
+    Some(Gic { distributor, redistributors, maintenance })
+}
+
+fn read_timer(root: FdtNode<'_>) -> Option<TimerInterrupts> {
+    let node = root.children().find(|node| is_compatible(*node, "arm,armv8-timer"))?;
+    // The binding's order: secure physical, physical, virtual, hypervisor physical.
+    let mut interrupts = interrupts(node).into_iter().skip(2);
+    Some(TimerInterrupts { virtual_timer: interrupts.next()?, hypervisor_timer: interrupts.next()? })
+}
+
+fn is_compatible(node: FdtNode<'_>, with: &str) -> bool {
+    node.compatible().is_some_and(|mut list| list.any(|entry| entry == with))
+}
+
+/// The node's `reg`, as ranges.
+fn ranges(node: FdtNode<'_>) -> impl Iterator<Item = Range> {
+    let reg = node.reg().ok().flatten();
+    reg.into_iter().flatten().filter_map(|reg| Some(Range::new(reg.address().ok()?, reg.size().ok()?)))
+}
+
+fn first_register(node: FdtNode<'_>) -> Option<u64> {
+    Some(ranges(node).next()?.start)
+}
+
+/// The node's `interrupts` as INTIDs, by the GIC binding: (type, number, flags), 0 = SPI, 1 = PPI. At most eight.
+fn interrupts(node: FdtNode<'_>) -> ArrayVec<u32, 8> {
+    let Some(property) = node.property("interrupts") else { return ArrayVec::new() };
+    let intid = |cells: &[u8]| {
+        let number = u32::try_from(big_endian(cells.get(4..8)?)?).ok()?;
+        match big_endian(cells.get(..4)?)? {
+            0 => number.checked_add(32),
+            1 => number.checked_add(16),
+            _ => None,
+        }
+    };
+    property.value().chunks_exact(12).filter_map(intid).take(8).collect()
+}
+
+/// A property of one or two cells as a number.
+fn big_endian(bytes: &[u8]) -> Option<u64> {
+    match bytes.len() {
+        4 => Some(u64::from(u32::from_be_bytes(bytes.try_into().ok()?))),
+        8 => Some(u64::from_be_bytes(bytes.try_into().ok()?)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

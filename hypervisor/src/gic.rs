@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The host's GICv3: just what EL2 needs of it.
+//!
+//! EL2 takes every physical interrupt. With EOImode = 1 an interrupt that is handed on to a guest is only
+//! priority-dropped here; the guest's own deactivation of the linked virtual interrupt deactivates the physical
+//! one. All interrupts are Group 1, one priority: EL2 runs with interrupts masked, so none preempts another.
+
+use vambrace_hypervisor::board::Gic as Description;
+use vambrace_hypervisor::regions::Range;
+
+use crate::barrier::{dsb_sy, isb};
+use crate::sysreg::{
+    IccBpr1El1, IccCtlrEl1, IccDirEl1, IccEoir1El1, IccIar1El1, IccIgrpen0El1, IccIgrpen1El1, IccPmrEl1, IccSgi1rEl1, IccSreEl2,
+    Read, SafeWrite,
+};
+
+const GICD_CTLR: u64 = 0x0000;
+const GICD_TYPER: u64 = 0x0004;
+const GICD_IGROUPR: u64 = 0x0080;
+const GICD_ISENABLER: u64 = 0x0100;
+const GICD_ICENABLER: u64 = 0x0180;
+const GICD_IPRIORITYR: u64 = 0x0400;
+const GICD_IROUTER: u64 = 0x6000;
+/// EnableGrp1 (EnableGrp1NS where there are two security states), ARE.
+const GICD_CTLR_ON: u32 = 1 << 1 | 1 << 4;
+const GICD_CTLR_RWP: u32 = 1 << 31;
+
+const GICR_TYPER: u64 = 0x0008;
+const GICR_WAKER: u64 = 0x0014;
+const GICR_TYPER_LAST: u64 = 1 << 4;
+/// The SGI_base frame follows the RD_base frame.
+const SGI_BASE: u64 = 0x1_0000;
+const GICR_IGROUPR0: u64 = SGI_BASE + 0x0080;
+const GICR_ISENABLER0: u64 = SGI_BASE + 0x0100;
+const GICR_ICENABLER0: u64 = SGI_BASE + 0x0180;
+const GICR_ISACTIVER0: u64 = SGI_BASE + 0x0300;
+const GICR_ICACTIVER0: u64 = SGI_BASE + 0x0380;
+const GICR_IPRIORITYR: u64 = SGI_BASE + 0x0400;
+
+/// Every interrupt's priority.
+const PRIORITY: u32 = 0xA0A0_A0A0;
+
+/// No interrupt is pending: ICC_IAR1_EL1's special INTIDs start here.
+const SPECIAL: u32 = 1020;
+
+/// The SGI with which one CPU asks another to look at its virtual CPUs.
+pub(crate) const KICK: u32 = 0;
+
+fn read32(address: u64) -> u32 {
+    let register: *const u32 = core::ptr::with_exposed_provenance(address as usize);
+    // SAFETY: only called with the GIC's registers, mapped as Device memory, by this module's types.
+    unsafe { register.read_volatile() }
+}
+
+fn write32(address: u64, value: u32) {
+    let register: *mut u32 = core::ptr::with_exposed_provenance_mut(address as usize);
+    // SAFETY: only called with the GIC's registers, mapped as Device memory, by this module's types.
+    unsafe { register.write_volatile(value) }
+}
+
+fn write64(address: u64, value: u64) {
+    let register: *mut u64 = core::ptr::with_exposed_provenance_mut(address as usize);
+    // SAFETY: only called with the GIC's registers, mapped as Device memory, by this module's types.
+    unsafe { register.write_volatile(value) }
+}
+
+fn read64(address: u64) -> u64 {
+    let register: *const u64 = core::ptr::with_exposed_provenance(address as usize);
+    // SAFETY: only called with the GIC's registers, mapped as Device memory, by this module's types.
+    unsafe { register.read_volatile() }
+}
+
+/// The distributor, owned by the CPU that boots.
+#[derive(Debug)]
+pub(crate) struct Distributor {
+    base: u64,
+}
+
+impl Distributor {
+    /// Resets the distributor: all SPIs Group 1 and disabled, affinity routing on.
+    ///
+    /// # Safety
+    /// `description` must be the board's GICv3, mapped as Device memory; called once, by one CPU.
+    pub(crate) unsafe fn new(description: &Description) -> Self {
+        let this = Self { base: description.distributor.start };
+        write32(this.base + GICD_CTLR, 0);
+        this.wait();
+        let words = u64::from(read32(this.base + GICD_TYPER) & 0x1F) + 1;
+        for word in 1..words {
+            write32(this.base + GICD_ICENABLER + 4 * word, !0);
+            write32(this.base + GICD_IGROUPR + 4 * word, !0);
+            for quad in 0..8 {
+                write32(this.base + GICD_IPRIORITYR + 32 * word + 4 * quad, PRIORITY);
+            }
+        }
+        write32(this.base + GICD_CTLR, GICD_CTLR_ON);
+        this.wait();
+        this
+    }
+
+    /// Routes an SPI to the CPU with this affinity and enables it.
+    pub(crate) fn enable_spi(&self, intid: u32, affinity: u64) {
+        write64(router(self.base, intid), affinity & 0xFF_00FF_FFFF);
+        write32(self.base + GICD_ISENABLER + 4 * u64::from(intid / 32), 1 << (intid % 32));
+    }
+
+    fn wait(&self) {
+        while read32(self.base + GICD_CTLR) & GICD_CTLR_RWP != 0 {
+            core::hint::spin_loop();
+        }
+    }
+}
+
+const fn router(base: u64, intid: u32) -> u64 {
+    base + GICD_IROUTER + 8 * intid as u64
+}
+
+/// One CPU's redistributor and CPU interface. Each CPU makes its own.
+#[derive(Debug)]
+pub(crate) struct CpuInterface {
+    redistributor: u64,
+}
+
+impl CpuInterface {
+    /// Finds this CPU's redistributor, wakes it, and enables the private interrupts in `enable` (a bit an INTID).
+    ///
+    /// `None` when no redistributor has this affinity.
+    ///
+    /// # Safety
+    /// `regions` must be the board's redistributors, mapped as Device memory; called once by each CPU.
+    pub(crate) unsafe fn new(regions: &[Range], affinity: u64, enable: u32) -> Option<Self> {
+        let redistributor = regions.iter().find_map(|region| find(*region, affinity))?;
+        let this = Self { redistributor };
+        write32(redistributor + GICR_WAKER, read32(redistributor + GICR_WAKER) & !0b10);
+        while read32(redistributor + GICR_WAKER) & 0b100 != 0 {
+            core::hint::spin_loop();
+        }
+        write32(redistributor + GICR_ICENABLER0, !0);
+        write32(redistributor + GICR_ICACTIVER0, !0);
+        write32(redistributor + GICR_IGROUPR0, !0);
+        for quad in 0..8 {
+            write32(redistributor + GICR_IPRIORITYR + 4 * quad, PRIORITY);
+        }
+        write32(redistributor + GICR_ISENABLER0, enable);
+        dsb_sy();
+        IccSreEl2.write(0xF);
+        isb();
+        // EOImode = 1: end of interrupt and deactivation apart.
+        IccCtlrEl1.write(1 << 1);
+        IccPmrEl1.write(0xFF);
+        IccBpr1El1.write(0);
+        IccIgrpen0El1.write(0);
+        IccIgrpen1El1.write(1);
+        isb();
+        Some(this)
+    }
+
+    /// Takes the pending interrupt of highest priority, if any: it is active from now on.
+    pub(crate) fn acknowledge() -> Option<u32> {
+        let intid = IccIar1El1.read() as u32 & 0xFF_FFFF;
+        dsb_sy();
+        (intid < SPECIAL).then_some(intid)
+    }
+
+    /// Drops the running priority; the interrupt stays active, for a guest to deactivate.
+    pub(crate) fn drop_priority(intid: u32) {
+        IccEoir1El1.write(u64::from(intid));
+    }
+
+    /// Ends an interrupt altogether.
+    pub(crate) fn end(intid: u32) {
+        IccEoir1El1.write(u64::from(intid));
+        IccDirEl1.write(u64::from(intid));
+    }
+
+    /// Deactivates an interrupt whose priority was dropped before.
+    pub(crate) fn deactivate(intid: u32) {
+        IccDirEl1.write(u64::from(intid));
+    }
+
+    /// Sets the active state of a private interrupt: the guest that now runs here has it in service.
+    pub(crate) fn set_active(&self, intid: u32) {
+        write32(self.redistributor + GICR_ISACTIVER0, 1 << (intid & 31));
+    }
+
+    /// Clears the active state of a private interrupt: the guest that has it in service no longer runs here.
+    pub(crate) fn clear_active(&self, intid: u32) {
+        write32(self.redistributor + GICR_ICACTIVER0, 1 << (intid & 31));
+    }
+}
+
+/// Interrupts the CPU with this affinity with [`KICK`].
+pub(crate) fn kick(affinity: u64) {
+    dsb_sy();
+    let aff = |level: u64| (affinity >> level) & 0xFF;
+    let (aff0, aff3) = (aff(0), aff(32));
+    let value = aff3 << 48 | (aff0 >> 4) << 44 | aff(16) << 32 | u64::from(KICK) << 24 | aff(8) << 16 | 1 << (aff0 & 0xF);
+    IccSgi1rEl1.write(value);
+    isb();
+}
+
+/// The redistributor of the CPU with this affinity within a region.
+fn find(region: Range, affinity: u64) -> Option<u64> {
+    let wanted = (affinity & 0xFF_FFFF) | ((affinity >> 32) & 0xFF) << 24;
+    let mut frame = region.start;
+    while frame < region.end {
+        let typer = read64(frame + GICR_TYPER);
+        if typer >> 32 == wanted {
+            return Some(frame);
+        }
+        if typer & GICR_TYPER_LAST != 0 {
+            return None;
+        }
+        // VLPIS: a GICv4 redistributor has two frames more.
+        frame += if typer & 0b10 != 0 { 0x4_0000 } else { 0x2_0000 };
+    }
+    None
+}

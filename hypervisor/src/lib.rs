@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The parts of the EL2 program that need no EL2: how a board is read, how memory is handed out.
+//!
+//! They are a library so that the host tests them; the program itself is `main.rs`.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod board;
+pub mod regions;

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The board's memory: who owns which part, and EL2's own heap.
+//!
+//! The heap serves boot and the making of VMs; nothing that a guest does allocates. It grows by taking pieces
+//! from the top of free memory, so that the large aligned pieces stay whole for VMs' RAM.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+use spin::mutex::SpinMutex;
+use talc::base::Talc;
+use talc::base::binning::Binning;
+use talc::source::Source;
+use talc::TalcLock;
+use vambrace_hypervisor::regions::{FreeMemory, From, Range};
+use vambrace_memory::Pa;
+
+/// All memory that nobody owns.
+static FREE: SpinMutex<FreeMemory> = SpinMutex::new(FreeMemory::new());
+
+/// The heap takes memory in pieces of this size, in bytes.
+const HEAP_PIECE: u64 = 128 << 10;
+
+#[global_allocator]
+static HEAP: TalcLock<spin::mutex::SpinMutex<()>, FromFreeMemory> = TalcLock::new(FromFreeMemory);
+
+/// Grows the heap from [`FREE`].
+#[derive(Debug)]
+struct FromFreeMemory;
+
+// SAFETY: `acquire` claims memory that it has just become the only owner of, and never allocates itself.
+unsafe impl Source for FromFreeMemory {
+    fn acquire<B: Binning>(talc: &mut Talc<Self, B>, layout: Layout) -> Result<(), ()> {
+        let wanted = (layout.size() as u64).checked_add(layout.align() as u64 + 4096).ok_or(())?;
+        let len = wanted.checked_next_multiple_of(HEAP_PIECE).ok_or(())?;
+        let piece = take(len, 4096, From::Top).ok_or(())?;
+        let base = core::ptr::with_exposed_provenance_mut(piece.0 as usize);
+        // SAFETY: the piece is mapped, ours alone, and stays so: the heap never gives memory back.
+        unsafe { talc.claim(base, len as usize) }.map(drop).ok_or(())
+    }
+}
+
+/// Declares a range free. At boot for what the device tree lists, later for what VMs give back.
+pub(crate) fn release(range: Range) {
+    if FREE.lock().add(range).is_err() {
+        crate::console::warning!("memory {:#x}..{:#x} is lost: too many pieces", range.start, range.end);
+    }
+}
+
+/// Takes a range out of what is free: it belongs to the image, the bundle or the firmware.
+pub(crate) fn withhold(range: Range) {
+    if FREE.lock().remove(range).is_err() {
+        crate::console::warning!("memory above {:#x} is lost: too many pieces", range.end);
+    }
+}
+
+/// Takes `len` bytes of physical memory, aligned to `align`.
+pub(crate) fn take(len: u64, align: u64, from: From) -> Option<Pa> {
+    FREE.lock().take(len, align, from)
+}
+
+/// Bytes free.
+pub(crate) fn free_bytes() -> u64 {
+    FREE.lock().total()
+}
+
+/// Fills physical memory with zeros, through the data cache.
+///
+/// # Safety
+/// The range must be mapped in EL2 and owned by the caller: no guest and no Rust value lives there.
+pub(crate) unsafe fn zero(range: Range) {
+    let start: *mut u8 = core::ptr::with_exposed_provenance_mut(range.start as usize);
+    if let Some(start) = NonNull::new(start) {
+        // SAFETY: mapped and owned, says the caller.
+        unsafe { start.write_bytes(0, range.len() as usize) };
+    }
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! When EL2 itself fails: say what is known, tell the command, stop the board.
+
+use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use vambrace_cpu::syndrome;
+
+use crate::console::emergency;
+use crate::sysreg::{ElrEl2, EsrEl2, FarEl2, MpidrEl1, Read};
+
+/// Size of the stack for reports, in bytes.
+pub(crate) const EMERGENCY_STACK_SIZE: usize = 8192;
+
+/// A stack for reports: the usual one may be what failed.
+#[repr(C, align(16))]
+pub(crate) struct EmergencyStack(#[expect(dead_code, reason = "only its address is used")] [u8; EMERGENCY_STACK_SIZE]);
+
+/// The one emergency stack; a second CPU that fails at the same time may spoil the report, not more.
+pub(crate) static mut EMERGENCY_STACK: EmergencyStack = EmergencyStack([0; EMERGENCY_STACK_SIZE]);
+
+/// Set by the first failure; a failure during the report goes straight to the end.
+static FAILED: AtomicBool = AtomicBool::new(false);
+
+/// An exception taken from EL2 to EL2: the vectors come here, on the emergency stack.
+pub(crate) extern "C" fn el2_fault(sp: u64) -> ! {
+    if !FAILED.swap(true, Ordering::Relaxed) {
+        let esr = EsrEl2.read();
+        emergency(format_args!(
+            "bug in EL2 on CPU {:#x}: {}\r\n  ESR {esr:#x} ELR {:#x} (image at {:#x}) FAR {:#x} SP {sp:#x}",
+            MpidrEl1.read() & 0xFF_00FF_FFFF,
+            syndrome::describe(esr),
+            ElrEl2.read(),
+            crate::layout::image().start,
+            FarEl2.read(),
+        ));
+    }
+    stop()
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    if !FAILED.swap(true, Ordering::Relaxed) {
+        let cpu = MpidrEl1.read() & 0xFF_00FF_FFFF;
+        emergency(format_args!("bug in EL2 on CPU {cpu:#x}: {info}"));
+    }
+    stop()
+}
+
+/// Ends the boot for a reason that is the user's to mend, not a bug.
+pub(crate) fn fail(why: core::fmt::Arguments<'_>) -> ! {
+    emergency(format_args!("{why}"));
+    stop()
+}
+
+/// Ends the board: the VMs' isolation can no longer be vouched for.
+pub(crate) fn stop() -> ! {
+    crate::firmware::system_off();
+    loop {
+        crate::barrier::wfi();
+    }
+}

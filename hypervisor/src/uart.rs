@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The board's PL011, driven with as little as possible: the firmware has set its speed.
+
+use vambrace_hypervisor::board;
+
+const DR: usize = 0x00;
+const FR: usize = 0x18;
+const CR: usize = 0x30;
+const IFLS: usize = 0x34;
+const IMSC: usize = 0x38;
+const ICR: usize = 0x44;
+
+const FR_RXFE: u32 = 1 << 4;
+const FR_TXFF: u32 = 1 << 5;
+/// UARTEN, TXE, RXE.
+const CR_ON: u32 = 0x301;
+/// Receive and receive-timeout.
+const RECEIVE_INTERRUPTS: u32 = 1 << 4 | 1 << 6;
+
+/// A PL011 that EL2 owns.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Uart {
+    base: *mut u32,
+}
+
+// SAFETY: the registers are a device's, reachable alike from every CPU; exclusion is the owner's lock.
+unsafe impl Send for Uart {}
+
+impl Uart {
+    /// Takes the UART over.
+    ///
+    /// # Safety
+    /// `uart.base` must be a PL011's registers, mapped as Device memory (or the MMU off), and driven by nobody else.
+    pub(crate) unsafe fn new(uart: board::Uart) -> Self {
+        let this = Self { base: core::ptr::with_exposed_provenance_mut(uart.base as usize) };
+        this.write(CR, CR_ON);
+        this
+    }
+
+    fn read(&self, offset: usize) -> u32 {
+        // SAFETY: the constructor's contract; the offsets above lie inside the frame.
+        unsafe { self.base.byte_add(offset).read_volatile() }
+    }
+
+    fn write(&self, offset: usize, value: u32) {
+        // SAFETY: the constructor's contract; the offsets above lie inside the frame.
+        unsafe { self.base.byte_add(offset).write_volatile(value) }
+    }
+
+    /// Sends bytes, waiting while the FIFO is full.
+    pub(crate) fn send(&self, bytes: &[u8]) {
+        for byte in bytes {
+            while self.read(FR) & FR_TXFF != 0 {
+                core::hint::spin_loop();
+            }
+            self.write(DR, u32::from(*byte));
+        }
+    }
+
+    /// A received byte, if there is one.
+    pub(crate) fn receive(&self) -> Option<u8> {
+        (self.read(FR) & FR_RXFE == 0).then(|| self.read(DR) as u8)
+    }
+
+    /// Lets received bytes interrupt.
+    pub(crate) fn enable_receive_interrupt(&self) {
+        self.write(IFLS, 0);
+        self.write(ICR, 0x7FF);
+        self.write(IMSC, RECEIVE_INTERRUPTS);
+    }
+
+    /// Ends a receive interrupt.
+    pub(crate) fn acknowledge(&self) {
+        self.write(ICR, RECEIVE_INTERRUPTS);
+    }
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a VM needs of the machine below it.
+//!
+//! EL2 implements it with registers and page tables, tests with plain values.
+
+use vambrace_cpu::smccc::NoEntropy;
+use vambrace_interrupts::{CpuInterface, VcpuSet};
+use vambrace_memory::GuestMemory;
+
+use crate::vcpu::Vcpu;
+
+/// The machine, as one exit sees it: on the physical CPU where the vCPU runs.
+pub trait Host {
+    /// The VM's memory.
+    fn memory(&self) -> &impl GuestMemory;
+
+    /// The physical count, in ticks of CNTFRQ_EL0.
+    fn now(&self) -> u64;
+
+    /// Seconds since 1970.
+    fn seconds(&self) -> u64;
+
+    /// Fills `bytes` with entropy that is fit for keys.
+    ///
+    /// # Errors
+    /// [`NoEntropy`] when there is none.
+    fn entropy(&mut self, bytes: &mut [u8]) -> Result<(), NoEntropy>;
+
+    /// SCTLR_EL1 of the vCPU.
+    fn sctlr_el1(&self) -> u64;
+
+    /// Makes `vcpu.registers.el1` true, and sees that what is changed there reaches the machine before the vCPU goes
+    /// on.
+    fn borrow_el1(&mut self, vcpu: &mut Vcpu);
+
+    /// The list registers and the rest of the vCPU's interrupt interface, as the machine holds them.
+    fn interrupt_interface(&mut self) -> CpuInterface;
+
+    /// Puts an interrupt interface into the machine; with the list registers that are no longer in use zeroed.
+    fn set_interrupt_interface(&mut self, interface: &CpuInterface);
+
+    /// Makes these vCPUs of the VM look at their interrupts and their power state again, this one included.
+    fn notify(&mut self, vcpus: &VcpuSet);
+
+    /// Cleans and invalidates the next part of the VM's memory in the data caches, down to the point of coherency,
+    /// from byte `done` of its RAM on. Says how far it came: a bounded step, `None` at the end.
+    fn clean_memory(&mut self, done: u64) -> Option<u64>;
+
+    /// Sends bytes of the VM's console on.
+    fn print(&mut self, bytes: &[u8]);
+
+    /// The VM's console has unfinished output: call [`crate::Vm::flush_console`] soon.
+    fn flush_soon(&mut self);
+
+    /// One line about a mistake that the guest made.
+    fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>);
+}

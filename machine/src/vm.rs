@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a VM's CPUs share: interrupt controller, devices, power states, lifecycle.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use arrayvec::ArrayVec;
+use vambrace_cpu::id_registers::IdRegisters;
+use vambrace_cpu::power::{Entry, PowerStates};
+use vambrace_cpu::pstate::Endianness;
+use vambrace_interrupts::{ConfigError, Level, VcpuSet, Vgic, VgicConfig};
+use vambrace_io::bus::{Bus, BusError, MmioDevice};
+use vambrace_io::pl011::Pl011;
+use vambrace_io::pl031::Pl031;
+use vambrace_memory::Ipa;
+use vambrace_wire::bundle::VmConfig;
+
+use crate::host::Host;
+use crate::layout;
+use crate::vcpu::Vcpu;
+
+/// Console output is passed on in pieces of at most this many bytes.
+const OUTPUT: usize = 128;
+
+/// Keys that wait until the guest has read those before them.
+const INPUT: usize = 512;
+
+/// After this many, a VM's mistakes are no longer logged, only suffered.
+const LOGGED_MISTAKES: u32 = 16;
+
+/// How a VM ends, or begins anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It powered itself off.
+    Off,
+    /// It asked for a reset: it starts again once all its CPUs have stopped.
+    Reset,
+    /// It did what no VM can survive.
+    Crash,
+}
+
+/// Where a VM is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifecycle {
+    /// Its CPUs may run.
+    Running,
+    /// Its CPUs are to stop; the last one to do so carries the ending out.
+    Stopping(Ending),
+}
+
+/// What lies on the MMIO bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// The GIC's distributor.
+    Distributor,
+    /// Redistributors, from that of this vCPU on.
+    Redistributors(u16),
+    /// The UART.
+    Uart,
+    /// The clock.
+    Clock,
+}
+
+/// The machine's properties that a VM is built on.
+#[derive(Clone, Debug)]
+pub struct Platform {
+    /// What the VM's CPUs look like.
+    pub id_registers: IdRegisters,
+    /// Priority bits of the virtual CPU interface.
+    pub priority_bits: u8,
+    /// Preemption bits of the virtual CPU interface.
+    pub preemption_bits: u8,
+    /// List registers.
+    pub list_registers: u8,
+}
+
+/// Why a VM could not be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// Its interrupt controller cannot be.
+    #[error("{0}")]
+    Gic(#[from] ConfigError),
+    /// Its devices overlap.
+    #[error("{0}")]
+    Bus(#[from] BusError),
+}
+
+/// A VM, but for its CPUs' registers and its RAM.
+#[derive(Clone, Debug)]
+pub struct Vm {
+    /// Its name.
+    pub name: String,
+    /// Where it is in its life.
+    pub lifecycle: Lifecycle,
+    /// How often it has been reset.
+    pub resets: u32,
+    /// Which of its CPUs are on.
+    pub power: PowerStates,
+    /// Its interrupt controller.
+    pub gic: Vgic,
+    /// What its CPUs look like.
+    pub id_registers: IdRegisters,
+    /// Its address space outside RAM.
+    pub bus: Bus<Device>,
+    /// Its UART, if it has one.
+    pub uart: Option<Pl011>,
+    /// Its clock, if it has one.
+    pub clock: Option<Pl031>,
+    /// Its RAM, in bytes.
+    pub memory: u64,
+    /// How its first CPU starts.
+    entry: Entry,
+    output: ArrayVec<u8, OUTPUT>,
+    input: ArrayVec<u8, INPUT>,
+    mistakes: u32,
+}
+
+impl Vm {
+    /// Builds a VM in its reset state, with all CPUs off. The only place that allocates.
+    ///
+    /// # Errors
+    /// [`BuildError`] when the description cannot be met.
+    pub fn new(config: &VmConfig, platform: &Platform, seconds: u64) -> Result<Self, BuildError> {
+        let count = u16::try_from(config.vcpus.len()).unwrap_or(u16::MAX);
+        let affinities: Vec<u64> = (0..count).map(layout::affinity).collect();
+        let mut bus = Bus::new();
+        bus.add(layout::GICD, layout::GICD_SIZE, Device::Distributor)?;
+        let low = u64::from(count).min(layout::GICR_COUNT);
+        bus.add(layout::GICR, low * layout::GICR_STRIDE, Device::Redistributors(0))?;
+        let high = u64::from(count) - low;
+        if high > 0 {
+            let first = Device::Redistributors(low as u16);
+            bus.add(layout::GICR_HIGH, high * layout::GICR_STRIDE, first)?;
+        }
+        if config.devices.pl011 {
+            bus.add(layout::UART, layout::UART_SIZE, Device::Uart)?;
+        }
+        if config.devices.pl031 {
+            bus.add(layout::RTC, layout::RTC_SIZE, Device::Clock)?;
+        }
+        let ends = [low as usize, usize::from(count)];
+        let gic = Vgic::new(VgicConfig {
+            region_ends: ends.iter().filter_map(|end| end.checked_sub(1)).collect(),
+            spi_count: layout::SPI_COUNT,
+            priority_bits: platform.priority_bits,
+            preemption_bits: platform.preemption_bits,
+            list_registers: platform.list_registers,
+            affinities: affinities.clone(),
+        })?;
+        Ok(Self {
+            name: config.name.clone(),
+            lifecycle: Lifecycle::Running,
+            resets: 0,
+            power: PowerStates::new(affinities),
+            gic,
+            id_registers: platform.id_registers.clone(),
+            bus,
+            uart: config.devices.pl011.then(Pl011::new),
+            clock: config.devices.pl031.then(|| Pl031::new(seconds)),
+            memory: config.memory,
+            entry: Entry {
+                address: Ipa(config.entry),
+                context: config.boot_argument,
+                endianness: Endianness::Little,
+            },
+            output: ArrayVec::new(),
+            input: ArrayVec::new(),
+            mistakes: 0,
+        })
+    }
+
+    /// Puts everything back as after [`Vm::new`]. No CPU of the VM may be running. Input that has not been read is
+    /// kept: it is outside the VM still.
+    pub fn reset(&mut self) {
+        self.lifecycle = Lifecycle::Running;
+        self.power.all_off();
+        if let Some(uart) = &mut self.uart {
+            uart.reset();
+        }
+        if let Some(clock) = &mut self.clock {
+            clock.reset();
+        }
+        // Nobody runs whom the lines could interest; each CPU looks afresh when it starts.
+        let _ = self.settle_lines();
+        self.gic.reset();
+        self.mistakes = 0;
+    }
+
+    /// Switches the first CPU on; it starts when its physical CPU next looks.
+    pub fn power_on(&mut self) {
+        // Refused only when it is on already.
+        let _ = self.power.begin_on(0, self.entry);
+    }
+
+    /// Begins the VM's end: from now on none of its CPUs enters the guest again. The first ending stands.
+    pub fn stop(&mut self, ending: Ending) {
+        if self.lifecycle == Lifecycle::Running {
+            self.lifecycle = Lifecycle::Stopping(ending);
+        }
+    }
+
+    /// Whether an address is in RAM, so that a CPU can start there.
+    #[must_use]
+    pub fn is_ram(&self, address: Ipa) -> bool {
+        address.0.checked_sub(layout::RAM.0).is_some_and(|offset| offset < self.memory)
+    }
+
+    /// Brings the devices' interrupt lines to the GIC.
+    pub fn settle_lines(&mut self) -> VcpuSet {
+        let level = |asserted: bool| if asserted { Level::High } else { Level::Low };
+        let mut notify = VcpuSet::new();
+        if let Some(uart) = &self.uart {
+            let line = level(uart.irq_asserted());
+            notify.extend(&self.gic.set_spi_level(layout::SPI_BASE + layout::UART_SPI, line));
+        }
+        if let Some(clock) = &self.clock {
+            let line = level(clock.irq_asserted());
+            notify.extend(&self.gic.set_spi_level(layout::SPI_BASE + layout::RTC_SPI, line));
+        }
+        notify
+    }
+
+    /// Brings a vCPU's physical timer's line to the GIC.
+    pub fn settle_physical_timer(&mut self, vcpu: &Vcpu, now: u64) -> VcpuSet {
+        let level = if vcpu.physical_timer.line(now) { Level::High } else { Level::Low };
+        self.gic.set_ppi_level(usize::from(vcpu.index), layout::PHYSICAL_TIMER_INTID, level)
+    }
+
+    /// Keys for the console. What the UART has no room for waits; what the waiting list has no room for is dropped.
+    #[must_use = "the vCPUs must be notified"]
+    pub fn type_keys(&mut self, keys: &[u8]) -> VcpuSet {
+        let room = self.input.remaining_capacity();
+        self.input.extend(keys.iter().copied().take(room));
+        self.offer_input();
+        self.settle_lines()
+    }
+
+    /// Moves waiting keys into the UART as it has room.
+    pub(crate) fn offer_input(&mut self) {
+        if let Some(uart) = &mut self.uart
+            && !self.input.is_empty()
+        {
+            let taken = uart.receive(&self.input);
+            self.input.drain(..taken.min(self.input.len()));
+        }
+    }
+
+    /// Takes what the guest has sent; passes it on by the line, or when there is much of it.
+    pub(crate) fn collect_output(&mut self, host: &mut impl Host) {
+        let Some(uart) = &mut self.uart else { return };
+        let mut end_of_line = false;
+        let was_empty = self.output.is_empty();
+        while let Some(byte) = uart.take_output() {
+            if self.output.is_full() {
+                host.print(&self.output);
+                self.output.clear();
+            }
+            self.output.push(byte);
+            end_of_line |= byte == b'\n';
+        }
+        if end_of_line {
+            host.print(&self.output);
+            self.output.clear();
+        } else if was_empty && !self.output.is_empty() {
+            host.flush_soon();
+        }
+    }
+
+    /// Passes unfinished output on.
+    pub fn flush_console(&mut self, print: impl FnOnce(&[u8])) {
+        if !self.output.is_empty() {
+            print(&self.output);
+            self.output.clear();
+        }
+    }
+
+    /// Whether this mistake of the guest's should still be told; counts it.
+    pub(crate) fn should_log_mistake(&mut self) -> bool {
+        self.mistakes = self.mistakes.saturating_add(1);
+        self.mistakes <= LOGGED_MISTAKES
+    }
+}
