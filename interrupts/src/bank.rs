@@ -67,6 +67,8 @@ pub(crate) struct Bank {
     latch: u32,
     line: u32,
     active: u32,
+    /// Active because the guest acknowledged it, not by a write of ISACTIVER.
+    acknowledged: u32,
     /// In a list register.
     pub(crate) resident: u32,
     /// The latch went with it into the list register.
@@ -106,6 +108,7 @@ impl Bank {
             latch: 0,
             line: 0,
             active: 0,
+            acknowledged: 0,
             resident: 0,
             lent: 0,
             active_written: 0,
@@ -153,6 +156,11 @@ impl Bank {
     /// Of `changed`, those whose change a vCPU has to be told: they may be, or may come to be, in a list register.
     pub(crate) const fn noteworthy(&self, changed: u32, groups: u32) -> u32 {
         changed & (self.resident | self.active | (self.pending() & self.forwarded(groups)))
+    }
+
+    /// Those that are active because the guest acknowledged them.
+    pub(crate) const fn acknowledged(&self) -> u32 {
+        self.acknowledged
     }
 
     /// Those in Group 1.
@@ -212,6 +220,7 @@ impl Bank {
 
     fn write_active(&mut self, which: u32, active: u32) {
         self.active = self.active & !which | active;
+        self.acknowledged &= self.active;
         self.active_written |= which & self.resident;
     }
 
@@ -345,6 +354,12 @@ impl Bank {
         }
         let known = bit & !self.active_written;
         self.active = self.active & !known | if now.is_active() { known } else { 0 };
+        match now {
+            State::Active if lent.state().is_pending() => self.acknowledged |= bit,
+            State::Active | State::ActivePending => {}
+            State::Inactive | State::Pending => self.acknowledged &= !bit,
+        }
+        self.acknowledged &= self.active;
         if lent.physical().is_some() && now == State::Inactive {
             // The machine deactivated the physical interrupt too.
             self.linked &= !bit | self.relinked;

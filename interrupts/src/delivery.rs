@@ -9,7 +9,7 @@
 //!   are the more urgent, so the order is that of a GIC with room for all. And when the guest enables or disables
 //!   a group (VGrp*IE), since then others may come first.
 //! - Active ones are left over: when the guest ends one (LRENPIE). With EOImode 0, interrupts end in the order of
-//!   their priorities, so EOIcount says which. With EOImode 1, ICC_DIR_EL1 traps (TDIR) and says it by INTID. It
+//!   their priorities, so EOIcount and the active priorities say which. With EOImode 1, ICC_DIR_EL1 traps (TDIR) and says it by INTID. It
 //!   traps in every VM of several vCPUs, where an SPI may be deactivated by another vCPU than the one in whose list
 //!   register it is. Guests in EOImode 0 do not write it.
 
@@ -82,10 +82,10 @@ impl Vgic {
         }
     }
 
-    /// The guest ended an interrupt that is in no list register: with EOImode 0, that is the most urgent of these.
+    /// The guest ended an interrupt that is in no list register.
     fn end_unlisted(&mut self, vcpu: usize, kicks: &mut VcpuSet) {
         let state = self.vcpus.get(vcpu);
-        if let Some(key) = state.and_then(|state| self.most_urgent_unlisted_active(state)) {
+        if let Some(key) = state.and_then(|state| self.most_urgent_ended(state)) {
             self.deactivate(vcpu, key.intid(), kicks);
         }
     }

@@ -32,6 +32,7 @@ mod delivery;
 mod distributor;
 mod list_register;
 mod redistributor;
+mod routing;
 mod selection;
 mod sgi;
 mod vcpu_set;

@@ -203,6 +203,14 @@ impl CpuInterface {
         Some((level << (8 - u32::from(preemption_bits))) as u8)
     }
 
+    /// Whether the vCPU handles, or has interrupted, an interrupt of this group and priority.
+    pub(crate) fn runs(&self, priority: u8, group1: bool, preemption_bits: u8) -> bool {
+        let level = priority & self.preemption_mask(group1, preemption_bits);
+        let level = u32::from(level) >> (8 - preemption_bits.min(8));
+        let words = if group1 { &self.ap1r } else { &self.ap0r };
+        words.get(level as usize / 32).is_some_and(|word| word >> (level % 32) & 1 != 0)
+    }
+
     /// Whether the machine would signal this interrupt to the guest, were it the most urgent pending one.
     pub(crate) fn signals(&self, priority: u8, group1: bool, preemption_bits: u8) -> bool {
         if self.groups() >> u32::from(group1) & 1 == 0 || priority >= self.priority_mask() {

@@ -74,6 +74,17 @@ impl Shortlist {
     }
 }
 
+/// Why an interrupt is visited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Visited {
+    /// It is pending, and may be acknowledged.
+    Deliverable,
+    /// It is active by a write of ISACTIVER.
+    MadeActive,
+    /// It is active since the guest acknowledged it.
+    Acknowledged,
+}
+
 /// What a vCPU's list registers are filled from.
 #[derive(Debug)]
 pub(crate) struct Selection {
@@ -82,9 +93,9 @@ pub(crate) struct Selection {
 }
 
 impl Vgic {
-    /// Calls `visit` with each interrupt of a vCPU that is deliverable or active, and whether it is active.
-    /// What is in list registers is left out.
-    fn visit(&self, vcpu: &Vcpu, mut visit: impl FnMut(Key, bool)) {
+    /// Calls `visit` with each interrupt of a vCPU that is deliverable or active. What is in list registers is
+    /// left out.
+    fn visit(&self, vcpu: &Vcpu, mut visit: impl FnMut(Key, Visited)) {
         let private = core::iter::once((&vcpu.private, u32::MAX, 0));
         let shared = bits(vcpu.spis.used.into()).filter_map(|word| {
             let index = word as usize;
@@ -96,7 +107,14 @@ impl Vgic {
             for n in bits((bank.deliverable(self.groups) & members | active).into()) {
                 let is_group1 = bank.group1() >> n & 1 != 0;
                 let key = Key::new(base + n, bank.priority(n), is_group1, &vcpu.interface);
-                visit(key, active >> n & 1 != 0);
+                let state = if active >> n & 1 == 0 {
+                    Visited::Deliverable
+                } else if bank.acknowledged() >> n & 1 == 0 {
+                    Visited::MadeActive
+                } else {
+                    Visited::Acknowledged
+                };
+                visit(key, state);
             }
         }
     }
@@ -105,9 +123,9 @@ impl Vgic {
     pub(crate) fn select(&self, vcpu: &Vcpu) -> Selection {
         let limit = usize::from(self.config.list_registers);
         let mut selection = Selection { pending: Shortlist::new(limit), active: Shortlist::new(limit) };
-        self.visit(vcpu, |key, is_active| {
-            let list = if is_active { &mut selection.active } else { &mut selection.pending };
-            list.insert(key);
+        self.visit(vcpu, |key, state| match state {
+            Visited::Deliverable => selection.pending.insert(key),
+            Visited::MadeActive | Visited::Acknowledged => selection.active.insert(key),
         });
         selection
     }
@@ -115,19 +133,22 @@ impl Vgic {
     /// The most urgent pending interrupt whose group the guest has enabled, outside the list registers.
     pub(crate) fn most_urgent_pending(&self, vcpu: &Vcpu) -> Option<Key> {
         let mut best: Option<Key> = None;
-        self.visit(vcpu, |key, is_active| {
-            if !is_active && key.is_enabled() {
+        self.visit(vcpu, |key, state| {
+            if state == Visited::Deliverable && key.is_enabled() {
                 best = Some(best.map_or(key, |best| best.min(key)));
             }
         });
         best
     }
 
-    /// The most urgent active interrupt of a vCPU that is in no list register.
-    pub(crate) fn most_urgent_unlisted_active(&self, vcpu: &Vcpu) -> Option<Key> {
+    /// The most urgent interrupt of a vCPU that it acknowledged, that is in no list register, and whose priority
+    /// is no more among the active priorities: which the guest has ended.
+    pub(crate) fn most_urgent_ended(&self, vcpu: &Vcpu) -> Option<Key> {
         let mut best: Option<Key> = None;
-        self.visit(vcpu, |key, is_active| {
-            if is_active {
+        self.visit(vcpu, |key, state| {
+            let preemption_bits = self.config.preemption_bits;
+            let is_running = || vcpu.interface.runs(key.priority(), key.is_group1(), preemption_bits);
+            if state == Visited::Acknowledged && !is_running() {
                 best = Some(best.map_or(key, |best| best.min(key)));
             }
         });

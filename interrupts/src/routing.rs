@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which vCPU an interrupt belongs to.
+//!
+//! Private interrupts belong to their vCPU. An SPI has an *owner* while there is something to do about it: the
+//! vCPU in whose list register it is, else the one that acknowledged it, else the one it is routed to if it is
+//! pending and enabled. Each vCPU keeps a bitmap of the SPIs it owns, so that filling its list registers looks at
+//! these only, however many interrupts and vCPUs there are.
+
+use serde::{Deserialize, Serialize};
+
+use crate::vcpu_set::{VcpuSet, bits};
+use crate::vgic::{Activity, Vcpu, Vgic};
+
+/// Banks of SPIs there can be.
+const SPI_BANKS: usize = 31;
+
+/// The SPIs a vCPU owns.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SpiSet {
+    /// Bit `n`: word `n` is not zero.
+    pub(crate) used: u32,
+    pub(crate) words: [u32; SPI_BANKS],
+}
+
+impl SpiSet {
+    pub(crate) fn insert(&mut self, spi: usize) {
+        if let Some(word) = self.words.get_mut(spi / 32) {
+            *word |= 1 << (spi % 32);
+            self.used |= 1 << (spi / 32);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, spi: usize) {
+        if let Some(word) = self.words.get_mut(spi / 32) {
+            *word &= !(1 << (spi % 32));
+            if *word == 0 {
+                self.used &= !(1 << (spi / 32));
+            }
+        }
+    }
+}
+
+/// Where an SPI goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Route {
+    /// GICD_IROUTER.
+    pub(crate) register: u64,
+    /// The vCPU of that affinity.
+    pub(crate) target: Option<u16>,
+    /// The vCPU that has to do with it now.
+    pub(crate) owner: Option<u16>,
+}
+
+impl Vgic {
+    /// Has a vCPU look again.
+    pub(crate) fn kick(&mut self, vcpu: usize, kicks: &mut VcpuSet) {
+        if let Some(target) = self.vcpus.get_mut(vcpu) {
+            target.stale = true;
+            kicks.insert(vcpu);
+        }
+    }
+
+    /// After a change of private interrupts: tells the vCPU if it matters.
+    pub(crate) fn note_private(&mut self, vcpu: usize, changed: u32, kicks: &mut VcpuSet) {
+        let groups = self.groups;
+        if self.vcpus.get_mut(vcpu).is_some_and(|vcpu| vcpu.note_private(changed, groups)) {
+            kicks.insert(vcpu);
+        }
+    }
+
+    /// After a change of SPIs of a bank: finds their owners anew and tells them.
+    pub(crate) fn note_spis(&mut self, bank: usize, changed: u32, kicks: &mut VcpuSet) {
+        for n in bits(changed.into()) {
+            self.refresh(bank * 32 + n as usize, kicks);
+        }
+    }
+
+    /// Finds the owner of an SPI anew, and tells it.
+    pub(crate) fn refresh(&mut self, spi: usize, kicks: &mut VcpuSet) {
+        let (Some(bank), Some(route)) = (self.spis.get(spi / 32), self.routes.get(spi)) else { return };
+        let bit = 1_u32 << (spi % 32);
+        let old = route.owner;
+        let owner = if bank.resident & bit != 0 {
+            old
+        } else if bank.active() & bit != 0 {
+            // One made active by a write belongs to the vCPU that will most likely end it.
+            old.or(route.target).or(Some(0))
+        } else if bank.deliverable(self.groups) & bit == 0 {
+            None
+        } else if bank.one_of_n & bit != 0 {
+            let group = bank.group1() >> (spi % 32) & 1;
+            self.choose_taker(old, group)
+        } else {
+            route.target
+        };
+        if owner != old {
+            self.move_spi(spi, old, owner);
+        }
+        if let Some(owner) = owner {
+            self.kick(owner.into(), kicks);
+        }
+    }
+
+    fn move_spi(&mut self, spi: usize, old: Option<u16>, new: Option<u16>) {
+        if let Some(vcpu) = old.and_then(|old| self.vcpus.get_mut(usize::from(old))) {
+            vcpu.spis.remove(spi);
+        }
+        if let Some(vcpu) = new.and_then(|new| self.vcpus.get_mut(usize::from(new))) {
+            vcpu.spis.insert(spi);
+        }
+        if let Some(route) = self.routes.get_mut(spi) {
+            route.owner = new;
+        }
+    }
+
+    /// Chooses the vCPU for an interrupt of `group` that any may take: one that is awake and does not decline;
+    /// rather one whose CPU interface has the group enabled, rather the one that has it already, rather one that
+    /// waits, else each in turn (IHI 0069, "1 of N").
+    fn choose_taker(&mut self, current: Option<u16>, group: u32) -> Option<u16> {
+        let count = self.vcpus.len();
+        let rank = |index: usize, vcpu: &Vcpu| {
+            if vcpu.asleep || vcpu.declined_groups >> group & 1 != 0 {
+                return 0;
+            }
+            let is_enabled = vcpu.interface.groups() >> group & 1;
+            let is_current = u32::from(current.is_some_and(|c| usize::from(c) == index));
+            let is_waiting = u32::from(vcpu.activity == Activity::Waiting);
+            1 + (is_enabled << 2 | is_current << 1 | is_waiting)
+        };
+        let (mut best, mut taker) = (0, None);
+        for index in (self.turn..count).chain(0..self.turn.min(count)) {
+            let rank = self.vcpus.get(index).map_or(0, |vcpu| rank(index, vcpu));
+            if rank > best {
+                (best, taker) = (rank, Some(index));
+            }
+        }
+        let taker = taker.and_then(|taker| u16::try_from(taker).ok());
+        if taker != current {
+            self.turn = taker.map_or(0, |taker| (usize::from(taker) + 1) % count);
+        }
+        taker
+    }
+
+    /// After a change of who takes part in 1-of-N routing: finds takers anew for what is pending.
+    pub(crate) fn reroute_one_of_n(&mut self) -> VcpuSet {
+        let mut kicks = VcpuSet::new();
+        for index in 0..self.spis.len() {
+            let pending =
+                self.spis.get(index).map_or(0, |bank| bank.one_of_n & bank.deliverable(self.groups));
+            self.note_spis(index, pending, &mut kicks);
+        }
+        kicks
+    }
+
+    /// After a change of GICD_CTLR: finds all owners anew and tells everyone.
+    pub(crate) fn refresh_all(&mut self) -> VcpuSet {
+        let mut kicks = VcpuSet::new();
+        for spi in 0..self.routes.len() {
+            self.refresh(spi, &mut kicks);
+        }
+        for vcpu in 0..self.vcpus.len() {
+            self.kick(vcpu, &mut kicks);
+        }
+        kicks
+    }
+}
