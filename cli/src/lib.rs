@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The command `vambrace`, as a library: the program itself and the whole-system tests are thin users of it.
+//!
+//! A manifest becomes a running board in four steps, one module each:
+//!
+//! ```text
+//! manifest.toml --manifest--> checked VMs --plan--> bundle --image--> one bootable file --runner--> QEMU
+//!                                            ^
+//!                         setup: toolchain, QEMU, kernels, initramfs
+//! ```
+//!
+//! [`setup`] fetches what the machine lacks without being asked. [`runner`] starts QEMU and speaks the console
+//! protocol of `vambrace_wire`; [`console`] shows it, on a terminal or line by line.
+#![forbid(unsafe_code)]
+
+pub mod diagnostic;
+pub mod image;
+pub mod manifest;
+pub mod plan;
+pub mod progress;
+pub mod schema;
+pub mod setup;

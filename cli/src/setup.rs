@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Set-up, done unasked: whatever the machine lacks is fetched or built, and kept.
+//!
+//! Four things are needed beyond this crate: a toolchain for bare metal ([`toolchain`]), QEMU ([`qemu`]),
+//! Debian's arm64 kernels, busybox and U-Boot ([`debian`]), and the demo's initramfs ([`initramfs`]).
+//! Packages are installed as root or through `sudo -n`; where neither is possible the error names the command
+//! to type. The system's own configuration of apt is read, never changed.
+//!
+//! Tests run in parallel and in several processes, so each piece is made under a file lock, in a staging folder,
+//! and renamed into place when complete ([`cache`]).
+
+use std::path::{Path, PathBuf};
+
+use crate::progress::Progress;
+
+pub mod apt;
+pub mod cache;
+pub mod debian;
+pub mod initramfs;
+pub mod privilege;
+pub mod process;
+pub mod qemu;
+pub mod sources;
+pub mod toolchain;
+
+pub use self::cache::Cache;
+pub use self::toolchain::Bare;
+
+/// What set-up could not do, and what the user can.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}\n{mend}")]
+pub struct SetupError {
+    /// What is missing or failed.
+    pub what: String,
+    /// What mends it, as an instruction.
+    pub mend: String,
+}
+
+impl SetupError {
+    /// An error made of its two parts.
+    pub fn new(what: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { what: what.into(), mend: mend.into() }
+    }
+
+    /// A file operation that failed.
+    pub(crate) fn file(doing: &str, path: &Path, error: &std::io::Error) -> Self {
+        Self::new(
+            format!("cannot {doing} {}: {error}", path.display()),
+            "make room or set the permissions right, then try again",
+        )
+    }
+}
+
+/// Fetches and builds what the other modules ask for.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    cache: Cache,
+    progress: Progress,
+}
+
+impl Setup {
+    /// A set-up that keeps what it fetches in the user's cache folder.
+    ///
+    /// # Errors
+    /// When there is no such folder and it cannot be made.
+    pub fn new(progress: Progress) -> Result<Self, SetupError> {
+        Ok(Self { cache: Cache::user()?, progress })
+    }
+
+    /// Builds the hypervisor and the guests for bare metal, with a toolchain that is installed when missing.
+    ///
+    /// # Errors
+    /// When no toolchain can be had, or the build fails.
+    pub fn bare(&self) -> Result<Bare, SetupError> {
+        toolchain::ensure(&self.cache, self.progress)?.build(self.progress)
+    }
+
+    /// QEMU, installed when missing.
+    ///
+    /// # Errors
+    /// When it is missing or too old and cannot be installed.
+    pub fn qemu(&self) -> Result<qemu::Qemu, SetupError> {
+        qemu::ensure(&self.cache, self.progress)
+    }
+
+    /// The file of a Debian kernel, a flat arm64 Image. `version` is a series (`6.1`, `6.12`) or an exact
+    /// release; `None` takes the newest series.
+    ///
+    /// # Errors
+    /// When there is no such kernel or it cannot be fetched.
+    pub fn kernel(&self, version: Option<&str>) -> Result<PathBuf, SetupError> {
+        debian::kernel(&self.cache, self.progress, version)
+    }
+
+    /// The file of Debian's U-Boot for QEMU's arm64 `virt` board, a flash image.
+    ///
+    /// # Errors
+    /// When it cannot be fetched.
+    pub fn u_boot(&self) -> Result<PathBuf, SetupError> {
+        debian::u_boot(&self.cache, self.progress)
+    }
+
+    /// The demo's initramfs: busybox and an init that introduces its VM; see [`initramfs`].
+    ///
+    /// # Errors
+    /// When busybox cannot be fetched.
+    pub fn initramfs(&self) -> Result<Vec<u8>, SetupError> {
+        let busybox = debian::busybox(&self.cache, self.progress)?;
+        let busybox = std::fs::read(&busybox).map_err(|error| SetupError::file("read", &busybox, &error))?;
+        initramfs::build(&busybox).map_err(|error| {
+            SetupError::new(format!("cannot pack the initramfs: {error}"), "report this as a bug")
+        })
+    }
+}
+
+/// The workspace's root: this crate's parent folder, or the current folder when the sources have moved.
+#[must_use]
+pub fn workspace() -> PathBuf {
+    let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+    if built_from.join("Cargo.toml").is_file() { built_from.to_path_buf() } else { PathBuf::from(".") }
+}

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Debian's arm64 kernels, busybox and U-Boot, unpacked from their packages into the cache.
+//!
+//! Each kernel series comes from the Debian release that ships it, so that it is there for that release's whole
+//! life whatever this machine runs. Packages are only ever unpacked, never installed.
+
+use std::path::{Path, PathBuf};
+
+use super::apt::{Apt, Target};
+use super::cache::compare_versions;
+use super::sources::Distribution;
+use super::{Cache, SetupError};
+use crate::progress::{Progress, Step};
+
+mod mirror;
+mod package;
+
+/// A kernel series and the Debian release it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Series {
+    /// Such as `6.12`.
+    pub version: &'static str,
+    /// Such as `trixie`.
+    pub suite: &'static str,
+}
+
+/// The kernel series on offer, newest first.
+pub const SERIES: [Series; 2] =
+    [Series { version: "6.12", suite: "trixie" }, Series { version: "6.1", suite: "bookworm" }];
+
+/// Something that is taken out of one package.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Item {
+    /// For people.
+    pub(crate) what: &'static str,
+    /// The cache entry's name, before the version.
+    pub(crate) name: &'static str,
+    /// The file as a pattern of the package's paths; see tar(1), `--wildcards`.
+    pattern: &'static str,
+    /// The file's name in the cache.
+    pub(crate) file: &'static str,
+}
+
+/// A kernel's Image.
+pub(crate) const LINUX: Item =
+    Item { what: "Linux", name: "linux", pattern: "./boot/vmlinuz-*", file: "Image" };
+/// The statically linked busybox.
+pub(crate) const BUSYBOX: Item =
+    Item { what: "busybox", name: "busybox", pattern: "*/bin/busybox", file: "busybox" };
+/// U-Boot for QEMU's arm64 `virt` board.
+pub(crate) const U_BOOT: Item = Item {
+    what: "U-Boot",
+    name: "u-boot",
+    pattern: "./usr/lib/u-boot/qemu_arm64/u-boot.bin",
+    file: "u-boot.bin",
+};
+
+impl Series {
+    /// The series that a version as written in a manifest belongs to.
+    ///
+    /// # Errors
+    /// When there is no such series; the error lists those there are.
+    pub fn of(version: Option<&str>) -> Result<Self, SetupError> {
+        let Some(version) = version else { return Ok(SERIES[0]) };
+        SERIES.iter().find(|series| is_within(version, series.version)).copied().ok_or_else(|| {
+            let known = SERIES.map(|series| format!("\"debian:{}\"", series.version)).join(" or ");
+            SetupError::new(
+                format!("there is no Debian kernel {version} on offer"),
+                format!("write kernel = {known}, an exact release of those series, or a path"),
+            )
+        })
+    }
+}
+
+/// Whether `release` is `version` or belongs to it: 6.1.0-50 to 6.1, but 6.12 does not.
+fn is_within(release: &str, version: &str) -> bool {
+    release.strip_prefix(version).is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_digit()))
+}
+
+/// The Image of a Debian kernel; see [`super::Setup::kernel`].
+///
+/// # Errors
+/// When there is no such kernel or it cannot be fetched.
+pub fn kernel(cache: &Cache, progress: Progress, version: Option<&str>) -> Result<PathBuf, SetupError> {
+    let series = Series::of(version)?;
+    let version = version.unwrap_or(series.version);
+    fetch(cache, progress, LINUX, version, series.suite, |apt| {
+        let names = apt.names(&format!("^linux-image-{}", version.replace('.', "[.]").replace('+', "[+]")));
+        newest_kernel(&names, version).ok_or_else(|| {
+            SetupError::new(
+                format!("Debian {} has no kernel {version}", series.suite),
+                format!("write kernel = \"debian:{}\" for the newest of the series", series.version),
+            )
+        })
+    })
+}
+
+/// The statically linked arm64 busybox.
+///
+/// # Errors
+/// When it cannot be fetched.
+pub fn busybox(cache: &Cache, progress: Progress) -> Result<PathBuf, SetupError> {
+    fetch(cache, progress, BUSYBOX, "", SERIES[0].suite, |_| Ok("busybox-static".into()))
+}
+
+/// U-Boot for QEMU's arm64 `virt` board.
+///
+/// # Errors
+/// When it cannot be fetched.
+pub fn u_boot(cache: &Cache, progress: Progress) -> Result<PathBuf, SetupError> {
+    fetch(cache, progress, U_BOOT, "", SERIES[0].suite, |_| Ok("u-boot-qemu".into()))
+}
+
+/// The item's file from the cache, or from the package that `choose` names.
+fn fetch(
+    cache: &Cache,
+    progress: Progress,
+    item: Item,
+    version: &str,
+    suite: &str,
+    choose: impl FnOnce(&Apt) -> Result<String, SetupError>,
+) -> Result<PathBuf, SetupError> {
+    let cached = || cache.newest(item.name, version).map(|folder| folder.join(item.file));
+    if let Some(file) = cached() {
+        return Ok(file);
+    }
+    let _lock = cache.lock("debian")?;
+    // Another process may have fetched it while we waited.
+    if let Some(file) = cached() {
+        return Ok(file);
+    }
+    let step = progress.step(&format!("fetching {} {version}", item.what).trim_end().replace("  ", " "));
+    let apt = open(cache, suite, &step)?;
+    let package = choose(&apt)?;
+    let staging = cache.staging()?;
+    let archive = apt.download(&package, staging.path(), &step)?;
+    step.detail("unpacking");
+    let folder = staging.path().join("unpacked");
+    std::fs::create_dir(&folder).map_err(|error| SetupError::file("make", &folder, &error))?;
+    package::extract(&archive, item.pattern, &folder.join(item.file))?;
+    let version = kernel_release(&package)
+        .map_or_else(|| package::version(&archive), |kernel| Some(kernel.release.to_owned()));
+    let entry = cache.adopt(&folder, item.name, version.as_deref().unwrap_or("unknown"))?;
+    Ok(entry.join(item.file))
+}
+
+/// apt for Debian's arm64 packages of one release.
+fn open(cache: &Cache, suite: &str, step: &Step) -> Result<Apt, SetupError> {
+    let mirror = mirror::find(cache, &Distribution::of_this_machine(), step)?;
+    Apt::open(cache, &format!("apt-{suite}"), Target::Arm64, &[mirror.of_suite(suite)], step)
+}
+
+/// A kernel package's name, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct KernelPackage<'a> {
+    release: &'a str,
+    unsigned: bool,
+}
+
+/// Understands `linux-image-RELEASE-arm64[-unsigned]`; `None` for the cloud, real-time and 16 KiB-page kernels
+/// and for the packages that only depend on others.
+fn kernel_release(package: &str) -> Option<KernelPackage<'_>> {
+    let rest = package.strip_prefix("linux-image-")?;
+    let (rest, unsigned) = rest.strip_suffix("-unsigned").map_or((rest, false), |rest| (rest, true));
+    let release = rest.strip_suffix("-arm64")?;
+    let flavoured = release.ends_with("-cloud") || release.ends_with("-rt");
+    let exact = release.bytes().filter(|byte| *byte == b'.').count() >= 2;
+    (exact && !flavoured).then_some(KernelPackage { release, unsigned })
+}
+
+/// The package of the newest kernel that belongs to `version`. Signed and unsigned packages hold the same
+/// kernel; the unsigned one exists for each build.
+fn newest_kernel(names: &[String], version: &str) -> Option<String> {
+    names
+        .iter()
+        .filter_map(|name| Some((name, kernel_release(name)?)))
+        .filter(|(_, kernel)| is_within(kernel.release, version))
+        .max_by(|(_, a), (_, b)| compare_versions(a.release, b.release).then(a.unsigned.cmp(&b.unsigned)))
+        .map(|(name, _)| name.clone())
+}
+
+/// The newest cached file of an item, for people to see.
+pub(crate) fn cached(cache: &Cache, item: Item, version: &str) -> Option<PathBuf> {
+    cache.newest(item.name, version).map(|folder| folder.join(item.file)).filter(|file| Path::is_file(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_kernel_of_the_series_is_chosen_without_flavours() {
+        let names: Vec<String> = [
+            "linux-image-6.12-arm64",
+            "linux-image-6.12.9+deb13-arm64-unsigned",
+            "linux-image-6.12.94+deb13-arm64",
+            "linux-image-6.12.94+deb13-arm64-unsigned",
+            "linux-image-6.12.94+deb13-arm64-dbg",
+            "linux-image-6.12.95+deb13-cloud-arm64-unsigned",
+            "linux-image-6.12.95+deb13-rt-arm64-unsigned",
+            "linux-image-6.12.95+deb13-arm64-16k-unsigned",
+            "linux-image-6.1.0-50-arm64-unsigned",
+            "linux-image-6.1.0-9-arm64",
+        ]
+        .map(String::from)
+        .into();
+        let newest = |version| newest_kernel(&names, version);
+        assert_eq!(newest("6.12").as_deref(), Some("linux-image-6.12.94+deb13-arm64-unsigned"));
+        assert_eq!(newest("6.1").as_deref(), Some("linux-image-6.1.0-50-arm64-unsigned"));
+        assert_eq!(newest("6.1.0-9").as_deref(), Some("linux-image-6.1.0-9-arm64"));
+        assert_eq!(newest("6.12.9").as_deref(), Some("linux-image-6.12.9+deb13-arm64-unsigned"));
+        assert_eq!(newest("5.10"), None);
+    }
+
+    #[test]
+    fn a_series_is_told_from_one_that_begins_alike() {
+        assert_eq!(Series::of(None).unwrap().version, "6.12");
+        assert_eq!(Series::of(Some("6.1")).unwrap().suite, "bookworm");
+        assert_eq!(Series::of(Some("6.1.0-50")).unwrap().suite, "bookworm");
+        assert_eq!(Series::of(Some("6.12.94+deb13")).unwrap().suite, "trixie");
+        let error = Series::of(Some("6.13")).unwrap_err();
+        assert!(error.mend.contains("\"debian:6.12\" or \"debian:6.1\""), "{error}");
+    }
+}
