@@ -153,9 +153,15 @@ impl Bank {
         self.active
     }
 
-    /// Of `changed`, those whose change a vCPU has to be told: they may be, or may come to be, in a list register.
+    /// Of `changed`, those whose change a vCPU has to be told: they may be, or may come to be, in a list register,
+    /// or their physical interrupt is to be deactivated.
     pub(crate) const fn noteworthy(&self, changed: u32, groups: u32) -> u32 {
-        changed & (self.resident | self.active | (self.pending() & self.forwarded(groups)))
+        changed & (self.resident | self.active | self.released | (self.pending() & self.forwarded(groups)))
+    }
+
+    /// Those whose physical interrupt is to be deactivated.
+    pub(crate) const fn released(&self) -> u32 {
+        self.released
     }
 
     /// Those that are active because the guest acknowledged them.
@@ -321,14 +327,14 @@ impl Bank {
     pub(crate) fn lend(&mut self, n: u32, intid: u32, groups: u32) -> ListRegister {
         let bit = 1 << n;
         let is_active = self.active & bit != 0;
-        let latched = self.latch & self.forwarded(groups) & bit != 0;
-        // The machine cannot hold a linked interrupt that is active and pending: its end must come to us.
-        let is_linked = self.linked & bit != 0 && !(is_active && latched);
-        let state = match (is_active, latched) {
-            (false, _) => State::Pending,
-            (true, true) if self.linked & bit == 0 => State::ActivePending,
-            (true, _) => State::Active,
+        let is_linked = self.linked & bit != 0;
+        let state = match is_active {
+            false => State::Pending,
+            true if !is_linked && self.latch & self.forwarded(groups) & bit != 0 => State::ActivePending,
+            true => State::Active,
         };
+        // The machine cannot hold a linked interrupt that is active and pending: its end must come to us.
+        let is_linked_there = is_linked && !(is_active && self.latch & bit != 0);
         if state.is_pending() {
             self.lent |= self.latch & bit;
             self.latch &= !bit;
@@ -338,9 +344,9 @@ impl Bank {
         let register = ListRegister::new(intid, self.priority(n), state);
         let register = if self.group & bit != 0 { register.with_group1() } else { register };
         // A level still high when the guest is done is pending again, which only the model knows.
-        let ends_here = self.line & !self.edge & bit != 0 || self.linked & bit != 0;
+        let ends_here = self.line & !self.edge & bit != 0 || is_linked;
         match self.physical.get(n as usize) {
-            Some(&physical) if is_linked => register.with_physical(physical),
+            Some(&physical) if is_linked_there => register.with_physical(physical),
             _ if ends_here => register.with_eoi_maintenance(),
             _ => register,
         }

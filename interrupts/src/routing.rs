@@ -80,6 +80,7 @@ impl Vgic {
         let (Some(bank), Some(route)) = (self.spis.get(spi / 32), self.routes.get(spi)) else { return };
         let bit = 1_u32 << (spi % 32);
         let old = route.owner;
+        let is_released = bank.released() & bit != 0;
         let owner = if bank.resident & bit != 0 {
             old
         } else if bank.active() & bit != 0 {
@@ -93,11 +94,13 @@ impl Vgic {
         } else {
             route.target
         };
+        // Any vCPU can deactivate the physical interrupt of an SPI.
+        let to_tell = if is_released { owner.or(old).or(Some(0)) } else { owner };
         if owner != old {
             self.move_spi(spi, old, owner);
         }
-        if let Some(owner) = owner {
-            self.kick(owner.into(), kicks);
+        if let Some(vcpu) = to_tell {
+            self.kick(vcpu.into(), kicks);
         }
     }
 

@@ -44,6 +44,13 @@ impl VcpuSet {
         }
     }
 
+    /// Takes the lowest vCPU out.
+    pub fn pop_first(&mut self) -> Option<usize> {
+        let vcpu = self.iter().next()?;
+        self.remove(vcpu);
+        Some(vcpu)
+    }
+
     /// Adds all of `other`.
     pub fn extend(&mut self, other: &Self) {
         for (word, more) in self.words.iter_mut().zip(&other.words) {

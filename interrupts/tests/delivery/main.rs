@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The virtual GIC behind a machine with few list registers, against an ideal GIC with room for all.
+//!
+//! A guest of several vCPUs does random things; after each, what the machine would signal to each vCPU has to be
+//! what the ideal GIC would. Where the architecture leaves a choice (equal priorities, 1 of N), any choice will do.
+
+#[cfg(test)]
+mod machine;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod system;
+
+use proptest::prelude::*;
+
+use system::{Op, Shape, System, op};
+
+fn shape() -> impl Strategy<Value = Shape> {
+    (1_usize..4, 1_u8..17, prop::sample::select(vec![(5_u8, 5_u8), (7, 6), (8, 7)]), any::<u64>()).prop_map(
+        |(cpus, list_registers, (priority_bits, preemption_bits), seed)| Shape {
+            cpus,
+            list_registers,
+            priority_bits,
+            preemption_bits,
+            seed,
+        },
+    )
+}
+
+/// Few list registers are where it is difficult.
+fn narrow_shape() -> impl Strategy<Value = Shape> {
+    (shape(), 1_u8..4).prop_map(|(shape, list_registers)| Shape { list_registers, ..shape })
+}
+
+fn run(shape: Shape, ops: &[Op]) {
+    let mut system = System::new(shape);
+    for op in ops {
+        system.step(op);
+    }
+    system.drain();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn behaves_like_a_gic_with_room_for_all(shape in shape(), ops in prop::collection::vec(op(), 0..120)) {
+        run(shape, &ops);
+    }
+
+    #[test]
+    fn behaves_so_with_few_list_registers(shape in narrow_shape(), ops in prop::collection::vec(op(), 60..200)) {
+        run(shape, &ops);
+    }
+}

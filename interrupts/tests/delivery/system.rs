@@ -1,0 +1,599 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The virtual GIC, the machine under it and the ideal GIC beside it, driven together.
+//!
+//! What the EL2 program would do is done here in the simplest way: whoever is in a returned set, and runs, folds
+//! and fills at once.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use vambrace_interrupts::{Level, SgiRegister, SgiRequest, VcpuSet, Vgic, VgicConfig, Width};
+
+use crate::machine::Machine;
+use crate::reference::{Cpu, Id, Interrupt, Reference, Route};
+
+/// SPIs: more than one bank, and the last one incomplete.
+const SPIS: u32 = 40;
+const TIMER: u32 = 27;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) cpus: usize,
+    pub(crate) list_registers: u8,
+    pub(crate) priority_bits: u8,
+    pub(crate) preemption_bits: u8,
+    pub(crate) seed: u64,
+}
+
+/// Something that happens. vCPUs and interrupts are taken modulo how many there are.
+#[derive(Clone, Debug)]
+pub(crate) enum Op {
+    Line { cpu: usize, irq: u32, high: bool },
+    Pulse { cpu: usize, irq: u32 },
+    Timer { cpu: usize },
+    Sgi { from: usize, intid: u32, register: SgiRegister, list: Option<u16> },
+    Write { by: usize, cpu: usize, irq: u32, what: Field, exact: bool },
+    DistributorGroups { by: usize, groups: u32 },
+    Sleep { cpu: usize, asleep: bool },
+    Acknowledge { cpu: usize },
+    End { cpu: usize },
+    Deactivate { cpu: usize, which: usize },
+    CpuInterface { cpu: usize, mask: u8, groups: u32 },
+    BinaryPoints { cpu: usize, points: [u32; 2] },
+    Split { cpu: usize, split: bool },
+    Exit { cpu: usize },
+    Leave { cpu: usize },
+    Enter { cpu: usize },
+    ReadState { by: usize, cpu: usize },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Field {
+    Enabled(bool),
+    Group1(bool),
+    Priority(u8),
+    Edge(bool),
+    Pending(bool),
+    Active(bool),
+    Route(usize),
+}
+
+fn field() -> impl Strategy<Value = Field> {
+    prop_oneof![
+        3 => any::<bool>().prop_map(Field::Enabled),
+        1 => any::<bool>().prop_map(Field::Group1),
+        2 => any::<u8>().prop_map(Field::Priority),
+        1 => any::<bool>().prop_map(Field::Edge),
+        4 => any::<bool>().prop_map(Field::Pending),
+        2 => any::<bool>().prop_map(Field::Active),
+        3 => (0_usize..8).prop_map(Field::Route),
+    ]
+}
+
+pub(crate) fn op() -> impl Strategy<Value = Op> {
+    let cpu = || 0_usize..3;
+    let irq = || 0_u32..12;
+    let register = prop::sample::select(vec![
+        SgiRegister::Sgi1r,
+        SgiRegister::Sgi1r,
+        SgiRegister::Sgi0r,
+        SgiRegister::Asgi1r,
+    ]);
+    prop_oneof![
+        10 => (cpu(), irq(), any::<bool>()).prop_map(|(cpu, irq, high)| Op::Line { cpu, irq, high }),
+        6 => (cpu(), irq()).prop_map(|(cpu, irq)| Op::Pulse { cpu, irq }),
+        4 => cpu().prop_map(|cpu| Op::Timer { cpu }),
+        6 => (cpu(), 0_u32..3, register, prop::option::of(any::<u16>()))
+            .prop_map(|(from, intid, register, list)| Op::Sgi { from, intid, register, list }),
+        14 => (cpu(), cpu(), irq(), field(), any::<bool>())
+            .prop_map(|(by, cpu, irq, what, exact)| Op::Write { by, cpu, irq, what, exact }),
+        1 => (cpu(), 0_u32..4).prop_map(|(by, groups)| Op::DistributorGroups { by, groups }),
+        1 => (cpu(), any::<bool>()).prop_map(|(cpu, asleep)| Op::Sleep { cpu, asleep }),
+        30 => cpu().prop_map(|cpu| Op::Acknowledge { cpu }),
+        18 => cpu().prop_map(|cpu| Op::End { cpu }),
+        8 => (cpu(), 0_usize..8).prop_map(|(cpu, which)| Op::Deactivate { cpu, which }),
+        3 => (cpu(), prop_oneof![Just(0xFF_u8), any::<u8>()], prop_oneof![Just(3_u32), 0_u32..4])
+            .prop_map(|(cpu, mask, groups)| Op::CpuInterface { cpu, mask, groups }),
+        1 => (cpu(), 0_u32..8, 0_u32..8).prop_map(|(cpu, a, b)| Op::BinaryPoints { cpu, points: [a, b] }),
+        2 => (cpu(), any::<bool>()).prop_map(|(cpu, split)| Op::Split { cpu, split }),
+        3 => cpu().prop_map(|cpu| Op::Exit { cpu }),
+        2 => cpu().prop_map(|cpu| Op::Leave { cpu }),
+        3 => cpu().prop_map(|cpu| Op::Enter { cpu }),
+        3 => (cpu(), cpu()).prop_map(|(by, cpu)| Op::ReadState { by, cpu }),
+    ]
+}
+
+/// The interrupts that take part: SGIs, PPIs and SPIs, from both banks.
+const INTIDS: [u32; 12] = [0, 1, 2, 16, TIMER, 30, 32, 33, 34, 63, 64, 71];
+
+pub(crate) struct System {
+    vgic: Vgic,
+    reference: Reference,
+    /// The machine a vCPU is on, if it is on one.
+    machines: Vec<Option<Machine>>,
+    /// Whether the physical timer interrupt of a vCPU is active.
+    timers: Vec<bool>,
+    /// Ended with EOImode 1, and not deactivated.
+    ended: Vec<Id>,
+}
+
+impl System {
+    /// Everything enabled, priorities by the seed, half the interrupts edge-triggered, CPU interfaces open.
+    pub(crate) fn new(shape: Shape) -> Self {
+        let config = VgicConfig {
+            spi_count: SPIS,
+            priority_bits: shape.priority_bits,
+            preemption_bits: shape.preemption_bits,
+            list_registers: shape.list_registers,
+            ..VgicConfig::new((0..shape.cpus as u64).collect())
+        };
+        let cpu = Cpu { mask: 0, groups: 0, points: [0; 2], split: false, asleep: true, running: Vec::new() };
+        let mut system = Self {
+            vgic: Vgic::new(config).unwrap(),
+            reference: Reference {
+                groups: 0,
+                preemption_bits: shape.preemption_bits.into(),
+                cpus: vec![cpu; shape.cpus],
+                interrupts: BTreeMap::new(),
+            },
+            machines: (0..shape.cpus).map(|_| None).collect(),
+            timers: vec![false; shape.cpus],
+            ended: Vec::new(),
+        };
+        system.set_up(shape);
+        system
+    }
+
+    fn set_up(&mut self, shape: Shape) {
+        for cpu in 0..shape.cpus {
+            for intid in INTIDS {
+                let id = Reference::id(cpu, intid);
+                let interrupt = Interrupt {
+                    enabled: false,
+                    group1: false,
+                    priority: 0,
+                    edge: intid < 16,
+                    line: false,
+                    latch: false,
+                    active: false,
+                    linked: false,
+                    route: Route::To(0),
+                };
+                self.reference.interrupts.insert(id, interrupt);
+            }
+        }
+        for cpu in 0..shape.cpus {
+            self.step(&Op::Enter { cpu });
+            self.step(&Op::Sleep { cpu, asleep: false });
+            self.step(&Op::CpuInterface { cpu, mask: 0xFF, groups: 3 });
+        }
+        self.step(&Op::DistributorGroups { by: 0, groups: 3 });
+        let mut random = shape.seed | 1;
+        for cpu in 0..shape.cpus {
+            for irq in 0..INTIDS.len() as u32 {
+                random = random.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
+                let bytes = random.to_be_bytes();
+                let fields = [
+                    Field::Enabled(true),
+                    Field::Group1(bytes[0] > 60),
+                    Field::Priority(bytes[1]),
+                    Field::Edge(bytes[2] < 128),
+                    Field::Route(bytes[3].into()),
+                ];
+                for what in fields {
+                    self.step(&Op::Write { by: cpu, cpu, irq, what, exact: false });
+                }
+            }
+        }
+    }
+
+    fn cpu(&self, cpu: usize) -> usize {
+        cpu % self.machines.len()
+    }
+
+    /// Folds a vCPU, if it is on a machine.
+    fn fold(&mut self, cpu: usize) -> VcpuSet {
+        match &self.machines[cpu] {
+            Some(machine) => self.vgic.fold(cpu, &machine.registers),
+            None => VcpuSet::new(),
+        }
+    }
+
+    /// What EL2 does before it enters a vCPU, and for maintenance interrupts until there are none.
+    fn refill(&mut self, cpu: usize) -> VcpuSet {
+        let mut kicks = VcpuSet::new();
+        for _ in 0..4 {
+            kicks.extend(&self.fold(cpu));
+            let interface = self.vgic.fill(cpu).unwrap().clone();
+            while let Some(physical) = self.vgic.take_released(cpu) {
+                assert_eq!(physical, TIMER);
+                assert!(std::mem::take(&mut self.timers[cpu]), "released, but not active");
+            }
+            let Some(machine) = &mut self.machines[cpu] else { return kicks };
+            machine.refill(&interface);
+            let lrs = interface.lr.iter().filter(|&&lr| lr != 0).count();
+            assert!(
+                lrs == usize::from(interface.used) && lrs <= usize::from(self.vgic.config().list_registers)
+            );
+            if !machine.maintenance() {
+                assert!(!self.vgic.needs_refill(cpu));
+                return kicks;
+            }
+        }
+        panic!("a maintenance interrupt that does not go away");
+    }
+
+    /// Lets everyone look again who has to.
+    fn settle(&mut self, mut kicks: VcpuSet) {
+        while let Some(cpu) = kicks.pop_first() {
+            if self.machines[cpu].is_some() {
+                let more = self.refill(cpu);
+                kicks.extend(&more);
+            } else {
+                assert!(self.vgic.needs_refill(cpu));
+            }
+        }
+    }
+
+    /// After the guest did something without an exit: the exits that follow of themselves.
+    fn maintain(&mut self, cpu: usize) {
+        if let Some(machine) = &mut self.machines[cpu] {
+            for physical in std::mem::take(&mut machine.deactivated) {
+                assert_eq!(physical, TIMER);
+                assert!(std::mem::take(&mut self.timers[cpu]), "deactivated, but not active");
+            }
+            if machine.maintenance() {
+                let kicks = self.refill(cpu);
+                self.settle(kicks);
+            }
+        }
+    }
+
+    /// A register access by a vCPU; with `exact`, those who hold what it is about have folded.
+    fn access<T>(
+        &mut self,
+        by: usize,
+        holders: VcpuSet,
+        access: impl FnOnce(&mut Vgic) -> (VcpuSet, T),
+    ) -> T {
+        let mut kicks = self.fold(by);
+        for holder in holders.iter() {
+            kicks.extend(&self.fold(holder));
+            kicks.insert(holder);
+        }
+        let (more, value) = access(&mut self.vgic);
+        kicks.extend(&more);
+        if self.machines[by].is_some() {
+            kicks.insert(by);
+        }
+        self.settle(kicks);
+        value
+    }
+
+    /// Writes a register at its offset in the distributor, or in the SGI frame for private interrupts.
+    fn write(&mut self, by: usize, id: Id, offset: u64, width: Width, value: u64, exact: bool) {
+        let holders = match id.cpu {
+            _ if !exact => VcpuSet::new(),
+            Some(cpu) => self.vgic.redistributor_holders(cpu, 0x1_0000 + offset),
+            None => self.vgic.distributor_holders(offset),
+        };
+        self.access(by, holders, |vgic| match id.cpu {
+            Some(cpu) => (vgic.write_redistributor(cpu, 0x1_0000 + offset, width, value), ()),
+            None => (vgic.write_distributor(offset, width, value), ()),
+        });
+    }
+
+    fn read(&mut self, by: usize, id: Id, offset: u64, width: Width) -> u64 {
+        let holders = match id.cpu {
+            Some(cpu) => self.vgic.redistributor_holders(cpu, 0x1_0000 + offset),
+            None => self.vgic.distributor_holders(offset),
+        };
+        self.access(by, holders, |vgic| match id.cpu {
+            Some(cpu) => (VcpuSet::new(), vgic.read_redistributor(cpu, 0x1_0000 + offset, width)),
+            None => (VcpuSet::new(), vgic.read_distributor(offset, width)),
+        })
+    }
+
+    fn write_field(&mut self, by: usize, id: Id, what: Field, exact: bool) {
+        let intid = u64::from(id.intid);
+        let (word, bit) = (intid / 32 * 4, 1 << (intid % 32));
+        let interrupt = self.reference.get(id);
+        let (offset, value) = match what {
+            // To change these while the interrupt is active is not for a sane guest.
+            Field::Group1(_) | Field::Priority(_) if interrupt.active => return,
+            Field::Enabled(enabled) => {
+                interrupt.enabled = enabled;
+                (if enabled { 0x100 } else { 0x180 }, bit)
+            }
+            Field::Pending(pending) => {
+                interrupt.latch = pending;
+                (if pending { 0x200 } else { 0x280 }, bit)
+            }
+            Field::Active(active) => {
+                interrupt.active = active;
+                (if active { 0x300 } else { 0x380 }, bit)
+            }
+            Field::Group1(group1) => {
+                interrupt.group1 = group1;
+                let old = self.read(by, id, 0x80 + word, Width::Word);
+                (0x80, if group1 { old | bit } else { old & !bit })
+            }
+            Field::Priority(priority) => {
+                let unused = 8 - self.vgic.config().priority_bits;
+                interrupt.priority = priority >> unused << unused;
+                return self.write(by, id, 0x400 + intid, Width::Byte, priority.into(), exact);
+            }
+            Field::Edge(edge) => {
+                interrupt.edge = edge || id.intid < 16;
+                let (offset, bit) = (0xC00 + intid / 16 * 4, 2 << (intid % 16 * 2));
+                let old = self.read(by, id, offset, Width::Word);
+                let value = if edge { old | bit } else { old & !bit };
+                return self.write(by, id, offset, Width::Word, value, exact);
+            }
+            Field::Route(route) => return self.write_route(by, id, route, exact),
+        };
+        self.write(by, id, offset + word, Width::Word, value, exact);
+        self.reference.get(id).settle();
+    }
+
+    fn write_route(&mut self, by: usize, id: Id, route: usize, exact: bool) {
+        if id.cpu.is_some() {
+            return;
+        }
+        let (route, value) = match route {
+            6 => (Route::Nowhere, 0x12_0000_0000),
+            7 => (Route::Any, 1 << 31),
+            _ => (Route::To(self.cpu(route)), self.cpu(route) as u64),
+        };
+        self.reference.get(id).route = route;
+        self.write(by, id, 0x6000 + 8 * u64::from(id.intid), Width::Double, value, exact);
+    }
+
+    fn set_line(&mut self, id: Id, level: Level) {
+        let kicks = match id.cpu {
+            Some(cpu) => self.vgic.set_ppi_level(cpu, id.intid, level),
+            None => self.vgic.set_spi_level(id.intid, level),
+        };
+        self.reference.get(id).set_line(level == Level::High);
+        self.settle(kicks);
+    }
+
+    pub(crate) fn step(&mut self, op: &Op) {
+        self.apply(op);
+        self.check();
+    }
+
+    fn apply(&mut self, op: &Op) {
+        let id = |cpu: usize, irq: u32| Reference::id(self.cpu(cpu), INTIDS[irq as usize % INTIDS.len()]);
+        match *op {
+            Op::Line { cpu, irq, high } => {
+                let id = id(cpu, irq);
+                if id.intid >= 16 && id.intid != TIMER {
+                    self.set_line(id, if high { Level::High } else { Level::Low });
+                }
+            }
+            Op::Pulse { cpu, irq } => self.pulse(id(cpu, irq)),
+            Op::Timer { cpu } => self.fire_timer(self.cpu(cpu)),
+            Op::Sgi { from, intid, register, list } => self.send_sgi(self.cpu(from), intid, register, list),
+            Op::Write { by, cpu, irq, what, exact } => {
+                self.write_field(self.cpu(by), id(cpu, irq), what, exact);
+            }
+            Op::DistributorGroups { by, groups } => {
+                self.reference.groups = groups;
+                let spi = Reference::id(0, 32);
+                self.write(self.cpu(by), spi, 0, Width::Word, groups.into(), false);
+            }
+            Op::Sleep { cpu, asleep } => {
+                let cpu = self.cpu(cpu);
+                self.reference.cpus[cpu].asleep = asleep;
+                let value = u64::from(asleep) << 1;
+                self.access(cpu, VcpuSet::new(), |vgic| {
+                    (vgic.write_redistributor(cpu, 0x14, Width::Word, value), ())
+                });
+            }
+            Op::Exit { cpu } => self.settle([self.cpu(cpu)].into_iter().collect()),
+            Op::Leave { cpu } => {
+                let cpu = self.cpu(cpu);
+                let kicks = self.fold(cpu);
+                self.machines[cpu] = None;
+                self.settle(kicks);
+            }
+            Op::Enter { cpu } => self.enter(self.cpu(cpu)),
+            Op::ReadState { by, cpu } => self.read_state(self.cpu(by), self.cpu(cpu)),
+            Op::Acknowledge { cpu }
+            | Op::End { cpu }
+            | Op::Deactivate { cpu, .. }
+            | Op::CpuInterface { cpu, .. }
+            | Op::BinaryPoints { cpu, .. }
+            | Op::Split { cpu, .. } => {
+                let cpu = self.cpu(cpu);
+                if self.machines[cpu].is_some() {
+                    self.run_guest(cpu, op);
+                    self.maintain(cpu);
+                }
+            }
+        }
+    }
+
+    fn pulse(&mut self, id: Id) {
+        let kicks = match id.cpu {
+            _ if id.intid < 16 || id.intid == TIMER => return,
+            Some(cpu) => self.vgic.pulse_ppi(cpu, id.intid),
+            None => self.vgic.pulse_spi(id.intid),
+        };
+        let interrupt = self.reference.get(id);
+        interrupt.set_line(true);
+        interrupt.set_line(false);
+        self.settle(kicks);
+    }
+
+    fn fire_timer(&mut self, cpu: usize) {
+        // While it is active it cannot fire again.
+        if !std::mem::replace(&mut self.timers[cpu], true) {
+            let interrupt = self.reference.get(Reference::id(cpu, TIMER));
+            interrupt.latch = true;
+            interrupt.linked = true;
+            let kicks = self.vgic.inject_linked(cpu, TIMER, TIMER).unwrap();
+            self.settle(kicks);
+        }
+    }
+
+    fn send_sgi(&mut self, from: usize, intid: u32, register: SgiRegister, list: Option<u16>) {
+        let value = u64::from(intid) << 24 | list.map_or(1 << 40, u64::from);
+        for cpu in 0..self.machines.len() {
+            let is_target = list.map_or(cpu != from, |list| list >> cpu & 1 != 0);
+            let interrupt = self.reference.get(Reference::id(cpu, intid));
+            interrupt.latch |= is_target && (!interrupt.group1 || register == SgiRegister::Sgi1r);
+        }
+        let kicks = self.vgic.send_sgi(from, SgiRequest::decode(register, value));
+        self.settle(kicks);
+    }
+
+    fn enter(&mut self, cpu: usize) {
+        if self.machines[cpu].is_none() {
+            let interface = self.vgic.fill(cpu).unwrap().clone();
+            self.machines[cpu] = Some(Machine::new(interface, self.vgic.config().preemption_bits));
+            let kicks = self.refill(cpu);
+            self.settle(kicks);
+        }
+    }
+
+    /// What the guest does without an exit, but for ICC_DIR_EL1.
+    fn run_guest(&mut self, cpu: usize, op: &Op) {
+        let Some(machine) = &mut self.machines[cpu] else { return };
+        let state = &mut self.reference.cpus[cpu];
+        match *op {
+            Op::Acknowledge { .. } => {
+                let expected = self.reference.signal(cpu);
+                let intid = machine.acknowledge();
+                assert!(expected.allows(intid), "vCPU {cpu} acknowledges {intid:?}, not {expected:?}");
+                if let Some(intid) = intid {
+                    self.reference.acknowledge(cpu, intid);
+                }
+            }
+            Op::End { .. } => {
+                let Some(&(intid, _)) = state.running.last() else { return };
+                machine.end(intid);
+                let is_split = state.split;
+                self.reference.end(cpu, intid);
+                let id = Reference::id(cpu, intid);
+                if is_split {
+                    self.ended.push(id);
+                }
+                self.reference.get(id).settle();
+            }
+            Op::Deactivate { which, .. } => self.deactivate(cpu, which),
+            Op::CpuInterface { mask, groups, .. } => {
+                (state.mask, state.groups) = (mask, groups);
+                let kept = machine.registers.vmcr & !(0xFF << 24 | 3);
+                machine.registers.vmcr = kept | u64::from(mask) << 24 | u64::from(groups);
+            }
+            Op::BinaryPoints { points, .. } if state.running.is_empty() => {
+                state.points = points;
+                let kept = machine.registers.vmcr & !(0x3F << 18);
+                machine.registers.vmcr = kept | u64::from(points[0]) << 21 | u64::from(points[1]) << 18;
+            }
+            Op::Split { split, .. } if state.running.is_empty() && self.ended.is_empty() => {
+                state.split = split;
+                machine.registers.vmcr = machine.registers.vmcr & !(1 << 9) | u64::from(split) << 9;
+            }
+            _ => {}
+        }
+    }
+
+    /// A write of ICC_DIR_EL1 for one of the interrupts that the vCPU may deactivate.
+    fn deactivate(&mut self, cpu: usize, which: usize) {
+        let Some(machine) = &mut self.machines[cpu] else { return };
+        let candidates = (0..self.ended.len()).filter(|&n| self.ended[n].cpu.is_none_or(|own| own == cpu));
+        let candidates: Vec<_> = candidates.collect();
+        if candidates.is_empty() || !self.reference.cpus[cpu].split {
+            return;
+        }
+        let id = self.ended.swap_remove(candidates[which % candidates.len()]);
+        self.reference.deactivate(cpu, id.intid);
+        self.reference.get(id).settle();
+        if machine.traps_dir() {
+            self.access(cpu, VcpuSet::new(), |vgic| (vgic.write_dir(cpu, id.intid.into()), ()));
+        } else {
+            machine.deactivate(id.intid);
+        }
+    }
+
+    /// Compares what the registers say with what is.
+    fn read_state(&mut self, by: usize, cpu: usize) {
+        for id in INTIDS.map(|intid| Reference::id(cpu, intid)) {
+            let interrupt = self.reference.get(id).clone();
+            let (word, bit) = (u64::from(id.intid / 32 * 4), id.intid % 32);
+            let mut flag = |offset: u64| self.read(by, id, offset + word, Width::Word) >> bit & 1 != 0;
+            assert_eq!(flag(0x80), interrupt.group1, "IGROUPR of {id:?}");
+            assert_eq!(flag(0x100), interrupt.enabled, "ISENABLER of {id:?}");
+            assert_eq!(flag(0x280), interrupt.pending(), "ICPENDR of {id:?}");
+            assert_eq!(flag(0x300), interrupt.active, "ISACTIVER of {id:?}");
+            let priority = self.read(by, id, 0x400 + u64::from(id.intid), Width::Byte);
+            assert_eq!(priority, interrupt.priority.into(), "IPRIORITYR of {id:?}");
+        }
+    }
+
+    /// What is signalled, to those on a machine and those that are not, and what is linked.
+    fn check(&mut self) {
+        for cpu in 0..self.machines.len() {
+            let expected = self.reference.signal(cpu);
+            match &self.machines[cpu] {
+                Some(machine) => {
+                    assert!(!machine.maintenance(), "vCPU {cpu} would exit");
+                    let signalled = machine.signalled().map(|index| machine.registers.lr[index] as u32);
+                    assert!(expected.allows(signalled), "vCPU {cpu} is told {signalled:?}, not {expected:?}");
+                }
+                None => {
+                    let signalled = self.vgic.has_deliverable(cpu);
+                    assert!(
+                        expected.allows_some(signalled),
+                        "vCPU {cpu} would go on: {signalled}, {expected:?}"
+                    );
+                }
+            }
+            let linked = self.reference.get(Reference::id(cpu, TIMER)).linked;
+            if self.machines[cpu].is_some() {
+                assert_eq!(self.timers[cpu], linked, "the physical timer interrupt of vCPU {cpu}");
+            } else {
+                assert_eq!(self.timers[cpu], self.vgic.linked_active(cpu, TIMER));
+                assert!(!linked || self.timers[cpu]);
+            }
+        }
+    }
+
+    /// The guest comes to rest: it takes all there is. Nothing may be left over.
+    pub(crate) fn drain(&mut self) {
+        for cpu in 0..self.machines.len() {
+            self.step(&Op::Enter { cpu });
+            self.step(&Op::CpuInterface { cpu, mask: 0xFF, groups: 3 });
+        }
+        for _ in 0..500 {
+            let mut is_idle = true;
+            for cpu in 0..self.machines.len() {
+                let before = self.reference.cpus[cpu].running.len();
+                self.step(&Op::Acknowledge { cpu });
+                if let Some(&(intid, _)) = self.reference.cpus[cpu].running.last() {
+                    let id = Reference::id(cpu, intid);
+                    if self.reference.get(id).line {
+                        self.set_line(id, Level::Low);
+                    }
+                    is_idle = false;
+                    self.step(&Op::End { cpu });
+                }
+                is_idle &= before == 0;
+                while self.reference.cpus[cpu].split
+                    && self.ended.iter().any(|id| id.cpu.is_none_or(|c| c == cpu))
+                {
+                    is_idle = false;
+                    self.step(&Op::Deactivate { cpu, which: 0 });
+                }
+            }
+            if is_idle {
+                assert_eq!(self.reference.undelivered(), [], "lost");
+                return;
+            }
+        }
+        panic!("never at rest");
+    }
+}
