@@ -269,3 +269,6 @@ impl FaultStatus {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,108 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+use proptest::prelude::*;
+
+use super::*;
+use crate::power::Power;
+use crate::pstate::EL1H;
+
+/// A VM with RAM at 1 GiB and no entropy.
+struct Vm;
+
+impl Services for Vm {
+    fn is_executable(&self, address: Ipa) -> bool {
+        (0x4000_0000..0x8000_0000).contains(&address.0)
+    }
+
+    fn entropy(&mut self, _: &mut [u8]) -> Result<(), NoEntropy> {
+        Err(NoEntropy)
+    }
+}
+
+fn running() -> PowerStates {
+    let mut power = PowerStates::new([0, 1]);
+    let entry = Entry { address: Ipa(0x4000_0000), context: 0, endianness: Endianness::Little };
+    power.begin_on(0, entry).unwrap();
+    power.take_pending(0);
+    power
+}
+
+fn make(immediate: u16, x: [u64; 4]) -> Outcome {
+    call(&Call { immediate, x, endianness: Endianness::Little }, 0, &mut running(), &mut Vm)
+}
+
+#[test]
+fn version_and_features() {
+    assert_eq!(make(0, [0x8000_0000, 0, 0, 0]), Outcome::returning(0x1_0001));
+    for function in [0x8000_0000, 0x8000_0001] {
+        assert_eq!(make(0, [0x8000_0001, function, 0, 0]), Outcome::returning(0));
+    }
+    // ARCH_WORKAROUND_1 to 3, SOC_ID.
+    for function in [0x8000_8000, 0x8000_7FFF, 0x8000_3FFF, 0x8000_0002] {
+        assert_eq!(make(0, [0x8000_0001, function, 0, 0]), Outcome::returning(NOT_SUPPORTED));
+        assert_eq!(make(0, [function, 0, 0, 0]), Outcome::returning(NOT_SUPPORTED));
+    }
+}
+
+#[test]
+fn every_other_owner_is_refused() {
+    // CPU, SiP and OEM services, standard calls, the vendor's hypervisor, Trusted Applications and Trusted OSs; fast
+    // and yielding, 32 and 64 bits.
+    for owner in [1, 2, 3, 4, 5, 6, 7, 0x30, 0x32, 0x3F] {
+        for kind in [0x0000_0000, 0x4000_0000, 0x8000_0000, 0xC000_0000u64] {
+            let function = kind | owner << 24 | 0xFF01;
+            assert_eq!(make(0, [function, 0, 0, 0]), Outcome::returning(NOT_SUPPORTED), "{function:#x}");
+        }
+    }
+}
+
+#[test]
+fn the_function_id_is_w0() {
+    assert_eq!(make(0, [0xFFFF_FFFF_8000_0000, 0, 0, 0]), Outcome::returning(0x1_0001));
+}
+
+#[test]
+fn an_immediate_is_no_call_of_the_convention() {
+    assert_eq!(make(1, [0x8000_0000, 0, 0, 0]), Outcome::returning(NOT_SUPPORTED));
+    assert_eq!(make(1, [0x8400_0008, 0, 0, 0]), Outcome::returning(NOT_SUPPORTED), "SYSTEM_OFF");
+}
+
+#[test]
+fn a_call_is_taken_from_the_frame() {
+    let mut frame = Frame { pstate: EL1H, ..Frame::default() };
+    for register in 0..5 {
+        frame.set(register, u64::from(register) + 10);
+    }
+    let call = Call::new(3, &frame, 1 << 25);
+    assert_eq!(call, Call { immediate: 3, x: [10, 11, 12, 13], endianness: Endianness::Big });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn random_calls_are_answered(
+        function in prop_oneof![
+            any::<u64>(),
+            0x8400_0000u64..0x8400_0060,
+            0xC400_0000u64..0xC400_0060,
+        ],
+        x1 in prop_oneof![any::<u64>(), 0u64..4],
+        x2 in prop_oneof![any::<u64>(), 0x4000_0000u64..0x8000_0000],
+        x3: u64,
+        immediate in prop_oneof![Just(0u16), any::<u16>()],
+    ) {
+        let mut power = running();
+        let outcome =
+            call(&Call { immediate, x: [function, x1, x2, x3], endianness: Endianness::Little }, 0, &mut power, &mut Vm);
+        match outcome {
+            Outcome::CpuOn { target } => {
+                prop_assert_eq!(target, 1);
+                let Power::OnPending(entry) = power.get(1) else { panic!("{:?}", power.get(1)) };
+                prop_assert!(Vm.is_executable(entry.address));
+            }
+            Outcome::CpuOff(remaining) => prop_assert_eq!((remaining, power), (Remaining::None, PowerStates::new([0, 1]))),
+            Outcome::Suspend(Suspend::PowerDown(entry)) => prop_assert!(Vm.is_executable(entry.address)),
+            _ => prop_assert_eq!(power, running()),
+        }
+    }
+}

@@ -1,1 +1,177 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+use proptest::prelude::*;
+
+use super::*;
+use crate::id_registers::HostIdRegisters;
+
+fn id_registers() -> IdRegisters {
+    IdRegisters::for_vm(&HostIdRegisters { aa64isar0: 0x1120, ..HostIdRegisters::default() })
+}
+
+fn at(level: Level, register: SysReg, direction: Direction) -> Outcome {
+    access(SystemRegisterAccess { register, rt: 0, direction }, level, &id_registers())
+}
+
+fn read(register: SysReg) -> Outcome {
+    at(Level::El1h, register, Direction::Read)
+}
+
+fn write(register: SysReg) -> Outcome {
+    at(Level::El1h, register, Direction::Write)
+}
+
+#[test]
+fn id_registers_are_read_only() {
+    assert_eq!(read(SysReg::ID_AA64ISAR0_EL1), Outcome::Read(0x1120));
+    assert_eq!(read(SysReg::new(3, 0, 0, 7, 7)), Outcome::Read(0), "unallocated ID space");
+    assert_eq!(write(SysReg::ID_AA64ISAR0_EL1), Outcome::Undefined);
+    assert_eq!(read(SysReg::new(3, 0, 0, 8, 0)), Outcome::Undefined);
+}
+
+#[test]
+fn actlr_is_zero_for_el1_only() {
+    assert_eq!(read(SysReg::ACTLR_EL1), Outcome::Read(0));
+    assert_eq!(write(SysReg::ACTLR_EL1), Outcome::WriteIgnored);
+    assert_eq!(at(Level::El0, SysReg::ACTLR_EL1, Direction::Read), Outcome::Undefined);
+    assert_eq!(at(Level::El0Aarch32, SysReg::ACTLR_EL1, Direction::Read), Outcome::Undefined);
+}
+
+#[test]
+fn features_that_no_vm_has_are_undefined() {
+    let absent = [
+        SysReg::ZCR_EL1,
+        SysReg::SMCR_EL1,
+        SysReg::TRFCR_EL1,
+        SysReg::TCR2_EL1,
+        SysReg::SCTLR2_EL1,
+        SysReg::ERRIDR_EL1,
+        SysReg::ERRSELR_EL1,
+        SysReg::PMSCR_EL1,
+        SysReg::PMINTENSET_EL1,
+        SysReg::PMCR_EL0,
+        SysReg::PMCCNTR_EL0,
+        SysReg::PMUSERENR_EL0,
+        SysReg::AMCR_EL0,
+        SysReg::SCXTNUM_EL1,
+        SysReg::LORSA_EL1,
+        SysReg::LORID_EL1,
+        SysReg::CNTPCTSS_EL0,
+        SysReg::new(3, 0, 15, 2, 0),
+        SysReg::new(3, 1, 11, 0, 2),
+        SysReg::new(1, 0, 15, 0, 0),
+        SysReg::new(2, 1, 0, 0, 0),
+        SysReg::new(3, 4, 1, 1, 0),
+        SysReg::new(3, 6, 1, 1, 0),
+    ];
+    for register in absent {
+        assert_eq!(read(register), Outcome::Undefined, "{register}");
+        assert_eq!(write(register), Outcome::Undefined, "{register}");
+    }
+}
+
+#[test]
+fn interrupts_are_sent_by_writing() {
+    let send = [
+        (SysReg::ICC_SGI1R_EL1, GicRegister::Sgi1),
+        (SysReg::ICC_ASGI1R_EL1, GicRegister::AliasSgi1),
+        (SysReg::ICC_SGI0R_EL1, GicRegister::Sgi0),
+        (SysReg::ICC_DIR_EL1, GicRegister::Deactivate),
+    ];
+    for (register, gic) in send {
+        assert_eq!(write(register), Outcome::Emulate(Emulated::Gic(gic)));
+        assert_eq!(read(register), Outcome::Undefined);
+    }
+}
+
+#[test]
+fn the_cpu_interface_keeps_its_directions() {
+    let other = |register| Outcome::Emulate(Emulated::Gic(GicRegister::Other(register)));
+    for register in [SysReg::ICC_IAR1_EL1, SysReg::ICC_HPPIR0_EL1, SysReg::ICC_RPR_EL1] {
+        assert_eq!((read(register), write(register)), (other(register), Outcome::Undefined));
+    }
+    assert_eq!(read(SysReg::ICC_EOIR1_EL1), Outcome::Undefined);
+    for register in [SysReg::ICC_PMR_EL1, SysReg::ICC_CTLR_EL1, SysReg::ICC_AP1R3_EL1] {
+        assert_eq!((read(register), write(register)), (other(register), other(register)));
+    }
+    assert_eq!(
+        (read(SysReg::ICC_SRE_EL1), write(SysReg::ICC_SRE_EL1)),
+        (Outcome::Read(7), Outcome::WriteIgnored)
+    );
+    assert_eq!(read(SysReg::new(3, 0, 12, 11, 0)), Outcome::Undefined);
+}
+
+#[test]
+fn the_physical_timer_is_for_el0_too() {
+    let registers = [
+        (SysReg::CNTP_CTL_EL0, TimerRegister::Control),
+        (SysReg::CNTP_CVAL_EL0, TimerRegister::Compare),
+        (SysReg::CNTP_TVAL_EL0, TimerRegister::TimerValue),
+    ];
+    for (register, timer) in registers {
+        for level in [Level::El0, Level::El1h] {
+            for direction in [Direction::Read, Direction::Write] {
+                assert_eq!(at(level, register, direction), Outcome::Emulate(Emulated::Timer(timer)));
+            }
+        }
+    }
+    assert_eq!(read(SysReg::CNTPCT_EL0), Outcome::Emulate(Emulated::Timer(TimerRegister::Count)));
+    assert_eq!(write(SysReg::CNTPCT_EL0), Outcome::Undefined);
+}
+
+#[test]
+fn set_and_way_is_an_instruction() {
+    assert_eq!(write(SysReg::DC_ISW), Outcome::Emulate(Emulated::SetWay(SetWay::Invalidate)));
+    assert_eq!(write(SysReg::DC_CSW), Outcome::Emulate(Emulated::SetWay(SetWay::Clean)));
+    assert_eq!(write(SysReg::DC_CISW), Outcome::Emulate(Emulated::SetWay(SetWay::CleanInvalidate)));
+    assert_eq!(read(SysReg::DC_CISW), Outcome::Undefined);
+    assert_eq!(at(Level::El0, SysReg::DC_CISW, Direction::Write), Outcome::Undefined);
+}
+
+#[test]
+fn debug_registers() {
+    assert_eq!(write(SysReg::OSLAR_EL1), Outcome::Emulate(Emulated::OsLock(OsLockRegister::Access)));
+    assert_eq!(read(SysReg::OSLAR_EL1), Outcome::Undefined);
+    assert_eq!(read(SysReg::OSLSR_EL1), Outcome::Emulate(Emulated::OsLock(OsLockRegister::Status)));
+    assert_eq!(write(SysReg::OSLSR_EL1), Outcome::Undefined);
+    assert_eq!(
+        (read(SysReg::OSDLR_EL1), write(SysReg::OSDLR_EL1)),
+        (Outcome::Read(0), Outcome::WriteIgnored)
+    );
+    assert_eq!(read(SysReg::MDSCR_EL1), Outcome::Emulate(Emulated::Debug));
+    for number in 0..16 {
+        for op2 in 4..8 {
+            assert_eq!(write(SysReg::new(2, 0, 0, number, op2)), Outcome::Emulate(Emulated::Debug));
+        }
+    }
+    assert_eq!(at(Level::El0, SysReg::MDCCSR_EL0, Direction::Read), Outcome::Read(0));
+    assert_eq!(at(Level::El0, SysReg::MDSCR_EL1, Direction::Read), Outcome::Undefined);
+}
+
+#[test]
+fn the_os_lock() {
+    let mut lock = OsLock::default();
+    assert_eq!(lock.status(), 0b1010, "locked out of reset");
+    lock.write(0xFFFE);
+    assert_eq!(lock.status(), 0b1000);
+    lock.write(1);
+    assert_eq!(lock.status(), 0b1010);
+}
+
+proptest! {
+    #[test]
+    fn any_access_has_an_outcome(iss in 0u32..1 << 22, esr_read: bool) {
+        let register = SysReg::from_iss(iss);
+        let direction = if esr_read { Direction::Read } else { Direction::Write };
+        for level in [Level::El0, Level::El0Aarch32, Level::El1t, Level::El1h] {
+            match at(level, register, direction) {
+                Outcome::Read(_) => prop_assert_eq!(direction, Direction::Read),
+                Outcome::WriteIgnored => prop_assert_eq!(direction, Direction::Write),
+                Outcome::Undefined => {}
+                Outcome::Emulate(_) => prop_assert!(register.name().is_some() || register.op0 == 2),
+            }
+            if level.is_el0() && register.op1 != 3 {
+                prop_assert_eq!(at(level, register, direction), Outcome::Undefined);
+            }
+        }
+    }
+}
