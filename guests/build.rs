@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Links the programs: position-independent, at address 0, by our own linker script.
+
+fn main() {
+    println!("cargo::rerun-if-changed=image.ld");
+    println!("cargo::rerun-if-changed=build.rs");
+    if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "none") {
+        let folder = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+        println!("cargo::rustc-link-arg-bins=-T{folder}/image.ld");
+        // A program runs wherever it has been loaded and relocates itself, constant data included.
+        for argument in ["-pie", "--no-dynamic-linker", "-znotext", "-znorelro"] {
+            println!("cargo::rustc-link-arg-bins={argument}");
+        }
+    }
+}

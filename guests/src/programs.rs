@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The programs. Each has a binary of its name in `src/bin/`.
+
+pub mod heartbeat;
+pub mod hello;
