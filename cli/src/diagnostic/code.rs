@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The codes. They are never reused: `docs/manifest.md` explains each, and people search for them.
+
+use std::fmt;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// The manifest cannot be used.
+    Error,
+    /// It can, but probably does not do what was meant.
+    Warning,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $number:literal,)*) => {
+        /// A rule that a manifest can break.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code {
+            $($(#[$doc])* $name = $number,)*
+        }
+
+        impl Code {
+            /// Every code there is.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+        }
+    };
+}
+
+codes! {
+    /// The file cannot be read.
+    Unreadable = 1,
+    /// It is not TOML.
+    Syntax = 2,
+    /// A key that does not exist.
+    UnknownKey = 3,
+    /// A value of another type than the key's.
+    WrongType = 4,
+    /// A key that must be there is not.
+    MissingKey = 5,
+    /// A number too small or too large.
+    OutOfRange = 6,
+    /// A word that is not among those allowed.
+    UnknownValue = 7,
+    /// An item listed twice.
+    Repeated = 8,
+    /// A size without a unit, or one that memory cannot have.
+    BadSize = 9,
+    /// A VM's name with characters it must not have.
+    BadName = 10,
+    /// Two VMs of one name.
+    DuplicateName = 11,
+    /// No VM at all, or too many.
+    VmCount = 12,
+    /// Neither `kernel` nor `firmware`.
+    NothingToBoot = 13,
+    /// `firmware` together with what only a kernel uses.
+    KernelAndFirmware = 14,
+    /// An image named in a way that means nothing.
+    BadImageName = 15,
+    /// A file that is not there.
+    MissingFile = 16,
+    /// A file that cannot be read, or is empty.
+    UnusableFile = 17,
+    /// A kernel or firmware for another processor.
+    WrongArchitecture = 18,
+    /// A kernel in another format than the arm64 `Image`.
+    WrongFormat = 19,
+    /// A command line that a kernel cannot take.
+    BadCmdline = 20,
+    /// The list of CPUs does not match the number of vCPUs.
+    PinningLength = 21,
+    /// A physical CPU that the board does not have.
+    NoSuchCpu = 22,
+    /// `after` names no VM.
+    NoSuchVm = 23,
+    /// VMs that wait for one another.
+    Circular = 24,
+    /// Images that do not fit into the VM's memory together.
+    DoesNotFit = 25,
+    /// VMs that need more memory than the board has.
+    BoardTooSmall = 26,
+    /// An image that nobody has: no such Debian version, no such guest.
+    NoSuchImage = 27,
+    /// A VM without a UART.
+    NoConsole = 101,
+    /// A Linux with nothing to mount.
+    NoRoot = 102,
+    /// An initial RAM disk of no known kind.
+    OddInitrd = 103,
+}
+
+impl Code {
+    /// Error or warning; warnings have the numbers from 100 on.
+    #[must_use]
+    pub const fn severity(self) -> Severity {
+        if (self as u16) < 100 { Severity::Error } else { Severity::Warning }
+    }
+
+    /// Whether it complains of something that is not there.
+    pub(super) const fn is_absence(self) -> bool {
+        matches!(
+            self,
+            Self::MissingKey
+                | Self::VmCount
+                | Self::NothingToBoot
+                | Self::NoSuchVm
+                | Self::NoSuchCpu
+                | Self::PinningLength
+                | Self::BoardTooSmall
+                | Self::NoRoot
+        )
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VB{:04}", *self as u16)
+    }
+}

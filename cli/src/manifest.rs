@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The manifest: which VMs there are, and on which board.
+//!
+//! Reading goes through four steps, and each reports all it finds before the next looks at what is left:
+//! TOML itself ([`syntax`]); keys and types, against the schema ([`structure`]); what the values mean, VM by VM, with the local
+//! files they name ([`resolve`], [`files`]); and what the VMs mean together ([`together`]). So one run shows every
+//! mistake, and no mistake is shown twice.
+//!
+//! Nothing is downloaded here. Images that have to be fetched are checked when [`crate::plan`] has them.
+
+pub(crate) mod file;
+mod files;
+mod resolve;
+mod structure;
+mod syntax;
+mod together;
+mod values;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use toml::de::{DeTable, Deserializer};
+use vambrace_wire::bundle::Devices;
+
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Source, Span};
+use crate::schema;
+
+use structure::Meant;
+
+pub(crate) use files::{does_not_fit, not_startable};
+pub(crate) use resolve::BoardMemory;
+pub(crate) use structure::list as quoted_list;
+pub use values::{FirmwareSource, ImageNameError, InitrdSource, KernelSource, Size, SizeError};
+
+/// A manifest without mistakes.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// The board.
+    pub board: Board,
+    /// The VMs, in the file's order; at least one.
+    pub vms: Vec<Vm>,
+    /// The text, for complaints that come later.
+    pub(crate) source: Arc<Source>,
+    /// For the complaint that the board is too small, once the images are known.
+    pub(crate) board_memory: BoardMemory,
+}
+
+/// The board that the hypervisor runs on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Board {
+    /// Its kind.
+    pub machine: Machine,
+    /// QEMU's name for the processor.
+    pub cpu: String,
+    /// How many physical CPUs.
+    pub cpus: u16,
+    /// RAM.
+    pub memory: Size,
+}
+
+/// The kinds of board.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Machine {
+    /// QEMU's `virt`.
+    #[default]
+    Virt,
+}
+
+/// What the command line says about the board; it goes before the manifest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BoardOptions {
+    /// QEMU's name for the processor; not checked.
+    pub cpu: Option<String>,
+    /// How many physical CPUs.
+    pub cpus: Option<u16>,
+    /// RAM.
+    pub memory: Option<Size>,
+}
+
+/// One VM.
+#[derive(Clone, Debug)]
+pub struct Vm {
+    /// Its name, unlike all others.
+    pub name: String,
+    /// What it starts.
+    pub boot: Boot,
+    /// The kernel's command line.
+    pub cmdline: String,
+    /// RAM; a multiple of 2 MiB.
+    pub memory: Size,
+    /// For each virtual CPU, the physical CPU it is pinned to.
+    pub vcpus: Vec<Option<u16>>,
+    /// Share of a physical CPU, 1 to 10000.
+    pub weight: u32,
+    /// Its devices.
+    pub devices: Devices,
+    /// The VM that must have ended first, by index.
+    pub after: Option<u16>,
+    /// Where in the text all this stands.
+    pub(crate) spans: Spans,
+}
+
+/// What a VM starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Boot {
+    /// A kernel.
+    Kernel {
+        /// The kernel itself.
+        kernel: KernelSource,
+        /// Its initial RAM disk.
+        initrd: Option<InitrdSource>,
+    },
+    /// Firmware, from flash.
+    Firmware(FirmwareSource),
+}
+
+/// Where a VM's keys stand in the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Spans {
+    /// The value of `kernel` or `firmware`.
+    pub(crate) boot: Span,
+    /// The value of `initrd`, or as `boot`.
+    pub(crate) initrd: Span,
+    /// The value of `memory`, or of `name` when the memory is the default.
+    pub(crate) memory: Span,
+}
+
+/// Reads and checks a manifest. With it come warnings, which may be empty.
+///
+/// # Errors
+/// All that is wrong with it, warnings included.
+pub fn load(path: &Path, options: &BoardOptions) -> Result<(Manifest, Diagnostics), Diagnostics> {
+    let unreadable = |title: String, text: String, span: Option<Span>| {
+        let mut diagnostics = Diagnostics::new(Arc::new(Source { path: path.to_owned(), text }));
+        let diagnostic = Diagnostic::new(Code::Unreadable, title);
+        diagnostics.push(match span {
+            Some(span) => diagnostic.label(span, "not UTF-8 from here on"),
+            None => diagnostic,
+        });
+        diagnostics
+    };
+    let bytes = std::fs::read(path).map_err(|error| {
+        unreadable(format!("cannot read {}: {error}", path.display()), String::new(), None)
+    })?;
+    match String::from_utf8(bytes) {
+        Ok(text) => parse(Source { path: path.to_owned(), text }, options),
+        Err(error) => {
+            let at = error.utf8_error().valid_up_to();
+            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            Err(unreadable(format!("{} is not a text file", path.display()), text, Some(at..at + 1)))
+        }
+    }
+}
+
+/// As [`load`], for a text that is at hand. Relative paths start at the folder of `source.path`.
+///
+/// # Errors
+/// All that is wrong with it, warnings included.
+pub fn parse(source: Source, options: &BoardOptions) -> Result<(Manifest, Diagnostics), Diagnostics> {
+    let source = Arc::new(source);
+    let mut diagnostics = Diagnostics::new(Arc::clone(&source));
+
+    let text = syntax::check(&source.text, &mut diagnostics);
+    let whole = !diagnostics.has_errors();
+    let (mut root, _) = DeTable::parse_recoverable(&text);
+    let meant = structure::check(&mut root, &schema::value(), &source, &mut diagnostics);
+    let manifest = match file::File::deserialize(Deserializer::from(root)) {
+        Ok(file) => understand(file, &source, options, &meant, &mut diagnostics),
+        Err(error) => {
+            // The schema let it pass and the types do not: they came apart. Still better said than hidden.
+            let span = error.span().unwrap_or(0..0);
+            diagnostics.push(Diagnostic::new(Code::WrongType, error.message()).label(span, ""));
+            None
+        }
+    };
+    if !whole {
+        diagnostics.drop_consequences();
+    }
+    match manifest {
+        Some(manifest) if !diagnostics.has_errors() => Ok((manifest, diagnostics)),
+        _ => Err(diagnostics),
+    }
+}
+
+/// From the file to the VMs, as far as its values make sense.
+fn understand(
+    file: file::File,
+    source: &Arc<Source>,
+    options: &BoardOptions,
+    meant: &Meant,
+    diagnostics: &mut Diagnostics,
+) -> Option<Manifest> {
+    let board = resolve::board(file.board, options, meant, diagnostics);
+    let drafts: Vec<_> = file
+        .vm
+        .into_iter()
+        .enumerate()
+        .map(|(index, vm)| resolve::vm(index, vm, &board, meant, diagnostics))
+        .collect();
+    files::check(&drafts, source, diagnostics);
+    let afters = together::check(&board, &drafts, diagnostics);
+    let vms = resolve::finish(drafts, afters)?;
+    let (board, board_memory) = board.finish()?;
+    Some(Manifest { board, vms, source: Arc::clone(source), board_memory })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The local files that a manifest names: there, readable, and what they should be.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::resolve::Draft;
+use super::values::{FirmwareSource, InitrdSource, KernelSource};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Source, Span, nearest};
+use crate::plan::kernel::{self, ImageError, KernelImage};
+use crate::plan::placement::{DoesNotFit, Placement};
+
+/// How initial RAM disks begin: cpio, or packed by what Linux can unpack.
+const INITRDS: [&[u8]; 8] = [
+    b"0707",
+    &[0x1F, 0x8B],
+    &[0xFD, b'7', b'z', b'X', b'Z'],
+    &[0x28, 0xB5, 0x2F, 0xFD],
+    b"BZh",
+    &[0x02, 0x21, 0x4C, 0x18],
+    &[0x5D, 0x00, 0x00],
+    &[0x89, b'L', b'Z', b'O'],
+];
+
+/// A device tree's length as far as placing is concerned: what a VM's is surely below.
+const DEVICE_TREE: u64 = 256 << 10;
+
+/// Checks each VM's files.
+pub(super) fn check(vms: &[Draft], source: &Source, diagnostics: &mut Diagnostics) {
+    let mut files = Files { folder: source.folder(), read: BTreeMap::new() };
+    for vm in vms {
+        let kernel = kernel(vm, &mut files, diagnostics);
+        let initrd = initrd(vm, &mut files, diagnostics);
+        if let (Some(kernel), Some(initrd)) = (kernel, initrd) {
+            fit(vm, &kernel, initrd, diagnostics);
+        }
+        if let Some((FirmwareSource::File(path), span)) =
+            vm.firmware.as_ref().map(|it| (it.get_ref(), it.span()))
+            && let Some(bytes) = files.bytes(path, "firmware", span.clone(), diagnostics)
+            && let Err(error) = kernel::check_firmware(&bytes)
+        {
+            diagnostics.push(not_startable(path, error, span));
+        }
+    }
+}
+
+/// The VM's kernel, if it is a local file and one we can start.
+fn kernel(vm: &Draft, files: &mut Files<'_>, diagnostics: &mut Diagnostics) -> Option<KernelImage> {
+    let source = vm.kernel.as_ref()?;
+    let KernelSource::File(path) = source.get_ref() else { return None };
+    let bytes = files.bytes(path, "kernel", source.span(), diagnostics)?;
+    KernelImage::open(bytes.to_vec())
+        .map_err(|error| diagnostics.push(not_startable(path, error, source.span())))
+        .ok()
+}
+
+/// The length of the VM's RAM disk, as far as it is known; nothing if it is unusable.
+fn initrd(vm: &Draft, files: &mut Files<'_>, diagnostics: &mut Diagnostics) -> Option<Option<u64>> {
+    let Some(source) = &vm.initrd else { return Some(None) };
+    let InitrdSource::File(path) = source.get_ref() else { return Some(None) };
+    let bytes = files.bytes(path, "initial RAM disk", source.span(), diagnostics)?;
+    if !INITRDS.iter().any(|magic| bytes.starts_with(magic)) {
+        diagnostics.push(
+            Diagnostic::new(
+                Code::OddInitrd,
+                format!("{} is no initial RAM disk Linux knows", path.display()),
+            )
+            .label(source.span(), "neither a cpio archive nor a packed one"),
+        );
+    }
+    Some(Some(bytes.len() as u64))
+}
+
+fn fit(vm: &Draft, kernel: &KernelImage, initrd: Option<u64>, diagnostics: &mut Diagnostics) {
+    let (Some((memory, written)), Some(source)) = (&vm.memory, &vm.kernel) else { return };
+    if let Err(error) = Placement::new(*memory, kernel, initrd, DEVICE_TREE) {
+        let place = written.clone().unwrap_or(source.span());
+        diagnostics.push(does_not_fit(error, kernel, initrd, place));
+    }
+}
+
+/// The complaint about images that do not fit; shared with [`crate::plan`], which sees the fetched ones.
+pub(crate) fn does_not_fit(
+    error: DoesNotFit,
+    kernel: &KernelImage,
+    initrd: Option<u64>,
+    place: Span,
+) -> Diagnostic {
+    let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+    let wrong =
+        Diagnostic::new(Code::DoesNotFit, "the images do not fit into the VM's memory").label(place, "");
+    let note =
+        format!("in memory, the kernel takes {} from {} on", mib(kernel.image_size), mib(kernel.text_offset));
+    let wrong = wrong.note(match initrd {
+        Some(len) => format!("{note}, the initial RAM disk {} after it", mib(len)),
+        None => note,
+    });
+    match error.needed {
+        Some(size) => wrong.help(format!("write `memory = \"{size}\"` or more")),
+        None => wrong.help("no VM is large enough for them: is the kernel's header damaged?"),
+    }
+}
+
+/// The complaint about a file that cannot be started; shared with [`crate::plan`].
+pub(crate) fn not_startable(path: &Path, error: ImageError, span: Span) -> Diagnostic {
+    Diagnostic::new(error.code, format!("{} is {}", path.display(), error.what))
+        .label(span, "")
+        .help(error.help)
+}
+
+/// Files already read, by path: VMs often share them.
+struct Files<'a> {
+    folder: &'a Path,
+    read: BTreeMap<PathBuf, Result<Arc<[u8]>, std::io::ErrorKind>>,
+}
+
+impl Files<'_> {
+    fn bytes(
+        &mut self,
+        path: &Path,
+        what: &str,
+        span: Span,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Arc<[u8]>> {
+        let path = self.folder.join(path);
+        let bytes = self
+            .read
+            .entry(path.clone())
+            .or_insert_with(|| fs::read(&path).map(Arc::from).map_err(|error| error.kind()));
+        match bytes {
+            Ok(bytes) if !bytes.is_empty() => return Some(Arc::clone(bytes)),
+            Ok(_) => diagnostics.push(
+                Diagnostic::new(Code::UnusableFile, format!("the {what} {} is empty", path.display()))
+                    .label(span, ""),
+            ),
+            Err(std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+                diagnostics.push(missing(&path, what, span));
+            }
+            Err(kind) => diagnostics.push(
+                Diagnostic::new(
+                    Code::UnusableFile,
+                    format!("the {what} {} cannot be read: {kind}", path.display()),
+                )
+                .label(span, ""),
+            ),
+        }
+        None
+    }
+}
+
+fn missing(path: &Path, what: &str, span: Span) -> Diagnostic {
+    let missing = Diagnostic::new(Code::MissingFile, format!("there is no file {}", path.display()));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Ok(entries) = fs::read_dir(folder) else {
+        return missing.label(span, format!("not even the folder {}", folder.display()));
+    };
+    let names: Vec<String> =
+        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let wanted = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let missing = missing.label(span, format!("the {what}'s path, seen from the manifest's folder"));
+    match nearest(&wanted, names.iter().map(String::as_str)) {
+        Some(near) => missing.help(format!("that folder has a file `{near}`")),
+        None => missing,
+    }
+}

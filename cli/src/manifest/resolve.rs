@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What each section's values mean.
+//!
+//! A value that means nothing is reported and leaves a gap in the [`Draft`]; the later checks step over gaps.
+
+use toml::Spanned;
+use vambrace_wire::bundle::Devices;
+
+use super::file::{self, Device};
+use super::structure::Meant;
+use super::values::{FirmwareSource, ImageNameError, InitrdSource, KernelSource, Size};
+use super::{Board, BoardOptions, Boot, Machine, Spans, Vm};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
+
+/// RAM is given to a VM in blocks of this size, in bytes.
+const MEMORY_STEP: u64 = 2 << 20;
+
+/// The least RAM that holds a device tree and a program.
+const MEMORY_MIN: Size = Size::mib(4);
+
+/// The most RAM: from 1 GiB up to where the second region of redistributors starts.
+const MEMORY_MAX: Size = Size::mib(255 << 10);
+
+/// The longest command line of an arm64 Linux, without its NUL, in bytes.
+const CMDLINE_MAX: usize = 2047;
+
+/// Where a value of the board comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum Origin {
+    Written(Span),
+    Default,
+    Option(&'static str),
+}
+
+/// The board's RAM, and where that is said.
+#[derive(Clone, Debug)]
+pub(crate) struct BoardMemory {
+    pub(super) size: Size,
+    pub(super) origin: Origin,
+}
+
+/// The board; without what makes no sense.
+pub(super) struct BoardDraft {
+    machine: Machine,
+    pub(super) cpu: String,
+    pub(super) cpus: Option<(u16, Origin)>,
+    pub(super) memory: Option<BoardMemory>,
+}
+
+/// A VM; without what makes no sense.
+pub(super) struct Draft {
+    /// The section's head.
+    pub(super) head: Span,
+    pub(super) name: Option<Spanned<String>>,
+    pub(super) kernel: Option<Spanned<KernelSource>>,
+    pub(super) initrd: Option<Spanned<InitrdSource>>,
+    pub(super) firmware: Option<Spanned<FirmwareSource>>,
+    pub(super) cmdline: String,
+    /// The place is missing for the default.
+    pub(super) memory: Option<(Size, Option<Span>)>,
+    pub(super) vcpus: Vec<Option<u16>>,
+    pub(super) weight: u32,
+    pub(super) devices: Devices,
+    pub(super) after: Option<Spanned<String>>,
+}
+
+pub(super) fn board(
+    board: file::Board,
+    options: &BoardOptions,
+    meant: &Meant,
+    diagnostics: &mut Diagnostics,
+) -> BoardDraft {
+    let cpus = match (options.cpus, board.cpus) {
+        (Some(cpus), _) => Some((cpus, Origin::Option("--smp"))),
+        (None, Some(cpus)) => Some((*cpus.get_ref(), Origin::Written(cpus.span()))),
+        (None, None) => (!meant.in_board("cpus")).then_some((file::DEFAULT_CPUS, Origin::Default)),
+    };
+    let memory = match (options.memory, board.memory) {
+        (Some(size), _) => Some(BoardMemory { size, origin: Origin::Option("--memory") }),
+        (None, Some(text)) => {
+            size(&text, diagnostics).map(|size| BoardMemory { size, origin: Origin::Written(text.span()) })
+        }
+        (None, None) if meant.in_board("memory") => None,
+        (None, None) => Some(BoardMemory { size: file::DEFAULT_BOARD_MEMORY, origin: Origin::Default }),
+    };
+    let cpu = options.cpu.clone().or(board.cpu.map(Spanned::into_inner));
+    let machine = board.machine.map(Spanned::into_inner).unwrap_or_default();
+    BoardDraft { machine, cpu: cpu.unwrap_or_else(|| file::DEFAULT_CPU.to_owned()), cpus, memory }
+}
+
+pub(super) fn vm(
+    index: usize,
+    vm: Spanned<file::Vm>,
+    board: &BoardDraft,
+    meant: &Meant,
+    diagnostics: &mut Diagnostics,
+) -> Draft {
+    let head = vm.span();
+    let vm = vm.into_inner();
+    let nothing = vm.kernel.is_none() && vm.firmware.is_none();
+    if nothing && !["kernel", "firmware"].iter().any(|key| meant.in_vm(index, key)) {
+        diagnostics.push(
+            Diagnostic::new(Code::NothingToBoot, "this VM has nothing to start")
+                .label(head.clone(), "neither `kernel` nor `firmware`")
+                .help("add `kernel = \"debian\"` for Debian's kernel, or `kernel = \"PATH\"` for your own"),
+        );
+    }
+    no_root(&vm, diagnostics);
+    if let Some(firmware) = &vm.firmware {
+        with_firmware(firmware, [("kernel", &vm.kernel), ("initrd", &vm.initrd)], diagnostics);
+    }
+    Draft {
+        head,
+        kernel: vm.kernel.and_then(|text| image(&text, diagnostics)),
+        initrd: vm.initrd.and_then(|text| image(&text, diagnostics)),
+        firmware: vm.firmware.and_then(|text| image(&text, diagnostics)),
+        cmdline: vm.cmdline.map(|text| cmdline(text, diagnostics)).unwrap_or_default(),
+        memory: match vm.memory {
+            Some(text) => memory(&text, diagnostics).map(|size| (size, Some(text.span()))),
+            None => (!meant.in_vm(index, "memory")).then_some((file::DEFAULT_MEMORY, None)),
+        },
+        vcpus: pinning(vm.vcpus, vm.cpus, board, diagnostics),
+        weight: vm.weight.map_or(file::DEFAULT_WEIGHT, Spanned::into_inner),
+        devices: devices(vm.devices, diagnostics),
+        name: vm.name.filter(|name| check_name(name, diagnostics)),
+        after: vm.after,
+    }
+}
+
+/// The VMs, if none has a gap. `afters` are the indexes that the `after`s mean.
+pub(super) fn finish(drafts: Vec<Draft>, afters: Vec<Option<u16>>) -> Option<Vec<Vm>> {
+    let vm = |(draft, after): (Draft, Option<u16>)| {
+        let name = draft.name?;
+        let (memory, memory_span) = draft.memory?;
+        let (boot, boot_span) = match (draft.kernel, draft.firmware) {
+            (Some(kernel), None) => {
+                let span = kernel.span();
+                let initrd = draft.initrd.clone().map(Spanned::into_inner);
+                (Boot::Kernel { kernel: kernel.into_inner(), initrd }, span)
+            }
+            (None, Some(firmware)) => {
+                let span = firmware.span();
+                (Boot::Firmware(firmware.into_inner()), span)
+            }
+            _ => return None,
+        };
+        let spans = Spans {
+            initrd: draft.initrd.as_ref().map_or(boot_span.clone(), Spanned::span),
+            memory: memory_span.unwrap_or(name.span()),
+            boot: boot_span,
+        };
+        Some(Vm {
+            name: name.into_inner(),
+            boot,
+            cmdline: draft.cmdline,
+            memory,
+            vcpus: draft.vcpus,
+            weight: draft.weight,
+            devices: draft.devices,
+            after,
+            spans,
+        })
+    };
+    drafts.into_iter().zip(afters).map(vm).collect()
+}
+
+impl BoardDraft {
+    /// The board, if it has no gap.
+    pub(super) fn finish(self) -> Option<(Board, BoardMemory)> {
+        let memory = self.memory?;
+        let board = Board { machine: self.machine, cpu: self.cpu, cpus: self.cpus?.0, memory: memory.size };
+        Some((board, memory))
+    }
+}
+
+/// Debian's kernel without a RAM disk has no driver for any disk, and no root to mount.
+fn no_root(vm: &file::Vm, diagnostics: &mut Diagnostics) {
+    let Some(kernel) = &vm.kernel else { return };
+    if kernel.get_ref().starts_with("debian") && vm.initrd.is_none() {
+        diagnostics.push(
+            Diagnostic::new(Code::NoRoot, "this Linux has no root file system")
+                .label(kernel.span(), "Debian's kernel needs an initial RAM disk")
+                .help("add `initrd = \"demo\"`, or `initrd = \"PATH\"` for your own"),
+        );
+    }
+}
+
+fn with_firmware(
+    firmware: &Spanned<String>,
+    others: [(&str, &Option<Spanned<String>>); 2],
+    diagnostics: &mut Diagnostics,
+) {
+    for (key, other) in others {
+        if let Some(other) = other {
+            diagnostics.push(
+                Diagnostic::new(Code::KernelAndFirmware, format!("`{key}` does not go with `firmware`"))
+                    .label(other.span(), "")
+                    .label(firmware.span(), "this VM starts firmware")
+                    .help("firmware finds its own system to start; keep one of the two"),
+            );
+        }
+    }
+}
+
+fn check_name(name: &Spanned<String>, diagnostics: &mut Diagnostics) -> bool {
+    let (text, span) = (name.get_ref(), name.span());
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let bad = |title: String| Diagnostic::new(Code::BadName, title);
+    let problem = if text.is_empty() {
+        bad("a VM's name cannot be empty".to_owned())
+            .label(span, "")
+            .help("call it what it does, such as `web`")
+    } else if text.len() > 63 {
+        bad(format!("a VM's name has at most 63 characters, this one has {}", text.chars().count()))
+            .label(span, "")
+    } else if let Some(bad_char) = text.chars().find(|c| !allowed(*c)) {
+        let mended: String = text.chars().map(|c| if allowed(c) { c } else { '-' }).collect();
+        bad(format!("a VM's name cannot have {bad_char:?} in it")).label(span.clone(), "").fix(
+            "use letters, digits, `-` and `_`",
+            span,
+            format!("\"{mended}\""),
+        )
+    } else {
+        return true;
+    };
+    diagnostics.push(problem);
+    false
+}
+
+fn image<T: std::str::FromStr<Err = ImageNameError>>(
+    text: &Spanned<String>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Spanned<T>> {
+    match text.get_ref().parse() {
+        Ok(source) => Some(Spanned::new(text.span(), source)),
+        Err(ImageNameError { reason, suggestion }) => {
+            let bad = Diagnostic::new(Code::BadImageName, reason).label(text.span(), "");
+            diagnostics.push(match suggestion {
+                Some(name) => bad.fix(format!("did you mean `{name}`?"), text.span(), format!("\"{name}\"")),
+                None => bad,
+            });
+            None
+        }
+    }
+}
+
+fn size(text: &Spanned<String>, diagnostics: &mut Diagnostics) -> Option<Size> {
+    match text.get_ref().parse::<Size>() {
+        Ok(size) => Some(size),
+        Err(error) => {
+            let title = format!("{:?} is no size: {}", text.get_ref(), error.reason);
+            let bad = Diagnostic::new(Code::BadSize, title).label(text.span(), "");
+            diagnostics.push(match error.suggestion {
+                Some(size) => bad.fix(format!("write {size}"), text.span(), format!("\"{size}\"")),
+                None => bad,
+            });
+            None
+        }
+    }
+}
+
+fn memory(text: &Spanned<String>, diagnostics: &mut Diagnostics) -> Option<Size> {
+    let size = size(text, diagnostics)?;
+    let (problem, mended) = if size < MEMORY_MIN {
+        (format!("a VM has at least {MEMORY_MIN}"), MEMORY_MIN)
+    } else if size > MEMORY_MAX {
+        (format!("a VM has at most {MEMORY_MAX}"), MEMORY_MAX)
+    } else if !size.0.is_multiple_of(MEMORY_STEP) {
+        ("a VM's memory is a multiple of 2MiB".to_owned(), size.align_up(MEMORY_STEP))
+    } else {
+        return Some(size);
+    };
+    diagnostics.push(Diagnostic::new(Code::BadSize, problem).label(text.span(), "").fix(
+        format!("write {mended}"),
+        text.span(),
+        format!("\"{mended}\""),
+    ));
+    None
+}
+
+fn cmdline(text: Spanned<String>, diagnostics: &mut Diagnostics) -> String {
+    let span = text.span();
+    let text = text.into_inner();
+    if text.len() > CMDLINE_MAX {
+        diagnostics.push(
+            Diagnostic::new(Code::BadCmdline, format!("the command line has {} bytes", text.len()))
+                .label(span.clone(), format!("Linux takes {CMDLINE_MAX}")),
+        );
+    }
+    if let Some(control) = text.chars().find(|c| c.is_control()) {
+        diagnostics.push(
+            Diagnostic::new(
+                Code::BadCmdline,
+                format!("the command line has the control character {control:?}"),
+            )
+            .label(span, "must be one line of text")
+            .help("separate its words by spaces"),
+        );
+    }
+    text
+}
+
+/// For each vCPU, the CPU that it is pinned to.
+fn pinning(
+    vcpus: Option<Spanned<u16>>,
+    cpus: Option<Spanned<Vec<Spanned<u16>>>>,
+    board: &BoardDraft,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Option<u16>> {
+    let Some(list) = cpus else {
+        return vec![None; vcpus.map_or(1, |count| usize::from(*count.get_ref()))];
+    };
+    let listed = list.get_ref().len();
+    let count = vcpus.as_ref().map_or(listed.max(1), |count| usize::from(*count.get_ref()));
+    if listed != count {
+        let title = match listed {
+            0 => "`cpus` lists no CPU".to_owned(),
+            1 => format!("`cpus` lists 1 CPU for {count} vCPUs"),
+            _ => format!("`cpus` lists {listed} CPUs for {count} vCPU{}", if count == 1 { "" } else { "s" }),
+        };
+        let wrong = Diagnostic::new(Code::PinningLength, title)
+            .label(list.span(), "one physical CPU for each vCPU, in order")
+            .help("the same CPU may be listed more than once; without `cpus`, the hypervisor chooses");
+        diagnostics.push(match &vcpus {
+            Some(vcpus) => wrong.label(vcpus.span(), format!("{count} vCPUs")),
+            None => wrong,
+        });
+    }
+    for cpu in list.get_ref() {
+        check_cpu(cpu, board, diagnostics);
+    }
+    list.into_inner().into_iter().map(|cpu| Some(cpu.into_inner())).collect()
+}
+
+fn check_cpu(cpu: &Spanned<u16>, board: &BoardDraft, diagnostics: &mut Diagnostics) {
+    let Some((count, origin)) = &board.cpus else { return };
+    if cpu.get_ref() < count {
+        return;
+    }
+    let last = count.saturating_sub(1);
+    let wrong = Diagnostic::new(Code::NoSuchCpu, format!("the board has no CPU {}", cpu.get_ref()))
+        .label(cpu.span(), format!("its CPUs are 0 to {last}"));
+    diagnostics.push(match origin {
+        Origin::Written(span) => wrong.label(span.clone(), format!("{count} CPUs")),
+        Origin::Default => wrong.note(format!("without `cpus` in [board], it has {count}")),
+        Origin::Option(option) => wrong.note(format!("{option} sets their number to {count}")),
+    });
+}
+
+fn devices(list: Option<Spanned<Vec<Spanned<Device>>>>, diagnostics: &mut Diagnostics) -> Devices {
+    let Some(list) = list else { return Devices { pl011: true, pl031: true } };
+    let span = list.span();
+    let list = list.into_inner();
+    for (index, device) in list.iter().enumerate() {
+        let earlier = list.iter().take(index).find(|other| other.get_ref() == device.get_ref());
+        if let Some(earlier) = earlier {
+            diagnostics.push(
+                Diagnostic::new(Code::Repeated, "this device is listed twice")
+                    .label(device.span(), "remove this one")
+                    .label(earlier.span(), "first here"),
+            );
+        }
+    }
+    let has = |device| list.iter().any(|listed| *listed.get_ref() == device);
+    if !has(Device::Pl011) {
+        diagnostics.push(
+            Diagnostic::new(Code::NoConsole, "this VM has no console")
+                .label(span, "without `pl011`, nothing it says can be seen"),
+        );
+    }
+    Devices { pl011: has(Device::Pl011), pl031: has(Device::Pl031) }
+}

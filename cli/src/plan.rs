@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! From a manifest to the bundle that EL2 reads.
+//!
+//! All thinking is done here: which image goes to which address, what the device tree says, where each VM starts.
+//! The images that are not local files come through [`Images`], so that this needs no network and no tools.
+
+pub mod kernel;
+pub mod placement;
+
+use std::collections::{BTreeMap, HashMap};
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use vambrace_machine::device_tree::{Description, DeviceTree, ModelError};
+use vambrace_machine::layout::{FLASH, RAM};
+use vambrace_memory::Ipa;
+use vambrace_wire::bundle::{self, BundleError, Load, Seed, VcpuConfig, VmConfig};
+
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, nearest};
+use crate::manifest::{
+    Boot, FirmwareSource, InitrdSource, KernelSource, Manifest, Size, Vm, does_not_fit, not_startable,
+    quoted_list,
+};
+use kernel::KernelImage;
+use placement::Placement;
+
+/// Where the images come from that a manifest names by a word.
+pub trait Images {
+    /// Debian's arm64 kernel: the newest, the newest of a series (`6.12`), or one exact version.
+    ///
+    /// # Errors
+    /// See [`ImagesError`].
+    fn debian_kernel(&self, version: Option<&str>) -> Result<Vec<u8>, ImagesError>;
+
+    /// Debian's U-Boot for QEMU's arm64 `virt`, the raw image.
+    ///
+    /// # Errors
+    /// See [`ImagesError`].
+    fn debian_u_boot(&self) -> Result<Vec<u8>, ImagesError>;
+
+    /// The demo's initial RAM disk.
+    ///
+    /// # Errors
+    /// See [`ImagesError`].
+    fn demo_initrd(&self) -> Result<Vec<u8>, ImagesError>;
+
+    /// A small program of Vambrace's own, in the format of a kernel.
+    ///
+    /// # Errors
+    /// See [`ImagesError`].
+    fn guest(&self, name: &str) -> Result<Vec<u8>, ImagesError>;
+
+    /// The command line that the VM's kernel gets: the manifest's, unless the source of images adds to it.
+    fn cmdline(&self, vm: &Vm) -> String {
+        vm.cmdline.clone()
+    }
+}
+
+/// Why there is no image.
+#[derive(Debug, thiserror::Error)]
+pub enum ImagesError {
+    /// Nobody has it: the manifest asks for a version or a name that does not exist.
+    #[error("there is no such image")]
+    NoSuch {
+        /// What could be written instead (`guest:hello`), if that is known.
+        known: Vec<String>,
+    },
+    /// It could not be fetched or built.
+    #[error(transparent)]
+    Failed(#[from] Box<dyn Error + Send + Sync>),
+}
+
+/// Why there is no bundle.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The manifest is wrong, as its images show.
+    #[error("{0}")]
+    Manifest(Diagnostics),
+    /// An image could not be fetched or built.
+    #[error("cannot get {what}")]
+    Image {
+        /// Which.
+        what: String,
+        /// Why not.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The device tree's format cannot hold what it should say.
+    #[error(transparent)]
+    DeviceTree(#[from] ModelError),
+    /// The bundle's format cannot hold it.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+}
+
+/// The VMs of a bundle, and the images that they refer to by index.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// In the manifest's order.
+    pub vms: Vec<VmConfig>,
+    /// Each once.
+    pub blobs: Vec<Arc<[u8]>>,
+}
+
+/// Makes the bundle's bytes.
+///
+/// # Errors
+/// See [`PlanError`]; everything that is wrong with the manifest is reported at once.
+pub fn build(manifest: &Manifest, images: &dyn Images) -> Result<Vec<u8>, PlanError> {
+    let plan = plan(manifest, images)?;
+    let blobs: Vec<&[u8]> = plan.blobs.iter().map(|blob| &**blob).collect();
+    Ok(bundle::build(plan.vms, &blobs)?)
+}
+
+/// Places every image of every VM.
+///
+/// # Errors
+/// See [`PlanError`]; everything that is wrong with the manifest is reported at once.
+pub fn plan(manifest: &Manifest, images: &dyn Images) -> Result<Plan, PlanError> {
+    let mut planner = Planner {
+        manifest,
+        images,
+        diagnostics: Diagnostics::new(Arc::clone(&manifest.source)),
+        blobs: Blobs::default(),
+        kernels: BTreeMap::new(),
+        others: BTreeMap::new(),
+    };
+    let mut vms = Vec::new();
+    for vm in &manifest.vms {
+        match planner.vm(vm) {
+            Ok(config) => vms.push(config),
+            Err(Stop::Reported) => {}
+            Err(Stop::Fatal(error)) => return Err(error),
+        }
+    }
+    let images = Size(planner.blobs.list.iter().map(|blob| blob.len() as u64).sum());
+    let sizes = manifest.vms.iter().map(|vm| (vm.memory, vm.spans.memory.clone(), vm.after));
+    if let Some(diagnostic) = manifest.board_memory.too_small(images, sizes) {
+        planner.diagnostics.push(diagnostic);
+    }
+    if planner.diagnostics.has_errors() {
+        return Err(PlanError::Manifest(planner.diagnostics));
+    }
+    Ok(Plan { vms, blobs: planner.blobs.list })
+}
+
+struct Planner<'a> {
+    manifest: &'a Manifest,
+    images: &'a dyn Images,
+    diagnostics: Diagnostics,
+    blobs: Blobs,
+    /// What earlier VMs have used, with its place in the bundle.
+    kernels: BTreeMap<KernelSource, (Arc<KernelImage>, u16)>,
+    others: BTreeMap<Other, (u64, u16)>,
+}
+
+/// An image that goes to memory as it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Other {
+    Initrd(InitrdSource),
+    Firmware(FirmwareSource),
+}
+
+/// What a VM starts with.
+struct Start {
+    /// The images, without the device tree.
+    loads: Vec<Load>,
+    tree: DeviceTree,
+    entry: Ipa,
+}
+
+/// Why a VM could not be planned.
+enum Stop {
+    /// It is in the diagnostics; the other VMs can still be looked at.
+    Reported,
+    /// There is no going on.
+    Fatal(PlanError),
+}
+
+impl Planner<'_> {
+    fn vm(&mut self, vm: &Vm) -> Result<VmConfig, Stop> {
+        let Start { mut loads, tree, entry } = match &vm.boot {
+            Boot::Kernel { kernel, initrd } => self.with_kernel(vm, kernel, initrd.as_ref())?,
+            Boot::Firmware(firmware) => self.with_firmware(vm, firmware)?,
+        };
+        // With or without firmware, the tree is the first thing in RAM.
+        let seeds =
+            tree.seeds.iter().map(|seed| Seed { ipa: RAM.0 + seed.offset as u64, len: seed.len }).collect();
+        loads.push(Load { blob: self.blobs.add(tree.bytes.into())?, ipa: RAM.0 });
+        Ok(VmConfig {
+            name: vm.name.clone(),
+            memory: vm.memory.0,
+            vcpus: vm.vcpus.iter().map(|cpu| VcpuConfig { cpu: *cpu }).collect(),
+            weight: vm.weight,
+            flash: loads.iter().any(|load| load.ipa == FLASH.0),
+            loads,
+            entry: entry.0,
+            boot_argument: RAM.0,
+            seeds,
+            devices: vm.devices,
+            after: vm.after,
+        })
+    }
+
+    fn with_kernel(
+        &mut self,
+        vm: &Vm,
+        source: &KernelSource,
+        initrd: Option<&InitrdSource>,
+    ) -> Result<Start, Stop> {
+        let (kernel, kernel_blob) = self.kernel(vm, source)?;
+        let initrd = match initrd {
+            Some(source) => Some(self.other(vm, Other::Initrd(source.clone()))?),
+            None => None,
+        };
+        let initrd_len = initrd.map(|(len, _)| len);
+        // The tree's length does not depend on the addresses in it.
+        let draft = self.tree(vm, initrd.map(|_| (RAM, RAM)))?;
+        let place =
+            Placement::new(vm.memory, &kernel, initrd_len, draft.bytes.len() as u64).map_err(|error| {
+                self.report(does_not_fit(error, &kernel, initrd_len, vm.spans.memory.clone()))
+            })?;
+
+        let mut loads = vec![Load { blob: kernel_blob, ipa: place.kernel.0 }];
+        if let (Some((_, blob)), Some((start, _))) = (initrd, place.initrd) {
+            loads.push(Load { blob, ipa: start.0 });
+        }
+        Ok(Start { loads, tree: self.tree(vm, place.initrd)?, entry: place.kernel })
+    }
+
+    fn with_firmware(&mut self, vm: &Vm, source: &FirmwareSource) -> Result<Start, Stop> {
+        let (_, blob) = self.other(vm, Other::Firmware(source.clone()))?;
+        let loads = vec![Load { blob, ipa: FLASH.0 }];
+        Ok(Start { loads, tree: self.tree(vm, None)?, entry: FLASH })
+    }
+
+    fn tree(&mut self, vm: &Vm, initrd: Option<(Ipa, Ipa)>) -> Result<DeviceTree, Stop> {
+        let cmdline = self.images.cmdline(vm);
+        let vcpus = u16::try_from(vm.vcpus.len()).unwrap_or(u16::MAX);
+        let description =
+            Description { memory: vm.memory.0, vcpus, devices: vm.devices, cmdline: &cmdline, initrd };
+        DeviceTree::new(&description).map_err(|error| Stop::Fatal(error.into()))
+    }
+
+    fn kernel(&mut self, vm: &Vm, source: &KernelSource) -> Result<(Arc<KernelImage>, u16), Stop> {
+        if let Some(known) = self.kernels.get(source) {
+            return Ok(known.clone());
+        }
+        let (bytes, path) = match source {
+            KernelSource::File(path) => (self.read(path, vm, &vm.spans.boot)?, path.clone()),
+            KernelSource::Debian { version } => {
+                let name =
+                    version.as_ref().map_or("debian".to_owned(), |version| format!("debian:{version}"));
+                (
+                    self.fetched(self.images.debian_kernel(version.as_deref()), &name, &vm.spans.boot)?,
+                    name.into(),
+                )
+            }
+            KernelSource::Guest { name } => {
+                let (bytes, name) = (self.images.guest(name), format!("guest:{name}"));
+                (self.fetched(bytes, &name, &vm.spans.boot)?, name.into())
+            }
+        };
+        let kernel = KernelImage::open(bytes)
+            .map_err(|error| self.report(not_startable(&path, error, vm.spans.boot.clone())))?;
+        let blob = self.blobs.add(kernel.bytes.as_slice().into())?;
+        let known = (Arc::new(kernel), blob);
+        self.kernels.insert(source.clone(), known.clone());
+        Ok(known)
+    }
+
+    /// An image's length and place in the bundle.
+    fn other(&mut self, vm: &Vm, source: Other) -> Result<(u64, u16), Stop> {
+        if let Some(known) = self.others.get(&source) {
+            return Ok(*known);
+        }
+        let bytes = match &source {
+            Other::Initrd(InitrdSource::File(path)) => self.read(path, vm, &vm.spans.initrd)?,
+            Other::Initrd(InitrdSource::Demo) => {
+                self.fetched(self.images.demo_initrd(), "the demo's initial RAM disk", &vm.spans.initrd)?
+            }
+            Other::Firmware(FirmwareSource::File(path)) => {
+                let bytes = self.read(path, vm, &vm.spans.boot)?;
+                kernel::check_firmware(&bytes)
+                    .map_err(|error| self.report(not_startable(path, error, vm.spans.boot.clone())))?;
+                bytes
+            }
+            Other::Firmware(FirmwareSource::DebianUBoot) => {
+                self.fetched(self.images.debian_u_boot(), "debian:u-boot", &vm.spans.boot)?
+            }
+        };
+        let known = (bytes.len() as u64, self.blobs.add(bytes.into())?);
+        self.others.insert(source, known);
+        Ok(known)
+    }
+
+    /// A local file. It was there a moment ago, when the manifest was read.
+    fn read(&mut self, path: &Path, vm: &Vm, span: &Span) -> Result<Vec<u8>, Stop> {
+        let path = self.manifest.source.folder().join(path);
+        fs::read(&path).map_err(|error| {
+            let title = format!("cannot read {} for VM `{}`: {error}", path.display(), vm.name);
+            self.report(Diagnostic::new(Code::UnusableFile, title).label(span.clone(), ""))
+        })
+    }
+
+    fn fetched(
+        &mut self,
+        bytes: Result<Vec<u8>, ImagesError>,
+        name: &str,
+        span: &Span,
+    ) -> Result<Vec<u8>, Stop> {
+        let known = match bytes {
+            Ok(bytes) => return Ok(bytes),
+            Err(ImagesError::Failed(source)) => {
+                return Err(Stop::Fatal(PlanError::Image { what: name.to_owned(), source }));
+            }
+            Err(ImagesError::NoSuch { known }) => known,
+        };
+        let wrong =
+            Diagnostic::new(Code::NoSuchImage, format!("there is no `{name}`")).label(span.clone(), "");
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let wrong = match nearest(name, known.iter().copied()) {
+            Some(near) => wrong.fix(format!("did you mean `{near}`?"), span.clone(), format!("\"{near}\"")),
+            None if known.is_empty() => wrong,
+            None => wrong.help(format!("there is {}", quoted_list(&known))),
+        };
+        Err(self.report(wrong))
+    }
+
+    fn report(&mut self, diagnostic: Diagnostic) -> Stop {
+        self.diagnostics.push(diagnostic);
+        Stop::Reported
+    }
+}
+
+/// The bundle's images, each once.
+#[derive(Default)]
+struct Blobs {
+    list: Vec<Arc<[u8]>>,
+    index: HashMap<Arc<[u8]>, u16>,
+}
+
+impl Blobs {
+    fn add(&mut self, bytes: Arc<[u8]>) -> Result<u16, Stop> {
+        if let Some(index) = self.index.get(&bytes) {
+            return Ok(*index);
+        }
+        let index = u16::try_from(self.list.len()).map_err(|_| Stop::Fatal(BundleError::Malformed.into()))?;
+        self.list.push(Arc::clone(&bytes));
+        self.index.insert(bytes, index);
+        Ok(index)
+    }
+}
+
+#[cfg(test)]
+mod tests;
