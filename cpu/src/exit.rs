@@ -10,6 +10,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 use vambrace_memory::{Ipa, Va};
 
+use crate::coprocessor::CoprocessorAccess;
 use crate::syndrome::{FaultStatus, InstructionLength, Syndrome, class};
 use crate::sysreg::SysReg;
 
@@ -32,7 +33,7 @@ pub enum Exit {
     /// A trapped MSR, MRS or system instruction. The PC is at the instruction.
     SystemRegister(SystemRegisterAccess),
     /// A trapped AArch32 coprocessor access of EL0.
-    Coprocessor(Syndrome),
+    Coprocessor(CoprocessorAccess),
     /// A load, store or cache instruction that stage 2 refused.
     DataAbort(DataAbort),
     /// An instruction fetch that stage 2 refused.
@@ -69,7 +70,7 @@ impl Exit {
             | class::CP14_32
             | class::CP14_MEMORY
             | class::CP14_64
-            | class::VMRS => Self::Coprocessor(syndrome),
+            | class::VMRS => Self::Coprocessor(CoprocessorAccess::decode(syndrome)),
             class::DATA_ABORT_LOWER => Self::DataAbort(DataAbort::decode(syndrome, far, hpfar)),
             class::INSTRUCTION_ABORT_LOWER => {
                 Self::InstructionAbort(InstructionAbort::decode(syndrome, far, hpfar))
@@ -118,6 +119,8 @@ pub struct Wait {
     pub timeout: Option<u8>,
     /// 2 bytes is possible: a T32 WFI of EL0.
     pub length: InstructionLength,
+    /// For [`Frame::condition_holds`](crate::registers::Frame::condition_holds): AArch32's may be conditional.
+    pub syndrome: Syndrome,
 }
 
 /// The instructions that wait.
@@ -144,7 +147,7 @@ impl Wait {
         // RV says whether RN holds the register; without it the wait is as good as one without a timeout, since
         // WFIT and WFET may complete for any reason.
         let timeout = if timed && syndrome.bit(2) { Some(syndrome.register(5)) } else { None };
-        Self { instruction, timeout, length: syndrome.length() }
+        Self { instruction, timeout, length: syndrome.length(), syndrome }
     }
 }
 

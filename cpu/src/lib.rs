@@ -9,6 +9,7 @@
 
 extern crate alloc;
 
+pub mod coprocessor;
 pub mod exception;
 pub mod exit;
 pub mod id_registers;
