@@ -7,15 +7,20 @@
 //! - [`stage2`]: our tables, planned then committed (IPA -> PA).
 //! - [`attributes`]: memory types, and how those of the two stages combine.
 //! - [`vmid`]: which VMID a VM runs under, and what a CPU must forget before.
-//! - [`tlb`](crate::tlb): the adversarial TLB that the tests run all of it against.
+//! - `tlb`: the adversarial TLB that the tests run all of it against (feature `model`, and this crate's own tests).
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+
+#[cfg(any(test, feature = "model"))]
+extern crate alloc;
 
 pub mod addr;
 pub mod attributes;
 pub mod guest;
 pub mod stage1;
 pub mod stage2;
+#[cfg(any(test, feature = "model"))]
+pub mod tlb;
 pub mod vmid;
 
 pub use addr::{Ipa, Pa, Va};

@@ -13,7 +13,7 @@
 //!
 //! The alternative, tables that are changed as one goes along, leaves half a mapping behind when frames run out, and
 //! scatters barriers where nobody can check them. Here the order of every write, barrier and TLBI stands in one file,
-//! and the adversarial TLB of [`tlb`](crate::tlb) objects to any that is missing.
+//! and the adversarial TLB in `tlb` objects to any that is missing.
 //!
 //! No allocator is used; a [`FrameSource`] is asked while planning. Nothing here runs on a guest's exit except
 //! [`Stage2::translate`], which takes a bounded walk.

@@ -5,10 +5,9 @@
 //! counts exactly the frames that committing will use.
 
 use super::descriptor::{Attributes, Descriptor, Kind};
-use super::tables::{Extent, Slot, Table, TableMemory, visit};
+use super::tables::{Extent, Slot, Table, TableMemory};
 use crate::Pa;
 use crate::attributes::Stage2Encoding;
-use core::ops::ControlFlow;
 
 /// What becomes of the range.
 #[derive(Clone, Copy, Debug)]
@@ -99,11 +98,11 @@ impl Edit {
     }
 }
 
-/// Whether `table` maps nothing in `extent`.
+/// Whether `table` mapped nothing in `extent` before the commit, if one is under way, broke anything.
 fn is_empty<M: TableMemory>(memory: &M, table: Table, extent: Extent) -> bool {
-    visit(memory, table, extent, &mut |slot, descriptor| match descriptor.kind(slot.level) {
-        Kind::Leaf => ControlFlow::Break(()),
-        Kind::Invalid | Kind::Table(_) => ControlFlow::Continue(()),
+    table.slots(extent).all(|slot| match table.read(memory, slot).restored().kind(slot.level) {
+        Kind::Invalid => true,
+        Kind::Leaf => false,
+        Kind::Table(pa) => Table::below(slot, pa).is_none_or(|below| is_empty(memory, below, extent)),
     })
-    .is_continue()
 }

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Each barrier, each TLBI and each break is there for a reason: leave any single one out, and the model objects.
+
+use super::*;
+use crate::tlb::{BoardMaintenance, Violation};
+
+/// Maintenance with something wrong.
+struct Faulty {
+    inner: BoardMaintenance,
+    fault: Fault,
+    /// The instructions so far.
+    count: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    None,
+    /// The n-th instruction is left out.
+    Omit(usize),
+    /// Invalidations by address reach the last level only.
+    LastLevel,
+}
+
+impl Faulty {
+    fn unless_omitted(&mut self, instruction: impl FnOnce(&mut BoardMaintenance)) {
+        if self.fault != Fault::Omit(self.count) {
+            instruction(&mut self.inner);
+        }
+        self.count += 1;
+    }
+}
+
+impl Maintenance for Faulty {
+    fn publish(&mut self) {
+        self.unless_omitted(Maintenance::publish);
+    }
+
+    fn invalidate_ipa(&mut self, ipa: Ipa, leaf: Option<Level>, reach: Reach) {
+        let reach = if self.fault == Fault::LastLevel { Reach::LastLevel } else { reach };
+        self.unless_omitted(|inner| inner.invalidate_ipa(ipa, leaf, reach));
+    }
+
+    fn invalidate_stage1(&mut self) {
+        self.unless_omitted(Maintenance::invalidate_stage1);
+    }
+
+    fn invalidate_vm(&mut self) {
+        self.unless_omitted(Maintenance::invalidate_vm);
+    }
+
+    fn complete(&mut self) {
+        self.unless_omitted(Maintenance::complete);
+    }
+
+    fn synchronize(&mut self) {
+        self.unless_omitted(Maintenance::synchronize);
+    }
+}
+
+/// What happens first, and the edit to be done faultily after it.
+fn scenarios() -> Vec<(&'static str, Vec<Op>, Op)> {
+    let block = Op::Map(mapping(GIB1, GIB1, GIB1));
+    let pages = Op::Map(mapping(GIB1, GIB1, 4 * KIB4));
+    let other_page = Op::Map(mapping(GIB1 + 8 * KIB4, GIB1, KIB4));
+    let read_only = Attributes { permissions: Permissions::READ, ..Attributes::RAM };
+    let many = Op::Map(mapping(GIB1, GIB1 + KIB4, MIB2));
+    vec![
+        ("map", vec![], pages),
+        ("map where tables are", vec![other_page], Op::Map(mapping(GIB1, GIB1, KIB4))),
+        ("unmap a block", vec![block], Op::Unmap { ipa: Ipa(GIB1), size: GIB1 }),
+        ("unmap a page of several", vec![pages], Op::Unmap { ipa: Ipa(GIB1 + KIB4), size: KIB4 }),
+        ("unmap a table", vec![pages], Op::Unmap { ipa: Ipa(GIB1), size: 4 * KIB4 }),
+        ("split a block", vec![block], Op::Unmap { ipa: Ipa(GIB1 + KIB4), size: MIB2 }),
+        ("protect a page", vec![pages], Op::Protect { ipa: Ipa(GIB1), size: KIB4, attributes: read_only }),
+        (
+            "protect part of a block",
+            vec![block],
+            Op::Protect { ipa: Ipa(GIB1 + MIB2), size: MIB2, attributes: read_only },
+        ),
+        ("remap", vec![pages], Op::Replace(mapping(GIB1, 3 * GIB1, 2 * KIB4))),
+        ("table to block", vec![pages], Op::Replace(mapping(GIB1, 3 * GIB1, GIB1))),
+        ("unmap a full table", vec![many], Op::Unmap { ipa: Ipa(GIB1), size: MIB2 }),
+    ]
+}
+
+/// Runs a scenario; returns what the model says, and the number of instructions.
+fn run(before: &[Op], op: Op, fault: Fault) -> (Vec<Violation>, usize) {
+    let mut bench = Bench::new(40, 32);
+    for &op in before {
+        bench.apply(op).unwrap();
+    }
+    bench.assert_sound();
+    let mut maintenance = Faulty { inner: bench.board.maintenance(0), fault, count: 0 };
+    let mut memory = bench.board.clone();
+    bench.apply_with(op, &mut memory, &mut maintenance).unwrap();
+    (bench.board.verify(), maintenance.count)
+}
+
+#[test]
+fn every_instruction_is_needed() {
+    for (name, before, op) in scenarios() {
+        let (sound, count) = run(&before, op, Fault::None);
+        assert_eq!(sound, [], "{name}: nothing left out");
+        assert!(count > 0);
+        for omitted in 0..count {
+            let (violations, _) = run(&before, op, Fault::Omit(omitted));
+            assert_ne!(violations, [], "{name}: instruction {omitted} of {count} left out");
+        }
+    }
+}
+
+#[test]
+fn tables_on_the_way_must_be_invalidated() {
+    for (name, before, op) in scenarios() {
+        let (violations, _) = run(&before, op, Fault::LastLevel);
+        let tables_go = matches!(name, "unmap a table" | "table to block");
+        assert_eq!(!violations.is_empty(), tables_go, "{name}: {violations:?}");
+    }
+}
+
+/// Memory in which breaking a descriptor has no effect.
+struct Unbroken(Board);
+
+impl TableMemory for Unbroken {
+    fn read(&self, pa: Pa) -> u64 {
+        self.0.read(pa)
+    }
+
+    fn write(&mut self, pa: Pa, value: u64) {
+        let breaks = Descriptor(value).is_broken() && Descriptor(self.0.read(pa)).restored().0 == value | 1;
+        if !breaks {
+            self.0.write(pa, value);
+        }
+    }
+}
+
+#[test]
+fn every_break_is_needed() {
+    for (name, before, op) in scenarios() {
+        let live_change =
+            matches!(name, "split a block" | "protect part of a block" | "remap" | "table to block");
+        let mut bench = Bench::new(40, 32);
+        for &op in &before {
+            bench.apply(op).unwrap();
+        }
+        let mut memory = Unbroken(bench.board.clone());
+        let mut maintenance = bench.board.maintenance(0);
+        bench.apply_with(op, &mut memory, &mut maintenance).unwrap();
+        if live_change {
+            let violations = bench.board.verify();
+            let named = violations.iter().any(|found| matches!(found, Violation::BreakBeforeMake { .. }));
+            assert!(named, "{name}: {violations:?}");
+        }
+    }
+}
+
+#[test]
+fn the_vmid_must_be_loaded_on_the_maintaining_cpu() {
+    let mut bench = Bench::new(40, 32);
+    bench.map(GIB1, GIB1, GIB1).unwrap();
+    let vtcr = bench.stage2.geometry().vtcr(VmidWidth::Sixteen);
+    let foreign = Context::from_registers(vtcr, 9 << 48 | 0x7000_0000, vec![Window::IDENTITY]);
+    bench.board.with_machine(|machine| machine.load(0, foreign));
+    bench.apply(Op::Unmap { ipa: Ipa(GIB1), size: GIB1 }).unwrap();
+    assert_ne!(bench.board.verify(), []);
+}
