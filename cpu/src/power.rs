@@ -142,7 +142,8 @@ impl PowerStates {
         self.remaining()
     }
 
-    /// Turns all CPUs off, pending ones too: the VM is reset or ends.
+    /// Turns all CPUs off, pending ones too: the VM is reset or ends. By then all of them must have left the guest: what
+    /// one asks for afterwards counts for the VM's next life.
     pub fn all_off(&mut self) {
         for cpu in &mut self.cpus {
             cpu.power = Power::Off;

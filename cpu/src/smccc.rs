@@ -100,7 +100,7 @@ pub enum Suspend {
     PowerDown(Entry),
 }
 
-/// Serves a call of the CPU numbered `caller`, which holds the VM's lock.
+/// Serves a call of the CPU numbered `caller`, which is on, under the VM's lock.
 pub fn call(call: &Call, caller: usize, power: &mut PowerStates, services: &mut impl Services) -> Outcome {
     if call.immediate != 0 {
         return Outcome::returning(NOT_SUPPORTED);
