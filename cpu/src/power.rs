@@ -106,20 +106,27 @@ impl PowerStates {
         self.cpus.iter().filter(in_group).map(|cpu| cpu.power)
     }
 
+    /// Whether a CPU could be turned on.
+    ///
+    /// # Errors
+    /// [`NotOff`] when it is not off.
+    pub fn check_off(&self, cpu: usize) -> Result<(), NotOff> {
+        match self.cpus.get(cpu).ok_or(NotOff::NoSuchCpu)?.power {
+            Power::Off => Ok(()),
+            Power::OnPending(_) => Err(NotOff::OnPending),
+            Power::On => Err(NotOff::AlreadyOn),
+        }
+    }
+
     /// Turns a CPU on: from off to pending.
     ///
     /// # Errors
     /// [`NotOff`] when it is not off; then nothing changes.
     pub fn begin_on(&mut self, cpu: usize, entry: Entry) -> Result<(), NotOff> {
+        self.check_off(cpu)?;
         let cpu = self.cpus.get_mut(cpu).ok_or(NotOff::NoSuchCpu)?;
-        match cpu.power {
-            Power::On => Err(NotOff::AlreadyOn),
-            Power::OnPending(_) => Err(NotOff::OnPending),
-            Power::Off => {
-                cpu.power = Power::OnPending(entry);
-                Ok(())
-            }
-        }
+        cpu.power = Power::OnPending(entry);
+        Ok(())
     }
 
     /// Starts a CPU that is pending: from now on it is on. Called on the physical CPU that will run it.

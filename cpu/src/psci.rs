@@ -108,23 +108,24 @@ fn features(feature: PsciFeature) -> Result<Outcome, ErrorCode> {
     }
 }
 
-/// CPU_ON. The target's state is looked at before the entry point, so that a CPU that is on says so first.
+/// CPU_ON. The target's state is looked at before the entry point: a CPU that is not off says so first.
 fn cpu_on(
     target: Mpidr,
     entry: Result<Entry, ErrorCode>,
     power: &mut PowerStates,
 ) -> Result<Outcome, ErrorCode> {
     let target = power.find(target.into()).ok_or(ErrorCode::InvalidParameters)?;
-    match power.get(target) {
-        Power::On => Err(ErrorCode::AlreadyOn),
-        Power::OnPending(_) => Err(ErrorCode::OnPending),
-        Power::Off => {
-            power.begin_on(target, entry?).map_err(|error| match error {
-                NotOff::AlreadyOn => ErrorCode::AlreadyOn,
-                NotOff::OnPending => ErrorCode::OnPending,
-                NotOff::NoSuchCpu => ErrorCode::InvalidParameters,
-            })?;
-            Ok(Outcome::CpuOn { target })
+    power.check_off(target)?;
+    power.begin_on(target, entry?)?;
+    Ok(Outcome::CpuOn { target })
+}
+
+impl From<NotOff> for ErrorCode {
+    fn from(reason: NotOff) -> Self {
+        match reason {
+            NotOff::AlreadyOn => Self::AlreadyOn,
+            NotOff::OnPending => Self::OnPending,
+            NotOff::NoSuchCpu => Self::InvalidParameters,
         }
     }
 }

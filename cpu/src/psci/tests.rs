@@ -133,8 +133,10 @@ fn cpu_on_needs_an_entry_in_ram() {
         assert_eq!(returned(make(&mut power, CPU_ON | WIDE, [1, address, 0])), INVALID_ADDRESS);
     }
     assert_eq!(power, vm());
-    // A CPU that is on says so before anything else.
+    // A CPU that is not off says so before anything else.
     assert_eq!(returned(make(&mut power, CPU_ON | WIDE, [0, 0, 0])), ALREADY_ON);
+    power.begin_on(1, entry(0x4000_0000, 0)).unwrap();
+    assert_eq!(returned(make(&mut power, CPU_ON | WIDE, [1, 0, 0])), ON_PENDING);
 }
 
 #[test]
