@@ -323,7 +323,8 @@ impl Bank {
 
 /// Moves between the model and list registers.
 impl Bank {
-    /// Lends interrupt `n`, with INTID `intid`, to a list register.
+    /// Lends interrupt `n`, with INTID `intid`, to a list register. If it is active, it may be pending there too if
+    /// it is in one of `groups`.
     pub(crate) fn lend(&mut self, n: u32, intid: u32, groups: u32) -> ListRegister {
         let bit = 1 << n;
         let is_active = self.active & bit != 0;
@@ -343,8 +344,8 @@ impl Bank {
 
         let register = ListRegister::new(intid, self.priority(n), state);
         let register = if self.group & bit != 0 { register.with_group1() } else { register };
-        // A level still high when the guest is done is pending again, which only the model knows.
-        let ends_here = self.line & !self.edge & bit != 0 || is_linked;
+        // What is pending again when the guest is done, here or elsewhere, is so in the model only.
+        let ends_here = self.pending() & bit != 0 || is_linked;
         match self.physical.get(n as usize) {
             Some(&physical) if is_linked_there => register.with_physical(physical),
             _ if ends_here => register.with_eoi_maintenance(),

@@ -128,17 +128,20 @@ impl Vgic {
         let active_chosen = active.get(limit.saturating_sub(usize::from(pending.total > 0)));
         let pending_chosen = pending.get(limit.saturating_sub(active_chosen.len()));
 
+        let is_pending_left = pending.total > pending_chosen.len();
+
         let mut lr = [0; 16];
         let mut used = 0;
         for (register, key) in lr.iter_mut().zip(pending_chosen.iter().chain(active_chosen)) {
-            let groups = self.groups;
+            // An active one that is pending again stays here if it may go on here, before all that is left over.
+            let stays = !is_pending_left && self.is_routed_to(vcpu, key.intid());
+            let groups = if stays { self.groups } else { 0 };
             if let Some((bank, n)) = self.bank_mut(vcpu, key.intid()) {
                 *register = bank.lend(n, key.intid(), groups).0;
             }
             used += 1;
         }
 
-        let is_pending_left = pending.total > pending_chosen.len();
         let is_active_left = active.total > active_chosen.len();
         let is_dir_trapped = is_active_left || self.vcpus.len() > 1;
         let Some(state) = self.vcpus.get_mut(vcpu) else { return };

@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::vcpu_set::{VcpuSet, bits};
-use crate::vgic::{Activity, Vcpu, Vgic};
+use crate::vgic::{Activity, SPI_BASE, Vcpu, Vgic};
 
 /// Banks of SPIs there can be.
 const SPI_BANKS: usize = 31;
@@ -116,13 +116,23 @@ impl Vgic {
         }
     }
 
-    /// Chooses the vCPU for an interrupt of `group` that any may take: one that is awake and does not decline;
-    /// rather one whose CPU interface has the group enabled, rather the one that has it already, rather one that
-    /// waits, else each in turn (IHI 0069, "1 of N").
+    /// Whether an interrupt, if it is pending, may go to this vCPU.
+    pub(crate) fn is_routed_to(&self, vcpu: usize, intid: u32) -> bool {
+        let Some(spi) = intid.checked_sub(SPI_BASE).map(|spi| spi as usize) else { return true };
+        let (Some(bank), Some(route)) = (self.spis.get(spi / 32), self.routes.get(spi)) else { return false };
+        if bank.one_of_n >> (spi % 32) & 1 == 0 {
+            return route.target.is_some_and(|target| usize::from(target) == vcpu);
+        }
+        self.vcpus.get(vcpu).is_some_and(|vcpu| vcpu.takes_part(bank.group1() >> (spi % 32) & 1))
+    }
+
+    /// Chooses the vCPU for an interrupt of `group` that any may take: one that takes part; rather one whose CPU
+    /// interface has the group enabled, rather the one that has it already, rather one that waits, else each in
+    /// turn (IHI 0069, "1 of N").
     fn choose_taker(&mut self, current: Option<u16>, group: u32) -> Option<u16> {
         let count = self.vcpus.len();
         let rank = |index: usize, vcpu: &Vcpu| {
-            if vcpu.asleep || vcpu.declined_groups >> group & 1 != 0 {
+            if !vcpu.takes_part(group) {
                 return 0;
             }
             let is_enabled = vcpu.interface.groups() >> group & 1;

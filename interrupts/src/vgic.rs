@@ -111,6 +111,11 @@ impl Vcpu {
         is_noteworthy
     }
 
+    /// Whether it takes 1-of-N interrupts of a group: it is awake, and does not decline.
+    pub(crate) fn takes_part(&self, group: u32) -> bool {
+        !self.asleep && self.declined_groups >> group & 1 == 0
+    }
+
     /// Receives an SGI. True if the vCPU has to look again.
     fn receive_sgi(&mut self, request: SgiRequest, groups: u32) -> bool {
         let is_group1 = self.private.group1() >> request.intid & 1 != 0;

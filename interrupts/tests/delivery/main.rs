@@ -41,7 +41,7 @@ fn run(shape: Shape, ops: &[Op]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn behaves_like_a_gic_with_room_for_all(shape in shape(), ops in prop::collection::vec(op(), 0..120)) {

@@ -147,6 +147,12 @@ impl Reference {
         Id { cpu: (intid < 32).then_some(cpu), intid }
     }
 
+    /// Whether a vCPU acknowledged the interrupt and did not end it.
+    pub(crate) fn is_handled(&self, id: Id) -> bool {
+        let mut cpus = self.cpus.iter().enumerate().filter(|&(cpu, _)| id.cpu.is_none_or(|own| own == cpu));
+        cpus.any(|(_, cpu)| cpu.running.iter().any(|&(intid, _)| intid == id.intid))
+    }
+
     pub(crate) fn acknowledge(&mut self, cpu: usize, intid: u32) {
         let interrupt = self.get(Self::id(cpu, intid));
         interrupt.latch = false;

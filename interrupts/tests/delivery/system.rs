@@ -297,10 +297,12 @@ impl System {
     fn write_field(&mut self, by: usize, id: Id, what: Field, exact: bool) {
         let intid = u64::from(id.intid);
         let (word, bit) = (intid / 32 * 4, 1 << (intid % 32));
+        let is_handled = self.reference.is_handled(id);
         let interrupt = self.reference.get(id);
         let (offset, value) = match what {
-            // To change these while the interrupt is active is not for a sane guest.
+            // What no sane guest does: with few list registers only a count says which interrupt it ended.
             Field::Group1(_) | Field::Priority(_) if interrupt.active => return,
+            Field::Active(true) if is_handled => return,
             Field::Enabled(enabled) => {
                 interrupt.enabled = enabled;
                 (if enabled { 0x100 } else { 0x180 }, bit)
