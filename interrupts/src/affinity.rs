@@ -60,7 +60,6 @@ impl Affinities {
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
     use std::vec::Vec;
 
     use super::*;

@@ -240,3 +240,6 @@ pub(crate) fn write_priorities(
     let mask = (0xFF00_u32 >> priority_bits) as u8;
     (0..count).fold(0, |changed, n| changed | bank.write_priority(first + n, (value >> (8 * n)) as u8 & mask))
 }
+
+#[cfg(test)]
+mod tests;

@@ -132,3 +132,6 @@ fn write_private(state: &mut Vcpu, offset: u64, width: Width, value: u64, priori
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

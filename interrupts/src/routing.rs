@@ -177,3 +177,6 @@ impl Vgic {
         kicks
     }
 }
+
+#[cfg(test)]
+mod tests;

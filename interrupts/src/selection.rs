@@ -158,7 +158,6 @@ impl Vgic {
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
     use std::vec::Vec;
 
     use super::*;

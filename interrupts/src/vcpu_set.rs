@@ -104,7 +104,6 @@ pub(crate) fn bits(mut value: u64) -> impl Iterator<Item = u32> {
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
     use std::vec::Vec;
 
     use super::*;

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Delivery step by step: what is in the list registers, and what comes back.
 
-extern crate std;
-
 use std::vec;
 use std::vec::Vec;
 

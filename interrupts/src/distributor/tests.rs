@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The distributor's registers, one by one.
+
+use std::vec;
+use std::vec::Vec;
+
+use proptest::prelude::*;
+
+use crate::{CpuInterface, Level, VcpuSet, Vgic, VgicConfig, Width};
+
+/// Four vCPUs; the last bank of SPIs has eight.
+fn vgic() -> Vgic {
+    let mut config = VgicConfig::new(vec![0, 1, 0x100, 0x12_0034_5601]);
+    config.spi_count = 40;
+    Vgic::new(config).unwrap()
+}
+
+fn read(vgic: &mut Vgic, offset: u64) -> u64 {
+    vgic.read_distributor(offset, Width::Word)
+}
+
+fn write(vgic: &mut Vgic, offset: u64, value: u64) -> VcpuSet {
+    vgic.write_distributor(offset, Width::Word, value)
+}
+
+#[test]
+fn ctlr_has_one_security_state_and_affinity_routing() {
+    let mut vgic = vgic();
+    assert_eq!(read(&mut vgic, 0), 0x50);
+    assert_eq!(write(&mut vgic, 0, !0), (0..4).collect());
+    assert_eq!(read(&mut vgic, 0), 0x53);
+    assert_eq!(write(&mut vgic, 0, 0x50), (0..4).collect());
+    assert_eq!(read(&mut vgic, 0), 0x50);
+    assert!(write(&mut vgic, 0, 0).is_empty());
+}
+
+#[test]
+fn typer_counts_the_lines() {
+    let typer = |spi_count, affinities: Vec<u64>| {
+        let config = VgicConfig { spi_count, ..VgicConfig::new(affinities) };
+        Vgic::new(config).unwrap().read_distributor(4, Width::Word)
+    };
+    let fixed = 9 << 19 | 1 << 24;
+    assert_eq!(typer(224, vec![0]), fixed | 7);
+    assert_eq!(typer(0, vec![0]), fixed);
+    assert_eq!(typer(1, vec![0]), fixed | 1);
+    assert_eq!(typer(988, vec![0, 15]), fixed | 31);
+    assert_eq!(typer(32, vec![0, 16]), fixed | 1 | 1 << 26);
+}
+
+#[test]
+fn identification_is_an_arm_gicv3() {
+    let mut vgic = vgic();
+    assert_eq!(read(&mut vgic, 8) & 0xFFF, 0x43B);
+    let expected = [4 << 4 | 4, 0, 0, 0, 0x92, 0xB4, 0x3B, 0, 0x0D, 0xF0, 0x05, 0xB1];
+    for (index, value) in (0..).zip(expected) {
+        assert_eq!(read(&mut vgic, 0xFFD0 + 4 * index), value);
+    }
+}
+
+#[test]
+fn bit_registers_set_and_clear_what_exists() {
+    let mut vgic = vgic();
+    assert_eq!(write(&mut vgic, 0x84, 0xF0F0_F0F0), VcpuSet::new());
+    assert_eq!(read(&mut vgic, 0x84), 0xF0F0_F0F0);
+    let _ = write(&mut vgic, 0x84, 0);
+    assert_eq!(read(&mut vgic, 0x84), 0);
+    for (set, clear) in [(0x104, 0x184), (0x204, 0x284), (0x304, 0x384)] {
+        let _ = write(&mut vgic, set, 0b1110);
+        assert_eq!(read(&mut vgic, set), 0b1110);
+        let _ = write(&mut vgic, clear, 0b0110);
+        assert_eq!(read(&mut vgic, set), 0b1000);
+        assert_eq!(read(&mut vgic, clear), 0b1000);
+    }
+    // Eight SPIs in the last bank; none after it; none below INTID 32.
+    for register in [0x80, 0x100, 0x200, 0x300] {
+        for (word, exists) in [(0, 0), (2, 0xFF), (3, 0), (31, 0)] {
+            let _ = write(&mut vgic, register + 4 * word, !0);
+            assert_eq!(read(&mut vgic, register + 4 * word), exists, "{register:#x} word {word}");
+        }
+    }
+}
+
+#[test]
+fn pending_shows_lines_and_latches() {
+    let mut vgic = vgic();
+    let _ = write(&mut vgic, 0xC08, 2 << 2);
+    let _ = vgic.set_spi_level(32, Level::High);
+    let _ = vgic.set_spi_level(33, Level::High);
+    assert_eq!(read(&mut vgic, 0x204), 0b11);
+    // A level stays pending as long as it is high, an edge until it is cleared.
+    let _ = write(&mut vgic, 0x284, 0b11);
+    assert_eq!(read(&mut vgic, 0x204), 0b01);
+    let _ = write(&mut vgic, 0x204, 0b01);
+    let _ = vgic.set_spi_level(32, Level::Low);
+    assert_eq!(read(&mut vgic, 0x204), 0b01);
+    let _ = write(&mut vgic, 0x284, 0b01);
+    assert_eq!(read(&mut vgic, 0x204), 0);
+    // The line is still high: no new edge before it went low.
+    let _ = vgic.set_spi_level(33, Level::High);
+    assert_eq!(read(&mut vgic, 0x204), 0);
+    let _ = vgic.pulse_spi(33);
+    assert_eq!(read(&mut vgic, 0x204), 0);
+    let _ = vgic.pulse_spi(33);
+    assert_eq!(read(&mut vgic, 0x204), 0b10);
+    let _ = vgic.pulse_spi(34);
+    assert_eq!(read(&mut vgic, 0x204), 0b10);
+}
+
+#[test]
+fn priorities_are_bytes_with_the_machine_s_bits() {
+    let mut vgic = vgic();
+    let _ = vgic.write_distributor(0x400 + 33, Width::Byte, 0xFF);
+    assert_eq!(read(&mut vgic, 0x420), 0xF800);
+    assert_eq!(vgic.read_distributor(0x421, Width::Byte), 0xF8);
+    let _ = write(&mut vgic, 0x424, 0x1122_3344);
+    assert_eq!(read(&mut vgic, 0x424), 0x1020_3040);
+    for (offset, width) in [(0x420, Width::Half), (0x420, Width::Double), (0x422, Width::Word)] {
+        let _ = vgic.write_distributor(offset, width, 0);
+        assert_eq!(vgic.read_distributor(offset, width), 0);
+        assert_eq!(read(&mut vgic, 0x420), 0xF800);
+    }
+    // INTID 71 is the last.
+    let _ = write(&mut vgic, 0x444, !0);
+    let _ = write(&mut vgic, 0x448, !0);
+    let _ = write(&mut vgic, 0x400, !0);
+    assert_eq!(read(&mut vgic, 0x444), 0xF8F8_F8F8);
+    assert_eq!((read(&mut vgic, 0x448), read(&mut vgic, 0x400)), (0, 0));
+}
+
+#[test]
+fn config_has_the_upper_bit_of_each_pair() {
+    let mut vgic = vgic();
+    let _ = write(&mut vgic, 0xC08, !0);
+    let _ = write(&mut vgic, 0xC0C, 0x8000_0000);
+    let _ = write(&mut vgic, 0xC10, !0);
+    let _ = write(&mut vgic, 0xC00, !0);
+    assert_eq!(read(&mut vgic, 0xC08), 0xAAAA_AAAA);
+    assert_eq!(read(&mut vgic, 0xC0C), 0x8000_0000);
+    assert_eq!(read(&mut vgic, 0xC10), 0xAAAA);
+    assert_eq!((read(&mut vgic, 0xC00), read(&mut vgic, 0xC04)), (0, 0));
+}
+
+#[test]
+fn irouter_by_halves_and_whole() {
+    let mut vgic = vgic();
+    let router = 0x6000 + 8 * 40;
+    let _ = vgic.write_distributor(router, Width::Double, !0);
+    assert_eq!(vgic.read_distributor(router, Width::Double), 0xFF_80FF_FFFF);
+    let _ = vgic.write_distributor(router, Width::Double, 0x12_0034_5601);
+    assert_eq!((read(&mut vgic, router), read(&mut vgic, router + 4)), (0x34_5601, 0x12));
+    let _ = write(&mut vgic, router + 4, 0x13);
+    assert_eq!(vgic.read_distributor(router, Width::Double), 0x13_0034_5601);
+    let _ = write(&mut vgic, router, 0x8000_0001);
+    assert_eq!(vgic.read_distributor(router, Width::Double), 0x13_8000_0001);
+    let _ = vgic.write_distributor(router, Width::Half, 5);
+    assert_eq!(vgic.read_distributor(router, Width::Half), 0);
+    // Below INTID 32, and past the last SPI.
+    for router in [0x6000, 0x60F8, 0x6000 + 8 * 72, 0x7FD8] {
+        let _ = vgic.write_distributor(router, Width::Double, 1);
+        assert_eq!(vgic.read_distributor(router, Width::Double), 0);
+    }
+}
+
+#[test]
+fn group_enables_hold_interrupts_back() {
+    let mut vgic = vgic();
+    let _ = write(&mut vgic, 0x104, 0b11);
+    let _ = write(&mut vgic, 0x84, 0b10);
+    let _ = write(&mut vgic, 0x204, 0b11);
+    let listed = |vgic: &mut Vgic| {
+        let _ = vgic.fold(0, &CpuInterface::default());
+        let interface = vgic.fill(0).unwrap().clone();
+        let _ = vgic.fold(0, &interface);
+        interface.lr.iter().filter(|&&lr| lr != 0).map(|&lr| lr as u32).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&mut vgic), []);
+    let _ = write(&mut vgic, 0, 1);
+    assert_eq!(listed(&mut vgic), [32]);
+    let _ = write(&mut vgic, 0, 2);
+    assert_eq!(listed(&mut vgic), [33]);
+    let _ = write(&mut vgic, 0x184, 0b10);
+    assert_eq!(listed(&mut vgic), []);
+    assert_eq!(read(&mut vgic, 0x204), 0b11);
+}
+
+#[test]
+fn holders_are_those_with_the_interrupt_in_a_list_register() {
+    let mut vgic = vgic();
+    let _ = write(&mut vgic, 0, 1);
+    let _ = write(&mut vgic, 0x104, 0b11);
+    let _ = vgic.write_distributor(0x6000 + 8 * 33, Width::Double, 0x100);
+    let _ = write(&mut vgic, 0x204, 0b11);
+    assert!(vgic.distributor_holders(0x204).is_empty());
+    let _ = vgic.fill(0);
+    let _ = vgic.fill(2);
+    assert_eq!(vgic.distributor_holders(0x204), [0, 2].into_iter().collect());
+    assert_eq!(vgic.distributor_holders(0x384), [0, 2].into_iter().collect());
+    for offset in [0x104, 0x208, 0x200, 0xC04] {
+        assert!(vgic.distributor_holders(offset).is_empty());
+    }
+}
+
+/// The registers that are there: for all others, reads are zero.
+fn is_register(offset: u64) -> bool {
+    match offset {
+        0..0xC | 0xFFD0..0x1_0000 => true,
+        0x80..0x400 => (4..12).contains(&(offset % 0x80)),
+        0x420..0x448 | 0xC08..0xC14 | 0x6100..0x6240 => true,
+        _ => false,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_access_is_harmless_and_reserved_space_reads_zero(
+        accesses in prop::collection::vec(
+            (prop_oneof![0_u64..0x1_0000, 0_u64..0x1000, any::<u64>()], 0_u32..4, any::<u64>()),
+            0..200,
+        ),
+    ) {
+        let mut vgic = vgic();
+        for (offset, width, value) in accesses {
+            let width = Width::from_bytes(1 << width).unwrap();
+            let mut kicks = vgic.write_distributor(offset, width, value);
+            let read = vgic.read_distributor(offset, width);
+            prop_assert!(is_register(offset) || read == 0, "{:#x} reads {:#x}", offset, read);
+            prop_assert!(width == Width::Double || read >> (8 * width.bytes()) == 0);
+            while let Some(vcpu) = kicks.pop_first() {
+                let interface = vgic.fill(vcpu).unwrap().clone();
+                kicks.extend(&vgic.fold(vcpu, &interface));
+            }
+        }
+    }
+}

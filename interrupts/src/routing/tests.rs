@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Who gets an interrupt, in small VMs and large ones.
+
+use std::vec::Vec;
+
+use crate::{Activity, Level, ListRegister, SgiRegister, SgiRequest, VcpuSet, Vgic, VgicConfig, Width};
+
+const ANY: u64 = 1 << 31;
+
+/// 16 vCPUs a cluster, 256 clusters a level.
+fn affinity(vcpu: usize) -> u64 {
+    let vcpu = vcpu as u64;
+    vcpu & 0xF | (vcpu >> 4 & 0xFF) << 8 | vcpu >> 12 << 16
+}
+
+/// All awake, all interrupts enabled in Group 1, the CPU interfaces open.
+fn vgic(affinities: Vec<u64>) -> Vgic {
+    let count = affinities.len();
+    let mut vgic = Vgic::new(VgicConfig::new(affinities)).unwrap();
+    let _ = vgic.write_distributor(0, Width::Word, 2);
+    for word in 1..8 {
+        let _ = vgic.write_distributor(0x80 + 4 * word, Width::Word, !0);
+        let _ = vgic.write_distributor(0x100 + 4 * word, Width::Word, !0);
+    }
+    for vcpu in 0..count {
+        let _ = vgic.write_redistributor(vcpu, 0x14, Width::Word, 0);
+        let _ = vgic.write_redistributor(vcpu, 0x1_0080, Width::Word, !0);
+        let _ = vgic.write_redistributor(vcpu, 0x1_0100, Width::Word, !0);
+        let mut interface = vgic.fill(vcpu).unwrap().clone();
+        interface.vmcr = 0xFF << 24 | 2;
+        let _ = vgic.fold(vcpu, &interface);
+    }
+    vgic
+}
+
+fn route(vgic: &mut Vgic, intid: u64, router: u64) -> VcpuSet {
+    vgic.write_distributor(0x6000 + 8 * intid, Width::Double, router)
+}
+
+fn set(vcpus: &[usize]) -> VcpuSet {
+    vcpus.iter().copied().collect()
+}
+
+/// The INTIDs a vCPU would get, leaving it folded.
+fn listed(vgic: &mut Vgic, vcpu: usize) -> Vec<u32> {
+    let interface = vgic.fill(vcpu).unwrap().clone();
+    let _ = vgic.fold(vcpu, &interface);
+    interface.lr[..interface.used.into()].iter().map(|&lr| ListRegister(lr).intid()).collect()
+}
+
+fn sgi(vgic: &mut Vgic, from: usize, value: u64) -> VcpuSet {
+    vgic.send_sgi(from, SgiRequest::decode(SgiRegister::Sgi1r, value))
+}
+
+#[test]
+fn each_vcpu_of_many_is_reached_by_spi_and_sgi() {
+    for count in [1, 8, 9, 17, 20, 300, 1024] {
+        let mut vgic = vgic((0..count).map(affinity).collect());
+        for vcpu in (0..count).step_by(if count > 20 { 13 } else { 1 }) {
+            let address = affinity(vcpu);
+            assert!(route(&mut vgic, 40, address).is_empty());
+            assert_eq!(vgic.set_spi_level(40, Level::High), set(&[vcpu]));
+            assert_eq!(listed(&mut vgic, vcpu), [40]);
+            let _ = vgic.set_spi_level(40, Level::Low);
+
+            let (aff1, aff2) = (address >> 8 & 0xFF, address >> 16 & 0xFF);
+            let value = 5 << 24 | aff2 << 32 | aff1 << 16 | 1 << (address & 0xF);
+            assert_eq!(sgi(&mut vgic, 0, value), set(&[vcpu]));
+            assert_eq!(listed(&mut vgic, vcpu), [5]);
+        }
+    }
+}
+
+#[test]
+fn an_sgi_reaches_a_whole_cluster_or_everyone_else() {
+    let mut vgic = vgic((0..20).map(affinity).collect());
+    assert_eq!(sgi(&mut vgic, 3, 1 << 24 | 0xFFFF), (0..16).collect());
+    assert_eq!(sgi(&mut vgic, 3, 2 << 24 | 1 << 16 | 0xFFFF), (16..20).collect());
+    assert_eq!(sgi(&mut vgic, 18, 3 << 24 | 1 << 40 | 0xFFFF), (0..20).filter(|&vcpu| vcpu != 18).collect());
+    // No such cluster, and an empty list.
+    assert!(sgi(&mut vgic, 0, 4 << 24 | 2 << 16 | 0xFFFF).is_empty());
+    assert!(sgi(&mut vgic, 0, 4 << 24).is_empty());
+}
+
+#[test]
+fn the_range_selector_reaches_affinities_above_16() {
+    let mut vgic = vgic((0..20).chain([0x100, 0xFF]).collect());
+    assert_eq!(sgi(&mut vgic, 0, 1 << 24 | 1 << 44 | 0xFFFF), (16..20).collect());
+    assert_eq!(sgi(&mut vgic, 0, 2 << 24 | 1 << 44 | 0b100), set(&[18]));
+    assert_eq!(sgi(&mut vgic, 0, 3 << 24 | 15 << 44 | 1 << 15), set(&[21]));
+    assert_eq!(sgi(&mut vgic, 0, 4 << 24 | 15 << 44 | 0x7FFF), set(&[]));
+}
+
+#[test]
+fn aff2_and_aff3_count() {
+    let mut vgic = vgic([0, 0x1_0000, 0x1_0000_0000, 0x12_0034_5607].into());
+    assert_eq!(sgi(&mut vgic, 0, 1 << 32 | 1), set(&[1]));
+    assert_eq!(sgi(&mut vgic, 0, 1 << 48 | 1), set(&[2]));
+    assert_eq!(sgi(&mut vgic, 0, 0x12 << 48 | 0x34 << 32 | 0x56 << 16 | 1 << 7), set(&[3]));
+    let _ = route(&mut vgic, 40, 0x12_0034_5607);
+    assert_eq!(vgic.set_spi_level(40, Level::High), set(&[3]));
+}
+
+#[test]
+fn an_sgi_goes_by_its_group() {
+    let mut vgic = vgic([0, 1].into());
+    let _ = vgic.write_distributor(0, Width::Word, 3);
+    let _ = vgic.write_redistributor(1, 0x1_0080, Width::Word, !1);
+    let send = |vgic: &mut Vgic, register, intid: u64| {
+        vgic.send_sgi(0, SgiRequest::decode(register, intid << 24 | 0b10)).contains(1)
+    };
+    for (register, group0, group1) in [
+        (SgiRegister::Sgi0r, true, false),
+        (SgiRegister::Asgi1r, true, false),
+        (SgiRegister::Sgi1r, true, true),
+    ] {
+        assert_eq!((send(&mut vgic, register, 0), send(&mut vgic, register, 1)), (group0, group1));
+        let _ = vgic.write_redistributor(1, 0x1_0280, Width::Word, 0xFFFF);
+    }
+}
+
+#[test]
+fn an_spi_for_nobody_waits_for_its_route() {
+    let mut vgic = vgic([0, 1].into());
+    let _ = route(&mut vgic, 40, 0x77);
+    assert!(vgic.set_spi_level(40, Level::High).is_empty());
+    assert_eq!((listed(&mut vgic, 0).len(), vgic.read_distributor(0x204, Width::Word)), (0, 1 << 8));
+    assert_eq!(route(&mut vgic, 40, 1), set(&[1]));
+    assert_eq!(listed(&mut vgic, 1), [40]);
+    assert_eq!(route(&mut vgic, 40, 0), set(&[0]));
+    assert_eq!((listed(&mut vgic, 0), listed(&mut vgic, 1).len()), ([40].into(), 0));
+}
+
+#[test]
+fn one_of_n_goes_round_those_who_take_part() {
+    let mut vgic = vgic((0..4).collect());
+    let _ = vgic.write_redistributor(1, 0x14, Width::Word, 0b10);
+    let _ = vgic.write_redistributor(2, 0, Width::Word, 1 << 25);
+    for intid in 40..44 {
+        let _ = route(&mut vgic, intid, ANY);
+    }
+    // Awake, and not declining Group 1: 0 and 3.
+    let takers: Vec<_> = (40..44).map(|intid| vgic.set_spi_level(intid, Level::High)).collect();
+    assert_eq!(takers, [set(&[0]), set(&[3]), set(&[0]), set(&[3])]);
+    assert_eq!((listed(&mut vgic, 0), listed(&mut vgic, 3)), ([40, 42].into(), [41, 43].into()));
+    // Who falls asleep hands on what is pending.
+    assert_eq!(vgic.write_redistributor(3, 0x14, Width::Word, 0b10), set(&[0]));
+    assert_eq!(listed(&mut vgic, 0), [40, 41, 42, 43]);
+}
+
+#[test]
+fn one_of_n_prefers_who_waits_and_has_the_group_enabled() {
+    let mut vgic = vgic((0..4).collect());
+    let _ = vgic.reset_interface(2);
+    vgic.set_activity(2, Activity::Waiting);
+    vgic.set_activity(3, Activity::Waiting);
+    let _ = route(&mut vgic, 40, ANY);
+    assert_eq!(vgic.set_spi_level(40, Level::High), set(&[3]));
+}
+
+#[test]
+fn one_of_n_waits_until_someone_wakes() {
+    let mut vgic = vgic((0..2).collect());
+    for vcpu in 0..2 {
+        let _ = vgic.write_redistributor(vcpu, 0x14, Width::Word, 0b10);
+    }
+    let _ = route(&mut vgic, 40, ANY);
+    assert!(vgic.set_spi_level(40, Level::High).is_empty());
+    assert_eq!(vgic.write_redistributor(1, 0x14, Width::Word, 0), set(&[1]));
+    assert_eq!(listed(&mut vgic, 1), [40]);
+}
+
+#[test]
+fn a_linked_spi_is_released_by_whoever_comes() {
+    let mut vgic = vgic((0..2).collect());
+    let _ = route(&mut vgic, 40, 1);
+    assert_eq!(vgic.inject_linked(0, 40, 77), Some(set(&[1])));
+    let interface = vgic.fill(1).unwrap().clone();
+    assert_eq!(ListRegister(interface.lr[0]).physical(), Some(77));
+    let _ = vgic.fold(1, &interface);
+    assert_eq!(vgic.write_distributor(0x284, Width::Word, 1 << 8), set(&[1]));
+    assert_eq!((vgic.take_released(0), vgic.take_released(1)), (Some(77), None));
+    // No such interrupt, here or in the machine.
+    assert_eq!((vgic.inject_linked(0, 999, 77), vgic.inject_linked(0, 3, 77)), (None, None));
+    assert_eq!(vgic.inject_linked(0, 40, 1 << 13), None);
+}
+
+#[test]
+fn reset_forgets_everything_but_the_lines() {
+    let mut vgic = vgic((0..4).collect());
+    let fresh = Vgic::new(vgic.config().clone()).unwrap();
+    let _ = route(&mut vgic, 40, 2);
+    let _ = vgic.set_spi_level(40, Level::High);
+    let _ = vgic.pulse_spi(41);
+    let _ = sgi(&mut vgic, 0, 1 << 40);
+    let _ = vgic.fill(0);
+    let _ = vgic.fill(2);
+    vgic.reset();
+    assert_eq!(vgic.read_distributor(0x204, Width::Word), 1 << 8);
+    let _ = vgic.set_spi_level(40, Level::Low);
+    assert_eq!(vgic, fresh);
+}
+
+#[test]
+fn a_configuration_that_cannot_be_is_refused() {
+    use crate::ConfigError;
+    let good = VgicConfig::new([0, 1].into());
+    let broken = |change: fn(&mut VgicConfig)| {
+        let mut config = good.clone();
+        change(&mut config);
+        Vgic::new(config).unwrap_err()
+    };
+    assert_eq!(broken(|c| c.affinities.clear()), ConfigError::VcpuCount(0));
+    assert_eq!(broken(|c| c.affinities = (0..1025).collect()), ConfigError::VcpuCount(1025));
+    assert_eq!(broken(|c| c.affinities[1] = 1 << 31), ConfigError::DuplicateAffinity);
+    assert_eq!(broken(|c| c.region_ends[0] = 2), ConfigError::RegionEnd(2));
+    assert_eq!(broken(|c| c.spi_count = 989), ConfigError::SpiCount(989));
+    assert_eq!(broken(|c| c.priority_bits = 4), ConfigError::PriorityBits);
+    assert_eq!(broken(|c| c.preemption_bits = 6), ConfigError::PriorityBits);
+    assert_eq!(broken(|c| c.list_registers = 0), ConfigError::ListRegisters(0));
+    assert_eq!(broken(|c| c.list_registers = 17), ConfigError::ListRegisters(17));
+}
