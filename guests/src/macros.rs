@@ -43,7 +43,7 @@ macro_rules! check_eq {
         } else {
             $crate::report::check(
                 false,
-                format_args!("{}: got {got:#x?}, want {want:#x?}", format_args!($($text)*)),
+                format_args!("{}: got {got:x?}, want {want:x?}", format_args!($($text)*)),
             );
         }
     }};

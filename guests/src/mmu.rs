@@ -15,6 +15,8 @@ const BLOCK: u64 = 1 | 1 << 10;
 pub const DEVICE: u64 = BLOCK | 1 << 53 | 1 << 54;
 /// Block of memory: attribute 1, inner shareable, all accesses.
 pub const NORMAL: u64 = BLOCK | 1 << 2 | 3 << 8;
+/// EL0 may read and write.
+const EL0: u64 = 1 << 6;
 /// TCR_EL1 without IPS: 39 bits of address, walks through the cache, no TTBR1.
 pub const TCR: u64 = 25 | 1 << 8 | 1 << 10 | 3 << 12 | 1 << 23;
 /// SCTLR_EL1: the MMU and the caches on, reserved ones.
@@ -32,7 +34,7 @@ unsafe extern "C" {
 /// What an entry of the map is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Device memory.
+    /// Device memory, for EL0 too: where unprivileged loads and stores work.
     Device,
     /// Normal memory, executable.
     Normal,
@@ -52,7 +54,7 @@ pub fn map_window(base: u64, kind: Kind) {
 }
 
 fn map(entry: u64, base: u64, kind: Kind) {
-    let attributes = if kind == Kind::Device { DEVICE } else { NORMAL };
+    let attributes = if kind == Kind::Device { DEVICE | EL0 } else { NORMAL };
     // SAFETY: the table is a page of this program's own, and only reached through atomics.
     let table = unsafe { &__tables };
     let Some(slot) = table.get(entry as usize) else { return };

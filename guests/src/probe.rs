@@ -38,6 +38,9 @@ impl Fault {
 }
 
 /// Runs `action`, one instruction of which may take an exception.
+///
+/// # Errors
+/// The exception, if there was one; `action` has run to its end all the same.
 pub fn expect_fault<T>(action: impl FnOnce() -> T) -> Result<T, Fault> {
     let cpu = cpu::this();
     cpu.expecting.store(true, Ordering::SeqCst);

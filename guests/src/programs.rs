@@ -3,3 +3,6 @@
 
 pub mod heartbeat;
 pub mod hello;
+pub mod isa;
+pub mod reset;
+pub mod timer;
