@@ -5,4 +5,5 @@ pub mod heartbeat;
 pub mod hello;
 pub mod isa;
 pub mod reset;
+pub mod smp;
 pub mod timer;
