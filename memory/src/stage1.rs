@@ -7,9 +7,9 @@
 //! it would get from the bus.
 //!
 //! Covered: the granules of 4, 16 and 64 KiB; both halves of the address space; tagged addresses; hierarchical and leaf
-//! permissions, WXN, PAN; table walks in either endianness; translation off. What a VM is not shown it cannot turn on:
-//! 52-bit addresses, permission indirection and the like are absent from its ID registers, and their fields are read
-//! as RES0.
+//! permissions, WXN, PAN; table walks in either endianness; translation off. What a VM's ID registers do not show
+//! (52-bit addresses, permission indirection and the like) is read as RES0. A guest that turns it on all the same is
+//! walked otherwise than by the hardware, which harms nobody but itself.
 //!
 //! A walk reads at most four descriptors and changes nothing: where hardware would set an access flag or dirty state
 //! (`TCR_EL1.HA`, `HD`), the access is taken as if it had.

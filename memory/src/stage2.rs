@@ -29,7 +29,7 @@ mod tests;
 
 use core::ops::ControlFlow;
 
-pub use commit::{MAX_BY_ADDRESS, Maintenance, Reach};
+pub use commit::{MAX_BY_ADDRESS, Maintenance, Reach, tlbi_ipa_operand};
 pub use descriptor::{Attributes, Memory, Permissions};
 use descriptor::{Descriptor, Kind};
 use edit::{Change, Edit};

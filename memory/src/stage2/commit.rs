@@ -32,6 +32,20 @@ pub enum Reach {
     AllLevels,
 }
 
+/// The operand of `TLBI IPAS2E1IS` and `IPAS2LE1IS` for `ipa`, with the 4 KiB granule.
+///
+/// `leaf` fills in the TTL hint of FEAT_TTL; pass `None` where the CPUs do not have it.
+#[must_use]
+pub const fn tlbi_ipa_operand(ipa: Ipa, leaf: Option<Level>) -> u64 {
+    const IPA_FIELD: u64 = (1 << 36) - 1;
+    const TTL_4KIB: u64 = 0b01 << 46;
+    let ttl = match leaf {
+        Some(level) => TTL_4KIB | (level.number() as u64) << 44,
+        None => 0,
+    };
+    ttl | (ipa.0 >> 12) & IPA_FIELD
+}
+
 /// The maintenance instructions a commit issues. Each method is one instruction (or a fixed pair), in program order.
 ///
 /// The VM's VMID must be in `VTTBR_EL2` all the while: invalidation by IPA and of stage 1 acts on the current VMID.

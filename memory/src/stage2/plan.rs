@@ -5,6 +5,8 @@
 //! commit will use. They form a chain through their own first words: a plan is a few words whatever its size, and
 //! needs no allocator. Dropping a plan gives the frames back.
 
+use core::fmt;
+
 use super::edit::{Edit, Step};
 use super::tables::{FrameSource, Slot, Table, TableMemory};
 use super::{Descriptor, Kind, MapError, Stage2};
@@ -64,6 +66,15 @@ impl<'a, M: TableMemory, F: FrameSource> Plan<'a, M, F> {
         self.reserve = (link & 1 != 0).then_some(Pa(link & !1));
         self.reserved -= 1;
         Some(frame)
+    }
+}
+
+impl<M: TableMemory, F: FrameSource> fmt::Debug for Plan<'_, M, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan")
+            .field("edit", &self.edit)
+            .field("frames", &self.reserved)
+            .finish_non_exhaustive()
     }
 }
 

@@ -16,6 +16,12 @@ fn descriptors_match_the_architecture_bit_by_bit() {
 }
 
 #[test]
+fn the_operand_of_a_tlbi() {
+    assert_eq!(tlbi_ipa_operand(Ipa(0x4020_1000), None), 0x4_0201);
+    assert_eq!(tlbi_ipa_operand(Ipa(0x4020_0000), Some(Level::L2)), 0b0110 << 44 | 0x4_0200);
+}
+
+#[test]
 fn each_memory_kind_asks_for_what_it_says() {
     let normal = |cached| Stage2Type::Normal { inner: cached, outer: cached };
     use crate::attributes::Cacheability::{NonCacheable, WriteBack};

@@ -145,6 +145,17 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// `op` moved below 8 GiB.
+fn below_8_gib(op: Op) -> Op {
+    let low = |ipa: Ipa| Ipa(ipa.0 % (8 * GIB1));
+    match op {
+        Op::Map(mapping) => Op::Map(Mapping { ipa: low(mapping.ipa), ..mapping }),
+        Op::Replace(mapping) => Op::Replace(Mapping { ipa: low(mapping.ipa), ..mapping }),
+        Op::Unmap { ipa, size } => Op::Unmap { ipa: low(ipa), size },
+        Op::Protect { ipa, size, attributes } => Op::Protect { ipa: low(ipa), size, attributes },
+    }
+}
+
 fn check(ipa_bits: u32, frames: usize, ops: &[Op]) -> Result<(), TestCaseError> {
     let mut bench = Bench::new(ipa_bits, frames);
     let mut plain = PlainMap::default();
@@ -177,6 +188,13 @@ proptest! {
     #[test]
     fn random_edits_are_sound(ops in prop::collection::vec(op(), 1..14)) {
         check(40, 200, &ops)?;
+    }
+
+    /// From level 2, with all 16 root tables.
+    #[test]
+    fn random_edits_are_sound_in_a_wide_root(ops in prop::collection::vec(op(), 1..10)) {
+        let ops: Vec<Op> = ops.into_iter().map(below_8_gib).collect();
+        check(34, 60, &ops)?;
     }
 
     #[test]
