@@ -201,7 +201,7 @@ fn understand(
         .map(|(index, vm)| resolve::vm(index, vm, &board, meant, diagnostics))
         .collect();
     files::check(&drafts, source, diagnostics);
-    let afters = together::check(&board, &drafts, diagnostics);
+    let afters = together::check(&board, &drafts, meant, diagnostics);
     let vms = resolve::finish(drafts, afters)?;
     let (board, board_memory) = board.finish()?;
     Some(Manifest { board, vms, source: Arc::clone(source), board_memory })

@@ -320,7 +320,10 @@ impl Planner<'_> {
         let wrong =
             Diagnostic::new(Code::NoSuchImage, format!("there is no `{name}`")).label(span.clone(), "");
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        let wrong = match nearest(name, known.iter().copied()) {
+        // Of `debian:2.6`, only the second half is in doubt.
+        let (kind, word) = name.rsplit_once(':').unwrap_or(("", name));
+        let words = known.iter().filter_map(|known| known.strip_prefix(kind)?.strip_prefix(':'));
+        let wrong = match nearest(word, words).map(|near| format!("{kind}:{near}")) {
             Some(near) => wrong.fix(format!("did you mean `{near}`?"), span.clone(), format!("\"{near}\"")),
             None if known.is_empty() => wrong,
             None => wrong.help(format!("there is {}", quoted_list(&known))),
@@ -354,4 +357,4 @@ impl Blobs {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

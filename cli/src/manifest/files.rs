@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::resolve::Draft;
 use super::values::{FirmwareSource, InitrdSource, KernelSource};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Source, Span, nearest};
-use crate::plan::kernel::{self, ImageError, KernelImage};
+use crate::plan::kernel::{self, KernelImage, NotBootable};
 use crate::plan::placement::{DoesNotFit, Placement};
 
 /// How initial RAM disks begin: cpio, or packed by what Linux can unpack.
@@ -91,12 +91,9 @@ pub(crate) fn does_not_fit(
     let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
     let wrong =
         Diagnostic::new(Code::DoesNotFit, "the images do not fit into the VM's memory").label(place, "");
-    let note =
-        format!("in memory, the kernel takes {} from {} on", mib(kernel.image_size), mib(kernel.text_offset));
-    let wrong = wrong.note(match initrd {
-        Some(len) => format!("{note}, the initial RAM disk {} after it", mib(len)),
-        None => note,
-    });
+    let kernel = format!("the kernel takes {} of memory", mib(kernel.image_size));
+    let initrd = initrd.map(|len| format!(", the initial RAM disk {}", mib(len))).unwrap_or_default();
+    let wrong = wrong.note(format!("{kernel}{initrd}, and the device tree has the 2 MiB below the kernel"));
     match error.needed {
         Some(size) => wrong.help(format!("write `memory = \"{size}\"` or more")),
         None => wrong.help("no VM is large enough for them: is the kernel's header damaged?"),
@@ -104,7 +101,7 @@ pub(crate) fn does_not_fit(
 }
 
 /// The complaint about a file that cannot be started; shared with [`crate::plan`].
-pub(crate) fn not_startable(path: &Path, error: ImageError, span: Span) -> Diagnostic {
+pub(crate) fn not_startable(path: &Path, error: NotBootable, span: Span) -> Diagnostic {
     Diagnostic::new(error.code, format!("{} is {}", path.display(), error.what))
         .label(span, "")
         .help(error.help)
@@ -124,6 +121,7 @@ impl Files<'_> {
         span: Span,
         diagnostics: &mut Diagnostics,
     ) -> Option<Arc<[u8]>> {
+        let written = path;
         let path = self.folder.join(path);
         let bytes = self
             .read
@@ -136,7 +134,7 @@ impl Files<'_> {
                     .label(span, ""),
             ),
             Err(std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
-                diagnostics.push(missing(&path, what, span));
+                diagnostics.push(missing(&path, written, what, span));
             }
             Err(kind) => diagnostics.push(
                 Diagnostic::new(
@@ -150,8 +148,16 @@ impl Files<'_> {
     }
 }
 
-fn missing(path: &Path, what: &str, span: Span) -> Diagnostic {
+fn missing(path: &Path, written: &Path, what: &str, span: Span) -> Diagnostic {
     let missing = Diagnostic::new(Code::MissingFile, format!("there is no file {}", path.display()));
+    let words = ["debian", "debian:u-boot", "guest:hello", "demo"];
+    if let Some(near) = written.to_str().and_then(|written| nearest(written, words)) {
+        return missing.label(span.clone(), "").fix(
+            format!("did you mean `{near}`?"),
+            span,
+            format!("\"{near}\""),
+        );
+    }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let Ok(entries) = fs::read_dir(folder) else {
         return missing.label(span, format!("not even the folder {}", folder.display()));

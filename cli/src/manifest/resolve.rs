@@ -105,13 +105,16 @@ pub(super) fn vm(
                 .help("add `kernel = \"debian\"` for Debian's kernel, or `kernel = \"PATH\"` for your own"),
         );
     }
-    no_root(&vm, diagnostics);
     if let Some(firmware) = &vm.firmware {
         with_firmware(firmware, [("kernel", &vm.kernel), ("initrd", &vm.initrd)], diagnostics);
     }
+    let kernel = vm.kernel.and_then(|text| image(&text, diagnostics));
+    if let (Some(kernel), None) = (&kernel, &vm.initrd) {
+        check_root(kernel, diagnostics);
+    }
     Draft {
         head,
-        kernel: vm.kernel.and_then(|text| image(&text, diagnostics)),
+        kernel,
         initrd: vm.initrd.and_then(|text| image(&text, diagnostics)),
         firmware: vm.firmware.and_then(|text| image(&text, diagnostics)),
         cmdline: vm.cmdline.map(|text| cmdline(text, diagnostics)).unwrap_or_default(),
@@ -174,9 +177,8 @@ impl BoardDraft {
 }
 
 /// Debian's kernel without a RAM disk has no driver for any disk, and no root to mount.
-fn no_root(vm: &file::Vm, diagnostics: &mut Diagnostics) {
-    let Some(kernel) = &vm.kernel else { return };
-    if kernel.get_ref().starts_with("debian") && vm.initrd.is_none() {
+fn check_root(kernel: &Spanned<KernelSource>, diagnostics: &mut Diagnostics) {
+    if matches!(kernel.get_ref(), KernelSource::Debian { .. }) {
         diagnostics.push(
             Diagnostic::new(Code::NoRoot, "this Linux has no root file system")
                 .label(kernel.span(), "Debian's kernel needs an initial RAM disk")
@@ -313,16 +315,17 @@ fn pinning(
     let listed = list.get_ref().len();
     let count = vcpus.as_ref().map_or(listed.max(1), |count| usize::from(*count.get_ref()));
     if listed != count {
+        let plural = |count| if count == 1 { "" } else { "s" };
+        let vcpus_in_words = format!("{count} vCPU{}", plural(count));
         let title = match listed {
             0 => "`cpus` lists no CPU".to_owned(),
-            1 => format!("`cpus` lists 1 CPU for {count} vCPUs"),
-            _ => format!("`cpus` lists {listed} CPUs for {count} vCPU{}", if count == 1 { "" } else { "s" }),
+            _ => format!("`cpus` lists {listed} CPU{} for {vcpus_in_words}", plural(listed)),
         };
         let wrong = Diagnostic::new(Code::PinningLength, title)
             .label(list.span(), "one physical CPU for each vCPU, in order")
             .help("the same CPU may be listed more than once; without `cpus`, the hypervisor chooses");
         diagnostics.push(match &vcpus {
-            Some(vcpus) => wrong.label(vcpus.span(), format!("{count} vCPUs")),
+            Some(vcpus) => wrong.label(vcpus.span(), vcpus_in_words),
             None => wrong,
         });
     }

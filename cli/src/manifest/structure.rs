@@ -23,6 +23,11 @@ impl Meant {
         self.0.contains(&(Section::Vm(index), key.to_owned()))
     }
 
+    /// Whether `key` stands at the top, if badly.
+    pub(super) fn at_top(&self, key: &str) -> bool {
+        self.0.contains(&(Section::Top, key.to_owned()))
+    }
+
     /// Whether `key` of the board was written, if badly.
     pub(super) fn in_board(&self, key: &str) -> bool {
         self.0.contains(&(Section::Board, key.to_owned()))
@@ -41,7 +46,7 @@ impl Section {
     /// The section in the manifest's own notation.
     const fn notation(self) -> &'static str {
         match self {
-            Self::Top => "the top of the manifest",
+            Self::Top => "the manifest",
             Self::Board => "[board]",
             Self::Vm(_) => "[[vm]]",
         }
@@ -101,7 +106,11 @@ impl Checker<'_> {
 
     fn unknown_key(&mut self, section: Section, key: &str, span: Span, schema: &Json) -> Verdict {
         let place = section.notation();
-        let unknown = Diagnostic::new(Code::UnknownKey, format!("unknown key `{key}` in {place}"));
+        let unknown = match section {
+            Section::Top => format!("unknown key `{key}` before the first section"),
+            _ => format!("unknown key `{key}` in {place}"),
+        };
+        let unknown = Diagnostic::new(Code::UnknownKey, unknown);
         let keys: Vec<&str> =
             schema["properties"].as_object().into_iter().flatten().map(|(key, _)| &**key).collect();
         let unknown = if let Some(near) = nearest(key, keys.iter().copied()) {
@@ -200,14 +209,22 @@ impl Checker<'_> {
         span: Span,
         schema: &Json,
     ) -> Verdict {
+        let written = self.source.text.get(span.clone()).unwrap_or_default();
+        if section == Section::Top {
+            let head = if key == "vm" { "[[vm]]" } else { "[board]" };
+            let wrong =
+                Diagnostic::new(Code::WrongType, format!("`{key}` is a section, begun by a line {head}"))
+                    .label(span.clone(), "");
+            self.diagnostics.push(if written.starts_with('[') && matches!(found, DeValue::Table(_)) {
+                wrong.fix("write its head so", span, head)
+            } else {
+                wrong.help(format!("write {head}, and its keys on lines of their own below"))
+            });
+            return Verdict::Drop;
+        }
         let title = format!("`{key}` takes {}, not {}", with_article(wanted), with_article(found.type_str()));
         let wrong = Diagnostic::new(Code::WrongType, title).label(span.clone(), "");
-        let written = self.source.text.get(span.clone()).unwrap_or_default();
         self.diagnostics.push(match (wanted, found) {
-            _ if section == Section::Top => {
-                let head = if key == "vm" { "[[vm]]" } else { "[board]" };
-                wrong.help(format!("write it as a section that begins with a line {head}"))
-            }
             ("array", DeValue::String(_) | DeValue::Integer(_)) => {
                 wrong.fix("write a list", span, format!("[{written}]"))
             }

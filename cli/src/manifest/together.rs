@@ -7,6 +7,7 @@ use toml::Spanned;
 use vambrace_wire::bundle::MAX_VMS;
 
 use super::resolve::{BoardDraft, BoardMemory, Draft, Origin};
+use super::structure::Meant;
 use super::values::Size;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, nearest};
 
@@ -17,8 +18,15 @@ const HYPERVISOR_MEMORY: Size = Size::mib(32);
 const LABELS: usize = 8;
 
 /// Checks the VMs together; for each, the index that its `after` means.
-pub(super) fn check(board: &BoardDraft, vms: &[Draft], diagnostics: &mut Diagnostics) -> Vec<Option<u16>> {
-    count(vms, diagnostics);
+pub(super) fn check(
+    board: &BoardDraft,
+    vms: &[Draft],
+    meant: &Meant,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Option<u16>> {
+    if !(vms.is_empty() && meant.at_top("vm")) {
+        count(vms, diagnostics);
+    }
     let names = names(vms, diagnostics);
     let mut afters = afters(vms, &names, diagnostics);
     break_circles(vms, &mut afters, diagnostics);

@@ -34,7 +34,7 @@ pub struct KernelImage {
 /// Why a file cannot be started.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
-pub struct ImageError {
+pub struct NotBootable {
     /// The rule that is broken.
     pub code: Code,
     /// What the file is: completes "this is ...".
@@ -43,7 +43,7 @@ pub struct ImageError {
     pub help: String,
 }
 
-impl ImageError {
+impl NotBootable {
     fn new(code: Code, what: impl Into<String>, help: impl Into<String>) -> Self {
         Self { code, what: what.into(), help: help.into() }
     }
@@ -53,14 +53,14 @@ impl KernelImage {
     /// Opens a kernel, unpacking it when it is packed.
     ///
     /// # Errors
-    /// [`ImageError`] says what the file is instead.
-    pub fn open(bytes: Vec<u8>) -> Result<Self, ImageError> {
+    /// [`NotBootable`] says what the file is instead.
+    pub fn open(bytes: Vec<u8>) -> Result<Self, NotBootable> {
         if bytes.starts_with(GZIP) {
             return Self::unpack(&bytes).and_then(Self::bare);
         }
         match zboot(&bytes) {
             Some(("gzip", payload)) => Self::unpack(payload).and_then(Self::bare),
-            Some((packer, _)) => Err(ImageError::new(
+            Some((packer, _)) => Err(NotBootable::new(
                 Code::WrongFormat,
                 format!("an EFI zboot kernel, packed with {packer}"),
                 "of zboot kernels, those packed with gzip can be unpacked here; use the build's \
@@ -70,7 +70,7 @@ impl KernelImage {
         }
     }
 
-    fn bare(bytes: Vec<u8>) -> Result<Self, ImageError> {
+    fn bare(bytes: Vec<u8>) -> Result<Self, NotBootable> {
         if bytes.get(56..60) != Some(b"ARM\x64") {
             return Err(foreign(&bytes));
         }
@@ -80,7 +80,7 @@ impl KernelImage {
             return Err(foreign(&bytes));
         };
         if image_size != 0 && flags & 1 != 0 {
-            return Err(ImageError::new(
+            return Err(NotBootable::new(
                 Code::WrongArchitecture,
                 "a big-endian arm64 kernel",
                 "build it with CONFIG_CPU_LITTLE_ENDIAN",
@@ -91,16 +91,16 @@ impl KernelImage {
         Ok(Self { bytes, text_offset, image_size: image_size.max(len) })
     }
 
-    fn unpack(packed: &[u8]) -> Result<Vec<u8>, ImageError> {
+    fn unpack(packed: &[u8]) -> Result<Vec<u8>, NotBootable> {
         let mut bytes = Vec::new();
         match GzDecoder::new(packed).take(MAX_UNPACKED + 1).read_to_end(&mut bytes) {
-            Ok(_) if bytes.len() as u64 > MAX_UNPACKED => Err(ImageError::new(
+            Ok(_) if bytes.len() as u64 > MAX_UNPACKED => Err(NotBootable::new(
                 Code::WrongFormat,
                 "a gzip file that unpacks to more than 512 MiB",
                 "a kernel is smaller; is this a disk image?",
             )),
             Ok(_) => Ok(bytes),
-            Err(error) => Err(ImageError::new(
+            Err(error) => Err(NotBootable::new(
                 Code::UnusableFile,
                 format!("a damaged gzip file ({error})"),
                 "download or build it again",
@@ -124,10 +124,10 @@ fn zboot(bytes: &[u8]) -> Option<(&str, &[u8])> {
 /// Checks that a firmware image can be put in flash and started at its first byte.
 ///
 /// # Errors
-/// [`ImageError`] says what the file is instead.
-pub fn check_firmware(bytes: &[u8]) -> Result<(), ImageError> {
+/// [`NotBootable`] says what the file is instead.
+pub fn check_firmware(bytes: &[u8]) -> Result<(), NotBootable> {
     if bytes.len() > MAX_FIRMWARE {
-        return Err(ImageError::new(
+        return Err(NotBootable::new(
             Code::DoesNotFit,
             format!("{} MiB long", bytes.len().div_ceil(1 << 20)),
             "the flash holds 64 MiB; is this a disk image?",
@@ -135,12 +135,15 @@ pub fn check_firmware(bytes: &[u8]) -> Result<(), ImageError> {
     }
     if bytes.starts_with(ELF) {
         let error = elf(bytes);
-        return Err(ImageError { help: "the flash takes the raw image, such as u-boot.bin".into(), ..error });
+        return Err(NotBootable {
+            help: "the flash takes the raw image, such as u-boot.bin".into(),
+            ..error
+        });
     }
     // Execution begins with the first word, and zero is no instruction. Firmware for x86 begins with zeros, since
     // there execution begins at the end.
     if bytes.first_chunk() == Some(&[0; 4]) {
-        return Err(ImageError::new(
+        return Err(NotBootable::new(
             Code::WrongArchitecture,
             "no arm64 firmware: it begins with zeros, not with an instruction",
             "use a build for QEMU's arm64 `virt` board, such as U-Boot's qemu_arm64 or EDK2's ArmVirtQemu",
@@ -178,21 +181,21 @@ const KNOWN: [(usize, &[u8], Code, &str, &str); 12] = [
 ];
 
 /// What a file without the arm64 `Image` header is.
-fn foreign(bytes: &[u8]) -> ImageError {
+fn foreign(bytes: &[u8]) -> NotBootable {
     if bytes.starts_with(ELF) {
         return elf(bytes);
     }
     KNOWN
         .into_iter()
         .find(|(at, magic, ..)| bytes.get(*at..).is_some_and(|rest| rest.starts_with(magic)))
-        .map(|(_, _, code, what, help)| ImageError::new(code, what, help))
+        .map(|(_, _, code, what, help)| NotBootable::new(code, what, help))
         .unwrap_or_else(|| {
-            ImageError::new(Code::WrongFormat, "no arm64 kernel: the Image header is missing", USE_IMAGE)
+            NotBootable::new(Code::WrongFormat, "no arm64 kernel: the Image header is missing", USE_IMAGE)
         })
 }
 
 /// What an ELF file is, by its `e_machine`.
-fn elf(bytes: &[u8]) -> ImageError {
+fn elf(bytes: &[u8]) -> NotBootable {
     let big_endian = bytes.get(5) == Some(&2);
     let machine = match bytes.get(18..20) {
         Some(&[low, high]) if !big_endian => u16::from_le_bytes([low, high]),
@@ -202,11 +205,11 @@ fn elf(bytes: &[u8]) -> ImageError {
     let architecture = match machine {
         3 | 62 => "x86",
         40 => "32-bit Arm",
-        183 => return ImageError::new(Code::WrongFormat, "an ELF file (vmlinux)", USE_IMAGE),
+        183 => return NotBootable::new(Code::WrongFormat, "an ELF file (vmlinux)", USE_IMAGE),
         243 => "RISC-V",
         _ => "another processor",
     };
-    ImageError::new(Code::WrongArchitecture, format!("an ELF file for {architecture}"), USE_ARM64)
+    NotBootable::new(Code::WrongArchitecture, format!("an ELF file for {architecture}"), USE_ARM64)
 }
 
 #[cfg(test)]
