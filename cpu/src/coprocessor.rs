@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Trapped AArch32 coprocessor accesses of EL0.
 //!
-//! EL1 of a VM is AArch64, so only what AArch32 offers to user mode can come here. A register that AArch64 has
-//! too is named as AArch64 does, and [`crate::trap`] decides about both alike; everything else is UNDEFINED. A
-//! trapped instruction may fail its condition: ask [`Frame::condition_holds`] first. Source: Arm ARM, ISS encodings
-//! for exceptions from MCR, MRC, MCRR and MRRC accesses.
+//! EL1 of a VM is AArch64, so only what AArch32 offers to user mode can come here. A register that AArch64
+//! has too is named as AArch64 does, and [`crate::trap`] decides about both alike; everything else is
+//! UNDEFINED. A trapped instruction may fail its condition: ask [`Frame::condition_holds`] first. Source: Arm
+//! ARM, ISS encodings for exceptions from MCR, MRC, MCRR and MRRC accesses.
 
 use crate::exit::Direction;
 use crate::pstate;
@@ -144,7 +144,8 @@ mod tests {
         #[test]
         fn any_access_decodes(iss in 0u32..1 << 25, value: u64) {
             for class in [
-                class::CP15_32, class::CP15_64, class::CP14_32, class::CP14_64, class::CP14_MEMORY, class::VMRS,
+                class::CP15_32, class::CP15_64, class::CP14_32,
+                class::CP14_64, class::CP14_MEMORY, class::VMRS,
             ] {
                 let access = access(class, iss);
                 let mut frame = Frame::default();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Exceptions that the hypervisor gives to a guest, taken as the architecture takes them to EL1.
 //!
-//! The guest was at EL0 or EL1, the exception is taken to EL1 in AArch64. What the CPU would do to VBAR, ESR, ELR,
-//! SPSR, FAR and PSTATE happens to the saved values. Source: Arm ARM, AArch64.TakeException and
+//! The guest was at EL0 or EL1, the exception is taken to EL1 in AArch64. What the CPU would do to VBAR, ESR,
+//! ELR, SPSR, FAR and PSTATE happens to the saved values. Source: Arm ARM, AArch64.TakeException and
 //! AArch64.ReportException.
 
 use vambrace_memory::Va;
@@ -27,7 +27,8 @@ pub enum Exception {
         /// FAR_EL2 as it was.
         far: u64,
     },
-    /// An SError interrupt. The caller has seen to it that PSTATE.A does not mask it, unless the guest is at EL0.
+    /// An SError interrupt. The caller has seen to it that PSTATE.A does not mask it, unless the guest is at
+    /// EL0.
     SError {
         /// ISS, 25 bits.
         iss: u32,

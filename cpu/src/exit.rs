@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! An exit: why a vCPU came to EL2, as a value.
 //!
-//! [`Exit::decode`] is total: each value of ESR_EL2 becomes some [`Exit`], and a class that no one expects becomes
-//! [`Exit::Other`], never a panic. Interrupts are not exits of the guest's own making and do not appear here: the
-//! hypervisor takes them before it looks at the guest. Source: Arm ARM, ESR_EL2, HPFAR_EL2, FAR_EL2.
+//! [`Exit::decode`] is total: each value of ESR_EL2 becomes some [`Exit`], and a class that no one expects
+//! becomes [`Exit::Other`], never a panic. Interrupts are not exits of the guest's own making and do not
+//! appear here: the hypervisor takes them before it looks at the guest. Source: Arm ARM, ESR_EL2, HPFAR_EL2,
+//! FAR_EL2.
 
 use core::fmt;
 
@@ -119,7 +120,8 @@ pub struct Wait {
     pub timeout: Option<u8>,
     /// 2 bytes is possible: a T32 WFI of EL0.
     pub length: InstructionLength,
-    /// For [`Frame::condition_holds`](crate::registers::Frame::condition_holds): AArch32's may be conditional.
+    /// For [`Frame::condition_holds`](crate::registers::Frame::condition_holds): AArch32's may be
+    /// conditional.
     pub syndrome: Syndrome,
 }
 
@@ -144,8 +146,8 @@ impl Wait {
             0b10 => (WaitInstruction::Wfit, true),
             _ => (WaitInstruction::Wfet, true),
         };
-        // RV says whether RN holds the register; without it the wait is as good as one without a timeout, since
-        // WFIT and WFET may complete for any reason.
+        // RV says whether RN holds the register; without it the wait is as good as one without a timeout,
+        // since WFIT and WFET may complete for any reason.
         let timeout = if timed && syndrome.bit(2) { Some(syndrome.register(5)) } else { None };
         Self { instruction, timeout, length: syndrome.length(), syndrome }
     }
@@ -364,7 +366,8 @@ impl Access {
         }
     }
 
-    /// What the whole 64-bit register holds after a load of `value`, of which only [`size`](Self::size) counts.
+    /// What the whole 64-bit register holds after a load of `value`, of which only [`size`](Self::size)
+    /// counts.
     #[must_use]
     pub const fn loaded(&self, value: u64) -> u64 {
         let unused = 64 - self.size.bits();

@@ -2,9 +2,9 @@
 //! The ID registers that a VM sees.
 //!
 //! Default deny: a feature is shown when it is in the policy and the machine has it, and in no other case. A
-//! field that the policy does not name reads as "not implemented", and a known field reads at most the highest
-//! value known, so that a newer CPU never shows a VM something that would trap. HCR_EL2.TID3 makes every access
-//! come here. Source: Arm ARM, "Principles of the ID scheme for fields in ID registers".
+//! field that the policy does not name reads as "not implemented", and a known field reads at most the
+//! highest value known, so that a newer CPU never shows a VM something that would trap. HCR_EL2.TID3 makes
+//! every access come here. Source: Arm ARM, "Principles of the ID scheme for fields in ID registers".
 
 use serde::{Deserialize, Serialize};
 

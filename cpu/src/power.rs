@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The power states of a VM's CPUs, as PSCI sees them.
 //!
-//! One value for the whole VM, and every transition takes `&mut`: whoever holds the VM's lock makes it, so two calls
-//! can never both turn one CPU on, and a CPU_ON comes either before or after a CPU_OFF. A CPU that is turned on
-//! passes through [`Power::OnPending`] until its own physical CPU fetches the entry point with
-//! [`PowerStates::take_pending`]; nothing else makes it run. Source: PSCI (DEN0022), AFFINITY_INFO and CPU_ON.
+//! One value for the whole VM, and every transition takes `&mut`: whoever holds the VM's lock makes it, so
+//! two calls can never both turn one CPU on, and a CPU_ON comes either before or after a CPU_OFF. A CPU that
+//! is turned on passes through [`Power::OnPending`] until its own physical CPU fetches the entry point with
+//! [`PowerStates::take_pending`]; nothing else makes it run. Source: PSCI (DEN0022), AFFINITY_INFO and
+//! CPU_ON.
 
 use alloc::boxed::Box;
 
@@ -149,8 +150,8 @@ impl PowerStates {
         self.remaining()
     }
 
-    /// Turns all CPUs off, pending ones too: the VM is reset or ends. By then all of them must have left the guest: what
-    /// one asks for afterwards counts for the VM's next life.
+    /// Turns all CPUs off, pending ones too: the VM is reset or ends. By then all of them must have left the
+    /// guest: what one asks for afterwards counts for the VM's next life.
     pub fn all_off(&mut self) {
         for cpu in &mut self.cpus {
             cpu.power = Power::Off;

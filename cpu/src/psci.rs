@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! PSCI 1.1, as a VM sees it.
 //!
-//! The crate `arm-psci` gives the encodings; which functions a VM has, and what they do, is decided here. Optional
-//! functions that are absent answer NOT_SUPPORTED whatever their arguments. Source: PSCI (DEN0022).
+//! The crate `arm-psci` gives the encodings; which functions a VM has, and what they do, is decided here.
+//! Optional functions that are absent answer NOT_SUPPORTED whatever their arguments. Source: PSCI (DEN0022).
 
 use arm_psci::{
     AffinityInfo, EntryPoint, ErrorCode, Function, FunctionId, MigrateInfoType, Mpidr, PowerState,

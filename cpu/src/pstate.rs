@@ -138,8 +138,8 @@ impl Frame {
         self.pstate &= !SS;
     }
 
-    /// Whether a trapped AArch32 instruction passes its condition: one that fails it is a NOP, and yet may trap.
-    /// `syndrome` is that of a trapped coprocessor access or wait.
+    /// Whether a trapped AArch32 instruction passes its condition: one that fails it is a NOP, and yet may
+    /// trap. `syndrome` is that of a trapped coprocessor access or wait.
     #[must_use]
     pub const fn condition_holds(&self, syndrome: Syndrome) -> bool {
         if self.pstate & AARCH32 == 0 {

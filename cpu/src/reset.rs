@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The registers of a vCPU as it starts.
 //!
-//! For the first CPU of a VM, after CPU_ON, and after a CPU_SUSPEND that powered down. Source: Arm ARM, reset values of
-//! EL1's registers; PSCI (DEN0022), initial state of a core.
+//! For the first CPU of a VM, after CPU_ON, and after a CPU_SUSPEND that powered down. Source: Arm ARM, reset
+//! values of EL1's registers; PSCI (DEN0022), initial state of a core.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,8 @@ use crate::pstate::{self, Endianness};
 use crate::registers::{DebugRegisters, El1Registers, FpRegisters, Frame, PointerAuthKeys};
 use crate::trap::OsLock;
 
-/// SCTLR_EL1 with MMU and caches off, and set what is RES1 in Armv8.0: LSMAOE, nTLSMD, SPAN, EIS, TSCXT and EOS.
+/// SCTLR_EL1 with MMU and caches off, and set what is RES1 in Armv8.0: LSMAOE, nTLSMD, SPAN, EIS, TSCXT and
+/// EOS.
 const SCTLR: u64 = 0x30D0_0800;
 /// SCTLR_EL1.EE and E0E.
 const SCTLR_BIG_ENDIAN: u64 = 1 << 25 | 1 << 24;
@@ -24,8 +25,8 @@ pub fn frame(entry: Entry) -> Frame {
     frame
 }
 
-/// The system registers of a CPU that starts. What the architecture leaves UNKNOWN is zero, so that nothing of
-/// the CPU's earlier life shows.
+/// The system registers of a CPU that starts. What the architecture leaves UNKNOWN is zero, so that nothing
+/// of the CPU's earlier life shows.
 #[must_use]
 pub fn el1(endianness: Endianness) -> El1Registers {
     let sctlr = match endianness {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which vCPU runs on a physical CPU, and for how long.
 //!
-//! Each physical CPU has its own [`RunQueue`], so nothing here is shared. It is fair by virtual time: running costs a
-//! vCPU virtual time in inverse proportion to its weight, and the one with the least goes next, so that the shares
-//! of those that always want to run are as their weights. A vCPU that wakes goes first, on a credit of at most half a
-//! slice: it is answered soon, and sleeping earns it no more than its share. Times are counts of the system
-//! counter. Only [`RunQueue::add`] allocates.
+//! Each physical CPU has its own [`RunQueue`], so nothing here is shared. It is fair by virtual time: running
+//! costs a vCPU virtual time in inverse proportion to its weight, and the one with the least goes next, so
+//! that the shares of those that always want to run are as their weights. A vCPU that wakes goes first, on a
+//! credit of at most half a slice: it is answered soon, and sleeping earns it no more than its share. Times
+//! are counts of the system counter. Only [`RunQueue::add`] allocates.
 
 use alloc::vec::Vec;
 use core::num::{NonZeroU32, NonZeroU64};

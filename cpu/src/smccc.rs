@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The calls that a guest makes with HVC or SMC, by the SMC Calling Convention.
 //!
-//! The hypervisor is the VM's whole firmware: Arm architecture calls, PSCI and TRNG are served here, and every other
-//! function id is NOT_SUPPORTED. No call is ever passed on to EL3. Source: SMCCC (DEN0028) 1.1.
+//! The hypervisor is the VM's whole firmware: Arm architecture calls, PSCI and TRNG are served here, and
+//! every other function id is NOT_SUPPORTED. No call is ever passed on to EL3. Source: SMCCC (DEN0028) 1.1.
 
 use vambrace_memory::Ipa;
 
@@ -114,7 +114,8 @@ pub fn call(call: &Call, caller: usize, power: &mut PowerStates, services: &mut 
     }
 }
 
-/// SMCCC_ARCH_FEATURES. Whether the CPU needs a workaround by firmware, a VM cannot be told truly: NOT_SUPPORTED.
+/// SMCCC_ARCH_FEATURES. Whether the CPU needs a workaround by firmware, a VM cannot be told truly:
+/// NOT_SUPPORTED.
 const fn arch_features(function: u32) -> u64 {
     match function {
         VERSION | ARCH_FEATURES => 0,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The syndrome: ESR_ELx, as fields and in words.
 //!
-//! A syndrome never fails to decode: values that the architecture has not given a meaning keep their number, so
-//! that a CPU newer than this code is reported and not mistaken. Source: Arm ARM, ESR_EL2.
+//! A syndrome never fails to decode: values that the architecture has not given a meaning keep their number,
+//! so that a CPU newer than this code is reported and not mistaken. Source: Arm ARM, ESR_EL2.
 
 use core::fmt;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! System registers and system instructions, by encoding.
 //!
-//! A register is its five numbers (op0, op1, CRn, CRm, op2). Those that the hypervisor has something to say about
-//! have a constant and a name; all others print as the assembler takes them, `S3_0_C1_C2_3`.
+//! A register is its five numbers (op0, op1, CRn, CRm, op2). Those that the hypervisor has something to say
+//! about have a constant and a name; all others print as the assembler takes them, `S3_0_C1_C2_3`.
 
 use core::fmt;
 
@@ -76,7 +76,10 @@ impl fmt::Debug for SysReg {
 }
 
 macro_rules! registers {
-    ($($constant:ident = ($op0:literal, $op1:literal, $crn:literal, $crm:literal, $op2:literal), $name:literal;)*) => {
+    ($(
+        $constant:ident =
+            ($op0:literal, $op1:literal, $crn:literal, $crm:literal, $op2:literal), $name:literal;
+    )*) => {
         impl SysReg {
             $(
                 #[doc = $name]

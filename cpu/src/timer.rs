@@ -2,8 +2,8 @@
 //! The generic timers of a vCPU.
 //!
 //! The virtual timer is the machine's own and only needs to be watched while its vCPU is not loaded
-//! ([`virtual_deadline`]). The EL1 physical timer is emulated ([`PhysicalTimer`]): EL2 uses the machine's. All times
-//! are counts of the system counter, 64 bits wide. Source: Arm ARM, "The Generic Timer".
+//! ([`virtual_deadline`]). The EL1 physical timer is emulated ([`PhysicalTimer`]): EL2 uses the machine's.
+//! All times are counts of the system counter, 64 bits wide. Source: Arm ARM, "The Generic Timer".
 
 use serde::{Deserialize, Serialize};
 
@@ -63,8 +63,8 @@ impl PhysicalTimer {
         asserted(self.control, self.compare, now)
     }
 
-    /// The count at which [`line`](Self::line) becomes true; in the past when it is true. `None`: never, as things
-    /// are.
+    /// The count at which [`line`](Self::line) becomes true; in the past when it is true. `None`: never, as
+    /// things are.
     #[must_use]
     pub const fn deadline(&self) -> Option<u64> {
         if self.control & (ENABLE | IMASK) == ENABLE { Some(self.compare) } else { None }
@@ -77,8 +77,8 @@ pub const fn virtual_line(cntv_ctl: u64, cntv_cval: u64, cntvoff: u64, now: u64)
     asserted(cntv_ctl, cntv_cval, now.wrapping_sub(cntvoff))
 }
 
-/// When, in counts of CNTPCT_EL0, a virtual timer wakes its vCPU; `now` when its interrupt is asserted already.
-/// `None`: never, as things are, or only after the counter wraps.
+/// When, in counts of CNTPCT_EL0, a virtual timer wakes its vCPU; `now` when its interrupt is asserted
+/// already. `None`: never, as things are, or only after the counter wraps.
 #[must_use]
 pub const fn virtual_deadline(cntv_ctl: u64, cntv_cval: u64, cntvoff: u64, now: u64) -> Option<u64> {
     if cntv_ctl & (ENABLE | IMASK) != ENABLE {

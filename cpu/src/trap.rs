@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What becomes of a trapped system register access.
 //!
-//! Default deny: a register that no line here names is UNDEFINED for the guest, as from its own exception level.
-//! What needs state of another part comes back as [`Outcome::Emulate`], for the VM to hand on. Source: Arm ARM,
-//! HCR_EL2 (TID3, TACR, TSW, TIDCP, TLOR, TERR), MDCR_EL2, CNTHCTL_EL2, ICH_HCR_EL2.
+//! Default deny: a register that no line here names is UNDEFINED for the guest, as from its own exception
+//! level. What needs state of another part comes back as [`Outcome::Emulate`], for the VM to hand on. Source:
+//! Arm ARM, HCR_EL2 (TID3, TACR, TSW, TIDCP, TLOR, TERR), MDCR_EL2, CNTHCTL_EL2, ICH_HCR_EL2.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ pub enum Outcome {
     WriteIgnored,
     /// Inject an undefined instruction exception.
     Undefined,
-    /// Another part of the VM has the answer; then step over the instruction, if it says so.
+    /// Another part of the VM has the answer; then step over the instruction, but for [`Emulated::Debug`].
     Emulate(Emulated),
 }
 
@@ -175,8 +175,8 @@ fn instruction(access: SystemRegisterAccess) -> Outcome {
     emulate(access.direction, Use::WriteOnly, Emulated::SetWay(operation))
 }
 
-/// Registers with op0 = 2. The debug communication channel and the external debugger's registers are there, and
-/// nobody is at their other end. Trace (op1 = 1) is UNDEFINED.
+/// Registers with op0 = 2. The debug communication channel and the external debugger's registers are there,
+/// and nobody is at their other end. Trace (op1 = 1) is UNDEFINED.
 fn debug(access: SystemRegisterAccess) -> Outcome {
     let direction = access.direction;
     match access.register {
@@ -226,7 +226,8 @@ fn gic(access: SystemRegisterAccess) -> Outcome {
     emulate(access.direction, usable, Emulated::Gic(emulated))
 }
 
-/// CNTKCTL_EL1 decides whether EL0 may use the timer; where it forbids, the trap goes to EL1 and never comes here.
+/// CNTKCTL_EL1 decides whether EL0 may use the timer; where it forbids, the trap goes to EL1 and never comes
+/// here.
 fn timer(access: SystemRegisterAccess) -> Outcome {
     let (usable, register) = match access.register {
         SysReg::CNTP_CTL_EL0 => (Use::ReadWrite, TimerRegister::Control),
@@ -238,8 +239,8 @@ fn timer(access: SystemRegisterAccess) -> Outcome {
     emulate(access.direction, usable, Emulated::Timer(register))
 }
 
-/// Everything else. UNDEFINED by silence: PMU, AMU, SPE, trace, RAS, limited ordering regions, SVE, SME, SCXTNUM, and the
-/// IMPLEMENTATION DEFINED space of CRn 11 and 15.
+/// Everything else. UNDEFINED by silence: PMU, AMU, SPE, trace, RAS, limited ordering regions, SVE, SME,
+/// SCXTNUM, and the IMPLEMENTATION DEFINED space of CRn 11 and 15.
 fn control(access: SystemRegisterAccess) -> Outcome {
     match access.register {
         SysReg::ACTLR_EL1 => zero(access.direction, Use::ReadWrite),

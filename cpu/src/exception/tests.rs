@@ -119,7 +119,9 @@ fn tco_is_set_where_there_is_mte() {
 
 proptest! {
     #[test]
-    fn the_handler_starts_as_the_architecture_says(pstate: u64, sctlr: u64, vbar: u64, iss: u32, esr: u64, far: u64) {
+    fn the_handler_starts_as_the_architecture_says(
+        pstate: u64, sctlr: u64, vbar: u64, iss: u32, esr: u64, far: u64
+    ) {
         for exception in [
             Exception::Undefined,
             Exception::SError { iss },

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which fields of which ID registers a VM may see.
 //!
-//! One line a field. What is absent is absent on purpose; the reason stands where it may surprise. A limit is the
-//! highest value whose features work in a VM, given the registers that are switched and the traps that are set.
+//! One line a field. What is absent is absent on purpose; the reason stands where it may surprise. A limit is
+//! the highest value whose features work in a VM, given the registers that are switched and the traps that
+//! are set.
 
 use crate::sysreg::SysReg;
 

@@ -88,6 +88,23 @@ fn a_name_is_queued_once() {
     assert_eq!(queue(&[1]).add(0, NonZeroU32::MIN), Err(AlreadyQueued));
 }
 
+/// The time slept away is not made up for.
+#[test]
+fn a_long_sleep_earns_half_a_slice() {
+    let mut machine = Machine::new(&[1, 1]);
+    machine.queue.block(0);
+    for _ in 0..1000 {
+        machine.step(SLICE);
+    }
+    machine.queue.wake(0);
+    let before = machine.ran.clone();
+    for _ in 0..10 {
+        machine.step(SLICE);
+    }
+    let since = [machine.ran[0] - before[0], machine.ran[1] - before[1]];
+    assert_eq!(since, [5 * SLICE, 5 * SLICE]);
+}
+
 #[test]
 fn extreme_figures_do_not_overflow() {
     let mut queue = queue(&[u32::MAX, 1]);
@@ -126,7 +143,8 @@ proptest! {
         for (ran, weight) in machine.ran.iter().zip(&weights) {
             let fair = u128::from(machine.now) * u128::from(*weight) / u128::from(total);
             let off = fair.abs_diff(u128::from(*ran));
-            // Every one that is ahead of its share is so by one slice at most; they are behind by as much together.
+            // Every one that is ahead of its share is so by one slice at most; they are behind by as much
+            // together.
             let bound = u128::from(SLICE) * weights.len() as u128;
             prop_assert!(off <= bound, "ran {ran}, fair {fair} of weights {weights:?}");
         }
@@ -145,8 +163,8 @@ proptest! {
         prop_assert_eq!(machine.step(SLICE), Some(0));
     }
 
-    /// Whatever one vCPU does about sleeping and waking, another of the same weight gets half of the CPU, but for
-    /// a slice and the credit.
+    /// Whatever one vCPU does about sleeping and waking, another of the same weight gets half of the CPU, but
+    /// for a slice and the credit.
     #[test]
     fn sleeping_earns_no_more_than_the_share(steps in vec((1..SLICE, any::<bool>()), 1..2000)) {
         let mut machine = Machine::new(&[1, 1]);

@@ -45,8 +45,8 @@ fn version_and_features() {
 
 #[test]
 fn every_other_owner_is_refused() {
-    // CPU, SiP and OEM services, standard calls, the vendor's hypervisor, Trusted Applications and Trusted OSs; fast
-    // and yielding, 32 and 64 bits.
+    // CPU, SiP and OEM services, standard calls, the vendor's hypervisor, Trusted Applications and Trusted
+    // OSs; fast and yielding, 32 and 64 bits.
     for owner in [1, 2, 3, 4, 5, 6, 7, 0x30, 0x32, 0x3F] {
         for kind in [0x0000_0000, 0x4000_0000, 0x8000_0000, 0xC000_0000u64] {
             let function = kind | owner << 24 | 0xFF01;
@@ -92,15 +92,18 @@ proptest! {
         immediate in prop_oneof![Just(0u16), any::<u16>()],
     ) {
         let mut power = running();
+        let x = [function, x1, x2, x3];
         let outcome =
-            call(&Call { immediate, x: [function, x1, x2, x3], endianness: Endianness::Little }, 0, &mut power, &mut Vm);
+            call(&Call { immediate, x, endianness: Endianness::Little }, 0, &mut power, &mut Vm);
         match outcome {
             Outcome::CpuOn { target } => {
                 prop_assert_eq!(target, 1);
                 let Power::OnPending(entry) = power.get(1) else { panic!("{:?}", power.get(1)) };
                 prop_assert!(Vm.is_executable(entry.address));
             }
-            Outcome::CpuOff(remaining) => prop_assert_eq!((remaining, power), (Remaining::None, PowerStates::new([0, 1]))),
+            Outcome::CpuOff(remaining) => {
+                prop_assert_eq!((remaining, power), (Remaining::None, PowerStates::new([0, 1])));
+            }
             Outcome::Suspend(Suspend::PowerDown(entry)) => prop_assert!(Vm.is_executable(entry.address)),
             _ => prop_assert_eq!(power, running()),
         }

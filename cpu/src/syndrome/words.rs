@@ -6,8 +6,8 @@ use core::fmt;
 use super::{FaultStatus, Syndrome, class};
 use crate::exit::{DataAbort, SystemRegisterAccess, Wait};
 
-/// Puts a value of ESR_ELx in words: "data abort from a lower exception level: translation fault, level 2, read
-/// of 4 bytes".
+/// Puts a value of ESR_ELx in words: "data abort from a lower exception level: translation fault, level 2,
+/// read of 4 bytes".
 #[must_use]
 pub const fn describe(esr: u64) -> Description {
     Description(Syndrome(esr))

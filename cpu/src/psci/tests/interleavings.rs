@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Every order in which a few CPUs can make their calls.
 //!
-//! Each CPU is a list of steps; each step takes the VM's lock, so an execution is an order of all steps. All of
-//! them are tried, and after each one the bookkeeping of a plain observer must agree.
+//! Each CPU is a list of steps; each step takes the VM's lock, so an execution is an order of all steps. All
+//! of them are tried, and after each one the bookkeeping of a plain observer must agree.
 
 use super::*;
 
@@ -51,8 +51,8 @@ impl World {
         }
     }
 
-    /// The CPU takes its next step, or, when it is off, its physical CPU looks whether to start it. `None`: it has
-    /// nothing to do.
+    /// The CPU takes its next step, or, when it is off, its physical CPU looks whether to start it. `None`:
+    /// it has nothing to do.
     fn advance(&mut self, cpu: usize) -> Option<()> {
         if !self.actors[cpu].on {
             let entry = self.power.take_pending(cpu)?;
