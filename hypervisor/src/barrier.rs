@@ -33,14 +33,16 @@ instruction! {
     dsb_nsh = "dsb nsh";
     /// Waits for an interrupt.
     wfi = "wfi";
-    /// Drops this CPU's stage 1 and 2 entries of the loaded VMID, on all CPUs.
+    /// Drops all entries of the loaded VMID, on all CPUs.
     tlbi_vmalls12e1is = "tlbi vmalls12e1is";
     /// Drops all stage-1 (combined) entries of the loaded VMID, on all CPUs.
     tlbi_vmalle1is = "tlbi vmalle1is";
     /// Drops all EL1&0 entries of all VMIDs, on this CPU.
     tlbi_alle1 = "tlbi alle1";
-    /// Drops all EL1&0 entries of all VMIDs, on all CPUs.
-    tlbi_alle1is = "tlbi alle1is";
+    /// Drops the stage-1 (combined) entries of the loaded VMID, on this CPU.
+    tlbi_vmalle1 = "tlbi vmalle1";
+    /// Drops all entries of the loaded VMID, on this CPU.
+    tlbi_vmalls12e1 = "tlbi vmalls12e1";
     /// Drops all EL2 entries, on this CPU.
     tlbi_alle2 = "tlbi alle2";
     /// Drops all instruction caches' contents, on all CPUs.

@@ -97,9 +97,8 @@ fn start(board: Board, tree: &'static [u8]) -> ! {
     give_memory_to_allocator(&board, tree_range, stacks);
     let board: &'static Board = Box::leak(Box::new(board));
     let bundle = open_bundle(board);
-    crate::run::start(board, bundle, |index| {
-        let top = stacks.start + (index as u64) * (GUARD + STACK);
-        start_secondary(board, regime, index, top);
+    crate::run::start(board, bundle, |nth, index| {
+        start_secondary(board, regime, index, stacks.start + nth as u64 * (GUARD + STACK));
     })
 }
 

@@ -5,5 +5,6 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod attention;
 pub mod board;
 pub mod regions;

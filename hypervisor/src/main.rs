@@ -14,7 +14,8 @@ macro_rules! bare_metal {
 }
 
 bare_metal! {
-    barrier boot console firmware gic layout memory mmu panic resident run sysreg uart world
+    barrier boot cell clock console exit_host features firmware gic job layout memory mmu panic percpu random registry
+    resident run space sysreg uart vgic world
 }
 
 /// The program is for bare metal; on a host there is only this.

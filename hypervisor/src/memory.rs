@@ -64,14 +64,14 @@ pub(crate) fn free_bytes() -> u64 {
     FREE.lock().total()
 }
 
-/// Fills physical memory with zeros, through the data cache.
+/// Fills physical memory with one byte, through the data cache.
 ///
 /// # Safety
 /// The range must be mapped in EL2 and owned by the caller: no guest and no Rust value lives there.
-pub(crate) unsafe fn zero(range: Range) {
+pub(crate) unsafe fn fill(range: Range, byte: u8) {
     let start: *mut u8 = core::ptr::with_exposed_provenance_mut(range.start as usize);
     if let Some(start) = NonNull::new(start) {
         // SAFETY: mapped and owned, says the caller.
-        unsafe { start.write_bytes(0, range.len() as usize) };
+        unsafe { start.write_bytes(byte, range.len() as usize) };
     }
 }

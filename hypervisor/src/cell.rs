@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A VM as the physical CPUs share it.
+//!
+//! `vm` is what its CPUs share, in one lock. Each vCPU has a home, the one physical CPU that ever runs it, and is in
+//! a lock of its own that only its home takes; so the lock is never contended, and holding it is what running the
+//! vCPU means. When both are needed, the vCPU's is taken first.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use spin::mutex::SpinMutex;
+use vambrace_hypervisor::board::MAX_CPUS;
+use vambrace_interrupts::VcpuSet;
+use vambrace_machine::{Ending, Lifecycle, Vcpu, Vm};
+use vambrace_memory::vmid::VmidHolder;
+
+use crate::percpu;
+use crate::space::Space;
+
+/// Set when a VM is gone for good, so that one that waits for it, or for its memory, can be made.
+pub(crate) static VM_GONE: AtomicBool = AtomicBool::new(false);
+
+/// The physical CPU on which a vCPU lives, and its slot there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Home {
+    pub(crate) cpu: u16,
+    pub(crate) slot: u16,
+}
+
+/// A VM that exists.
+#[derive(Debug)]
+pub(crate) struct VmCell {
+    /// Its index in the bundle.
+    pub(crate) id: u16,
+    /// What its CPUs share.
+    pub(crate) vm: SpinMutex<Vm>,
+    /// Its CPUs.
+    pub(crate) vcpus: Box<[SpinMutex<Vcpu>]>,
+    /// Where they live.
+    pub(crate) homes: Box<[Home]>,
+    /// Its memory.
+    pub(crate) space: Space,
+    /// VTCR_EL2.
+    pub(crate) vtcr: u64,
+    /// Its VMID.
+    pub(crate) vmid: SpinMutex<VmidHolder<MAX_CPUS>>,
+    /// CNTVOFF_EL2: the physical count at which it last started.
+    pub(crate) time_offset: AtomicU64,
+    /// Its lives so far: a reset begins another.
+    pub(crate) life: AtomicU32,
+    /// How many of its CPUs have stopped for good in this life.
+    pub(crate) parked: AtomicUsize,
+}
+
+impl VmCell {
+    /// Makes these of the VM's CPUs look at their interrupts and power states again.
+    pub(crate) fn notify(&self, vcpus: &VcpuSet) {
+        for vcpu in vcpus.iter() {
+            if let Some(home) = self.homes.get(vcpu) {
+                percpu::call(home.cpu, home.slot);
+            }
+        }
+    }
+
+    /// Makes all of the VM's CPUs look.
+    pub(crate) fn notify_all(&self) {
+        for home in &self.homes {
+            percpu::call(home.cpu, home.slot);
+        }
+    }
+
+    /// Begins the VM's end, unless it has begun.
+    pub(crate) fn stop(&self, ending: Ending) {
+        self.vm.lock().stop(ending);
+        self.notify_all();
+    }
+
+    /// How the VM ends, if it does.
+    pub(crate) fn ending(&self) -> Option<Ending> {
+        match self.vm.lock().lifecycle {
+            Lifecycle::Running => None,
+            Lifecycle::Stopping(ending) => Some(ending),
+        }
+    }
+
+    /// One of the VM's CPUs has stopped for good. Says whether it was the last, who carries the ending out.
+    pub(crate) fn park_one(&self) -> Parked {
+        if self.parked.fetch_add(1, Ordering::AcqRel) + 1 == self.vcpus.len() { Parked::Last } else { Parked::OneOfMany }
+    }
+
+    /// Begins another life. All CPUs are parked.
+    pub(crate) fn begin_life(&self) {
+        self.parked.store(0, Ordering::Release);
+        self.life.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+impl Drop for VmCell {
+    fn drop(&mut self) {
+        for home in &self.homes {
+            percpu::give_slot_back(*home);
+        }
+        VM_GONE.store(true, Ordering::Release);
+    }
+}
+
+/// Whether a CPU was the last of its VM to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parked {
+    /// Others still run.
+    OneOfMany,
+    /// None is left.
+    Last,
+}
+
+/// A shared VM.
+pub(crate) type Cell = Arc<VmCell>;

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The machine as one exit sees it: what `vambrace_machine` asks of EL2.
+
+use vambrace_cpu::smccc::NoEntropy;
+use vambrace_interrupts::{CpuInterface, VcpuSet};
+use vambrace_machine::{Host, Vcpu};
+use vambrace_memory::GuestMemory;
+use vambrace_wire::message::{FromHypervisor, Level};
+
+use crate::cell::VmCell;
+use crate::sysreg::{CntpctEl0, Read, SctlrEl1};
+use crate::vgic::Interface;
+use crate::{barrier, clock, console, random, registry, resident};
+
+/// The most bytes of a VM's memory that one exit cleans from the caches.
+const CLEAN_STEP: u64 = 1 << 20;
+
+/// Lives for one exit.
+pub(crate) struct ExitHost<'a> {
+    cell: &'a VmCell,
+    interface: &'a mut Interface,
+    el1: El1,
+    flush_soon: bool,
+}
+
+/// Where the EL1 registers are true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum El1 {
+    InTheMachine,
+    InTheValue,
+}
+
+impl<'a> ExitHost<'a> {
+    pub(crate) fn new(cell: &'a VmCell, interface: &'a mut Interface) -> Self {
+        Self { cell, interface, el1: El1::InTheMachine, flush_soon: false }
+    }
+
+    /// Ends the exit: what was borrowed goes back to the machine. Says whether console output waits to be flushed.
+    pub(crate) fn finish(self, vcpu: &Vcpu) -> bool {
+        if self.el1 == El1::InTheValue {
+            resident::load_el1(&vcpu.registers.el1);
+        }
+        self.flush_soon
+    }
+}
+
+impl Host for ExitHost<'_> {
+    fn memory(&self) -> &impl GuestMemory {
+        &self.cell.space
+    }
+
+    fn now(&self) -> u64 {
+        CntpctEl0.read()
+    }
+
+    fn seconds(&self) -> u64 {
+        clock::seconds()
+    }
+
+    fn entropy(&mut self, bytes: &mut [u8]) -> Result<(), NoEntropy> {
+        random::fill(bytes)
+    }
+
+    fn sctlr_el1(&self) -> u64 {
+        SctlrEl1.read()
+    }
+
+    fn borrow_el1(&mut self, vcpu: &mut Vcpu) {
+        if self.el1 == El1::InTheMachine {
+            resident::save_el1(&mut vcpu.registers.el1);
+            self.el1 = El1::InTheValue;
+        }
+    }
+
+    fn interrupt_interface(&mut self) -> CpuInterface {
+        self.interface.read()
+    }
+
+    fn set_interrupt_interface(&mut self, interface: &CpuInterface) {
+        self.interface.write_lists(interface);
+    }
+
+    fn notify(&mut self, vcpus: &VcpuSet) {
+        self.cell.notify(vcpus);
+    }
+
+    fn clean_memory(&mut self, done: u64) -> Option<u64> {
+        let ram = self.cell.space.ram();
+        let len = CLEAN_STEP.min(ram.len().saturating_sub(done));
+        barrier::clean_invalidate(ram.start + done, len);
+        let done = done + len;
+        (done < ram.len()).then_some(done)
+    }
+
+    fn print(&mut self, bytes: &[u8]) {
+        console::say(&FromHypervisor::Console { vm: self.cell.id, bytes });
+    }
+
+    fn flush_soon(&mut self) {
+        self.flush_soon = true;
+    }
+
+    fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>) {
+        console::log(Level::Warning, format_args!("{}: {text}", registry::name(self.cell.id)));
+    }
+}

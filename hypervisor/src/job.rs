@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Work that takes long: filling a VM's memory, clearing it.
+//!
+//! EL2 does not preempt itself, so such work is cut into steps of bounded length, and the guests of the same CPU
+//! run in between.
+
+use core::sync::atomic::Ordering;
+
+use vambrace_machine::Ending;
+use vambrace_wire::message::{FromHypervisor, VmState};
+
+use crate::cell::Cell;
+use crate::sysreg::{CntpctEl0, Read};
+use crate::{console, random, registry};
+
+/// The most bytes that one step touches.
+const STEP: u64 = 2 << 20;
+
+/// A piece of long work.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// Copy the images in, then start the VM.
+    Load {
+        /// The VM.
+        cell: Cell,
+        /// Which of its images is next.
+        image: usize,
+        /// How much of it is there.
+        done: u64,
+    },
+    /// Clear the memory; then start the VM again, or let it go.
+    Scrub {
+        /// The VM, all of whose CPUs are parked.
+        cell: Cell,
+        /// How much is cleared.
+        done: u64,
+        /// What comes then.
+        then: Ending,
+    },
+}
+
+impl Job {
+    /// The work of starting a VM.
+    pub(crate) fn load(cell: Cell) -> Self {
+        Self::Load { cell, image: 0, done: 0 }
+    }
+
+    /// Does one step. Gives back what is left to do.
+    pub(crate) fn step(self) -> Option<Self> {
+        match self {
+            Self::Load { cell, image, done } => load_step(cell, image, done),
+            Self::Scrub { cell, done, then } => {
+                cell.space.scrub(done, STEP);
+                let done = done + STEP;
+                if done < cell.space.ram().len() {
+                    return Some(Self::Scrub { cell, done, then });
+                }
+                after_scrub(cell, then)
+            }
+        }
+    }
+}
+
+fn load_step(cell: Cell, image: usize, done: u64) -> Option<Job> {
+    let Some((ipa, bytes)) = registry::image(cell.id, image) else {
+        start(&cell);
+        return None;
+    };
+    let rest = bytes.get(done as usize..).unwrap_or_default();
+    let part = rest.get(..STEP as usize).unwrap_or(rest);
+    if let Some(ipa) = ipa.checked_add(done) {
+        cell.space.place(ipa, part);
+    }
+    if part.len() == rest.len() {
+        Some(Job::Load { cell, image: image + 1, done: 0 })
+    } else {
+        Some(Job::Load { cell, image, done: done + STEP })
+    }
+}
+
+/// The images are in place: fresh seeds, a fresh clock, and off it goes.
+fn start(cell: &Cell) {
+    for seed in registry::seeds(cell.id) {
+        let mut bytes = [0; 64];
+        let bytes = bytes.get_mut(..usize::from(seed.len)).unwrap_or_default();
+        if random::fill(bytes).is_ok() {
+            cell.space.place(vambrace_memory::Ipa(seed.ipa), bytes);
+        }
+    }
+    // Text was written as data: no CPU may execute what its instruction cache remembers of that memory.
+    crate::barrier::ic_ialluis();
+    crate::barrier::dsb_ish();
+    cell.time_offset.store(CntpctEl0.read(), Ordering::Release);
+    let resets = {
+        let mut vm = cell.vm.lock();
+        vm.power_on();
+        vm.resets
+    };
+    let state = if resets == 0 { VmState::Running } else { VmState::Reset(resets) };
+    console::say(&FromHypervisor::State { vm: cell.id, state });
+    cell.notify_all();
+}
+
+fn after_scrub(cell: Cell, then: Ending) -> Option<Job> {
+    if then != Ending::Reset {
+        // The memory is free again when the last CPU has forgotten the VM.
+        return None;
+    }
+    {
+        let mut vm = cell.vm.lock();
+        vm.reset();
+        vm.resets += 1;
+    }
+    cell.begin_life();
+    Some(Job::load(cell))
+}

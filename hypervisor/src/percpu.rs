@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What physical CPUs know of each other.
+//!
+//! A CPU's own state is a plain value on its own stack ([`crate::run::Pcpu`]), reached by nobody else; here is only
+//! what others may touch: the call for attention, the mailbox, the slots that are taken.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use spin::Once;
+use spin::mutex::SpinMutex;
+use vambrace_hypervisor::attention::{Attention, SLOTS, Told};
+
+use crate::boot;
+use crate::cell::{Cell, Home};
+use crate::gic;
+use crate::job::Job;
+
+/// What one CPU sends another.
+#[derive(Debug)]
+pub(crate) enum Mail {
+    /// This vCPU lives with you, in this slot.
+    Adopt {
+        /// The VM.
+        cell: Cell,
+        /// The vCPU.
+        vcpu: u16,
+        /// The slot.
+        slot: u16,
+    },
+    /// The VM of the vCPU in this slot has ended.
+    Forget {
+        /// The slot.
+        slot: u16,
+    },
+    /// Work for you.
+    Job(Job),
+}
+
+/// The part of a physical CPU that others see.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// MPIDR_EL1's affinity.
+    pub(crate) affinity: u64,
+    /// Who wants to be looked at.
+    pub(crate) attention: Attention,
+    mailbox: SpinMutex<Vec<Mail>>,
+    slots: SpinMutex<Slots>,
+}
+
+/// Which slots are taken.
+#[derive(Debug)]
+struct Slots {
+    taken: [bool; SLOTS],
+    count: u16,
+}
+
+static CPUS: Once<Box<[Shared]>> = Once::new();
+
+/// Sets the CPUs up; once, by the first.
+pub(crate) fn start(affinities: &[u64]) {
+    CPUS.call_once(|| {
+        let shared = |affinity: &u64| Shared {
+            affinity: *affinity,
+            attention: Attention::new(),
+            mailbox: SpinMutex::new(Vec::new()),
+            slots: SpinMutex::new(Slots { taken: [false; SLOTS], count: 0 }),
+        };
+        affinities.iter().map(shared).collect()
+    });
+}
+
+/// All CPUs.
+pub(crate) fn all() -> &'static [Shared] {
+    CPUS.get().map_or(&[], |cpus| cpus)
+}
+
+/// Makes a CPU look at one of its slots.
+pub(crate) fn call(cpu: u16, slot: u16) {
+    if let Some(shared) = all().get(usize::from(cpu)) {
+        interrupt(shared, shared.attention.call(slot));
+    }
+}
+
+/// Sends mail to a CPU.
+pub(crate) fn send(cpu: u16, mail: Mail) {
+    if let Some(shared) = all().get(usize::from(cpu)) {
+        shared.mailbox.lock().push(mail);
+        interrupt(shared, shared.attention.call_for_mail());
+    }
+}
+
+/// A CPU that looks before each entry anyway, since it is the one that calls, needs no interrupt.
+fn interrupt(shared: &Shared, told: Told) {
+    if told == Told::Now && shared.affinity != boot::affinity() {
+        gic::kick(shared.affinity);
+    }
+}
+
+impl Shared {
+    /// Takes the mail.
+    pub(crate) fn take_mail(&self) -> Vec<Mail> {
+        core::mem::take(&mut *self.mailbox.lock())
+    }
+}
+
+/// Finds homes for a VM's vCPUs: where they are pinned, else on the CPUs with the fewest, no two of the VM together
+/// while there are CPUs enough. `None` when a CPU has no slot left.
+pub(crate) fn find_homes(pins: &[Option<u16>]) -> Option<Box<[Home]>> {
+    let cpus = all();
+    let mut mine = [0u16; vambrace_hypervisor::board::MAX_CPUS];
+    let mut homes = Vec::with_capacity(pins.len());
+    for pin in pins {
+        let cpu = match pin {
+            Some(cpu) => usize::from(*cpu),
+            None => {
+                let load = |cpu: &usize| (mine.get(*cpu).copied(), cpus.get(*cpu).map(|shared| shared.slots.lock().count));
+                (0..cpus.len()).min_by_key(load)?
+            }
+        };
+        let Some(slot) = cpus.get(cpu).and_then(Shared::take_slot) else {
+            homes.iter().for_each(|home| give_slot_back(*home));
+            return None;
+        };
+        if let Some(count) = mine.get_mut(cpu) {
+            *count += 1;
+        }
+        homes.push(Home { cpu: cpu as u16, slot });
+    }
+    Some(homes.into_boxed_slice())
+}
+
+impl Shared {
+    fn take_slot(&self) -> Option<u16> {
+        let mut slots = self.slots.lock();
+        let slot = slots.taken.iter().position(|taken| !taken)?;
+        *slots.taken.get_mut(slot)? = true;
+        slots.count += 1;
+        Some(slot as u16)
+    }
+}
+
+/// Frees the slot of a vCPU that is no more.
+pub(crate) fn give_slot_back(home: Home) {
+    if let Some(shared) = all().get(usize::from(home.cpu)) {
+        let mut slots = shared.slots.lock();
+        if let Some(taken) = slots.taken.get_mut(usize::from(home.slot))
+            && core::mem::take(taken)
+        {
+            slots.count -= 1;
+        }
+    }
+}

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! All VMs of the bundle: which exist, which are yet to be, which have ended.
+
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use spin::Once;
+use spin::mutex::SpinMutex;
+use vambrace_machine::vm::Platform;
+use vambrace_machine::{Ending, Vcpu, Vm};
+use vambrace_memory::Ipa;
+use vambrace_memory::attributes::Stage2Encoding;
+use vambrace_memory::vmid::{VmidHolder, VmidWidth};
+use vambrace_wire::bundle::{Bundle, Seed, VmConfig};
+use vambrace_wire::message::{FromHypervisor, VmState};
+
+use crate::cell::{Cell, VmCell};
+use crate::job::Job;
+use crate::percpu::{self, Mail};
+use crate::space::Space;
+use crate::{clock, console, firmware};
+
+/// What VMs are made from, the same for all.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    /// CPU properties.
+    pub(crate) platform: Platform,
+    /// Physical address bits.
+    pub(crate) pa_bits: u32,
+    /// Whether FEAT_S2FWB is used.
+    pub(crate) encoding: Stage2Encoding,
+    /// VMID bits.
+    pub(crate) vmids: VmidWidth,
+}
+
+#[derive(Debug)]
+struct Registry {
+    bundle: Bundle<'static>,
+    machine: Machine,
+    states: SpinMutex<Vec<State>>,
+    /// VMs that have not ended.
+    remaining: AtomicUsize,
+}
+
+/// Where a VM of the bundle is.
+#[derive(Debug)]
+enum State {
+    /// It waits for another to end.
+    Waiting,
+    /// It exists.
+    Alive(Weak<VmCell>),
+    /// It has ended.
+    Ended,
+}
+
+static REGISTRY: Once<Registry> = Once::new();
+
+/// Takes the bundle and makes all VMs that wait for no other.
+pub(crate) fn start(bundle: Bundle<'static>, machine: Machine) {
+    let count = bundle.directory.vms.len();
+    let states = (0..count).map(|_| State::Waiting).collect();
+    REGISTRY.call_once(|| Registry {
+        bundle,
+        machine,
+        states: SpinMutex::new(states),
+        remaining: AtomicUsize::new(count),
+    });
+    advance();
+    if count == 0 {
+        finish();
+    }
+}
+
+/// Makes every VM that waits and has nothing left to wait for. To be called when a VM is gone.
+pub(crate) fn advance() {
+    let Some(registry) = REGISTRY.get() else { return };
+    let mut failed = Vec::new();
+    {
+        let mut states = registry.states.lock();
+        for (id, config) in registry.bundle.directory.vms.iter().enumerate() {
+            let due = config.after.is_none_or(|after| is_gone(states.get(usize::from(after))));
+            if !due || !matches!(states.get(id), Some(State::Waiting)) {
+                continue;
+            }
+            let state = match registry.create(id as u16, config) {
+                Ok(cell) => State::Alive(Arc::downgrade(&cell)),
+                Err(error) => {
+                    console::warning!("{} cannot be made: {error}", config.name);
+                    failed.push(id as u16);
+                    State::Ended
+                }
+            };
+            if let Some(slot) = states.get_mut(id) {
+                *slot = state;
+            }
+        }
+    }
+    for id in failed {
+        console::say(&FromHypervisor::State { vm: id, state: VmState::Crashed });
+        ended_one(registry);
+    }
+}
+
+/// Whether a VM has ended and its memory is free.
+fn is_gone(state: Option<&State>) -> bool {
+    match state {
+        Some(State::Alive(cell)) => cell.strong_count() == 0,
+        Some(State::Ended) => true,
+        _ => false,
+    }
+}
+
+/// Why a VM could not be made.
+#[derive(Debug, thiserror::Error)]
+enum CreateError {
+    #[error("{0}")]
+    Space(#[from] crate::space::SpaceError),
+    #[error("{0}")]
+    Vm(#[from] vambrace_machine::vm::BuildError),
+    #[error("a vCPU is pinned to a physical CPU that does not run, or a CPU has too many vCPUs")]
+    NoHome,
+}
+
+impl Registry {
+    fn create(&self, id: u16, config: &VmConfig) -> Result<Cell, CreateError> {
+        let flash = vambrace_machine::layout::FLASH.0 + vambrace_machine::layout::FLASH_SIZE;
+        let in_flash = config.loads.iter().filter(|load| load.ipa < flash);
+        let firmware = in_flash.map(|load| load.ipa + self.bundle.blob(load.blob).len() as u64).max().unwrap_or(0);
+        let space = Space::new(config, firmware, self.machine.pa_bits, self.machine.encoding)?;
+        let vm = Vm::new(config, &self.machine.platform, clock::seconds())?;
+        let pins: Vec<_> = config.vcpus.iter().map(|vcpu| vcpu.cpu).collect();
+        let homes = percpu::find_homes(&pins).ok_or(CreateError::NoHome)?;
+        let vcpus = (0..homes.len() as u16).map(|index| SpinMutex::new(Vcpu::new(index))).collect();
+        let cell = Arc::new(VmCell {
+            id,
+            vtcr: space.geometry().vtcr(self.machine.vmids),
+            vm: SpinMutex::new(vm),
+            vcpus,
+            homes,
+            space,
+            vmid: SpinMutex::new(VmidHolder::new()),
+            time_offset: AtomicU64::new(0),
+            life: AtomicU32::new(0),
+            parked: AtomicUsize::new(0),
+        });
+        for (vcpu, home) in (0..).zip(&cell.homes) {
+            percpu::send(home.cpu, Mail::Adopt { cell: Arc::clone(&cell), vcpu, slot: home.slot });
+        }
+        if let Some(first) = cell.homes.first() {
+            percpu::send(first.cpu, Mail::Job(Job::load(Arc::clone(&cell))));
+        }
+        Ok(cell)
+    }
+}
+
+/// All CPUs of a VM are parked: carries its ending out.
+pub(crate) fn end(cell: &Cell, ending: Ending) -> Job {
+    let job = Job::Scrub { cell: Arc::clone(cell), done: 0, then: ending };
+    if ending == Ending::Reset {
+        return job;
+    }
+    let state = if ending == Ending::Off { VmState::Off } else { VmState::Crashed };
+    cell.vm.lock().flush_console(|bytes| console::say(&FromHypervisor::Console { vm: cell.id, bytes }));
+    console::say(&FromHypervisor::State { vm: cell.id, state });
+    for home in &cell.homes {
+        percpu::send(home.cpu, Mail::Forget { slot: home.slot });
+    }
+    if let Some(registry) = REGISTRY.get() {
+        ended_one(registry);
+    }
+    job
+}
+
+fn ended_one(registry: &Registry) {
+    if registry.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
+        finish();
+    }
+}
+
+/// Nothing is left to run.
+fn finish() -> ! {
+    console::say(&FromHypervisor::End);
+    firmware::system_off();
+    loop {
+        crate::barrier::wfi();
+    }
+}
+
+/// The weight of a VM's vCPUs.
+pub(crate) fn weight(id: u16) -> u32 {
+    config(id).map_or(1, |config| config.weight)
+}
+
+/// The name of a VM.
+pub(crate) fn name(id: u16) -> &'static str {
+    config(id).map_or("?", |config| &config.name)
+}
+
+fn config(id: u16) -> Option<&'static VmConfig> {
+    REGISTRY.get()?.bundle.directory.vms.get(usize::from(id))
+}
+
+/// A VM's image number `index`, and where it goes.
+pub(crate) fn image(id: u16, index: usize) -> Option<(Ipa, &'static [u8])> {
+    let load = config(id)?.loads.get(index)?;
+    Some((Ipa(load.ipa), REGISTRY.get()?.bundle.blob(load.blob)))
+}
+
+/// Where a VM wants random bytes.
+pub(crate) fn seeds(id: u16) -> &'static [Seed] {
+    config(id).map_or(&[], |config| &config.seeds)
+}
+
+/// The VM with this index, while it exists.
+pub(crate) fn find(id: u16) -> Option<Cell> {
+    match REGISTRY.get()?.states.lock().get(usize::from(id))? {
+        State::Alive(cell) => cell.upgrade(),
+        _ => None,
+    }
+}

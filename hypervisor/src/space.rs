@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A VM's physical memory: its RAM, its flash, and the stage-2 tables that show them to it.
+//!
+//! Everything is mapped when the VM is made and unmapped when it ends; in between the map does not change, so no
+//! exit ever edits it.
+
+use vambrace_hypervisor::regions::{From, Range};
+use vambrace_machine::layout;
+use vambrace_memory::addr::PAGE_SIZE;
+use vambrace_memory::stage2::{
+    Attributes, FrameSource, Geometry, GeometryError, Maintenance, MapError, Mapping, Reach, Stage2, TableMemory,
+};
+use vambrace_memory::attributes::Stage2Encoding;
+use vambrace_memory::stage2::Level;
+use vambrace_memory::{GuestMemory, Ipa, OutsideMemory, Pa};
+use vambrace_wire::bundle::VmConfig;
+
+use crate::barrier;
+use crate::memory;
+
+/// Blocks that RAM is aligned to where there is room.
+const GIB: u64 = 1 << 30;
+const BLOCK: u64 = 2 << 20;
+
+/// Why a VM's memory could not be had.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub(crate) enum SpaceError {
+    /// Not enough free memory in one piece.
+    #[error("{wanted} MiB in one piece are not free ({free} MiB are free in all)")]
+    OutOfMemory {
+        /// MiB wanted.
+        wanted: u64,
+        /// MiB free.
+        free: u64,
+    },
+    /// The CPU's IPA space is too small.
+    #[error("{0}")]
+    Geometry(#[from] GeometryError),
+    /// The tables could not be made.
+    #[error("{0}")]
+    Map(#[from] MapError),
+}
+
+/// A VM's memory.
+#[derive(Debug)]
+pub(crate) struct Space {
+    ram: Range,
+    /// The firmware, in whole blocks; empty for a VM without flash.
+    flash: Range,
+    /// One block of erased flash, shown wherever flash holds nothing.
+    erased: Range,
+    /// Taken out only when the space ends.
+    stage2: Option<Stage2>,
+    geometry: Geometry,
+}
+
+impl Space {
+    /// Takes memory for a VM and maps it. `firmware` is how many bytes go to its flash.
+    pub(crate) fn new(config: &VmConfig, firmware: u64, pa_bits: u32, encoding: Stage2Encoding) -> Result<Self, SpaceError> {
+        let end = layout::RAM.0.saturating_add(config.memory);
+        let high = if config.vcpus.len() as u64 > layout::GICR_COUNT { layout::GICR_HIGH.0 * 2 } else { 0 };
+        let bits = 64 - end.max(high).saturating_sub(1).leading_zeros();
+        let geometry = Geometry::for_machine(pa_bits, bits)?;
+        let ram = take(config.memory)?;
+        let mut space = Self { ram, flash: Range::default(), erased: Range::default(), stage2: None, geometry };
+        if config.flash {
+            space.flash = take(firmware.max(1).next_multiple_of(BLOCK))?;
+            space.erased = take(BLOCK)?;
+            for flash in [space.flash, space.erased] {
+                // SAFETY: mapped, and nobody's but ours since a moment ago.
+                unsafe { memory::fill(flash, 0xFF) };
+                barrier::clean_invalidate(flash.start, flash.len());
+            }
+        }
+        let mut stage2 = Stage2::new(geometry, encoding, &mut FreeFrames)?;
+        let mapped = space.map(&mut stage2);
+        space.stage2 = Some(stage2);
+        mapped.map(|()| space).map_err(SpaceError::from)
+    }
+
+    fn map(&self, stage2: &mut Stage2) -> Result<(), MapError> {
+        let ram = Mapping { ipa: layout::RAM, pa: Pa(self.ram.start), size: self.ram.len(), attributes: Attributes::RAM };
+        stage2.plan_map(&mut Tables, &mut FreeFrames, ram)?.commit(&mut LiveMaintenance);
+        if self.flash.is_empty() {
+            return Ok(());
+        }
+        for offset in (0..layout::FLASH_SIZE).step_by(BLOCK as usize) {
+            let pa = if offset < self.flash.len() { self.flash.start + offset } else { self.erased.start };
+            let block = Mapping { ipa: Ipa(layout::FLASH.0 + offset), pa: Pa(pa), size: BLOCK, attributes: Attributes::ROM };
+            stage2.plan_map(&mut Tables, &mut FreeFrames, block)?.commit(&mut LiveMaintenance);
+        }
+        Ok(())
+    }
+
+    /// The shape of the tables.
+    pub(crate) fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// VTTBR_EL2 under a VMID.
+    pub(crate) fn vttbr(&self, vmid: u16) -> u64 {
+        self.stage2.as_ref().map_or(0, |stage2| stage2.vttbr(vmid))
+    }
+
+    /// The RAM.
+    pub(crate) fn ram(&self) -> Range {
+        self.ram
+    }
+
+    /// Where `len` bytes at `ipa` lie, if they all do.
+    pub(crate) fn locate(&self, ipa: Ipa, len: u64) -> Option<Pa> {
+        let within = |base: Ipa, range: Range| {
+            let offset = ipa.0.checked_sub(base.0)?;
+            (offset.checked_add(len)? <= range.len()).then(|| Pa(range.start + offset))
+        };
+        within(layout::RAM, self.ram).or_else(|| within(layout::FLASH, self.flash))
+    }
+
+    /// Fills a part of the RAM with zeros, out to memory: the next user may read it with its caches off.
+    pub(crate) fn scrub(&self, offset: u64, len: u64) {
+        let end = (self.ram.start + offset).saturating_add(len).min(self.ram.end);
+        let range = Range { start: self.ram.start + offset, end };
+        // SAFETY: the RAM is mapped and owned by this space, and the VM's CPUs are stopped.
+        unsafe { memory::fill(range, 0) };
+        barrier::clean_invalidate(range.start, range.len());
+    }
+
+    /// Copies an image's part to guest memory, out to the point of coherency: the guest starts with caches off.
+    pub(crate) fn place(&self, ipa: Ipa, image: &[u8]) {
+        let Some(pa) = self.locate(ipa, image.len() as u64) else { return };
+        let to: *mut u8 = core::ptr::with_exposed_provenance_mut(pa.0 as usize);
+        // SAFETY: `locate` says that all of it is this VM's memory; images live elsewhere; its CPUs are stopped.
+        unsafe { core::ptr::copy_nonoverlapping(image.as_ptr(), to, image.len()) };
+        barrier::clean_invalidate(pa.0, image.len() as u64);
+    }
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        if let Some(stage2) = self.stage2.take() {
+            stage2.destroy(&Tables, &mut FreeFrames);
+        }
+        memory::release(self.ram);
+        memory::release(self.flash);
+        memory::release(self.erased);
+    }
+}
+
+impl GuestMemory for Space {
+    fn read(&self, ipa: Ipa, to: &mut [u8]) -> Result<(), OutsideMemory> {
+        let pa = self.locate(ipa, to.len() as u64).ok_or(OutsideMemory { ipa })?;
+        let from: *const u8 = core::ptr::with_exposed_provenance(pa.0 as usize);
+        match (to.len(), pa.0 % 8) {
+            (8, 0) => {
+                // SAFETY: inside the VM's memory and aligned; volatile, since the guest may write meanwhile.
+                let value = unsafe { from.cast::<u64>().read_volatile() };
+                to.copy_from_slice(&value.to_le_bytes());
+            }
+            (4, 0 | 4) => {
+                // SAFETY: inside the VM's memory and aligned; volatile, since the guest may write meanwhile.
+                let value = unsafe { from.cast::<u32>().read_volatile() };
+                to.copy_from_slice(&value.to_le_bytes());
+            }
+            _ => {
+                for (offset, byte) in to.iter_mut().enumerate() {
+                    // SAFETY: inside the VM's memory; volatile, since the guest may write meanwhile.
+                    *byte = unsafe { from.add(offset).read_volatile() };
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, ipa: Ipa, from: &[u8]) -> Result<(), OutsideMemory> {
+        let pa = self.locate(ipa, from.len() as u64).ok_or(OutsideMemory { ipa })?;
+        let to: *mut u8 = core::ptr::with_exposed_provenance_mut(pa.0 as usize);
+        for (offset, byte) in from.iter().enumerate() {
+            // SAFETY: inside the VM's memory, which Rust never holds references into.
+            unsafe { to.add(offset).write_volatile(*byte) };
+        }
+        Ok(())
+    }
+}
+
+/// Takes memory in one piece, aligned so that the largest blocks fit.
+fn take(len: u64) -> Result<Range, SpaceError> {
+    let alignments = if len >= GIB { &[GIB, BLOCK][..] } else { &[BLOCK][..] };
+    let start = alignments.iter().find_map(|align| memory::take(len, *align, From::Bottom));
+    let start = start.ok_or(SpaceError::OutOfMemory { wanted: len >> 20, free: memory::free_bytes() >> 20 })?;
+    Ok(Range::new(start.0, len))
+}
+
+/// The tables' memory: EL2 maps all RAM one to one.
+struct Tables;
+
+impl TableMemory for Tables {
+    fn read(&self, pa: Pa) -> u64 {
+        let descriptor: *const u64 = core::ptr::with_exposed_provenance(pa.0 as usize);
+        // SAFETY: only asked for the frames that `FreeFrames` gave out; volatile, since table walkers read too.
+        unsafe { descriptor.read_volatile() }
+    }
+
+    fn write(&mut self, pa: Pa, value: u64) {
+        let descriptor: *mut u64 = core::ptr::with_exposed_provenance_mut(pa.0 as usize);
+        // SAFETY: only asked for the frames that `FreeFrames` gave out; volatile, since table walkers read too.
+        unsafe { descriptor.write_volatile(value) }
+    }
+}
+
+/// Frames from the top of free memory.
+struct FreeFrames;
+
+impl FrameSource for FreeFrames {
+    fn allocate(&mut self) -> Option<Pa> {
+        self.allocate_root(1)
+    }
+
+    fn allocate_root(&mut self, frames: usize) -> Option<Pa> {
+        let len = PAGE_SIZE * frames as u64;
+        let start = memory::take(len, len.next_power_of_two(), From::Top)?;
+        // SAFETY: mapped, and nobody's but ours since a moment ago.
+        unsafe { memory::fill(Range::new(start.0, len), 0) };
+        Some(start)
+    }
+
+    fn free(&mut self, frame: Pa) {
+        memory::release(Range::new(frame.0, PAGE_SIZE));
+    }
+}
+
+/// The machine's TLB maintenance.
+struct LiveMaintenance;
+
+impl Maintenance for LiveMaintenance {
+    fn publish(&mut self) {
+        barrier::dsb_ishst();
+    }
+
+    fn invalidate_ipa(&mut self, ipa: Ipa, _leaf: Option<Level>, _reach: Reach) {
+        barrier::tlbi_ipas2e1is(ipa);
+    }
+
+    fn invalidate_stage1(&mut self) {
+        barrier::tlbi_vmalle1is();
+    }
+
+    fn invalidate_vm(&mut self) {
+        barrier::tlbi_vmalls12e1is();
+    }
+
+    fn complete(&mut self) {
+        barrier::dsb_ish();
+    }
+
+    fn synchronize(&mut self) {
+        barrier::isb();
+    }
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The machine's virtual CPU interface: list registers and the registers around them, to and from values.
+
+use vambrace_interrupts::CpuInterface;
+
+use crate::sysreg::*;
+
+/// How many list registers and active-priority registers the machine has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// List registers.
+    pub(crate) list_registers: u8,
+    /// Priority bits.
+    pub(crate) priority_bits: u8,
+    /// Preemption bits.
+    pub(crate) preemption_bits: u8,
+}
+
+impl Shape {
+    /// As ICH_VTR_EL2 says.
+    pub(crate) fn of_machine() -> Self {
+        let vtr = IchVtrEl2.read();
+        Self {
+            list_registers: (vtr & 0x1F) as u8 + 1,
+            priority_bits: (vtr >> 29 & 7) as u8 + 1,
+            preemption_bits: (vtr >> 26 & 7) as u8 + 1,
+        }
+    }
+
+    /// Registers of active priorities, of each group.
+    fn active_priorities(self) -> usize {
+        1 << self.preemption_bits.saturating_sub(5).min(2)
+    }
+}
+
+macro_rules! list_registers {
+    ($($n:literal $register:ident)*) => {
+        fn read_list_register(n: usize) -> u64 {
+            match n {
+                $($n => $register.read(),)*
+                _ => 0,
+            }
+        }
+
+        fn write_list_register(n: usize, value: u64) {
+            match n {
+                $($n => $register.write(value),)*
+                _ => {}
+            }
+        }
+    };
+}
+
+list_registers! {
+    0 IchLr0El2 1 IchLr1El2 2 IchLr2El2 3 IchLr3El2 4 IchLr4El2 5 IchLr5El2 6 IchLr6El2 7 IchLr7El2
+    8 IchLr8El2 9 IchLr9El2 10 IchLr10El2 11 IchLr11El2 12 IchLr12El2 13 IchLr13El2 14 IchLr14El2 15 IchLr15El2
+}
+
+/// This CPU's virtual CPU interface.
+#[derive(Debug)]
+pub(crate) struct Interface {
+    shape: Shape,
+    /// List registers that may hold something.
+    used: u8,
+}
+
+impl Interface {
+    /// An empty interface.
+    pub(crate) fn new(shape: Shape) -> Self {
+        IchHcrEl2.write(0);
+        for n in 0..usize::from(shape.list_registers) {
+            write_list_register(n, 0);
+        }
+        Self { shape, used: 0 }
+    }
+
+    /// What the machine holds now.
+    pub(crate) fn read(&self) -> CpuInterface {
+        let mut now = CpuInterface { used: self.used, hcr: IchHcrEl2.read(), vmcr: IchVmcrEl2.read(), ..CpuInterface::default() };
+        for (n, lr) in now.lr.iter_mut().enumerate().take(usize::from(self.used)) {
+            *lr = read_list_register(n);
+        }
+        let count = self.shape.active_priorities();
+        now.ap0r[0] = IchAp0r0El2.read() as u32;
+        now.ap1r[0] = IchAp1r0El2.read() as u32;
+        if count > 1 {
+            now.ap0r[1] = IchAp0r1El2.read() as u32;
+            now.ap1r[1] = IchAp1r1El2.read() as u32;
+        }
+        if count > 2 {
+            now.ap0r[2] = IchAp0r2El2.read() as u32;
+            now.ap0r[3] = IchAp0r3El2.read() as u32;
+            now.ap1r[2] = IchAp1r2El2.read() as u32;
+            now.ap1r[3] = IchAp1r3El2.read() as u32;
+        }
+        now
+    }
+
+    /// Writes the list registers and ICH_HCR_EL2.
+    pub(crate) fn write_lists(&mut self, interface: &CpuInterface) {
+        let touched = usize::from(self.used.max(interface.used));
+        for (n, lr) in interface.lr.iter().enumerate().take(touched) {
+            write_list_register(n, *lr);
+        }
+        IchHcrEl2.write(interface.hcr);
+        self.used = interface.used;
+    }
+
+    /// Writes everything: a vCPU comes to this CPU.
+    pub(crate) fn write_all(&mut self, interface: &CpuInterface) {
+        IchVmcrEl2.write(interface.vmcr);
+        let count = self.shape.active_priorities();
+        IchAp0r0El2.write(interface.ap0r[0].into());
+        IchAp1r0El2.write(interface.ap1r[0].into());
+        if count > 1 {
+            IchAp0r1El2.write(interface.ap0r[1].into());
+            IchAp1r1El2.write(interface.ap1r[1].into());
+        }
+        if count > 2 {
+            IchAp0r2El2.write(interface.ap0r[2].into());
+            IchAp0r3El2.write(interface.ap0r[3].into());
+            IchAp1r2El2.write(interface.ap1r[2].into());
+            IchAp1r3El2.write(interface.ap1r[3].into());
+        }
+        self.write_lists(interface);
+    }
+
+    /// Empties the interface: the vCPU has left, and what was in it has been folded.
+    pub(crate) fn clear(&mut self) {
+        self.write_lists(&CpuInterface::default());
+    }
+}
