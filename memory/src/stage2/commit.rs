@@ -6,6 +6,9 @@
 //! one round of barriers whatever its size. What was invalid before needs no TLB maintenance at all: no TLB holds a
 //! translation that faults.
 //!
+//! A change of permissions alone would need no break, only the invalidation. It takes the same way as the others: one way
+//! is easier to get right, and nothing here is on a guest's path.
+//!
 //! Between break and make another CPU of the VM may take a stage-2 fault on a broken page. Its exit handler, under the
 //! same lock as the commit, finds the page translated again and simply resumes the guest.
 //!
