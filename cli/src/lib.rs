@@ -13,10 +13,18 @@
 //! protocol of `vambrace_wire`; [`console`] shows it, on a terminal or line by line.
 #![forbid(unsafe_code)]
 
+pub mod args;
+pub mod build;
+pub mod commands;
+pub mod console;
 pub mod diagnostic;
+pub mod doctor;
+pub mod exit;
+pub mod failure;
 pub mod image;
 pub mod manifest;
 pub mod plan;
 pub mod progress;
+pub mod runner;
 pub mod schema;
 pub mod setup;

@@ -1,3 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command `vambrace`.
-fn main() {}
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vambrace::commands::main().into()
+}

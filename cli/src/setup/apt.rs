@@ -177,6 +177,19 @@ pub fn by_hand(packages: &[&str], release: Option<&str>) -> SetupError {
     )
 }
 
+/// How packages that are missing will come: by themselves, or by a command to type.
+///
+/// # Errors
+/// The command to type, for a user who may not install packages.
+pub fn remedy(packages: &[&str]) -> Result<String, SetupError> {
+    match Privilege::detect() {
+        Privilege::None => Err(by_hand(packages, None)),
+        Privilege::Root | Privilege::Sudo => {
+            Ok(format!("installed when needed: apt-get install {}", packages.join(" ")))
+        }
+    }
+}
+
 fn is_fresh(stamp: &Path) -> bool {
     let age = |modified| SystemTime::now().duration_since(modified);
     std::fs::metadata(stamp)

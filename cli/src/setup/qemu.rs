@@ -9,7 +9,7 @@ use std::process::Command;
 
 use super::apt::{self, Apt, Target};
 use super::privilege::Privilege;
-use super::sources::{self, Distribution, Source};
+use super::sources::{self, Source};
 use super::{Cache, SetupError, process};
 use crate::progress::Progress;
 
@@ -60,7 +60,7 @@ pub fn ensure(cache: &Cache, progress: Progress) -> Result<Qemu, SetupError> {
 }
 
 /// The error for a machine without QEMU that we cannot install it on.
-pub(super) fn missing(found: Option<(u32, u32)>) -> SetupError {
+fn missing(found: Option<(u32, u32)>) -> SetupError {
     let (major, minor) = OLDEST;
     let what = match found {
         Some((have, minor_have)) => {
@@ -74,12 +74,16 @@ pub(super) fn missing(found: Option<(u32, u32)>) -> SetupError {
     )
 }
 
+/// How QEMU will come where it is missing or, as `found`, too old.
+///
+/// # Errors
+/// What the user has to do, where it does not come by itself.
+pub fn remedy(found: Option<(u32, u32)>) -> Result<String, SetupError> {
+    if sources::own().is_some() { apt::remedy(&[PACKAGE]) } else { Err(missing(found)) }
+}
+
 fn install(cache: &Cache, progress: Progress) -> Result<(), SetupError> {
-    let machine = Distribution::of_this_machine();
-    let own = machine.own(&sources::of_this_machine());
-    if process::find("apt-get").is_none() || own.is_empty() {
-        return Err(missing(find().err().flatten()));
-    }
+    let (machine, own) = sources::own().ok_or_else(|| missing(find().err().flatten()))?;
     let privilege = Privilege::detect();
     if privilege == Privilege::None {
         return Err(apt::by_hand(&[PACKAGE], None));

@@ -7,6 +7,8 @@
 use std::fmt;
 use std::path::Path;
 
+use super::process;
+
 /// One archive, as apt knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
@@ -60,6 +62,14 @@ impl Distribution {
             .cloned()
             .collect()
     }
+}
+
+/// This machine's distribution and its own sources, where packages can be installed with apt.
+#[must_use]
+pub fn own() -> Option<(Distribution, Vec<Source>)> {
+    let machine = Distribution::of_this_machine();
+    let own = machine.own(&of_this_machine());
+    (!own.is_empty() && process::find("apt-get").is_some()).then_some((machine, own))
 }
 
 /// All of the machine's enabled sources of binary packages.

@@ -12,7 +12,7 @@ use std::process::Command;
 use super::apt::{self, Apt, Target};
 use super::privilege::Privilege;
 use super::process::{self, Line};
-use super::sources::{self, Distribution};
+use super::sources::{self, Source};
 use super::{Cache, SetupError, workspace};
 use crate::image;
 use crate::progress::{Progress, Step};
@@ -108,11 +108,31 @@ pub fn ensure(cache: &Cache, progress: Progress) -> Result<Toolchain, SetupError
 }
 
 /// The error for a machine where no toolchain can be had.
-pub(super) fn missing() -> SetupError {
+fn missing() -> SetupError {
     SetupError::new(
         format!("no Rust toolchain here can build for {TARGET}"),
         format!("type: rustup target add {TARGET}"),
     )
+}
+
+/// How a toolchain will come where none is there.
+///
+/// # Errors
+/// What the user has to do, where none comes by itself.
+pub fn remedy() -> Result<String, SetupError> {
+    let choice = Choice::of_the_user();
+    if choice.rustup && process::find("rustup").is_some() {
+        Ok(format!("installed when needed: rustup target add {TARGET}"))
+    } else if choice.debian && debian_sources().is_some() {
+        apt::remedy(&DEBIAN_PACKAGES)
+    } else {
+        Err(missing())
+    }
+}
+
+/// The machine's own sources, on Debian.
+fn debian_sources() -> Option<Vec<Source>> {
+    sources::own().filter(|(machine, _)| machine.id == "debian").map(|(_, own)| own)
 }
 
 fn has_precompiled() -> bool {
@@ -136,11 +156,7 @@ fn has_debian() -> bool {
 }
 
 fn install_debian(cache: &Cache, progress: Progress) -> Result<(), SetupError> {
-    let machine = Distribution::of_this_machine();
-    let own = machine.own(&sources::of_this_machine());
-    if machine.id != "debian" || process::find("apt-get").is_none() || own.is_empty() {
-        return Err(missing());
-    }
+    let own = debian_sources().ok_or_else(missing)?;
     let privilege = Privilege::detect();
     if privilege == Privilege::None {
         return Err(apt::by_hand(&DEBIAN_PACKAGES, None));
@@ -186,6 +202,21 @@ fn quiet(command: &mut Command) -> &mut Command {
 }
 
 impl Toolchain {
+    /// For people.
+    #[must_use]
+    pub fn describe(self) -> String {
+        let (rustc, how) = match self {
+            Self::Precompiled => ("rustc", "with the target's libraries"),
+            Self::Debian => (DEBIAN_RUSTC, "with Debian's library sources"),
+        };
+        let mut command = Command::new(rustc);
+        if self == Self::Debian {
+            quiet(&mut command);
+        }
+        let version = process::answer(command.arg("--version")).unwrap_or_default();
+        format!("{version}, {how}")
+    }
+
     /// Builds the hypervisor and the guests.
     ///
     /// # Errors

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::manifest::{BoardOptions, Size};
+use crate::runner::Clock;
+
+/// What `run` takes when no manifest is named.
+pub const DEMO: &str = "manifests/two-linux.toml";
+
+/// Vambrace runs unmodified operating systems side by side on one Arm board, each in a virtual machine of its own.
+///
+/// Start with `vambrace run`: two Debian Linux VMs in QEMU. What is missing on this computer is fetched.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "vambrace", version, after_help = EXIT_CODES)]
+pub struct Arguments {
+    /// What to do; without it, help.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    success; after run: all VMs powered off
+  1    a VM crashed
+  2    the manifest or the arguments are wrong
+  3    something is missing on this computer and could not be fetched
+  4    the hypervisor itself failed
+  124  --timeout was reached";
+
+/// The subcommands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Boot the VMs of a manifest in QEMU
+    Run(Run),
+    /// Write the hypervisor and the VMs of a manifest to one bootable file
+    Build {
+        /// The manifest
+        manifest: PathBuf,
+        /// The file to write; U-Boot's booti and QEMU's -kernel boot it
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Report all mistakes in a manifest
+    Check {
+        /// The manifest
+        manifest: PathBuf,
+    },
+    /// Tell what is there on this computer, what is missing, and what mends it
+    Doctor,
+    /// Print the manifest's JSON schema, for editors
+    Schema,
+}
+
+/// `vambrace run`.
+#[derive(Clone, Debug, Args)]
+pub struct Run {
+    /// The manifest; without one, two Debian Linux VMs
+    pub manifest: Option<PathBuf>,
+    /// The board.
+    #[command(flatten)]
+    pub board: BoardArguments,
+    /// Give up after this many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Option<Duration>,
+    /// Let the count of instructions move the time, so that each run is the same as the last
+    #[arg(long)]
+    pub icount: bool,
+    /// One more argument for QEMU; may be repeated
+    #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
+    pub qemu_arg: Vec<String>,
+    /// Print a QEMU command line to run by hand, and run nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// The board, in place of what the manifest says.
+#[derive(Clone, Debug, Default, Args)]
+pub struct BoardArguments {
+    /// The processor, by QEMU's name
+    #[arg(long, value_name = "NAME")]
+    pub cpu: Option<String>,
+    /// How many physical CPUs
+    #[arg(long, value_name = "COUNT")]
+    pub smp: Option<u16>,
+    /// RAM, such as 2GiB
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<Size>,
+}
+
+impl BoardArguments {
+    /// In the manifest's terms.
+    #[must_use]
+    pub fn options(&self) -> BoardOptions {
+        BoardOptions { cpu: self.cpu.clone(), cpus: self.smp, memory: self.memory }
+    }
+}
+
+impl Run {
+    /// What moves the board's time.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        if self.icount { Clock::Instructions } else { Clock::Host }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "write a number of seconds, such as 60".to_owned())?;
+    let positive = Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero());
+    positive.ok_or_else(|| "the time must be longer than nothing".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn run(line: &str) -> Run {
+        match Arguments::try_parse_from(line.split(' ')).unwrap().command {
+            Some(Command::Run(run)) => run,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn run_takes_everything() {
+        let run = run("vambrace run m.toml --cpu max --smp 8 --memory 2GiB --timeout 1.5 --icount \
+                       --qemu-arg -d --qemu-arg int --dry-run");
+        assert_eq!(run.board.options().cpus, Some(8));
+        assert_eq!(run.board.options().memory, Some(Size(2 << 30)));
+        assert_eq!(run.timeout, Some(Duration::from_millis(1500)));
+        assert_eq!(run.qemu_arg, ["-d", "int"]);
+        assert_eq!(run.clock(), Clock::Instructions);
+        assert!(run.dry_run);
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_exit_code_2() {
+        for line in
+            ["vambrace run --timeout 0", "vambrace run --smp many", "vambrace build x", "vambrace fly"]
+        {
+            let error = Arguments::try_parse_from(line.split(' ')).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! From a manifest to what a board boots: checks it, fetches and builds the images, plans the bundle.
+
+use std::path::Path;
+
+use crate::diagnostic::Diagnostics;
+use crate::failure::Failure;
+use crate::manifest::{self, BoardOptions, Boot, InitrdSource, Manifest, Vm};
+use crate::plan::{self, Images, ImagesError};
+use crate::setup::debian::{SERIES, Series};
+use crate::setup::{Bare, Setup, SetupError, initramfs};
+
+/// What becomes of a VM of the demo after it has introduced itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Afterwards {
+    /// It gives a shell.
+    Shell,
+    /// It powers off.
+    PowerOff,
+}
+
+/// A manifest, built.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// What the manifest says.
+    pub manifest: Manifest,
+    /// What should be told the user nevertheless; may be empty.
+    pub warnings: Diagnostics,
+    /// The hypervisor's flat image.
+    pub hypervisor: Vec<u8>,
+    /// The bundle.
+    pub bundle: Vec<u8>,
+}
+
+/// Builds the manifest in a file.
+///
+/// # Errors
+/// When the manifest is wrong, or something is missing that cannot be fetched.
+pub fn build(
+    path: &Path,
+    options: &BoardOptions,
+    setup: &Setup,
+    afterwards: Afterwards,
+) -> Result<Built, Failure> {
+    // A mistake in the manifest is told before anything is fetched.
+    let (manifest, warnings) = manifest::load(path, options)?;
+    from_manifest(manifest, warnings, setup, afterwards)
+}
+
+/// Builds a manifest that has been read.
+///
+/// # Errors
+/// When an image is wrong for it, or something is missing that cannot be fetched.
+pub fn from_manifest(
+    manifest: Manifest,
+    warnings: Diagnostics,
+    setup: &Setup,
+    afterwards: Afterwards,
+) -> Result<Built, Failure> {
+    let bare = setup.bare()?;
+    let fetched = Fetched { setup, bare: &bare, afterwards };
+    let bundle = plan::build(&manifest, &fetched)?;
+    Ok(Built { manifest, warnings, hypervisor: bare.hypervisor, bundle })
+}
+
+/// The images that a manifest names by a word, fetched and built when asked for.
+struct Fetched<'a> {
+    setup: &'a Setup,
+    bare: &'a Bare,
+    afterwards: Afterwards,
+}
+
+impl Images for Fetched<'_> {
+    fn debian_kernel(&self, version: Option<&str>) -> Result<Vec<u8>, ImagesError> {
+        if Series::of(version).is_err() {
+            let known = SERIES.iter().map(|series| format!("debian:{}", series.version)).collect();
+            return Err(ImagesError::NoSuch { known });
+        }
+        read(&self.setup.kernel(version).map_err(failed)?)
+    }
+
+    fn debian_u_boot(&self) -> Result<Vec<u8>, ImagesError> {
+        read(&self.setup.u_boot().map_err(failed)?)
+    }
+
+    fn demo_initrd(&self) -> Result<Vec<u8>, ImagesError> {
+        self.setup.initramfs().map_err(failed)
+    }
+
+    fn guest(&self, name: &str) -> Result<Vec<u8>, ImagesError> {
+        self.bare.guests.get(name).cloned().ok_or_else(|| ImagesError::NoSuch {
+            known: self.bare.guests.keys().map(|name| format!("guest:{name}")).collect(),
+        })
+    }
+
+    fn cmdline(&self, vm: &Vm) -> String {
+        if !matches!(vm.boot, Boot::Kernel { initrd: Some(InitrdSource::Demo), .. }) {
+            return vm.cmdline.clone();
+        }
+        let name = format!("{}{}", initramfs::NAME, vm.name);
+        let afterwards = match self.afterwards {
+            Afterwards::Shell => initramfs::INTERACTIVE,
+            Afterwards::PowerOff => "",
+        };
+        [vm.cmdline.as_str(), &name, afterwards].join(" ").trim().to_owned()
+    }
+}
+
+fn failed(error: SetupError) -> ImagesError {
+    ImagesError::Failed(Box::new(error))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ImagesError> {
+    std::fs::read(path).map_err(|error| failed(SetupError::file("read", path, &error)))
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The subcommands, from the arguments to the exit code.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{CommandFactory, Parser};
+
+use crate::args::{Arguments, Command, DEMO, Run};
+use crate::build::{self, Afterwards};
+use crate::diagnostic::{Diagnostics, Style};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::manifest::{self, BoardOptions, Manifest};
+use crate::progress::Progress;
+use crate::runner::{self, Board, Boot, Config, Session};
+use crate::setup::{self, Setup};
+use crate::{console, doctor, image, schema};
+
+/// The whole command: reads the arguments of this process and does what they say.
+#[must_use]
+pub fn main() -> Exit {
+    let arguments = Arguments::parse();
+    let done = match arguments.command {
+        None => Arguments::command().print_help().map_err(Failure::Terminal).map(|()| Exit::Success),
+        Some(Command::Run(run)) => start(&run),
+        Some(Command::Build { manifest, output }) => write_image(&manifest, &output),
+        Some(Command::Check { manifest }) => check(&manifest),
+        Some(Command::Doctor) => examine(),
+        Some(Command::Schema) => say(&schema::schema()).map(|()| Exit::Success),
+    };
+    done.unwrap_or_else(|failure| {
+        complain(&failure.render(style()));
+        failure.exit()
+    })
+}
+
+/// `vambrace run`.
+fn start(run: &Run) -> Result<Exit, Failure> {
+    let path = run.manifest.clone().unwrap_or_else(demo);
+    let options = run.board.options();
+    if run.dry_run {
+        return dry_run(run, &path, &options);
+    }
+    let progress = Progress::for_stderr();
+    let setup = Setup::new(progress)?;
+    let afterwards = if console::is_interactive() { Afterwards::Shell } else { Afterwards::PowerOff };
+    let built = build::build(&path, &options, &setup, afterwards)?;
+    warn(&built.warnings);
+    let config = Config {
+        qemu: setup.qemu()?,
+        board: board(&built.manifest, run),
+        boot: Boot::Parts { hypervisor: built.hypervisor, bundle: built.bundle },
+        vms: names(&built.manifest),
+        timeout: run.timeout,
+    };
+    let session = Session::start(&config)?;
+    console::show(session, &config.vms).map_err(Failure::Terminal)
+}
+
+/// Prints what would run a file written by `vambrace build`.
+fn dry_run(run: &Run, path: &Path, options: &BoardOptions) -> Result<Exit, Failure> {
+    const IMAGE: &str = "vambrace.img";
+    let (manifest, warnings) = manifest::load(path, options)?;
+    warn(&warnings);
+    let mut words = vec![setup::qemu::PROGRAM.to_owned()];
+    words.extend(runner::arguments(&board(&manifest, run)));
+    words.extend(["-kernel".to_owned(), IMAGE.to_owned()]);
+    let line: Vec<String> = words.iter().map(|word| runner::quote(word)).collect();
+    say(&format!("{}\n", line.join(" ")))?;
+    let manifest = runner::quote(&path.display().to_string());
+    complain(&format!("vambrace: write {IMAGE} with: vambrace build {manifest} -o {IMAGE}\n"));
+    Ok(Exit::Success)
+}
+
+/// `vambrace build`.
+fn write_image(path: &Path, output: &Path) -> Result<Exit, Failure> {
+    let setup = Setup::new(Progress::for_stderr())?;
+    // Whoever boots the file sits in front of the board.
+    let built = build::build(path, &BoardOptions::default(), &setup, Afterwards::Shell)?;
+    warn(&built.warnings);
+    let image = image::combine(&built.hypervisor, &built.bundle)?;
+    std::fs::write(output, &image).map_err(|error| Failure::Write { path: output.to_owned(), error })?;
+    let size = image.len().div_ceil(1 << 20);
+    complain(&format!("vambrace: wrote {}, {size} MiB\n", output.display()));
+    Ok(Exit::Success)
+}
+
+/// `vambrace check`.
+fn check(path: &Path) -> Result<Exit, Failure> {
+    let (manifest, warnings) = manifest::load(path, &BoardOptions::default())?;
+    warn(&warnings);
+    say(&format!("{}: {} VMs, no mistakes\n", path.display(), manifest.vms.len()))?;
+    Ok(Exit::Success)
+}
+
+/// `vambrace doctor`.
+fn examine() -> Result<Exit, Failure> {
+    let examination = doctor::examine();
+    say(&examination.render())?;
+    Ok(examination.exit())
+}
+
+/// The demo's manifest, in the workspace or the current folder.
+fn demo() -> PathBuf {
+    setup::workspace().join(DEMO)
+}
+
+/// The board that a manifest and the arguments describe.
+fn board(manifest: &Manifest, run: &Run) -> Board {
+    Board {
+        cpu: manifest.board.cpu.clone(),
+        cpus: manifest.board.cpus,
+        memory: manifest.board.memory.0,
+        clock: run.clock(),
+        qemu_args: run.qemu_arg.clone(),
+    }
+}
+
+fn names(manifest: &Manifest) -> Vec<String> {
+    manifest.vms.iter().map(|vm| vm.name.clone()).collect()
+}
+
+fn style() -> Style {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if io::stderr().is_terminal() && !plain { Style::Coloured } else { Style::Plain }
+}
+
+fn warn(warnings: &Diagnostics) {
+    if !warnings.is_empty() {
+        complain(&warnings.render(style()));
+    }
+}
+
+/// Writes to standard error, which may be closed.
+fn complain(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+fn say(text: &str) -> Result<(), Failure> {
+    io::stdout().write_all(text.as_bytes()).map_err(Failure::Terminal)
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Why the command did not do what was asked, in words and as an exit code.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use crate::diagnostic::{Diagnostics, Style};
+use crate::exit::Exit;
+use crate::image::ImageError;
+use crate::plan::PlanError;
+use crate::runner::RunError;
+use crate::setup::SetupError;
+
+/// A failure of the command.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The manifest is wrong.
+    #[error("the manifest has mistakes")]
+    Manifest(#[from] Diagnostics),
+    /// Something is missing on this computer.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// There is no bundle.
+    #[error(transparent)]
+    Plan(PlanError),
+    /// The hypervisor's image cannot be joined with the bundle.
+    #[error("the hypervisor's image is of no use: {0}\nreport this as a bug")]
+    Image(#[from] ImageError),
+    /// QEMU did not start.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A file could not be written.
+    #[error("cannot write {path}: {error}\nname another file with -o", path = .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The terminal or the standard output is of no use.
+    #[error("cannot use the terminal: {0}\nrun it with </dev/null for plain lines")]
+    Terminal(#[source] std::io::Error),
+}
+
+impl From<PlanError> for Failure {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Manifest(diagnostics) => Self::Manifest(diagnostics),
+            other => Self::Plan(other),
+        }
+    }
+}
+
+impl Failure {
+    /// The exit code.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Manifest(_) | Self::Write { .. } => Exit::Usage,
+            Self::Plan(PlanError::Image { .. }) => Exit::Setup,
+            Self::Plan(_) => Exit::Usage,
+            Self::Setup(_) | Self::Image(_) | Self::Run(_) | Self::Terminal(_) => Exit::Setup,
+        }
+    }
+
+    /// The words, with the causes.
+    #[must_use]
+    pub fn render(&self, style: Style) -> String {
+        if let Self::Manifest(diagnostics) = self {
+            return diagnostics.render(style);
+        }
+        let mut text = format!("vambrace: {self}\n");
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text.push_str(&format!("  {error}\n"));
+            cause = error.source();
+        }
+        text
+    }
+}

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The connection to a running board: a QEMU process whose serial line is its standard input and output.
+//!
+//! Threads read QEMU's output and errors and write its input; whoever owns the session takes events, one by one,
+//! with a deadline. QEMU never outlives us: it is killed when the session is dropped, and if we are killed
+//! ourselves the kernel kills it (`setpriv --pdeathsig`, where there is one).
+
+use std::ffi::OsString;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use vambrace_wire::message::{
+    Decoder, FromHypervisor, Level, MAX_FRAME, MAX_TEXT, Piece, ToHypervisor, VmState, decode, encode,
+};
+
+use super::{Boot, Config, RunError, command_line};
+use crate::setup::process;
+
+/// How long QEMU may go on after the hypervisor has said its last word.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What the hypervisor said; as [`FromHypervisor`], owned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of FromHypervisor")]
+pub enum Message {
+    /// It is up.
+    Hello { cpus: u16, vms: u16 },
+    /// A line of its log.
+    Log { level: Level, text: String },
+    /// Bytes that a VM wrote to its console.
+    Console { vm: u16, bytes: Vec<u8> },
+    /// A VM changed state.
+    State { vm: u16, state: VmState },
+    /// A line of a VM's crash report.
+    Report { vm: u16, text: String },
+    /// All VMs have ended.
+    End,
+    /// It failed; the report follows as text.
+    Failed,
+}
+
+impl From<FromHypervisor<'_>> for Message {
+    fn from(message: FromHypervisor<'_>) -> Self {
+        match message {
+            FromHypervisor::Hello { cpus, vms } => Self::Hello { cpus, vms },
+            FromHypervisor::Log { level, text } => Self::Log { level, text: text.to_owned() },
+            FromHypervisor::Console { vm, bytes } => Self::Console { vm, bytes: bytes.to_vec() },
+            FromHypervisor::State { vm, state } => Self::State { vm, state },
+            FromHypervisor::Report { vm, text } => Self::Report { vm, text: text.to_owned() },
+            FromHypervisor::End => Self::End,
+            FromHypervisor::Failed => Self::Failed,
+        }
+    }
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The hypervisor said something.
+    Message(Message),
+    /// Text outside any message.
+    Text(Vec<u8>),
+    /// QEMU complained.
+    QemuSays(String),
+    /// QEMU has ended, with this exit code unless a signal ended it.
+    Exited(Option<i32>),
+    /// The configured time is over; QEMU has been killed.
+    TimedOut,
+    /// The user typed; only on a terminal.
+    Keys(Vec<u8>),
+    /// A signal asks us to end; only while the command listens for them.
+    Signal(i32),
+}
+
+/// A running board.
+#[derive(Debug)]
+pub struct Session {
+    qemu: Child,
+    events: Receiver<Event>,
+    sender: Sender<Event>,
+    /// What is to be written to the serial line.
+    line: Option<Sender<Vec<u8>>>,
+    /// When the time is over: the configured one, or the grace after the last word.
+    deadline: Option<Instant>,
+    /// The last word has been said, and the deadline is the end of the grace.
+    is_over: bool,
+    /// The images, deleted with the session.
+    _files: tempfile::TempDir,
+}
+
+impl Session {
+    /// Starts QEMU. It lives at most as long as the calling thread.
+    ///
+    /// # Errors
+    /// When the images cannot be written or QEMU cannot be started.
+    pub fn start(config: &Config) -> Result<Self, RunError> {
+        let files = tempfile::Builder::new().prefix("vambrace-").tempdir().map_err(RunError::Files)?;
+        let boot = write_images(&config.boot, files.path()).map_err(RunError::Files)?;
+        let mut command = tied_to_us(&config.qemu.path);
+        command.args(command_line::arguments(&config.board)).args(boot);
+        let mut qemu = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(RunError::Qemu)?;
+
+        let (sender, events) = mpsc::channel();
+        if let Some(stdout) = qemu.stdout.take() {
+            let sender = sender.clone();
+            thread::spawn(move || listen(stdout, &sender));
+        }
+        if let Some(stderr) = qemu.stderr.take() {
+            let sender = sender.clone();
+            thread::spawn(move || {
+                for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                    let _ = sender.send(Event::QemuSays(line));
+                }
+            });
+        }
+        let line = qemu.stdin.take().map(|mut stdin| {
+            let (line, writes) = mpsc::channel::<Vec<u8>>();
+            // It ends with QEMU, or when the session drops its end of the channel.
+            thread::spawn(move || writes.iter().try_for_each(|bytes| stdin.write_all(&bytes)));
+            line
+        });
+        let deadline = config.timeout.map(|timeout| Instant::now() + timeout);
+        Ok(Self { qemu, events, sender, line, deadline, is_over: false, _files: files })
+    }
+
+    /// For further sources of events.
+    #[must_use]
+    pub fn sender(&self) -> Sender<Event> {
+        self.sender.clone()
+    }
+
+    /// The next event, or `None` when `until` comes first.
+    pub fn next(&mut self, until: Option<Instant>) -> Option<Event> {
+        let wake = match (until, self.deadline) {
+            (Some(until), Some(deadline)) => Some(until.min(deadline)),
+            (until, deadline) => until.or(deadline),
+        };
+        let received = match wake {
+            Some(wake) => self.events.recv_timeout(wake.saturating_duration_since(Instant::now())),
+            None => self.events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match received {
+            Ok(event) => Some(self.note(event)),
+            Err(_) if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+                self.deadline = None;
+                self.kill();
+                // Killing it after the grace is an exit as good as its own.
+                Some(if self.is_over { Event::Exited(None) } else { Event::TimedOut })
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Completes an event with what only the owner of the process knows.
+    fn note(&mut self, event: Event) -> Event {
+        match event {
+            Event::Message(Message::End | Message::Failed) => {
+                self.is_over = true;
+                self.deadline = Some(Instant::now() + GRACE);
+                event
+            }
+            Event::Exited(_) => Event::Exited(self.qemu.wait().ok().and_then(|status| status.code())),
+            other => other,
+        }
+    }
+
+    /// Types on a VM's console.
+    pub fn send(&mut self, vm: u16, keys: &[u8]) {
+        let Some(line) = &self.line else { return };
+        for bytes in keys.chunks(MAX_TEXT) {
+            if let Ok(frame) = encode(&ToHypervisor::Input { vm, bytes }, &mut [0; MAX_FRAME]) {
+                // An error means that QEMU has ended, which arrives as an event.
+                let _ = line.send(frame.to_vec());
+            }
+        }
+    }
+
+    /// Ends QEMU now.
+    pub fn kill(&mut self) {
+        // An error means that it has ended already.
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Writes what QEMU loads and returns the arguments that name it.
+fn write_images(boot: &Boot, folder: &Path) -> io::Result<Vec<OsString>> {
+    let mut arguments: Vec<OsString> = vec!["-append".into(), command_line::WIRE.into(), "-kernel".into()];
+    match boot {
+        Boot::Parts { hypervisor, bundle } => {
+            let (kernel, initrd) = (folder.join("hypervisor.img"), folder.join("bundle.img"));
+            std::fs::write(&kernel, hypervisor)?;
+            std::fs::write(&initrd, bundle)?;
+            arguments.extend([kernel.into(), "-initrd".into(), initrd.into()]);
+        }
+        Boot::File(image) => arguments.push(image.into()),
+    }
+    Ok(arguments)
+}
+
+/// A command that the kernel kills when the calling thread is gone, where util-linux is there to ask for it.
+fn tied_to_us(program: &Path) -> Command {
+    match process::find("setpriv") {
+        Some(setpriv) => {
+            let mut command = Command::new(setpriv);
+            command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+            command
+        }
+        None => Command::new(program),
+    }
+}
+
+/// Takes the serial line apart until QEMU closes it.
+fn listen(mut line: impl Read, events: &Sender<Event>) {
+    let mut decoder = Decoder::new();
+    let mut text = Vec::new();
+    let mut buffer = [0; 8192];
+    loop {
+        let len = match line.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(len) => len,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => break,
+        };
+        for byte in buffer.get(..len).unwrap_or_default() {
+            match decoder.push(*byte) {
+                Some(Piece::Text(bytes)) => text.extend_from_slice(bytes),
+                Some(Piece::Frame(frame)) => {
+                    let event = understand(frame);
+                    tell_text(&mut text, events);
+                    let _ = events.send(event);
+                }
+                None => {}
+            }
+        }
+        tell_text(&mut text, events);
+    }
+    text.extend_from_slice(decoder.finish().unwrap_or_default());
+    tell_text(&mut text, events);
+    let _ = events.send(Event::Exited(None));
+}
+
+fn understand(frame: &[u8]) -> Event {
+    match decode::<FromHypervisor<'_>>(frame) {
+        Ok(message) => Event::Message(message.into()),
+        Err(error) => Event::Text(format!("[{error}]\n").into_bytes()),
+    }
+}
+
+fn tell_text(text: &mut Vec<u8>, events: &Sender<Event>) {
+    if !text.is_empty() {
+        let _ = events.send(Event::Text(std::mem::take(text)));
+    }
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The runner against a QEMU of ours: a shell script that says prepared frames.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use vambrace_wire::message::{FromHypervisor, Level, MAX_FRAME, VmState, encode};
+
+use super::*;
+use crate::exit::Exit;
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn frames(messages: &[FromHypervisor<'_>]) -> Vec<u8> {
+    messages.iter().flat_map(|message| encode(message, &mut [0; MAX_FRAME]).unwrap().to_vec()).collect()
+}
+
+/// A configuration whose QEMU is `script`; `$1`, `$2`, ... are not used, `said` lies beside it as `said`.
+fn config(folder: &Path, script: &str, said: &[u8]) -> Config {
+    let path = folder.join("qemu");
+    std::fs::write(folder.join("said"), said).unwrap();
+    std::fs::write(&path, format!("#!/bin/sh\ncd {}\n{script}\n", folder.display())).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    Config {
+        qemu: Qemu { path, version: (10, 0) },
+        board: Board { cpu: "x".into(), cpus: 1, memory: 1 << 20, clock: Clock::Host, qemu_args: Vec::new() },
+        boot: Boot::File("/nonexistent".into()),
+        vms: vec!["a".into(), "b".into()],
+        timeout: Some(SOON),
+    }
+}
+
+fn two_vms(last: VmState) -> Vec<u8> {
+    frames(&[
+        FromHypervisor::Hello { cpus: 4, vms: 2 },
+        FromHypervisor::State { vm: 0, state: VmState::Running },
+        FromHypervisor::State { vm: 1, state: VmState::Running },
+        FromHypervisor::Console { vm: 0, bytes: b"from a\r\n" },
+        FromHypervisor::Console { vm: 1, bytes: b"from b\r\n" },
+        FromHypervisor::Log { level: Level::Warning, text: "b misbehaves" },
+        FromHypervisor::State { vm: 0, state: VmState::Reset(1) },
+        FromHypervisor::Report { vm: 1, text: "it jumped to nowhere" },
+        FromHypervisor::State { vm: 0, state: VmState::Off },
+        FromHypervisor::State { vm: 1, state: last },
+        FromHypervisor::End,
+    ])
+}
+
+#[test]
+fn a_run_is_told_apart_by_vm() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = [b"firmware\r\n".to_vec(), two_vms(VmState::Off)].concat();
+    let outcome = run(&config(folder.path(), "cat said; echo qemu: hm >&2", &said)).unwrap();
+    assert_eq!(outcome.summary.ending, Some(Ending::Complete));
+    assert_eq!(outcome.exit(), Exit::Success);
+    assert_eq!(outcome.summary.cpus, Some(4));
+    assert_eq!(outcome.vm("a").unwrap().text(), "from a\r\n");
+    assert_eq!(outcome.vm("a").unwrap().resets(), 1);
+    assert_eq!(outcome.vm("b").unwrap().text(), "from b\r\n");
+    assert_eq!(outcome.vm("b").unwrap().report, ["it jumped to nowhere"]);
+    assert_eq!(outcome.log, [(Level::Warning, "b misbehaves".to_owned())]);
+    assert_eq!(outcome.raw, b"firmware\r\n");
+}
+
+#[test]
+fn the_exit_code_tells_a_crash_a_failure_a_break_and_a_timeout_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let exit = |script: &str, said: &[u8], timeout: Duration| {
+        let config = Config { timeout: Some(timeout), ..config(folder.path(), script, said) };
+        run(&config).unwrap().exit()
+    };
+    assert_eq!(exit("cat said", &two_vms(VmState::Crashed), SOON), Exit::Crashed);
+    let failed = [frames(&[FromHypervisor::Failed]), b"panicked\r\n".to_vec()].concat();
+    assert_eq!(exit("cat said", &failed, SOON), Exit::Hypervisor);
+    assert_eq!(exit("exit 1", b"", SOON), Exit::Hypervisor);
+    assert_eq!(exit("exec sleep 100", b"", Duration::from_millis(300)), Exit::TimedOut);
+}
+
+#[test]
+fn keys_arrive_and_words_are_waited_for_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = frames(&[FromHypervisor::Console { vm: 1, bytes: b"login: one login: two" }]);
+    let config = config(folder.path(), "cat said; head -c 8 > typed; cat said", &said);
+    let mut running = Running::start(&config).unwrap();
+    running.wait_for(1, "login: ", SOON).unwrap();
+    running.wait_for(1, "login: ", SOON).unwrap();
+    // The frame of this is 8 bytes long: delimiter, COBS, index, vm, length, key, CRC...
+    running.send(1, "q");
+    running.wait_for(1, "one", SOON).unwrap();
+    let error = running.wait_for(1, "never", SOON).unwrap_err();
+    assert!(matches!(error, WaitError::Ended { ending: Ending::Broken(Some(0)), .. }), "{error:?}");
+    let typed = std::fs::read(folder.path().join("typed")).unwrap();
+    assert_eq!(typed[0], 0, "{typed:?}");
+}
+
+#[test]
+fn what_does_not_come_is_told_in_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut running = Running::start(&config(folder.path(), "exec sleep 100", b"")).unwrap();
+    let error = running.wait_for(0, "x", Duration::from_millis(50)).unwrap_err();
+    assert!(matches!(error, WaitError::TooLate { .. }), "{error:?}");
+    assert_eq!(running.stop().summary.ending, Some(Ending::Stopped));
+}
+
+#[test]
+fn the_process_is_gone_when_the_session_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "echo $$ > pid; echo up; exec sleep 100", b"");
+    let mut running = Running::start(&config).unwrap();
+    running.wait_for_outcome("up", SOON, |outcome| outcome.raw == b"up\n").unwrap();
+    let pid = std::fs::read_to_string(folder.path().join("pid")).unwrap();
+    let process = Path::new("/proc").join(pid.trim());
+    assert!(process.exists());
+    drop(running);
+    assert!(!process.exists());
+}
