@@ -63,8 +63,11 @@ impl Machine {
     }
 
     /// Every range of addresses that the device tree gives to memory or a device, a PCI host's windows included.
+    /// CPUs are among them too, with ranges of no length.
     pub fn ranges(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.tree.root().children().flat_map(|node| registers(node).chain(windows(node)))
+        self.tree.root().children().flat_map(|node| {
+            registers(node).chain(windows(node)).chain(node.children().flat_map(registers))
+        })
     }
 
     /// The program's parameters, as one string.

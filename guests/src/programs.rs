@@ -4,6 +4,7 @@
 pub mod gic;
 pub mod heartbeat;
 pub mod hello;
+pub mod hostile;
 pub mod isa;
 pub mod reset;
 pub mod smp;
