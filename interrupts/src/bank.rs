@@ -84,6 +84,8 @@ pub(crate) struct Bank {
     /// GICD_IROUTER.Interrupt_Routing_Mode: any vCPU may take it.
     pub(crate) one_of_n: u32,
     priority: [u8; 32],
+    /// The priority it had when it was acknowledged, at which its handler runs.
+    running_priority: [u8; 32],
     physical: [u16; 32],
 }
 
@@ -117,6 +119,7 @@ impl Bank {
             released: 0,
             one_of_n: 0,
             priority: [0; 32],
+            running_priority: [0; 32],
             physical: [0; 32],
         }
     }
@@ -177,6 +180,11 @@ impl Bank {
     /// The priority of interrupt `n` of the bank.
     pub(crate) fn priority(&self, n: u32) -> u8 {
         self.priority.get(n as usize).copied().unwrap_or(0xFF)
+    }
+
+    /// The priority at which interrupt `n` of the bank is handled, if it was acknowledged.
+    pub(crate) fn running_priority(&self, n: u32) -> u8 {
+        self.running_priority.get(n as usize).copied().unwrap_or(0xFF)
     }
 
     /// Whether interrupt `n` of the bank exists.
@@ -362,7 +370,12 @@ impl Bank {
         let known = bit & !self.active_written;
         self.active = self.active & !known | if now.is_active() { known } else { 0 };
         match now {
-            State::Active if lent.state().is_pending() => self.acknowledged |= bit,
+            State::Active if lent.state().is_pending() => {
+                self.acknowledged |= bit;
+                if let Some(priority) = self.running_priority.get_mut(n as usize) {
+                    *priority = lent.priority();
+                }
+            }
             State::Active | State::ActivePending => {}
             State::Inactive | State::Pending => self.acknowledged &= !bit,
         }

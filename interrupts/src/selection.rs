@@ -105,15 +105,15 @@ impl Vgic {
             let members = members & !bank.resident;
             let active = bank.active() & members;
             for n in bits((bank.deliverable(self.groups) & members | active).into()) {
-                let is_group1 = bank.group1() >> n & 1 != 0;
-                let key = Key::new(base + n, bank.priority(n), is_group1, &vcpu.interface);
-                let state = if active >> n & 1 == 0 {
-                    Visited::Deliverable
+                let (state, priority) = if active >> n & 1 == 0 {
+                    (Visited::Deliverable, bank.priority(n))
                 } else if bank.acknowledged() >> n & 1 == 0 {
-                    Visited::MadeActive
+                    (Visited::MadeActive, bank.priority(n))
                 } else {
-                    Visited::Acknowledged
+                    (Visited::Acknowledged, bank.running_priority(n))
                 };
+                let is_group1 = bank.group1() >> n & 1 != 0;
+                let key = Key::new(base + n, priority, is_group1, &vcpu.interface);
                 visit(key, state);
             }
         }

@@ -5,6 +5,8 @@
 //! what the ideal GIC would. Where the architecture leaves a choice (equal priorities, 1 of N), any choice will do.
 
 #[cfg(test)]
+mod late;
+#[cfg(test)]
 mod machine;
 #[cfg(test)]
 mod reference;
@@ -41,7 +43,7 @@ fn run(shape: Shape, ops: &[Op]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn behaves_like_a_gic_with_room_for_all(shape in shape(), ops in prop::collection::vec(op(), 0..120)) {
@@ -51,5 +53,17 @@ proptest! {
     #[test]
     fn behaves_so_with_few_list_registers(shape in narrow_shape(), ops in prop::collection::vec(op(), 60..200)) {
         run(shape, &ops);
+    }
+
+    #[test]
+    fn nothing_is_lost_when_vcpus_are_told_late(
+        list_registers in 1_u8..5,
+        ops in prop::collection::vec(late::op(), 0..200),
+    ) {
+        let mut system = late::Late::new(list_registers);
+        for op in &ops {
+            system.step(op);
+        }
+        system.drain();
     }
 }

@@ -301,7 +301,7 @@ impl System {
         let interrupt = self.reference.get(id);
         let (offset, value) = match what {
             // What no sane guest does: with few list registers only a count says which interrupt it ended.
-            Field::Group1(_) | Field::Priority(_) if interrupt.active => return,
+            Field::Group1(_) if interrupt.active => return,
             Field::Active(true) if is_handled => return,
             Field::Enabled(enabled) => {
                 interrupt.enabled = enabled;
