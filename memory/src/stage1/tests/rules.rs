@@ -241,6 +241,15 @@ fn table_permissions_only_take_away() {
 }
 
 #[test]
+fn tables_of_different_levels_take_away_together() {
+    let mut memory = Memory::new();
+    let second = memory.map(Shape::SMALL, ROOT0, VA, 2, 0x4200_0003 | 1 << 59, 1 << 62);
+    memory.map(Shape::SMALL, ROOT0, VA, 3, 0x4800_0000 | PAGE | EL0_BIT, 0);
+    assert_eq!(memory.words[&second] >> 59, 1, "PXNTable at level 2, APTable[1] at level 1");
+    assert_eq!(allowed(&memory, &Shape::SMALL.regime()), "r--r-x");
+}
+
+#[test]
 fn write_implies_execute_never() {
     for (bits, expected) in [(0, "rw---x"), (EL0_BIT, "rw-rw-"), (EL0_BIT | READ_ONLY, "r-xr-x")] {
         let (memory, mut regime) = page(PAGE | bits, 0);

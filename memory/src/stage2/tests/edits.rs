@@ -88,6 +88,16 @@ fn unmapping_a_page_of_a_gigabyte_leaves_the_rest() {
     bench.assert_sound();
 }
 
+/// The block is all its table holds, and broken while the new table is made: it must not pass for a hole then.
+#[test]
+fn splitting_a_lone_block_keeps_its_table() {
+    let mut bench = Bench::new(40, 32);
+    bench.map(GIB1 + MIB2, 4 * GIB1, MIB2).unwrap();
+    bench.apply(Op::Unmap { ipa: Ipa(GIB1 + MIB2 + KIB4), size: KIB4 }).unwrap();
+    assert_eq!(bench.sizes(), [KIB4; 511]);
+    bench.assert_sound();
+}
+
 #[test]
 fn tables_left_empty_are_freed() {
     let mut bench = Bench::new(40, 32);
