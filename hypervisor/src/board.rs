@@ -97,13 +97,17 @@ pub enum BoardError {
     #[error("the device tree has no usable /cpus node")]
     NoCpus,
     /// No PSCI.
-    #[error("the device tree has no PSCI node (compatible \"arm,psci-0.2\" or newer), or its method is not \"smc\"")]
+    #[error(
+        "the device tree has no PSCI node (compatible \"arm,psci-0.2\" or newer), or its method is not \"smc\""
+    )]
     NoPsci,
     /// No GICv3.
     #[error("the device tree has no GICv3 (compatible \"arm,gic-v3\"); in QEMU: -machine virt,gic-version=3")]
     NoGicV3,
     /// No architected timer.
-    #[error("the device tree has no \"arm,armv8-timer\" with a hypervisor timer interrupt; in QEMU: virtualization=on")]
+    #[error(
+        "the device tree has no \"arm,armv8-timer\" with a hypervisor timer interrupt; in QEMU: virtualization=on"
+    )]
     NoTimer,
     /// More of something than the fixed tables hold.
     #[error("the board has more memory banks, reservations or CPUs than this build holds")]
@@ -231,7 +235,8 @@ fn read_conduit(root: FdtNode<'_>) -> Result<Conduit, BoardError> {
 
 fn read_gic(root: FdtNode<'_>) -> Option<Gic> {
     let node = root.children().find(|node| is_compatible(*node, "arm,gic-v3"))?;
-    let regions = node.property("#redistributor-regions").and_then(|count| big_endian(count.value())).unwrap_or(1);
+    let regions =
+        node.property("#redistributor-regions").and_then(|count| big_endian(count.value())).unwrap_or(1);
     let mut reg = ranges(node);
     let distributor = reg.next()?;
     let redistributors = reg.take(usize::try_from(regions).ok()?.min(MAX_GICR_REGIONS)).collect();

@@ -51,6 +51,8 @@ pub(crate) struct VmCell {
     pub(crate) life: AtomicU32,
     /// How many of its CPUs have stopped for good in this life.
     pub(crate) parked: AtomicUsize,
+    /// It is over: its homes forget it.
+    pub(crate) has_ended: AtomicBool,
 }
 
 impl VmCell {
@@ -68,12 +70,6 @@ impl VmCell {
         for home in &self.homes {
             percpu::call(home.cpu, home.slot);
         }
-    }
-
-    /// Begins the VM's end, unless it has begun.
-    pub(crate) fn stop(&self, ending: Ending) {
-        self.vm.lock().stop(ending);
-        self.notify_all();
     }
 
     /// How the VM ends, if it does.

@@ -195,10 +195,7 @@ impl Console {
     }
 }
 
-macro_rules! info {
-    ($($argument:tt)*) => { $crate::console::log(vambrace_wire::message::Level::Info, format_args!($($argument)*)) };
-}
 macro_rules! warning {
     ($($argument:tt)*) => { $crate::console::log(vambrace_wire::message::Level::Warning, format_args!($($argument)*)) };
 }
-pub(crate) use {info, warning};
+pub(crate) use warning;

@@ -20,7 +20,16 @@ pub(crate) struct ExitHost<'a> {
     cell: &'a VmCell,
     interface: &'a mut Interface,
     el1: El1,
-    flush_soon: bool,
+    flush: Flush,
+}
+
+/// Whether console output waits to be passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flush {
+    /// No.
+    NotNeeded,
+    /// Yes, in a moment, if nothing comes before.
+    Soon,
 }
 
 /// Where the EL1 registers are true.
@@ -32,15 +41,15 @@ enum El1 {
 
 impl<'a> ExitHost<'a> {
     pub(crate) fn new(cell: &'a VmCell, interface: &'a mut Interface) -> Self {
-        Self { cell, interface, el1: El1::InTheMachine, flush_soon: false }
+        Self { cell, interface, el1: El1::InTheMachine, flush: Flush::NotNeeded }
     }
 
     /// Ends the exit: what was borrowed goes back to the machine. Says whether console output waits to be flushed.
-    pub(crate) fn finish(self, vcpu: &Vcpu) -> bool {
+    pub(crate) fn finish(self, vcpu: &Vcpu) -> Flush {
         if self.el1 == El1::InTheValue {
             resident::load_el1(&vcpu.registers.el1);
         }
-        self.flush_soon
+        self.flush
     }
 }
 
@@ -97,7 +106,7 @@ impl Host for ExitHost<'_> {
     }
 
     fn flush_soon(&mut self) {
-        self.flush_soon = true;
+        self.flush = Flush::Soon;
     }
 
     fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>) {

@@ -14,7 +14,7 @@ pub(crate) const EMERGENCY_STACK_SIZE: usize = 8192;
 
 /// A stack for reports: the usual one may be what failed.
 #[repr(C, align(16))]
-pub(crate) struct EmergencyStack(#[expect(dead_code, reason = "only its address is used")] [u8; EMERGENCY_STACK_SIZE]);
+pub(crate) struct EmergencyStack([u8; EMERGENCY_STACK_SIZE]);
 
 /// The one emergency stack; a second CPU that fails at the same time may spoil the report, not more.
 pub(crate) static mut EMERGENCY_STACK: EmergencyStack = EmergencyStack([0; EMERGENCY_STACK_SIZE]);

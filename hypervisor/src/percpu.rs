@@ -28,11 +28,6 @@ pub(crate) enum Mail {
         /// The slot.
         slot: u16,
     },
-    /// The VM of the vCPU in this slot has ended.
-    Forget {
-        /// The slot.
-        slot: u16,
-    },
     /// Work for you.
     Job(Job),
 }

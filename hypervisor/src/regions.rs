@@ -108,8 +108,10 @@ impl FreeMemory {
         }
         let mut at = 0;
         while let Some(range) = self.ranges.get_mut(at) {
-            let (below, above) =
-                (Range { start: range.start, end: range.end.min(hole.start) }, Range { start: range.start.max(hole.end), end: range.end });
+            let (below, above) = (
+                Range { start: range.start, end: range.end.min(hole.start) },
+                Range { start: range.start.max(hole.end), end: range.end },
+            );
             match (below.is_empty(), above.is_empty()) {
                 (false, false) if below.end < above.start => {
                     *range = below;
@@ -146,7 +148,9 @@ impl FreeMemory {
             From::Bottom => self.ranges.iter().find_map(place),
             From::Top => self.ranges.iter().rev().find_map(place),
         }?;
-        if self.ranges.is_full() && !self.ranges.iter().any(|range| range.start == start || range.end == start + len) {
+        if self.ranges.is_full()
+            && !self.ranges.iter().any(|range| range.start == start || range.end == start + len)
+        {
             return None;
         }
         self.remove(Range::new(start, len)).ok()?;
@@ -174,7 +178,10 @@ mod tests {
         let mut free = FreeMemory::new();
         free.add(Range::new(0, 100)).unwrap();
         free.remove(Range::new(40, 20)).unwrap();
-        assert_eq!(free.iter().collect::<Vec<_>>(), [Range { start: 0, end: 40 }, Range { start: 60, end: 100 }]);
+        assert_eq!(
+            free.iter().collect::<Vec<_>>(),
+            [Range { start: 0, end: 40 }, Range { start: 60, end: 100 }]
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use spin::Once;
 use spin::mutex::SpinMutex;
@@ -143,6 +143,7 @@ impl Registry {
             time_offset: AtomicU64::new(0),
             life: AtomicU32::new(0),
             parked: AtomicUsize::new(0),
+            has_ended: AtomicBool::new(false),
         });
         for (vcpu, home) in (0..).zip(&cell.homes) {
             percpu::send(home.cpu, Mail::Adopt { cell: Arc::clone(&cell), vcpu, slot: home.slot });
@@ -163,9 +164,8 @@ pub(crate) fn end(cell: &Cell, ending: Ending) -> Job {
     let state = if ending == Ending::Off { VmState::Off } else { VmState::Crashed };
     cell.vm.lock().flush_console(|bytes| console::say(&FromHypervisor::Console { vm: cell.id, bytes }));
     console::say(&FromHypervisor::State { vm: cell.id, state });
-    for home in &cell.homes {
-        percpu::send(home.cpu, Mail::Forget { slot: home.slot });
-    }
+    cell.has_ended.store(true, Ordering::Release);
+    cell.notify_all();
     if let Some(registry) = REGISTRY.get() {
         ended_one(registry);
     }

@@ -88,7 +88,6 @@ system_registers! {
     guarded HdfgrtrEl2 = "s3_4_c3_c1_4";
     guarded HdfgwtrEl2 = "s3_4_c3_c1_5";
     guarded Mpam2El2 = "s3_4_c10_c5_0";
-    guarded MpamhcrEl2 = "s3_4_c10_c4_0";
     guarded MairEl2 = "mair_el2";
     guarded TcrEl2 = "tcr_el2";
     guarded Ttbr0El2 = "ttbr0_el2";
@@ -103,7 +102,6 @@ system_registers! {
     readonly FarEl2 = "far_el2";
     readonly HpfarEl2 = "hpfar_el2";
     readonly ElrEl2 = "elr_el2";
-    readonly SpsrEl2 = "spsr_el2";
 
     // What the machine is.
     readonly MpidrEl1 = "mpidr_el1";
@@ -168,8 +166,6 @@ system_registers! {
     safe IchHcrEl2 = "s3_4_c12_c11_0";
     safe IchVmcrEl2 = "s3_4_c12_c11_7";
     readonly IchVtrEl2 = "s3_4_c12_c11_1";
-    readonly IchMisrEl2 = "s3_4_c12_c11_2";
-    readonly IchElrsrEl2 = "s3_4_c12_c11_5";
     safe IchAp0r0El2 = "s3_4_c12_c8_0";
     safe IchAp0r1El2 = "s3_4_c12_c8_1";
     safe IchAp0r2El2 = "s3_4_c12_c8_2";
@@ -197,7 +193,6 @@ system_registers! {
 
     // Features, as the machine has them.
     readonly IdAa64pfr0El1 = "s3_0_c0_c4_0";
-    readonly IdAa64pfr1El1 = "s3_0_c0_c4_1";
     readonly IdAa64dfr0El1 = "s3_0_c0_c5_0";
     readonly IdAa64mmfr0El1 = "s3_0_c0_c7_0";
     readonly IdAa64mmfr1El1 = "s3_0_c0_c7_1";

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Physical interrupts and deadlines of a CPU.
+
+use vambrace_machine::{Vcpu, layout};
+use vambrace_wire::message::FromHypervisor;
+
+use super::slots::State;
+use super::{NEVER, Pcpu, now};
+use crate::cell::{Cell, VmCell};
+use crate::gic::CpuInterface;
+use crate::sysreg::{CnthpCtlEl2, CnthpCvalEl2, CntvCtlEl0, SafeWrite};
+use crate::{barrier, console, registry};
+
+/// Physical interrupts served at most before a guest runs again.
+const INTERRUPTS_AT_ONCE: usize = 32;
+
+impl Pcpu {
+    /// Serves the physical interrupts that are pending. Says whether the resident vCPU's list registers must be
+    /// looked at.
+    pub(super) fn serve_interrupts(&mut self, resident: Option<(&Cell, &mut Vcpu)>) -> bool {
+        let mut refresh = false;
+        for _ in 0..INTERRUPTS_AT_ONCE {
+            let Some(intid) = CpuInterface::acknowledge() else { break };
+            if intid == self.virtual_timer {
+                refresh |= self.virtual_timer_fired(resident.as_ref().map(|(cell, vcpu)| (&***cell, &**vcpu)));
+                continue;
+            }
+            if intid == self.hypervisor_timer {
+                CnthpCtlEl2.write(0);
+                self.programmed = NEVER;
+                self.deadlines_passed();
+                refresh = true;
+            } else if intid == self.maintenance {
+                refresh = true;
+                // Level-sensitive: its cause must be gone before it ends.
+                if let Some((cell, vcpu)) = &resident {
+                    self.refresh(cell, vcpu);
+                    refresh = false;
+                }
+            } else if intid == self.uart {
+                console::receive(|vm, keys| {
+                    if let Some(cell) = registry::find(vm) {
+                        let notify = cell.vm.lock().type_keys(keys);
+                        cell.notify(&notify);
+                    }
+                });
+            }
+            CpuInterface::end(intid);
+        }
+        refresh
+    }
+
+    /// The guest's virtual timer: handed on, linked to the physical interrupt, which the guest itself will end.
+    pub(super) fn virtual_timer_fired(&self, resident: Option<(&VmCell, &Vcpu)>) -> bool {
+        CpuInterface::drop_priority(self.virtual_timer);
+        let linked = resident.and_then(|(cell, vcpu)| {
+            let index = usize::from(vcpu.index);
+            cell.vm.lock().gic.inject_linked(index, layout::VIRTUAL_TIMER_INTID, self.virtual_timer)
+        });
+        if linked.is_none() {
+            // Nobody's: off with it, and it is asserted no more.
+            CntvCtlEl0.write(0);
+            barrier::isb();
+            CpuInterface::deactivate(self.virtual_timer);
+        }
+        linked.is_some()
+    }
+
+    /// Wakes who waited for the time that has come, and passes unfinished console lines on.
+    pub(super) fn deadlines_passed(&mut self) {
+        let now = now();
+        for at in 0..self.slots.len() {
+            let Some(Some(slot)) = self.slots.get_mut(at) else { continue };
+            if slot.flush_at <= now {
+                slot.flush_at = NEVER;
+                let id = slot.cell.id;
+                slot.cell.vm.lock().flush_console(|bytes| console::say(&FromHypervisor::Console { vm: id, bytes }));
+            }
+            if slot.state == State::Waiting && slot.wake_at <= now {
+                self.wake(at as u16);
+            }
+        }
+    }
+
+    /// Sets CNTHP to the next deadline of this CPU.
+    pub(super) fn program_timer(&mut self, resident: Option<(&Vcpu, Option<u64>)>) {
+        let mut next = NEVER;
+        for slot in self.slots.iter().flatten() {
+            next = next.min(slot.flush_at);
+            if slot.state == State::Waiting {
+                next = next.min(slot.wake_at);
+            }
+        }
+        if let Some((vcpu, slice_end)) = resident {
+            next = next.min(slice_end.unwrap_or(NEVER));
+            // One that has passed is asserted already.
+            next = next.min(vcpu.physical_timer.deadline().filter(|at| *at > now()).unwrap_or(NEVER));
+        }
+        if next != self.programmed {
+            self.programmed = next;
+            CnthpCvalEl2.write(next);
+            CnthpCtlEl2.write(u64::from(next != NEVER));
+        }
+    }
+}
