@@ -187,19 +187,23 @@ impl Access {
         Some(Self { ipa, width, direction })
     }
 
-    /// Carries the access out on `device`, at `offset` from its first byte.
+    /// Carries the access out on `device`, at `offset` from its first byte, and ends it.
     pub fn perform<D: MmioDevice + ?Sized>(&self, device: &mut D, offset: u64) -> Completed {
+        self.complete(self.exchange(device, offset))
+    }
+
+    /// Carries the access out on `device` without ending it: what a load found there, 0 for a store.
+    pub fn exchange<D: MmioDevice + ?Sized>(&self, device: &mut D, offset: u64) -> u64 {
         match self.direction {
-            Direction::Read(_) => self.complete(device.read(offset, self.width)),
+            Direction::Read(_) => device.read(offset, self.width),
             Direction::Write { value } => {
                 device.write(offset, self.width, value);
-                Completed::Stored
+                0
             }
         }
     }
 
-    /// Ends an access that something else than a [`MmioDevice`] has served: `raw` is what a load found there, and
-    /// does not count for a store.
+    /// Ends an access that has been carried out: `raw` is what a load found there, and does not count for a store.
     pub const fn complete(&self, raw: u64) -> Completed {
         match self.direction {
             Direction::Read(destination) => Completed::Loaded {

@@ -191,6 +191,23 @@ fn offset_registers_extend_and_shift() {
 }
 
 #[test]
+fn a_store_carries_only_its_width() {
+    let x = [0x1122_3344_5566_7788; 31];
+    for (word, value) in [
+        (0xA900_0000 & !(1 << 31), 0x5566_7788), // stp w0, w0, [x0]
+        (0x3800_0400, 0x88),                     // strb w0, [x0], #0
+        (0x7800_0400, 0x7788),                   // strh w0, [x0], #0
+        (0xF800_0400, 0x1122_3344_5566_7788),    // str x0, [x0], #0
+    ] {
+        let instruction = Instruction::decode(word).unwrap();
+        for transfer in instruction.transfers() {
+            let access = instruction.access(transfer, Ipa(0), &Registers { x: &x, sp: 0, pc: 0 });
+            assert_eq!(access.direction, Direction::Write { value }, "{word:#010x}");
+        }
+    }
+}
+
+#[test]
 fn the_base_among_the_transferred_registers() {
     // str x2, [x2], #8: the old value is stored.
     let accesses = vec![write(0x2000, Width::Doubleword, 0x2000)];

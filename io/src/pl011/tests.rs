@@ -174,6 +174,9 @@ fn the_receive_interrupt_follows_the_level() {
             uart.receive(b"x");
             assert_eq!(get(&mut uart, RIS) & interrupt::RX != 0, received >= level, "{field} {received}");
         }
+        uart.receive(b"x");
+        get(&mut uart, DR);
+        assert_eq!(get(&mut uart, RIS) & interrupt::RX, interrupt::RX, "back at the level");
         get(&mut uart, DR);
         assert_eq!(get(&mut uart, RIS) & interrupt::RX, 0, "one below the level");
     }
@@ -237,6 +240,8 @@ fn loopback_returns_bytes_and_disconnects_the_outside() {
     assert_eq!(get(&mut uart, FR), 0x90);
     set(&mut uart, LCR_H, FEN | line::BRK);
     assert_eq!(get(&mut uart, DR), u32::from(error::BREAK));
+    set(&mut uart, LCR_H, FEN);
+    assert_eq!(get(&mut uart, FR), 0x90, "the end of a break is no entry");
 }
 
 #[test]
