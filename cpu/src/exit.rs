@@ -202,8 +202,8 @@ pub struct DataAbort {
     pub status: FaultStatus,
     /// Load or store. Cache maintenance counts as a store, whatever it does.
     pub direction: Direction,
-    /// What the instruction moves, when the syndrome says so; else the instruction itself must be decoded.
-    pub access: Option<Access>,
+    /// With ISV set, its ISS says what the instruction moves; else the instruction itself must be decoded.
+    pub syndrome: Syndrome,
     /// S1PTW: the fault hit the guest's own table walk, not the access.
     pub on_walk: bool,
     /// CM: a cache maintenance or address translation instruction.
@@ -222,7 +222,7 @@ impl DataAbort {
             ipa: faulting_ipa(syndrome, far, hpfar),
             status: syndrome.fault_status(),
             direction: if write { Direction::Write } else { Direction::Read },
-            access: if syndrome.bit(24) { Some(Access::decode(syndrome)) } else { None },
+            syndrome,
             on_walk: syndrome.bit(7),
             cache_maintenance: syndrome.bit(8),
             external_type: syndrome.bit(9),
@@ -284,109 +284,6 @@ pub const fn faulting_ipa(syndrome: Syndrome, far: u64, hpfar: u64) -> Option<Ip
             Some(Ipa(page))
         }
         _ => None,
-    }
-}
-
-/// What a load or store of one register moves (ISV = 1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access {
-    /// SAS: how many bytes in memory.
-    pub size: AccessSize,
-    /// SSE: a load's value is sign-extended.
-    pub extension: Extension,
-    /// SRT: the general-purpose register, 31 for XZR.
-    pub register: u8,
-    /// SF: how wide that register is.
-    pub width: RegisterWidth,
-    /// AR: load-acquire or store-release.
-    pub ordered: bool,
-}
-
-/// How many bytes a load or store moves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccessSize {
-    /// 8 bits.
-    Byte,
-    /// 16 bits.
-    Halfword,
-    /// 32 bits.
-    Word,
-    /// 64 bits.
-    Doubleword,
-}
-
-impl AccessSize {
-    /// In bytes.
-    #[must_use]
-    pub const fn bytes(self) -> u8 {
-        match self {
-            Self::Byte => 1,
-            Self::Halfword => 2,
-            Self::Word => 4,
-            Self::Doubleword => 8,
-        }
-    }
-
-    const fn bits(self) -> u32 {
-        self.bytes() as u32 * 8
-    }
-}
-
-/// How a load fills the bits above those it moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extension {
-    /// With zeros.
-    Zero,
-    /// With copies of the topmost bit moved.
-    Sign,
-}
-
-/// A view of a general-purpose register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RegisterWidth {
-    /// 32 bits; a write clears the upper half.
-    W,
-    /// 64 bits.
-    X,
-}
-
-impl Access {
-    const fn decode(syndrome: Syndrome) -> Self {
-        Self {
-            size: match syndrome.0 >> 22 & 0b11 {
-                0b00 => AccessSize::Byte,
-                0b01 => AccessSize::Halfword,
-                0b10 => AccessSize::Word,
-                _ => AccessSize::Doubleword,
-            },
-            extension: if syndrome.bit(21) { Extension::Sign } else { Extension::Zero },
-            register: syndrome.register(16),
-            width: if syndrome.bit(15) { RegisterWidth::X } else { RegisterWidth::W },
-            ordered: syndrome.bit(14),
-        }
-    }
-
-    /// What the whole 64-bit register holds after a load of `value`, of which only [`size`](Self::size)
-    /// counts.
-    #[must_use]
-    pub const fn loaded(&self, value: u64) -> u64 {
-        let unused = 64 - self.size.bits();
-        let value = value << unused;
-        let extended = match self.extension {
-            Extension::Zero => value >> unused,
-            Extension::Sign => (value.cast_signed() >> unused).cast_unsigned(),
-        };
-        match self.width {
-            RegisterWidth::W => extended & 0xFFFF_FFFF,
-            RegisterWidth::X => extended,
-        }
-    }
-
-    /// What a store writes, out of the whole 64-bit register.
-    #[must_use]
-    pub const fn stored(&self, register: u64) -> u64 {
-        let unused = 64 - self.size.bits();
-        register << unused >> unused
     }
 }
 

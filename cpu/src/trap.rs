@@ -70,7 +70,7 @@ pub enum TimerRegister {
 }
 
 /// Cache maintenance by set and way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SetWay {
     /// DC ISW.
     Invalidate,

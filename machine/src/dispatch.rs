@@ -6,19 +6,17 @@
 //! without bound or allocates.
 
 use spin::mutex::SpinMutex;
-use vambrace_cpu::exception::{AbortedAccess, Exception, ExternalAbort, take_to_el1};
-use vambrace_cpu::exit::{DebugEvent, Exit, InstructionAbort, Wait, WaitInstruction};
-use vambrace_cpu::power::{Entry, Remaining};
-use vambrace_cpu::smccc::{self, Call, NoEntropy, Services, Suspend};
-use vambrace_cpu::syndrome::{FaultStatus, InstructionLength};
-use vambrace_interrupts::VcpuSet;
-use vambrace_memory::{GuestMemory, Ipa};
+use vambrace_cpu::exception::Exception;
+use vambrace_cpu::exit::{DebugEvent, Exit, Wait, WaitInstruction};
+use vambrace_cpu::power::Entry;
+use vambrace_cpu::syndrome::{InstructionLength, Syndrome, class};
 
+use crate::call::{self, Conduit};
 use crate::host::Host;
-use crate::mmio;
-use crate::system_register;
+use crate::injection::{inject, undefined};
 use crate::vcpu::Vcpu;
-use crate::vm::{Ending, Vm};
+use crate::vm::Vm;
+use crate::{abort, system_register};
 
 /// What the physical CPU does next.
 #[must_use]
@@ -40,138 +38,49 @@ pub enum Resume {
     Stop,
 }
 
-/// Serves one exit of `vcpu`.
+/// Serves one exit of `vcpu`. Afterwards HCR_EL2.VSE is to be what [`Vcpu::virtual_serror`] says.
 pub fn handle<H: Host>(vm: &SpinMutex<Vm>, vcpu: &mut Vcpu, exit: Exit, host: &mut H) -> Resume {
     match exit {
-        Exit::Hvc { immediate } => call(vm, vcpu, immediate, Conduit::Hvc, host),
-        Exit::Smc { immediate } => call(vm, vcpu, immediate, Conduit::Smc, host),
-        Exit::DataAbort(abort) => mmio::data_abort(vm, vcpu, &abort, host),
+        Exit::Hvc { immediate } => call::call(vm, vcpu, immediate, Conduit::Hvc, host),
+        Exit::Smc { immediate } => call::call(vm, vcpu, immediate, Conduit::Smc, host),
+        Exit::DataAbort(abort) => abort::data(vm, vcpu, &abort, host),
+        Exit::InstructionAbort(abort) => abort::instruction(vm, vcpu, &abort, host),
         Exit::SystemRegister(access) => system_register::access(vm, vcpu, access, host),
+        Exit::Coprocessor(access) => system_register::coprocessor(vm, vcpu, access, host),
         Exit::Wait(wait) => self::wait(vcpu, wait),
         Exit::FpAccess => Resume::LoadFp,
-        Exit::InstructionAbort(abort) => instruction_abort(vm, vcpu, &abort, host),
         Exit::Debug(DebugEvent { syndrome, va }) => {
             inject(vm, vcpu, Exception::Reflected { syndrome, far: va.0 }, host)
         }
-        Exit::SError(_) => inject(vm, vcpu, Exception::SError { iss: 0 }, host),
-        Exit::SveAccess
-        | Exit::SmeAccess
-        | Exit::PointerAuth
-        | Exit::Coprocessor(_)
-        | Exit::IllegalState
-        | Exit::Other(_) => undefined(vm, vcpu, host),
-    }
-}
-
-/// The instruction is UNDEFINED for the guest.
-pub(crate) fn undefined(vm: &SpinMutex<Vm>, vcpu: &mut Vcpu, host: &mut impl Host) -> Resume {
-    inject(vm, vcpu, Exception::Undefined, host)
-}
-
-/// Lets the guest take an exception. A guest without a handler would take its exceptions for ever, in vain: when the
-/// exception comes from the very handler that it would go to, the VM has crashed.
-pub(crate) fn inject(vm: &SpinMutex<Vm>, vcpu: &mut Vcpu, exception: Exception, host: &mut impl Host) -> Resume {
-    host.borrow_el1(vcpu);
-    let features = vm.lock().id_registers.pstate_features();
-    let before = vcpu.registers.frame.pc;
-    take_to_el1(&mut vcpu.registers.frame, &mut vcpu.registers.el1, exception, features);
-    if vcpu.registers.frame.pc == before {
-        vm.lock().stop(Ending::Crash);
-        return Resume::Stop;
-    }
-    Resume::Guest
-}
-
-/// Which instruction made a call: HVC has already moved the PC on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Conduit {
-    Hvc,
-    Smc,
-}
-
-struct CallServices<'a, H> {
-    host: &'a mut H,
-    memory: u64,
-}
-
-impl<H: Host> Services for CallServices<'_, H> {
-    fn is_executable(&self, address: Ipa) -> bool {
-        address.0.checked_sub(crate::layout::RAM.0).is_some_and(|offset| offset < self.memory)
-    }
-
-    fn entropy(&mut self, bytes: &mut [u8]) -> Result<(), NoEntropy> {
-        self.host.entropy(bytes)
-    }
-}
-
-fn call(vm: &SpinMutex<Vm>, vcpu: &mut Vcpu, immediate: u16, conduit: Conduit, host: &mut impl Host) -> Resume {
-    if conduit == Conduit::Smc {
-        vcpu.registers.frame.retire(InstructionLength::Four);
-    }
-    let request = Call::new(immediate, &vcpu.registers.frame, host.sctlr_el1());
-    let mut shared = vm.lock();
-    let mut services = CallServices { memory: shared.memory, host };
-    let outcome = smccc::call(&request, usize::from(vcpu.index), &mut shared.power, &mut services);
-    let host = services.host;
-    match outcome {
-        smccc::Outcome::Return(values) => {
-            set_results(vcpu, values);
-            Resume::Guest
+        Exit::SError(syndrome) => system_error(vm, vcpu, syndrome, host),
+        Exit::IllegalState => {
+            let syndrome = Syndrome::new(class::ILLEGAL_STATE, InstructionLength::Four, 0);
+            inject(vm, vcpu, Exception::Reflected { syndrome, far: 0 }, host)
         }
-        smccc::Outcome::CpuOn { target } => {
-            drop(shared);
-            host.notify(&VcpuSet::from_iter([target]));
-            set_results(vcpu, [0; 4]);
-            Resume::Guest
-        }
-        smccc::Outcome::CpuOff(Remaining::Some) => Resume::Off,
-        smccc::Outcome::CpuOff(Remaining::None) | smccc::Outcome::SystemOff => {
-            shared.stop(Ending::Off);
-            Resume::Stop
-        }
-        smccc::Outcome::SystemReset => {
-            shared.stop(Ending::Reset);
-            Resume::Stop
-        }
-        smccc::Outcome::Suspend(Suspend::Standby) => {
-            set_results(vcpu, [0; 4]);
-            Resume::Wait(None)
-        }
-        smccc::Outcome::Suspend(Suspend::PowerDown(entry)) => Resume::Suspend(entry),
+        Exit::SveAccess | Exit::SmeAccess | Exit::PointerAuth | Exit::Other(_) => undefined(vm, vcpu, host),
     }
 }
 
-/// X0 to X3 hold a call's results; the other registers are preserved (SMCCC 1.1 and later).
-fn set_results(vcpu: &mut Vcpu, values: [u64; 4]) {
-    for (register, value) in (0..).zip(values) {
-        vcpu.registers.frame.set(register, value);
-    }
-}
-
+/// A wait lasts until an interrupt; one whose condition fails (AArch32) does nothing.
 fn wait(vcpu: &mut Vcpu, wait: Wait) -> Resume {
+    let waits = vcpu.registers.frame.condition_holds(wait.syndrome);
     let until = wait.timeout.map(|register| vcpu.registers.frame.get(register));
-    vcpu.registers.frame.retire(wait.length);
+    vcpu.retire(wait.length);
     match wait.instruction {
+        _ if !waits => Resume::Guest,
         WaitInstruction::Wfi | WaitInstruction::Wfit => Resume::Wait(until),
         WaitInstruction::Wfe | WaitInstruction::Wfet => Resume::Yield,
     }
 }
 
-/// A fetch from where there is no RAM.
-fn instruction_abort(vm: &SpinMutex<Vm>, vcpu: &mut Vcpu, abort: &InstructionAbort, host: &mut impl Host) -> Resume {
-    if matches!(abort.status, FaultStatus::External) {
-        // The memory itself failed: the guest's affair, as on its own machine.
-    } else if vm.lock().should_log_mistake() {
-        let pc = vcpu.registers.frame.pc;
-        host.guest_mistake(format_args!("vCPU {}: fetches an instruction from {pc:#x}, where it has no memory", vcpu.index));
+/// The machine signals an error that no instruction waited for. It came while this guest ran, so it is the guest's
+/// to judge; but only when the guest no longer masks it (PSTATE.A), which the CPU itself watches for: the error is
+/// made virtual and pending.
+fn system_error(vm: &SpinMutex<Vm>, vcpu: &mut Vcpu, syndrome: Syndrome, host: &mut impl Host) -> Resume {
+    vcpu.virtual_serror = true;
+    if vm.lock().should_log_mistake() {
+        let (index, iss) = (vcpu.index, syndrome.iss());
+        host.guest_mistake(format_args!("vCPU {index}: the machine signals a system error (ISS {iss:#x})"));
     }
-    let aborted = ExternalAbort { access: AbortedAccess::Fetch, va: abort.va, walk_level: mmio::walk_level(abort.on_walk, abort.status) };
-    inject(vm, vcpu, Exception::ExternalAbort(aborted), host)
-}
-
-/// Reads the instruction at the vCPU's PC, through its own translation.
-pub(crate) fn read_instruction(vcpu: &mut Vcpu, host: &mut impl Host) -> Option<u32> {
-    host.borrow_el1(vcpu);
-    let ipa = crate::mmio::translate_fetch(vcpu, host.memory())?;
-    host.memory().read_u32(ipa).ok()
+    Resume::Guest
 }

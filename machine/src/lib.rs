@@ -10,14 +10,19 @@
 
 extern crate alloc;
 
+mod abort;
+mod call;
 #[cfg(feature = "device-tree")]
 pub mod device_tree;
 pub mod dispatch;
 pub mod host;
+mod injection;
 pub mod layout;
 mod mmio;
 pub mod report;
+mod set_way;
 mod system_register;
+mod translation;
 pub mod vcpu;
 pub mod vm;
 

@@ -1,258 +1,218 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Loads and stores where there is no RAM.
+//! Loads and stores where there is no RAM, carried out on what lies there.
 //!
 //! The syndrome usually says what the instruction moves; where it does not (pairs, write-back), the instruction
-//! is fetched through the guest's own translation and decoded. An access to nothing is a synchronous external
-//! abort for the guest, as on a bus without a device.
+//! is fetched through the guest's own translation and decoded.
 
+use arrayvec::ArrayVec;
 use spin::mutex::SpinMutex;
-use vambrace_cpu::exception::{AbortedAccess, Exception, ExternalAbort, WalkLevel};
-use vambrace_cpu::exit::{self, DataAbort};
+use vambrace_cpu::exit::DataAbort;
 use vambrace_cpu::pstate::Level;
-use vambrace_cpu::syndrome::{FaultStatus, InstructionLength};
-use vambrace_interrupts::VcpuSet;
-use vambrace_io::bus::{Access, Completed, Destination, Direction, Extension, RegisterWidth, Width};
-use vambrace_io::decode::{self, Base, Instruction};
-use vambrace_memory::stage1::{self, El, Regime};
-use vambrace_memory::{GuestMemory, Ipa, Va};
+use vambrace_interrupts::{Level as Line, Width as GicWidth};
+use vambrace_io::bus::{Access, Completed, Direction};
+use vambrace_io::decode::{Base, Instruction, Operation, Registers, Transfer};
+use vambrace_memory::addr::PAGE_SIZE;
+use vambrace_memory::{Ipa, Va};
 
-use crate::dispatch::{Resume, inject, read_instruction};
+use crate::abort::Refusal;
 use crate::host::Host;
 use crate::layout;
+use crate::translation::{self, Stage1Access, read_instruction};
 use crate::vcpu::Vcpu;
 use crate::vm::{Device, Vm};
 
-/// PSTATE.PAN, in SPSR_EL2.
-const PAN: u64 = 1 << 22;
-
-/// Serves a data abort from stage 2.
-pub(crate) fn data_abort<H: Host>(vm: &SpinMutex<Vm>, vcpu: &mut Vcpu, abort: &DataAbort, host: &mut H) -> Resume {
-    let outcome = match (abort.status, abort.ipa) {
-        (FaultStatus::Translation(_), Some(ipa)) if !abort.on_walk && !abort.cache_maintenance => match abort.access {
-            Some(access) => simple(vm, vcpu, bus_access(vcpu, abort.direction, access, ipa, host), host),
-            None => decoded(vm, vcpu, abort.va, ipa, host),
-        },
-        // Cache maintenance of an address without RAM has nothing to maintain; a store to read-only memory
-        // changes nothing, as on a board with ROM there.
-        (FaultStatus::Translation(_), _) if abort.cache_maintenance && !abort.on_walk => Outcome::Done,
-        (FaultStatus::Permission(_), _) if !abort.on_walk => Outcome::Done,
-        _ => Outcome::Nothing,
-    };
-    match outcome {
-        Outcome::Done => {
-            vcpu.registers.frame.retire(abort.length);
-            Resume::Guest
-        }
-        Outcome::Nothing => refuse(vm, vcpu, abort, host),
-    }
-}
-
-/// What became of an access.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    /// It was carried out: step over the instruction.
-    Done,
-    /// There is nothing, or nothing that such an instruction could reach.
-    Nothing,
-}
-
-/// The guest gets a synchronous external abort; the first few are logged.
-fn refuse(vm: &SpinMutex<Vm>, vcpu: &mut Vcpu, abort: &DataAbort, host: &mut impl Host) -> Resume {
-    if vm.lock().should_log_mistake() {
-        let (index, pc) = (vcpu.index, vcpu.registers.frame.pc);
-        let at = abort.ipa.unwrap_or_default();
-        host.guest_mistake(format_args!("vCPU {index}: {} of {at}, where it has nothing (PC {pc:#x})", abort.direction));
-    }
-    let access = if abort.cache_maintenance { AbortedAccess::CacheMaintenance } else { AbortedAccess::Data(abort.direction) };
-    let aborted = ExternalAbort { access, va: abort.va, walk_level: walk_level(abort.on_walk, abort.status) };
-    inject(vm, vcpu, Exception::ExternalAbort(aborted), host)
-}
-
-/// The level of the guest's own table whose address led nowhere.
-pub(crate) fn walk_level(on_walk: bool, status: FaultStatus) -> Option<WalkLevel> {
-    let (FaultStatus::Translation(level) | FaultStatus::AddressSize(level) | FaultStatus::Permission(level)) = status else {
-        return None;
-    };
-    on_walk.then_some(match level {
-        ..=0 => WalkLevel::L0,
-        1 => WalkLevel::L1,
-        2 => WalkLevel::L2,
-        _ => WalkLevel::L3,
-    })
-}
-
-/// The access that the syndrome describes, as the bus wants it.
-fn bus_access(vcpu: &Vcpu, direction: exit::Direction, access: exit::Access, ipa: Ipa, host: &impl Host) -> Access {
-    let width = Width::from_log2(u32::from(access.size.bytes()).trailing_zeros());
+/// Carries out the access that faulted at `ipa`, all of it or nothing; but for the step over the instruction.
+pub(crate) fn carry_out(
+    vm: &SpinMutex<Vm>,
+    vcpu: &mut Vcpu,
+    abort: &DataAbort,
+    ipa: Ipa,
+    host: &mut impl Host,
+) -> Result<(), Refusal> {
     let frame = &vcpu.registers.frame;
-    let direction = match direction {
-        exit::Direction::Write => {
-            let value = access.stored(frame.get(access.register));
-            Direction::Write { value: frame.endianness(host.sctlr_el1()).to_device(value, access.size.bytes()) }
-        }
-        exit::Direction::Read => Direction::Read(Destination {
-            register: access.register,
-            extension: match access.extension {
-                exit::Extension::Zero => Extension::Zero,
-                exit::Extension::Sign => Extension::Sign,
-            },
-            register_width: match access.width {
-                exit::RegisterWidth::W => RegisterWidth::W,
-                exit::RegisterWidth::X => RegisterWidth::X,
-            },
-        }),
-    };
-    Access { ipa, width, direction }
-}
-
-/// An access of one register, as the syndrome gave it.
-fn simple(vm: &SpinMutex<Vm>, vcpu: &mut Vcpu, access: Access, host: &mut impl Host) -> Outcome {
-    let Some(completed) = perform(vm, vcpu, &access, host) else { return Outcome::Nothing };
-    complete(vcpu, completed);
-    Outcome::Done
-}
-
-fn complete(vcpu: &mut Vcpu, completed: Completed) {
-    if let Completed::Loaded { register, value } = completed {
-        vcpu.registers.frame.set(register, value);
+    match Access::from_syndrome(abort.syndrome.iss().into(), ipa, |register| frame.get(register)) {
+        Some(access) => perform(vm, vcpu, access, host),
+        None => decoded(vm, vcpu, abort, ipa, host),
     }
 }
 
-/// An access without a syndrome: decode the instruction, check that it is what faulted, and do all of it.
-fn decoded(vm: &SpinMutex<Vm>, vcpu: &mut Vcpu, va: Option<Va>, ipa: Ipa, host: &mut impl Host) -> Outcome {
+/// An access that the syndrome does not describe: decodes the instruction, checks that it is what faulted, and does
+/// all of it.
+fn decoded(
+    vm: &SpinMutex<Vm>,
+    vcpu: &mut Vcpu,
+    abort: &DataAbort,
+    ipa: Ipa,
+    host: &mut impl Host,
+) -> Result<(), Refusal> {
     let word = match vcpu.registers.frame.level() {
         Level::El0Aarch32 => None,
         _ => read_instruction(vcpu, host),
     };
-    let instruction = word.map(Instruction::decode);
-    let Some(Ok(instruction)) = instruction else {
-        let why = instruction.and_then(Result::err).unwrap_or(decode::Unsupported::Other);
-        if vm.lock().should_log_mistake() {
-            host.guest_mistake(format_args!("vCPU {}: {why}, at {ipa}", vcpu.index));
-        }
-        return Outcome::Nothing;
-    };
-    let before = vcpu.registers.clone();
-    let registers = decode::Registers { x: &before.frame.x, sp: stack_pointer(vcpu), pc: before.frame.pc };
-    let first = instruction.address(&registers);
-    // Another CPU may have changed the instruction since, or a second page may be involved: the address that
-    // faulted must be one of those that it makes.
-    let is_it = instruction.transfers().any(|transfer| Some(Va(first.0.wrapping_add(transfer.offset))) == va);
-    if !is_it {
-        return Outcome::Nothing;
+    let instruction = Instruction::decode(word.ok_or(Refusal::Unreadable)?).map_err(Refusal::Instruction)?;
+    // The registers from before: the first of a pair may load what the second's address was made of.
+    let x = vcpu.registers.frame.x;
+    let registers = Registers { x: &x, sp: stack_pointer(vcpu), pc: vcpu.registers.frame.pc };
+    let accesses = accesses(&instruction, &registers, vcpu, abort, ipa, host)?;
+    if accesses.iter().any(|access| vm.lock().target(access).is_none()) {
+        return Err(Refusal::Nothing);
     }
-    for transfer in instruction.transfers() {
-        let here = Va(first.0.wrapping_add(transfer.offset));
-        let access_kind = match instruction.operation {
-            decode::Operation::Load => stage1::Access::Read,
-            decode::Operation::Store => stage1::Access::Write,
-        };
-        let Some(target) = translate(vcpu, host.memory(), here, access_kind) else { return Outcome::Nothing };
-        let mut access = instruction.access(transfer, target, &registers);
-        if let Direction::Write { value } = access.direction {
-            let endianness = before.frame.endianness(before.el1.sctlr);
-            access.direction = Direction::Write { value: endianness.to_device(value, access.width.bytes() as u8) };
-        }
-        let Some(completed) = perform(vm, vcpu, &access, host) else { return Outcome::Nothing };
-        complete(vcpu, completed);
+    for access in accesses {
+        perform(vm, vcpu, access, host)?;
     }
     match instruction.written_back(&registers) {
         Some((Base::Register(register), value)) => vcpu.registers.frame.set(register, value),
-        Some((Base::StackPointer, value)) => set_stack_pointer(vcpu, value),
+        Some((Base::StackPointer, value)) => *stack_pointer_mut(vcpu) = value,
         Some((Base::ProgramCounter, _)) | None => {}
     }
-    Outcome::Done
+    Ok(())
 }
 
-/// SP as the guest's present level sees it. SP_EL0 and SP_EL1 are true after [`Host::borrow_el1`].
-fn stack_pointer(vcpu: &Vcpu) -> u64 {
-    match vcpu.registers.frame.level() {
-        Level::El1h => vcpu.registers.el1.sp_el1,
-        _ => vcpu.registers.el1.sp_el0,
-    }
-}
-
-fn set_stack_pointer(vcpu: &mut Vcpu, value: u64) {
-    match vcpu.registers.frame.level() {
-        Level::El1h => vcpu.registers.el1.sp_el1 = value,
-        _ => vcpu.registers.el1.sp_el0 = value,
-    }
-}
-
-/// The guest's own translation of the PC. EL1's registers are true after [`Host::borrow_el1`].
-pub(crate) fn translate_fetch(vcpu: &Vcpu, memory: &impl GuestMemory) -> Option<Ipa> {
-    translate(vcpu, memory, Va(vcpu.registers.frame.pc), stage1::Access::Execute)
-}
-
-fn translate(vcpu: &Vcpu, memory: &impl GuestMemory, va: Va, access: stage1::Access) -> Option<Ipa> {
-    let el1 = &vcpu.registers.el1;
-    let regime = Regime {
-        sctlr: el1.sctlr,
-        tcr: el1.tcr,
-        ttbr0: el1.ttbr0,
-        ttbr1: el1.ttbr1,
-        mair: el1.mair,
-        pan: vcpu.registers.frame.pstate & PAN != 0,
+/// Where the one or two transfers of an instruction go.
+fn accesses(
+    instruction: &Instruction,
+    registers: &Registers<'_>,
+    vcpu: &mut Vcpu,
+    abort: &DataAbort,
+    ipa: Ipa,
+    host: &mut impl Host,
+) -> Result<ArrayVec<Access, 2>, Refusal> {
+    let first = instruction.address(registers);
+    let address = |transfer: &Transfer| Va(first.0.wrapping_add(transfer.offset));
+    // Another CPU may have replaced the instruction since: the address that faulted must be one that it makes.
+    let faulted = abort.va.filter(|va| instruction.transfers().any(|transfer| address(&transfer) == *va));
+    let faulted = faulted.ok_or(Refusal::Unreadable)?;
+    let kind = match instruction.operation {
+        Operation::Load => Stage1Access::Read,
+        Operation::Store => Stage1Access::Write,
     };
-    let level = if vcpu.registers.frame.level().is_el0() { El::El0 } else { El::El1 };
-    stage1::translate(memory, &regime, va, access, level).ok().map(|translation| translation.ipa)
+    let mut accesses = ArrayVec::new();
+    for transfer in instruction.transfers() {
+        let va = address(&transfer);
+        let target = if va.align_down(PAGE_SIZE) == faulted.align_down(PAGE_SIZE) {
+            Ipa(ipa.align_down(PAGE_SIZE).0 | va.0 & (PAGE_SIZE - 1))
+        } else {
+            translation::translate(vcpu, va, kind, host).map_err(|_| Refusal::Nothing)?.ipa
+        };
+        accesses
+            .try_push(instruction.access(transfer, target, registers))
+            .map_err(|_| Refusal::Unreadable)?;
+    }
+    Ok(accesses)
 }
 
-/// Carries an access out on whatever lies there; `None` for nothing.
-fn perform(vm: &SpinMutex<Vm>, vcpu: &mut Vcpu, access: &Access, host: &mut impl Host) -> Option<Completed> {
+/// SP as the guest's present level sees it. True after [`Host::borrow_el1`].
+fn stack_pointer(vcpu: &mut Vcpu) -> u64 {
+    *stack_pointer_mut(vcpu)
+}
+
+fn stack_pointer_mut(vcpu: &mut Vcpu) -> &mut u64 {
+    match vcpu.registers.frame.level() {
+        Level::El1h => &mut vcpu.registers.el1.sp_el1,
+        Level::El1t | Level::El0 | Level::El0Aarch32 => &mut vcpu.registers.el1.sp_el0,
+    }
+}
+
+/// What an access finds at its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// A device, and the offset there.
+    Device(Device, u64),
+    /// Read-only memory, which a store does not change.
+    Rom,
+}
+
+/// Carries an access of one register out. Devices are little-endian: a big-endian guest's values are turned.
+fn perform(vm: &SpinMutex<Vm>, vcpu: &mut Vcpu, access: Access, host: &mut impl Host) -> Result<(), Refusal> {
+    let order = vcpu.registers.frame.endianness(host.sctlr_el1());
+    let turn = |value| order.to_device(value, access.width.bytes() as u8);
+    let direction = match access.direction {
+        Direction::Write { value } => Direction::Write { value: turn(value) },
+        read @ Direction::Read(_) => read,
+    };
+    let access = Access { direction, ..access };
     let mut shared = vm.lock();
-    let (device, offset) = shared.bus.find(access.ipa, access.width)?;
+    let raw = match shared.target(&access).ok_or(Refusal::Nothing)? {
+        Target::Device(device, offset) => exchange(&mut shared, vcpu, &access, device, offset, host),
+        Target::Rom => 0,
+    };
+    drop(shared);
+    if let Completed::Loaded { register, value } = access.complete(turn(raw)) {
+        vcpu.registers.frame.set(register, value);
+    }
+    Ok(())
+}
+
+/// What a load finds in a device; a store gives 0.
+fn exchange(
+    shared: &mut Vm,
+    vcpu: &Vcpu,
+    access: &Access,
+    device: Device,
+    offset: u64,
+    host: &mut impl Host,
+) -> u64 {
     match device {
-        Device::Distributor | Device::Redistributors(_) => Some(gic(&mut shared, vcpu, access, device, offset, host)),
+        Device::Distributor => gic(shared, vcpu, access, Frame::Distributor, offset, host),
+        Device::Redistributors(first) => {
+            let target = usize::from(first) + (offset / layout::GICR_STRIDE) as usize;
+            gic(shared, vcpu, access, Frame::Redistributor(target), offset % layout::GICR_STRIDE, host)
+        }
         Device::Uart => {
-            let completed = access.perform(shared.uart.as_mut()?, offset);
+            let raw = shared.uart.as_mut().map_or(0, |uart| access.exchange(uart, offset));
             shared.collect_output(host);
             shared.offer_input();
-            let notify = shared.settle_lines();
-            host.notify(&notify);
-            Some(completed)
+            host.notify(&shared.settle_lines());
+            raw
         }
         Device::Clock => {
-            let seconds = host.seconds();
-            let clock = shared.clock.as_mut()?;
-            clock.advance(seconds);
-            let completed = access.perform(clock, offset);
-            let notify = shared.settle_lines();
+            let notify = shared.advance_clock(host.seconds());
+            let raw = shared.clock.as_mut().map_or(0, |clock| access.exchange(clock, offset));
             host.notify(&notify);
-            Some(completed)
+            host.notify(&shared.settle_lines());
+            raw
         }
     }
+}
+
+/// A frame of the interrupt controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Frame {
+    Distributor,
+    /// Of this vCPU.
+    Redistributor(usize),
 }
 
 /// An access to the interrupt controller: the vCPU's list registers are taken back first, since they hold a part
 /// of its state.
-fn gic(shared: &mut Vm, vcpu: &Vcpu, access: &Access, device: Device, offset: u64, host: &mut impl Host) -> Completed {
-    use vambrace_interrupts::Width as GicWidth;
-
-    let index = usize::from(vcpu.index);
-    let mut notify = shared.gic.fold(index, &host.interrupt_interface());
+fn gic(
+    shared: &mut Vm,
+    vcpu: &Vcpu,
+    access: &Access,
+    frame: Frame,
+    offset: u64,
+    host: &mut impl Host,
+) -> u64 {
+    let mut notify = shared.gic.fold(usize::from(vcpu.index), &host.interrupt_interface());
+    if host.virtual_timer_line() == Line::Low {
+        notify.extend(&shared.retract_virtual_timer(usize::from(vcpu.index)));
+    }
     let width = GicWidth::from_bytes(access.width.bytes()).unwrap_or(GicWidth::Word);
-    let (target, offset) = match device {
-        Device::Redistributors(first) => {
-            (Some(usize::from(first) + (offset / layout::GICR_STRIDE) as usize), offset % layout::GICR_STRIDE)
-        }
-        _ => (None, offset),
-    };
-    let raw = match (access.direction, target) {
-        (Direction::Read(_), None) => shared.gic.read_distributor(offset, width),
-        (Direction::Read(_), Some(target)) => shared.gic.read_redistributor(target, offset, width),
-        (Direction::Write { value }, None) => {
+    let raw = match (access.direction, frame) {
+        (Direction::Read(_), Frame::Distributor) => shared.gic.read_distributor(offset, width),
+        (Direction::Read(_), Frame::Redistributor(of)) => shared.gic.read_redistributor(of, offset, width),
+        (Direction::Write { value }, Frame::Distributor) => {
             notify.extend(&shared.gic.write_distributor(offset, width, value));
             0
         }
-        (Direction::Write { value }, Some(target)) => {
-            notify.extend(&shared.gic.write_redistributor(target, offset, width, value));
+        (Direction::Write { value }, Frame::Redistributor(of)) => {
+            notify.extend(&shared.gic.write_redistributor(of, offset, width, value));
             0
         }
     };
     refill(shared, vcpu, host);
     host.notify(&notify);
-    access.complete(raw)
+    raw
 }
 
 /// Lends the vCPU's interrupts to the machine again.
@@ -261,11 +221,3 @@ pub(crate) fn refill(shared: &mut Vm, vcpu: &Vcpu, host: &mut impl Host) {
         host.set_interrupt_interface(interface);
     }
 }
-
-/// The vCPU alone, as a set.
-pub(crate) fn only(vcpu: &Vcpu) -> VcpuSet {
-    VcpuSet::from_iter([usize::from(vcpu.index)])
-}
-
-/// A T32 instruction may be 2 bytes long; everything else is 4.
-pub(crate) const A64: InstructionLength = InstructionLength::Four;

@@ -1,48 +1,109 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A crash report: in words, what a VM died of.
+//! A crash report: in words, what a VM died of, and what its developer can do.
 
-use core::fmt::Arguments;
+use core::fmt::{self, Arguments};
 
+use vambrace_cpu::pstate::Level;
+use vambrace_cpu::registers::Frame;
 use vambrace_cpu::syndrome;
 
-use crate::vcpu::Vcpu;
+use crate::vcpu::{CrashCause, Vcpu};
 use crate::vm::Vm;
 
-/// Writes the report, a line at a time, to `line`. The vCPU's EL1 registers must be true.
+/// Writes the report, a line at a time, to `line`. `esr` is ESR_EL2 at the last exit; the vCPU's EL1 registers must
+/// be true.
 pub fn crash(vm: &Vm, vcpu: &Vcpu, esr: u64, mut line: impl FnMut(Arguments<'_>)) {
-    let registers = &vcpu.registers;
-    let frame = &registers.frame;
-    line(format_args!("VM {} crashed: vCPU {} {}", vm.name, vcpu.index, Cause { vcpu }));
-    line(format_args!("  last trap: {} (ESR_EL2 {esr:#x})", syndrome::describe(esr)));
-    line(format_args!("  the guest's own last exception: {} (ESR_EL1 {:#x}, FAR_EL1 {:#x}, ELR_EL1 {:#x})",
-        syndrome::describe(registers.el1.esr), registers.el1.esr, registers.el1.far, registers.el1.elr));
-    line(format_args!("  PC {:#018x}  PSTATE {:#x}  SP_EL1 {:#x}  SP_EL0 {:#x}", frame.pc, frame.pstate, registers.el1.sp_el1, registers.el1.sp_el0));
-    for (row, four) in frame.x.chunks(4).enumerate() {
-        let value = |column: usize| four.get(column).copied().unwrap_or(0);
-        let first = row * 4;
-        line(format_args!("  X{first:<2} {:#018x} {:#018x} {:#018x} {:#018x}", value(0), value(1), value(2), value(3)));
-    }
-    for (name, value) in registers.el1.named().filter(|(_, value)| *value != 0) {
-        line(format_args!("  {name:<16} {value:#018x}"));
-    }
+    line(format_args!("VM {} crashed: vCPU {} {}", vm.name, vcpu.index, Cause(vcpu)));
+    causes(vcpu, esr, &mut line);
+    registers(vcpu, &mut line);
     line(format_args!("  last exits, oldest first:"));
     for exit in vcpu.recent.iter() {
         line(format_args!("    PC {:#018x}  {}", exit.pc, syndrome::describe(exit.esr)));
     }
-    line(format_args!(
-        "  what to do: look at what lies at PC and at VBAR_EL1 in the guest's image; a guest that has just started needs RAM \
-         where it was linked, and exception vectors before its first fault"
-    ));
+    for advice in advice(vcpu.crash) {
+        line(format_args!("  what to do: {advice}"));
+    }
+}
+
+/// What led to it.
+fn causes(vcpu: &Vcpu, esr: u64, line: &mut impl FnMut(Arguments<'_>)) {
+    let el1 = &vcpu.registers.el1;
+    line(format_args!("  last trap: {} (ESR_EL2 {esr:#x})", syndrome::describe(esr)));
+    line(format_args!("  the guest was told: {} (ESR_EL1 {:#x})", syndrome::describe(el1.esr), el1.esr));
+    line(format_args!("  at PC {:#x} (ELR_EL1), for address {:#x} (FAR_EL1)", el1.elr, el1.far));
+}
+
+/// The registers, but for system registers that are zero.
+fn registers(vcpu: &Vcpu, line: &mut impl FnMut(Arguments<'_>)) {
+    let frame = &vcpu.registers.frame;
+    line(format_args!("  PC {:#018x}  PSTATE {:#x} ({})", frame.pc, frame.pstate, Mode(frame)));
+    for (row, four) in (0..).step_by(4).zip(frame.x.chunks(4)) {
+        line(format_args!("  X{row:<2}{}", Row(four)));
+    }
+    for (name, value) in vcpu.registers.el1.named().filter(|(_, value)| *value != 0) {
+        line(format_args!("  {name:<16} {value:#018x}"));
+    }
 }
 
 /// Why, in a few words.
-struct Cause<'a> {
-    vcpu: &'a Vcpu,
+struct Cause<'a>(&'a Vcpu);
+
+impl fmt::Display for Cause<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let registers = &self.0.registers;
+        let (handler, vectors) = (registers.frame.pc, registers.el1.vbar & !0x7FF);
+        match self.0.crash {
+            Some(CrashCause::HandlerFaults) => {
+                write!(
+                    f,
+                    "cannot take an exception: its handler at {handler:#x} (VBAR_EL1 {vectors:#x}) faults itself"
+                )
+            }
+            Some(CrashCause::ExceptionLoop) => {
+                write!(
+                    f,
+                    "takes exceptions in a circle: its handler at {handler:#x} (VBAR_EL1 {vectors:#x}) never returns"
+                )
+            }
+            None => f.write_str("cannot go on"),
+        }
+    }
 }
 
-impl core::fmt::Display for Cause<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let vectors = self.vcpu.registers.el1.vbar & !0x7FF;
-        write!(f, "cannot take an exception: its handler at {:#x} (VBAR_EL1 {vectors:#x}) faults itself", self.vcpu.registers.frame.pc)
+const fn advice(cause: Option<CrashCause>) -> &'static [&'static str] {
+    match cause {
+        Some(CrashCause::HandlerFaults) => &[
+            "look at what lies at VBAR_EL1 in the guest's image: RAM, mapped executable, with vectors in it?",
+            "set VBAR_EL1 before the first access that may fault; it is 0 when a CPU starts",
+            "if the handler begins by storing registers, see whether SP_EL1 points to RAM",
+        ],
+        Some(CrashCause::ExceptionLoop) => &[
+            "look at the instruction at ELR_EL1: it is a part of the guest's own exception handler",
+            "see whether SP_EL1 still points to RAM, and whether the handler uses what may be broken already",
+        ],
+        None => &["look at the instruction at PC in the guest's image"],
+    }
+}
+
+/// Where the guest was.
+struct Mode<'a>(&'a Frame);
+
+impl fmt::Display for Mode<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0.level() {
+            Level::El0 => "EL0",
+            Level::El0Aarch32 => "EL0, AArch32",
+            Level::El1t => "EL1 with SP_EL0",
+            Level::El1h => "EL1 with SP_EL1",
+        })
+    }
+}
+
+/// A few registers.
+struct Row<'a>(&'a [u64]);
+
+impl fmt::Display for Row<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|value| write!(f, " {value:#018x}"))
     }
 }

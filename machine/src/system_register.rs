@@ -1,59 +1,116 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Trapped system registers: what `vambrace_cpu::trap` leaves to the parts of the VM.
+//!
+//! AArch32 programs at EL0 reach a few of them as coprocessor registers: the operands are elsewhere, the rest is
+//! the same.
 
 use spin::mutex::SpinMutex;
+use vambrace_cpu::coprocessor::CoprocessorAccess;
 use vambrace_cpu::exit::{Direction, SystemRegisterAccess};
-use vambrace_cpu::trap::{self, Emulated, GicRegister, OsLockRegister, Outcome, SetWay, TimerRegister};
-use vambrace_interrupts::{SgiRegister, SgiRequest};
+use vambrace_cpu::syndrome::InstructionLength;
+use vambrace_cpu::trap::{self, Emulated, GicRegister, OsLockRegister, Outcome, TimerRegister};
+use vambrace_interrupts::{SgiRegister, SgiRequest, VcpuSet};
 
-use crate::dispatch::{Resume, undefined};
+use crate::dispatch::Resume;
 use crate::host::Host;
-use crate::mmio::{A64, only, refill};
-use crate::vcpu::{Sweep, Vcpu};
+use crate::injection::undefined;
+use crate::mmio::refill;
+use crate::set_way::Progress;
+use crate::vcpu::Vcpu;
 use crate::vm::Vm;
 
+/// XZR: what a coprocessor access has in Rt's place.
+const XZR: u8 = 31;
+
+/// What became of an access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Served {
+    /// It read this.
+    Value(u64),
+    /// It wrote, or had nothing to write.
+    Written,
+    /// It needs more than one exit: the instruction runs again, and interrupts get in between.
+    Unfinished,
+    /// There is no such register.
+    Undefined,
+}
+
 /// Serves a trapped MSR, MRS or system instruction.
-pub(crate) fn access<H: Host>(vm: &SpinMutex<Vm>, vcpu: &mut Vcpu, access: SystemRegisterAccess, host: &mut H) -> Resume {
-    let level = vcpu.registers.frame.level();
-    let outcome = trap::access(access, level, &vm.lock().id_registers);
-    match outcome {
-        Outcome::Read(value) => vcpu.registers.frame.set(access.rt, value),
-        Outcome::WriteIgnored => {}
-        Outcome::Undefined => return undefined(vm, vcpu, host),
-        Outcome::Emulate(Emulated::Gic(register)) => {
-            let value = vcpu.registers.frame.get(access.rt);
-            if gic(vm, vcpu, register, value, host) == Served::No {
-                return undefined(vm, vcpu, host);
-            }
-        }
-        Outcome::Emulate(Emulated::Timer(register)) => timer(vm, vcpu, register, access, host),
-        Outcome::Emulate(Emulated::SetWay(operation)) => {
-            let operand = vcpu.registers.frame.get(access.rt);
-            if sweep(vcpu, (operation, operand), host) == Progress::Unfinished {
-                // The instruction runs again, and interrupts get in between.
-                return Resume::Guest;
-            }
-        }
-        Outcome::Emulate(Emulated::OsLock(register)) => match register {
-            OsLockRegister::Access => vcpu.registers.os_lock.write(vcpu.registers.frame.get(access.rt)),
-            OsLockRegister::Status => vcpu.registers.frame.set(access.rt, vcpu.registers.os_lock.status()),
-        },
-        // The debug registers are always the vCPU's, so these do not trap.
-        Outcome::Emulate(Emulated::Debug) => return undefined(vm, vcpu, host),
+pub(crate) fn access(
+    vm: &SpinMutex<Vm>,
+    vcpu: &mut Vcpu,
+    access: SystemRegisterAccess,
+    host: &mut impl Host,
+) -> Resume {
+    let operand = vcpu.registers.frame.get(access.rt);
+    match serve(vm, vcpu, access, operand, host) {
+        Served::Value(value) => vcpu.registers.frame.set(access.rt, value),
+        Served::Written => {}
+        Served::Unfinished => return Resume::Guest,
+        Served::Undefined => return undefined(vm, vcpu, host),
     }
-    vcpu.registers.frame.retire(A64);
+    vcpu.retire(InstructionLength::Four);
     Resume::Guest
 }
 
-/// Whether a register is one that we serve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Served {
-    Yes,
-    /// The machine's own CPU interface serves it, and it should not have trapped.
-    No,
+/// Serves a trapped coprocessor access; one whose condition fails does nothing.
+pub(crate) fn coprocessor(
+    vm: &SpinMutex<Vm>,
+    vcpu: &mut Vcpu,
+    access: CoprocessorAccess,
+    host: &mut impl Host,
+) -> Resume {
+    if vcpu.registers.frame.condition_holds(access.syndrome) {
+        let Some(register) = access.register else { return undefined(vm, vcpu, host) };
+        let operand = access.value(&vcpu.registers.frame);
+        let same = SystemRegisterAccess { register, rt: XZR, direction: access.direction };
+        match serve(vm, vcpu, same, operand, host) {
+            Served::Value(value) => access.deliver(&mut vcpu.registers.frame, value),
+            Served::Written => {}
+            Served::Unfinished => return Resume::Guest,
+            Served::Undefined => return undefined(vm, vcpu, host),
+        }
+    }
+    vcpu.retire(access.syndrome.length());
+    Resume::Guest
 }
 
-/// SGIs and deactivation.
+/// Serves an access whose operand, if it writes, is `operand`.
+fn serve(
+    vm: &SpinMutex<Vm>,
+    vcpu: &mut Vcpu,
+    access: SystemRegisterAccess,
+    operand: u64,
+    host: &mut impl Host,
+) -> Served {
+    let level = vcpu.registers.frame.level();
+    let outcome = trap::access(access, level, &vm.lock().id_registers);
+    match outcome {
+        Outcome::Read(value) => Served::Value(value),
+        Outcome::WriteIgnored => Served::Written,
+        Outcome::Undefined => Served::Undefined,
+        Outcome::Emulate(Emulated::Gic(register)) => gic(vm, vcpu, register, operand, host),
+        Outcome::Emulate(Emulated::Timer(register)) => match access.direction {
+            Direction::Read => Served::Value(read_timer(vcpu, register, host)),
+            Direction::Write => write_timer(vm, vcpu, register, operand, host),
+        },
+        Outcome::Emulate(Emulated::SetWay(operation)) => match vcpu.sweep.step((operation, operand), host) {
+            Progress::Unfinished => Served::Unfinished,
+            Progress::Done => Served::Written,
+        },
+        Outcome::Emulate(Emulated::OsLock(OsLockRegister::Access)) => {
+            vcpu.registers.os_lock.write(operand);
+            Served::Written
+        }
+        Outcome::Emulate(Emulated::OsLock(OsLockRegister::Status)) => {
+            Served::Value(vcpu.registers.os_lock.status())
+        }
+        // The debug registers are always the vCPU's, so these do not trap.
+        Outcome::Emulate(Emulated::Debug) => Served::Undefined,
+    }
+}
+
+/// SGIs and deactivation. The rest the machine's own CPU interface serves, and it does not trap.
 fn gic(vm: &SpinMutex<Vm>, vcpu: &Vcpu, register: GicRegister, value: u64, host: &mut impl Host) -> Served {
     let from = usize::from(vcpu.index);
     let sgi = match register {
@@ -66,69 +123,43 @@ fn gic(vm: &SpinMutex<Vm>, vcpu: &Vcpu, register: GicRegister, value: u64, host:
             notify.extend(&shared.gic.write_dir(from, value));
             refill(&mut shared, vcpu, host);
             host.notify(&notify);
-            return Served::Yes;
+            return Served::Written;
         }
-        GicRegister::Other(_) => return Served::No,
+        GicRegister::Other(_) => return Served::Undefined,
     };
     let notify = vm.lock().gic.send_sgi(from, SgiRequest::decode(sgi, value));
     host.notify(&notify);
-    Served::Yes
+    Served::Written
 }
 
-/// The EL1 physical timer: its line follows at once, and the hypervisor wakes the vCPU when it fires.
-fn timer(vm: &SpinMutex<Vm>, vcpu: &mut Vcpu, register: TimerRegister, access: SystemRegisterAccess, host: &mut impl Host) {
+fn read_timer(vcpu: &Vcpu, register: TimerRegister, host: &impl Host) -> u64 {
+    let (timer, now) = (&vcpu.physical_timer, host.now());
+    match register {
+        TimerRegister::Control => timer.control(now),
+        TimerRegister::Compare => timer.compare(),
+        TimerRegister::TimerValue => timer.timer_value(now),
+        TimerRegister::Count => now,
+    }
+}
+
+/// Writes the EL1 physical timer: its line follows at once, and the hypervisor wakes the vCPU when it fires.
+fn write_timer(
+    vm: &SpinMutex<Vm>,
+    vcpu: &mut Vcpu,
+    register: TimerRegister,
+    value: u64,
+    host: &mut impl Host,
+) -> Served {
     let now = host.now();
-    let timer = &mut vcpu.physical_timer;
-    let value = vcpu.registers.frame.get(access.rt);
-    match (access.direction, register) {
-        (Direction::Read, TimerRegister::Control) => vcpu.registers.frame.set(access.rt, timer.control(now)),
-        (Direction::Read, TimerRegister::Compare) => vcpu.registers.frame.set(access.rt, timer.compare()),
-        (Direction::Read, TimerRegister::TimerValue) => vcpu.registers.frame.set(access.rt, timer.timer_value(now)),
-        (_, TimerRegister::Count) => vcpu.registers.frame.set(access.rt, now),
-        (Direction::Write, TimerRegister::Control) => timer.set_control(value),
-        (Direction::Write, TimerRegister::Compare) => timer.set_compare(value),
-        (Direction::Write, TimerRegister::TimerValue) => timer.set_timer_value(value, now),
+    match register {
+        TimerRegister::Control => vcpu.physical_timer.set_control(value),
+        TimerRegister::Compare => vcpu.physical_timer.set_compare(value),
+        TimerRegister::TimerValue => vcpu.physical_timer.set_timer_value(value, now),
+        TimerRegister::Count => return Served::Undefined,
     }
-    if access.direction == Direction::Write {
-        let mut notify = vm.lock().settle_physical_timer(vcpu, now);
-        // The hypervisor's own timer has to follow.
-        notify.extend(&only(vcpu));
-        host.notify(&notify);
-    }
-}
-
-/// Whether a sweep has come to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Progress {
-    Unfinished,
-    Done,
-}
-
-/// Instructions of one loop over sets and ways follow each other within this time, in ticks; a later one begins anew.
-const LOOP_GAP: u64 = 100_000;
-
-/// DC ISW, CSW and CISW. By set and way a vCPU could only reach the caches of the physical CPU under it, and others'
-/// lines in them. What it means to do, in a loop over all sets and ways, is to clean and invalidate all of its memory:
-/// the first instruction of a loop does just that, a bounded part at each exit, and the rest of the loop has nothing
-/// left to do. A loop ends with a pause, with another operation, or when its first operand comes round again.
-fn sweep(vcpu: &mut Vcpu, instruction: (SetWay, u64), host: &mut impl Host) -> Progress {
-    let now = host.now();
-    let done = match vcpu.sweep {
-        Sweep::Under { way, done } if way == instruction => done,
-        Sweep::Swept { first, last } if first.0 == instruction.0 && first.1 != instruction.1 && now - last < LOOP_GAP => {
-            vcpu.sweep = Sweep::Swept { first, last: now };
-            return Progress::Done;
-        }
-        _ => 0,
-    };
-    match host.clean_memory(done) {
-        Some(done) => {
-            vcpu.sweep = Sweep::Under { way: instruction, done };
-            Progress::Unfinished
-        }
-        None => {
-            vcpu.sweep = Sweep::Swept { first: instruction, last: now };
-            Progress::Done
-        }
-    }
+    let mut notify = vm.lock().settle_physical_timer(vcpu, now);
+    // The hypervisor's own timer has to follow.
+    notify.extend(&VcpuSet::from_iter([usize::from(vcpu.index)]));
+    host.notify(&notify);
+    Served::Written
 }

@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What one virtual CPU owns.
 
+use serde::{Deserialize, Serialize};
 use vambrace_cpu::power::Entry;
 use vambrace_cpu::reset::CpuRegisters;
+use vambrace_cpu::syndrome::InstructionLength;
 use vambrace_cpu::timer::PhysicalTimer;
-use vambrace_cpu::trap::SetWay;
+use vambrace_io::state::Version;
+
+use crate::injection::ExceptionLoop;
+pub use crate::set_way::Sweep;
 
 /// How many exits are remembered for a crash report.
 pub const RECENT_EXITS: usize = 8;
 
 /// An exit, as a crash report shows it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PastExit {
     /// ESR_EL2.
     pub esr: u64,
@@ -19,7 +24,7 @@ pub struct PastExit {
 }
 
 /// The last exits, in a ring.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recent {
     ring: [PastExit; RECENT_EXITS],
     next: usize,
@@ -43,41 +48,36 @@ impl Recent {
     }
 }
 
-/// How far the emulation of cache maintenance by set and way has come; see `system_register`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sweep {
-    /// Nothing is known to be swept.
-    #[default]
-    None,
-    /// The memory is being swept for this instruction.
-    Under {
-        /// The operation and its operand.
-        way: (SetWay, u64),
-        /// Bytes of RAM done.
-        done: u64,
-    },
-    /// All of it has been swept for the loop that began with this instruction.
-    Swept {
-        /// The operation and its operand.
-        first: (SetWay, u64),
-        /// When the last instruction of the loop came, as a physical count.
-        last: u64,
-    },
+/// Why a vCPU could not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CrashCause {
+    /// The first instruction of its exception handler takes an exception itself.
+    HandlerFaults,
+    /// Its exception handlers take exceptions, in a circle, and none returns.
+    ExceptionLoop,
 }
 
 /// One virtual CPU.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vcpu {
+    version: Version<1>,
     /// Its number in the VM.
     pub index: u16,
     /// Its registers. All but the frame may be out of date while it runs; see [`crate::Host::borrow_el1`].
     pub registers: CpuRegisters,
     /// The emulated EL1 physical timer.
     pub physical_timer: PhysicalTimer,
+    /// A virtual SError is pending (HCR_EL2.VSE). The machine delivers it when the guest does not mask it, and says so
+    /// by clearing the bit; then this is to be cleared too.
+    pub virtual_serror: bool,
     /// Cache maintenance by set and way.
     pub sweep: Sweep,
     /// The last exits.
     pub recent: Recent,
+    /// Why it crashed, if it did.
+    pub crash: Option<CrashCause>,
+    /// The exceptions that it is given.
+    pub(crate) exceptions: ExceptionLoop,
 }
 
 impl Vcpu {
@@ -91,4 +91,18 @@ impl Vcpu {
     pub fn start(&mut self, entry: Entry) {
         *self = Self { index: self.index, registers: CpuRegisters::starting_at(entry), ..Self::default() };
     }
+
+    /// Steps over the instruction that trapped: it has been carried out.
+    pub(crate) fn retire(&mut self, length: InstructionLength) {
+        self.registers.frame.retire(length);
+        self.note_progress();
+    }
+
+    /// The vCPU has got something done, and is in no loop of exceptions.
+    pub(crate) fn note_progress(&mut self) {
+        self.exceptions = ExceptionLoop::default();
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,18 +5,21 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use arrayvec::ArrayVec;
+use serde::{Deserialize, Serialize};
 use vambrace_cpu::id_registers::IdRegisters;
 use vambrace_cpu::power::{Entry, PowerStates};
 use vambrace_cpu::pstate::Endianness;
-use vambrace_interrupts::{ConfigError, Level, VcpuSet, Vgic, VgicConfig};
-use vambrace_io::bus::{Bus, BusError, MmioDevice};
+use vambrace_interrupts::{ConfigError, Level, VcpuSet, Vgic, VgicConfig, Width as GicWidth};
+use vambrace_io::bus::{Access, Bus, BusError, Direction, MmioDevice};
 use vambrace_io::pl011::Pl011;
 use vambrace_io::pl031::Pl031;
+use vambrace_io::state::Version;
 use vambrace_memory::Ipa;
 use vambrace_wire::bundle::VmConfig;
 
 use crate::host::Host;
 use crate::layout;
+use crate::mmio::Target;
 use crate::vcpu::Vcpu;
 
 /// Console output is passed on in pieces of at most this many bytes.
@@ -28,8 +31,11 @@ const INPUT: usize = 512;
 /// After this many, a VM's mistakes are no longer logged, only suffered.
 const LOGGED_MISTAKES: u32 = 16;
 
+/// GICR_ICPENDR0, from the start of a redistributor's frames.
+const GICR_ICPENDR0: u64 = 0x1_0280;
+
 /// How a VM ends, or begins anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ending {
     /// It powered itself off.
     Off,
@@ -40,7 +46,7 @@ pub enum Ending {
 }
 
 /// Where a VM is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Lifecycle {
     /// Its CPUs may run.
     Running,
@@ -49,7 +55,7 @@ pub enum Lifecycle {
 }
 
 /// What lies on the MMIO bus.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Device {
     /// The GIC's distributor.
     Distributor,
@@ -85,9 +91,35 @@ pub enum BuildError {
     Bus(#[from] BusError),
 }
 
+/// Where a VM has memory. The map never changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryMap {
+    /// RAM from [`layout::RAM`] on, in bytes.
+    pub ram: u64,
+    /// Flash, which a VM can execute and not write.
+    pub flash: bool,
+}
+
+impl MemoryMap {
+    /// Whether a CPU can start at an address.
+    #[must_use]
+    pub fn is_executable(&self, address: Ipa) -> bool {
+        let is_ram = address.0.checked_sub(layout::RAM.0).is_some_and(|offset| offset < self.ram);
+        is_ram || self.is_rom(address, 1)
+    }
+
+    /// Whether the `len` bytes at an address are memory that cannot be written.
+    #[must_use]
+    pub fn is_rom(&self, address: Ipa, len: u64) -> bool {
+        let end = address.0.checked_sub(layout::FLASH.0).and_then(|offset| offset.checked_add(len));
+        self.flash && end.is_some_and(|end| end <= layout::FLASH_SIZE)
+    }
+}
+
 /// A VM, but for its CPUs' registers and its RAM.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vm {
+    version: Version<1>,
     /// Its name.
     pub name: String,
     /// Where it is in its life.
@@ -106,8 +138,8 @@ pub struct Vm {
     pub uart: Option<Pl011>,
     /// Its clock, if it has one.
     pub clock: Option<Pl031>,
-    /// Its RAM, in bytes.
-    pub memory: u64,
+    /// Its memory.
+    pub memory: MemoryMap,
     /// How its first CPU starts.
     entry: Entry,
     output: ArrayVec<u8, OUTPUT>,
@@ -148,6 +180,7 @@ impl Vm {
             affinities: affinities.clone(),
         })?;
         Ok(Self {
+            version: Version,
             name: config.name.clone(),
             lifecycle: Lifecycle::Running,
             resets: 0,
@@ -157,7 +190,7 @@ impl Vm {
             bus,
             uart: config.devices.pl011.then(Pl011::new),
             clock: config.devices.pl031.then(|| Pl031::new(seconds)),
-            memory: config.memory,
+            memory: MemoryMap { ram: config.memory, flash: config.flash },
             entry: Entry {
                 address: Ipa(config.entry),
                 context: config.boot_argument,
@@ -169,8 +202,8 @@ impl Vm {
         })
     }
 
-    /// Puts everything back as after [`Vm::new`]. No CPU of the VM may be running. Input that has not been read is
-    /// kept: it is outside the VM still.
+    /// Puts everything back as after [`Vm::new`], but for the count of resets, the wall clock's time, and what is
+    /// on its way to or from the console: that is outside the VM. No CPU of the VM may be running.
     pub fn reset(&mut self) {
         self.lifecycle = Lifecycle::Running;
         self.power.all_off();
@@ -182,6 +215,9 @@ impl Vm {
         }
         // Nobody runs whom the lines could interest; each CPU looks afresh when it starts.
         let _ = self.settle_lines();
+        for vcpu in 0..self.gic.config().affinities.len() {
+            let _ = self.gic.set_ppi_level(vcpu, layout::PHYSICAL_TIMER_INTID, Level::Low);
+        }
         self.gic.reset();
         self.mistakes = 0;
     }
@@ -199,10 +235,14 @@ impl Vm {
         }
     }
 
-    /// Whether an address is in RAM, so that a CPU can start there.
-    #[must_use]
-    pub fn is_ram(&self, address: Ipa) -> bool {
-        address.0.checked_sub(layout::RAM.0).is_some_and(|offset| offset < self.memory)
+    /// What an access of a width finds at its address, if one thing has all of it.
+    pub(crate) fn target(&self, access: &Access) -> Option<Target> {
+        if let Some((device, offset)) = self.bus.find(access.ipa, access.width) {
+            return Some(Target::Device(device, offset));
+        }
+        let is_ignored = matches!(access.direction, Direction::Write { .. })
+            && self.memory.is_rom(access.ipa, access.width.bytes());
+        is_ignored.then_some(Target::Rom)
     }
 
     /// Brings the devices' interrupt lines to the GIC.
@@ -224,6 +264,32 @@ impl Vm {
     pub fn settle_physical_timer(&mut self, vcpu: &Vcpu, now: u64) -> VcpuSet {
         let level = if vcpu.physical_timer.line(now) { Level::High } else { Level::Low };
         self.gic.set_ppi_level(usize::from(vcpu.index), layout::PHYSICAL_TIMER_INTID, level)
+    }
+
+    /// When, in seconds since 1970, the clock will raise its interrupt: [`Vm::advance_clock`] is to be called then.
+    #[must_use]
+    pub fn clock_deadline(&self) -> Option<u64> {
+        self.clock.as_ref().and_then(Pl031::next_deadline)
+    }
+
+    /// Tells the clock the time, in seconds since 1970.
+    #[must_use = "the vCPUs must be notified"]
+    pub fn advance_clock(&mut self, seconds: u64) -> VcpuSet {
+        if let Some(clock) = &mut self.clock {
+            clock.advance(seconds);
+        }
+        self.settle_lines()
+    }
+
+    /// A vCPU's virtual timer is asserted no longer: what was made pending for it, and has not been taken, goes. The
+    /// vCPU is folded. Without this a guest that looks at its timer before its interrupt would be interrupted for
+    /// nothing later.
+    #[must_use = "the vCPUs must be notified"]
+    pub fn retract_virtual_timer(&mut self, vcpu: usize) -> VcpuSet {
+        if !self.gic.linked_active(vcpu, layout::VIRTUAL_TIMER_INTID) {
+            return VcpuSet::new();
+        }
+        self.gic.write_redistributor(vcpu, GICR_ICPENDR0, GicWidth::Word, 1 << layout::VIRTUAL_TIMER_INTID)
     }
 
     /// Keys for the console. What the UART has no room for waits; what the waiting list has no room for is dropped.

@@ -17,15 +17,6 @@ fn data_abort(iss: u32, far: u64, hpfar: u64) -> DataAbort {
     }
 }
 
-/// ISS of a load or store: ISV, SAS, SSE, SRT, SF.
-fn access_iss(size: u32, extension: Extension, register: u32, width: RegisterWidth) -> u32 {
-    1 << 24
-        | size << 22
-        | u32::from(extension == Extension::Sign) << 21
-        | register << 16
-        | u32::from(width == RegisterWidth::X) << 15
-}
-
 #[test]
 fn calls_carry_their_immediate() {
     assert_eq!(Exit::decode(0x5A00_0000, 0, 0), Exit::Hvc { immediate: 0 });
@@ -63,27 +54,20 @@ fn a_trapped_register_access() {
 #[test]
 fn a_load_from_a_device() {
     // LDR W3, [X1] at IPA 0x0900_0018: translation fault, level 1.
-    let iss = access_iss(2, Extension::Zero, 3, RegisterWidth::W) | 0x05;
+    let iss = 1 << 24 | 2 << 22 | 3 << 16 | 0x05;
     let abort = data_abort(iss, 0xFFFF_8000_1234_5018, 0x9000 << 4);
     assert_eq!(abort.va, Some(Va(0xFFFF_8000_1234_5018)));
     assert_eq!(abort.ipa, Some(Ipa(0x0900_0018)));
     assert_eq!(abort.status, FaultStatus::Translation(1));
     assert_eq!(abort.direction, Direction::Read);
     assert!(!abort.on_walk && !abort.cache_maintenance);
-    let expected = Access {
-        size: AccessSize::Word,
-        extension: Extension::Zero,
-        register: 3,
-        width: RegisterWidth::W,
-        ordered: false,
-    };
-    assert_eq!(abort.access, Some(expected));
+    assert_eq!(abort.syndrome.iss(), iss);
 }
 
 #[test]
-fn a_store_pair_has_no_access() {
+fn a_store_pair() {
     let abort = data_abort(1 << 6 | 0x06, 0x10, 0x4_0000);
-    assert_eq!((abort.access, abort.direction), (None, Direction::Write));
+    assert_eq!(abort.direction, Direction::Write);
     assert_eq!(abort.ipa, Some(Ipa(0x0400_0010)));
 }
 
@@ -118,7 +102,7 @@ fn an_external_abort_may_not_know_its_address() {
 #[test]
 fn cache_maintenance_is_no_store_of_data() {
     let abort = data_abort(1 << 8 | 1 << 6 | 0x05, 0, 0);
-    assert!(abort.cache_maintenance && abort.access.is_none());
+    assert!(abort.cache_maintenance);
 }
 
 #[test]
@@ -140,50 +124,10 @@ fn each_class_that_has_a_variant() {
     }
 }
 
-#[test]
-fn every_load_extends_as_its_instruction_says() {
-    use AccessSize::{Byte, Doubleword, Halfword, Word};
-    use Extension::{Sign, Zero};
-    use RegisterWidth::{W, X};
-    let raw = 0x8182_8384_8586_8788;
-    let table = [
-        (Byte, Zero, W, 0x88),
-        (Byte, Sign, W, 0xFFFF_FF88),
-        (Byte, Sign, X, 0xFFFF_FFFF_FFFF_FF88),
-        (Halfword, Zero, W, 0x8788),
-        (Halfword, Sign, W, 0xFFFF_8788),
-        (Halfword, Sign, X, 0xFFFF_FFFF_FFFF_8788),
-        (Word, Zero, W, 0x8586_8788),
-        (Word, Sign, X, 0xFFFF_FFFF_8586_8788),
-        (Doubleword, Zero, X, raw),
-    ];
-    for (size, extension, width, expected) in table {
-        let access = Access { size, extension, register: 0, width, ordered: false };
-        assert_eq!(access.loaded(raw), expected, "{access:?}");
-    }
-}
-
 proptest! {
     #[test]
     fn any_syndrome_decodes(esr: u64, far: u64, hpfar: u64) {
         let _ = Exit::decode(esr, far, hpfar);
         prop_assert!(!describe(esr).to_string().is_empty());
-    }
-
-    #[test]
-    fn the_fields_of_an_access_are_its_own(
-        size in 0u32..4, sign: bool, register in 0u32..32, wide: bool, value: u64
-    ) {
-        let extension = if sign { Extension::Sign } else { Extension::Zero };
-        let width = if wide { RegisterWidth::X } else { RegisterWidth::W };
-        let iss = access_iss(size, extension, register, width) | 0x07;
-        let access = data_abort(iss, 0, 0).access.unwrap();
-        prop_assert_eq!(u32::from(access.size.bytes()), 1 << size);
-        prop_assert_eq!(u32::from(access.register), register);
-        prop_assert_eq!((access.extension, access.width), (extension, width));
-        // What a store writes and a load reads back is the same, as far as it was moved.
-        let stored = access.stored(value);
-        let kept = if wide { stored } else { stored & 0xFFFF_FFFF };
-        prop_assert_eq!(access.stored(access.loaded(stored)), kept);
     }
 }

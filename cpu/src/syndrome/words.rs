@@ -47,8 +47,10 @@ fn data_abort(f: &mut fmt::Formatter<'_>, syndrome: Syndrome) -> fmt::Result {
         f.write_str("cache maintenance")?;
     } else {
         write!(f, "{}", abort.direction)?;
-        if let Some(access) = abort.access {
-            write!(f, " of {} byte{}", access.size.bytes(), if access.size.bytes() == 1 { "" } else { "s" })?;
+        // ISV and SAS.
+        if syndrome.bit(24) {
+            let bytes = 1 << (syndrome.iss() >> 22 & 0b11);
+            write!(f, " of {bytes} byte{}", if bytes == 1 { "" } else { "s" })?;
         }
     }
     walk(f, syndrome)

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! HVC and SMC: what `vambrace_cpu::smccc` decides is carried out.
+
+use spin::mutex::SpinMutex;
+use vambrace_cpu::power::Remaining;
+use vambrace_cpu::smccc::{self, Call, NoEntropy, Outcome, Services, Suspend};
+use vambrace_cpu::syndrome::InstructionLength;
+use vambrace_interrupts::VcpuSet;
+use vambrace_memory::Ipa;
+
+use crate::dispatch::Resume;
+use crate::host::Host;
+use crate::vcpu::Vcpu;
+use crate::vm::{Ending, MemoryMap, Vm};
+
+/// Which instruction made a call: HVC has already moved the PC on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Conduit {
+    Hvc,
+    Smc,
+}
+
+struct CallServices<'a, H> {
+    host: &'a mut H,
+    memory: MemoryMap,
+}
+
+impl<H: Host> Services for CallServices<'_, H> {
+    fn is_executable(&self, address: Ipa) -> bool {
+        self.memory.is_executable(address)
+    }
+
+    fn entropy(&mut self, bytes: &mut [u8]) -> Result<(), NoEntropy> {
+        self.host.entropy(bytes)
+    }
+}
+
+/// Serves a call. Nothing is ever passed on to EL3.
+pub(crate) fn call(
+    vm: &SpinMutex<Vm>,
+    vcpu: &mut Vcpu,
+    immediate: u16,
+    conduit: Conduit,
+    host: &mut impl Host,
+) -> Resume {
+    match conduit {
+        Conduit::Smc => vcpu.retire(InstructionLength::Four),
+        Conduit::Hvc => vcpu.note_progress(),
+    }
+    let request = Call::new(immediate, &vcpu.registers.frame, host.sctlr_el1());
+    let mut shared = vm.lock();
+    let mut services = CallServices { memory: shared.memory, host };
+    let outcome = smccc::call(&request, usize::from(vcpu.index), &mut shared.power, &mut services);
+    match outcome {
+        Outcome::Return(values) => {
+            set_results(vcpu, values);
+            Resume::Guest
+        }
+        Outcome::CpuOn { target } => {
+            drop(shared);
+            host.notify(&VcpuSet::from_iter([target]));
+            set_results(vcpu, [0; 4]);
+            Resume::Guest
+        }
+        Outcome::CpuOff(Remaining::Some) => Resume::Off,
+        Outcome::CpuOff(Remaining::None) | Outcome::SystemOff => {
+            shared.stop(Ending::Off);
+            Resume::Stop
+        }
+        Outcome::SystemReset => {
+            shared.stop(Ending::Reset);
+            Resume::Stop
+        }
+        Outcome::Suspend(Suspend::Standby) => {
+            set_results(vcpu, [0; 4]);
+            Resume::Wait(None)
+        }
+        Outcome::Suspend(Suspend::PowerDown(entry)) => Resume::Suspend(entry),
+    }
+}
+
+/// X0 to X3 hold a call's results; the other registers are preserved (SMCCC 1.1 and later).
+fn set_results(vcpu: &mut Vcpu, values: [u64; 4]) {
+    for (register, value) in (0..).zip(values) {
+        vcpu.registers.frame.set(register, value);
+    }
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Cache maintenance by set and way: DC ISW, CSW and CISW.
+//!
+//! By set and way a vCPU could only reach the caches of the physical CPU under it, and others' lines in them. What it
+//! means to do, in a loop over all sets and ways, is to clean and invalidate all of its memory: the first instruction
+//! of a loop does just that, a bounded part at each exit, and the rest of the loop has nothing left to do. A loop ends
+//! with a pause, with another operation, or when its first operand comes round again.
+
+use serde::{Deserialize, Serialize};
+use vambrace_cpu::trap::SetWay;
+
+use crate::host::Host;
+
+/// Instructions of one loop follow each other within this time, in ticks; a later one begins anew.
+const LOOP_GAP: u64 = 100_000;
+
+/// An operation and its operand: what tells one instruction of a loop from the next.
+type Instruction = (SetWay, u64);
+
+/// How far the emulation has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sweep {
+    /// Nothing is known to be swept.
+    #[default]
+    None,
+    /// The memory is being swept for this instruction.
+    Under {
+        /// The operation and its operand.
+        way: (SetWay, u64),
+        /// Bytes of RAM done.
+        done: u64,
+    },
+    /// All of it has been swept for the loop that began with this instruction.
+    Swept {
+        /// The operation and its operand.
+        first: (SetWay, u64),
+        /// When the last instruction of the loop came, as a physical count.
+        last: u64,
+    },
+}
+
+/// Whether an instruction has come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    Unfinished,
+    Done,
+}
+
+impl Sweep {
+    /// Emulates an instruction, or a part of it.
+    pub(crate) fn step(&mut self, instruction: Instruction, host: &mut impl Host) -> Progress {
+        let now = host.now();
+        let done = match *self {
+            Self::Under { way, done } if way == instruction => done,
+            Self::Swept { first, last }
+                if first.0 == instruction.0
+                    && first.1 != instruction.1
+                    && now.saturating_sub(last) < LOOP_GAP =>
+            {
+                *self = Self::Swept { first, last: now };
+                return Progress::Done;
+            }
+            _ => 0,
+        };
+        match host.clean_memory(done) {
+            Some(done) => {
+                *self = Self::Under { way: instruction, done };
+                Progress::Unfinished
+            }
+            None => {
+                *self = Self::Swept { first: instruction, last: now };
+                Progress::Done
+            }
+        }
+    }
+}
