@@ -291,3 +291,71 @@ fn a_disabled_group_does_not_block_the_other() {
     let _ = vgic.set_spi_level(41, Level::High);
     assert_eq!(list(&mut vgic, 0)[0].intid(), 40);
 }
+
+#[test]
+fn ended_is_what_no_longer_runs() {
+    let mut vgic = vgic(1, 1);
+    // 41 interrupts 40, in a machine with one list register.
+    for (intid, priority) in [(40, 0x80), (41, 0x40)] {
+        let _ = vgic.write_distributor(0x400 + intid, Width::Byte, priority);
+        let _ = vgic.pulse_edge(intid as u32);
+        let _ = vgic.fill(0);
+        let mut active = machine(&vgic, 0, &[ACTIVE]);
+        active.ap1r[0] |= 1 << (priority >> 3);
+        let _ = vgic.fold(0, &active);
+    }
+    // 41 is deactivated by a write, and then ended by its handler.
+    let _ = vgic.write_distributor(0x384, Width::Word, 1 << 9);
+    let _ = vgic.fill(0);
+    let mut ended = machine(&vgic, 0, &[ACTIVE]);
+    ended.ap1r[0] = 1 << 16;
+    ended.hcr |= 1 << 27;
+    let _ = vgic.fold(0, &ended);
+    assert_eq!(vgic.read_distributor(0x304, Width::Word), 1 << 8);
+}
+
+#[test]
+fn the_count_of_ends_means_nothing_with_eoimode_1() {
+    let mut vgic = vgic(1, 1);
+    for intid in [40, 41] {
+        let _ = vgic.pulse_edge(intid);
+        let _ = vgic.fill(0);
+        let active = machine(&vgic, 0, &[ACTIVE]);
+        let _ = vgic.fold(0, &active);
+    }
+    // Both dropped their priority; one of them is in the list register.
+    let _ = vgic.fill(0);
+    let mut dropped = machine(&vgic, 0, &[ACTIVE]);
+    dropped.vmcr |= 1 << 9;
+    dropped.hcr |= 1 << 27;
+    let _ = vgic.fold(0, &dropped);
+    assert_eq!(vgic.read_distributor(0x304, Width::Word), 0b11 << 8);
+    let _ = vgic.write_dir(0, 41);
+    assert_eq!(vgic.read_distributor(0x304, Width::Word), 1 << 8);
+}
+
+#[test]
+fn pending_again_elsewhere() {
+    let mut vgic = vgic(2, 4);
+    let _ = vgic.pulse_edge(40);
+    let _ = vgic.fill(0);
+    let active = machine(&vgic, 0, &[ACTIVE]);
+    let _ = vgic.fold(0, &active);
+    // Handled by one vCPU, routed to the other, and there again.
+    let _ = vgic.write_distributor(0x6000 + 8 * 40, Width::Double, 1);
+    assert_eq!(vgic.pulse_edge(40), set(&[0]));
+    let [lr] = list(&mut vgic, 0)[..] else { panic!("one interrupt") };
+    assert!(lr.state() == State::Active && lr.wants_eoi_maintenance());
+    let ended = machine(&vgic, 0, &[0]);
+    assert_eq!(vgic.fold(0, &ended), set(&[1]));
+    assert!(list(&mut vgic, 0).is_empty());
+    assert_eq!(list(&mut vgic, 1)[0].state(), State::Pending);
+}
+
+impl Vgic {
+    /// An edge on an SPI, made edge-triggered.
+    fn pulse_edge(&mut self, intid: u32) -> VcpuSet {
+        let _ = self.write_distributor(0xC00 + u64::from(intid / 16 * 4), Width::Word, !0);
+        self.pulse_spi(intid)
+    }
+}

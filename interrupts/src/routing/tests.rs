@@ -159,6 +159,20 @@ fn one_of_n_prefers_who_waits_and_has_the_group_enabled() {
 }
 
 #[test]
+fn one_of_n_moves_to_who_enables_its_group() {
+    let mut vgic = vgic((0..2).collect());
+    for vcpu in 0..2 {
+        let _ = vgic.reset_interface(vcpu);
+    }
+    let _ = route(&mut vgic, 40, ANY);
+    assert_eq!(vgic.set_spi_level(40, Level::High), set(&[0]));
+    let mut interface = vgic.fill(1).unwrap().clone();
+    interface.vmcr = 0xFF << 24 | 2;
+    let _ = vgic.fold(1, &interface);
+    assert_eq!((listed(&mut vgic, 0).len(), listed(&mut vgic, 1)), (0, [40].into()));
+}
+
+#[test]
 fn one_of_n_waits_until_someone_wakes() {
     let mut vgic = vgic((0..2).collect());
     for vcpu in 0..2 {
