@@ -198,6 +198,12 @@ fn gic(
         notify.extend(&shared.retract_virtual_timer(usize::from(vcpu.index)));
     }
     let width = GicWidth::from_bytes(access.width.bytes()).unwrap_or(GicWidth::Word);
+    // Who holds a part of what is read in its list registers comes and brings it: a guest that polls until an
+    // interrupt is no longer active sees that, even if the vCPU that handled it has nothing else to exit for.
+    notify.extend(&match frame {
+        Frame::Distributor => shared.gic.distributor_holders(offset),
+        Frame::Redistributor(of) => shared.gic.redistributor_holders(of, offset),
+    });
     let raw = match (access.direction, frame) {
         (Direction::Read(_), Frame::Distributor) => shared.gic.read_distributor(offset, width),
         (Direction::Read(_), Frame::Redistributor(of)) => shared.gic.read_redistributor(of, offset, width),
