@@ -2,7 +2,8 @@
 //! What is wrong with a manifest, and what to write instead.
 //!
 //! A [`Diagnostic`] is a value: a code that stays the same for good, places in the text, a mend. Reading a
-//! manifest collects them in [`Diagnostics`] and goes on, so that one run shows them all. The look is rustc's.
+//! manifest collects them in [`Diagnostics`] and goes on, so that one run shows them all. The look is
+//! rustc's.
 
 mod code;
 mod render;
@@ -143,8 +144,8 @@ impl Diagnostics {
         self.list.insert(at, diagnostic);
     }
 
-    /// Keeps, beside errors of syntax, only what is surely not a consequence of them: nothing that complains of
-    /// something absent (it may stand in a line that could not be read), and nothing on the same line.
+    /// Keeps, beside errors of syntax, only what is surely not a consequence of them: nothing that complains
+    /// of something absent (it may stand in a line that could not be read), and nothing on the same line.
     pub(crate) fn drop_consequences(&mut self) {
         let line = |diagnostic: &Diagnostic| {
             let before = self.source.text.get(..diagnostic.start()).unwrap_or(&self.source.text);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From a manifest to the bundle that EL2 reads.
 //!
-//! All thinking is done here: which image goes to which address, what the device tree says, where each VM starts.
-//! The images that are not local files come through [`Images`], so that this needs no network and no tools.
+//! All thinking is done here: which image goes to which address, what the device tree says, where each VM
+//! starts. The images that are not local files come through [`Images`], so that this needs no network and no
+//! tools.
 
 pub mod kernel;
 pub mod placement;

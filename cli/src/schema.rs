@@ -24,7 +24,8 @@ pub(crate) fn value() -> Value {
         .into()
 }
 
-/// Joins the lines of descriptions, and takes out defaults of null: TOML has no null, the key is just not there.
+/// Joins the lines of descriptions, and takes out defaults of null: TOML has no null, the key is just not
+/// there.
 fn tidy(schema: &mut Schema) {
     if let Some(Value::String(description)) = schema.get_mut("description") {
         *description = description.replace('\n', " ");

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The device tree that a guest boots with.
 //!
-//! It describes what [`crate::layout`] lays out, in the words QEMU uses for its `virt` board, so that whatever
-//! boots there finds here what it looks for. What we do not emulate is not in it: no PCIe, no flash (firmware
-//! executes from it but need not program it), no PMU.
+//! It describes what [`crate::layout`] lays out, in the words QEMU uses for its `virt` board, so that
+//! whatever boots there finds here what it looks for. What we do not emulate is not in it: no PCIe, no flash
+//! (firmware executes from it but need not program it), no PMU.
 //!
-//! It is written on the developer's computer, where it can be checked and compared, and travels in the bundle as
-//! one more image. Only the random seeds change from one start to the next: [`DeviceTree::seeds`] says where
-//! they lie, and EL2 overwrites those bytes without understanding the tree.
+//! It is written on the developer's computer, where it can be checked and compared, and travels in the bundle
+//! as one more image. Only the random seeds change from one start to the next: [`DeviceTree::seeds`] says
+//! where they lie, and EL2 overwrites those bytes without understanding the tree.
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -81,7 +81,8 @@ impl DeviceTree {
     /// Writes the tree for a VM.
     ///
     /// # Errors
-    /// [`ModelError`] for a name the format does not allow; the names are all ours, so it would be our mistake.
+    /// [`ModelError`] for a name the format does not allow; the names are all ours, so it would be our
+    /// mistake.
     pub fn new(vm: &Description<'_>) -> Result<Self, ModelError> {
         let mut tree = Tree::new();
         for property in root_properties()? {

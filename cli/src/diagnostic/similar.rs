@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! "Did you mean": the nearest of some words.
 
-/// The candidate that `word` is most likely a misspelling of: a third of its letters may be wrong, case does not
-/// count, and a swap of neighbours is one mistake.
+/// The candidate that `word` is most likely a misspelling of: a third of its letters may be wrong, case does
+/// not count, and a swap of neighbours is one mistake.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
     let allowed = (word.chars().count() / 3).max(1);

@@ -2,9 +2,9 @@
 //! The manifest as it stands in the file.
 //!
 //! These types are the one description of the format. From them and their comments come the JSON schema that
-//! editors use, the check of keys and types ([`super::structure`]), and the reading itself. Every value carries
-//! its place in the text, so that each later complaint can underline it. What a text means (a size, a path, a
-//! name) is decided in [`super::resolve`]: there, one mistake does not hide the next.
+//! editors use, the check of keys and types ([`super::structure`]), and the reading itself. Every value
+//! carries its place in the text, so that each later complaint can underline it. What a text means (a size, a
+//! path, a name) is decided in [`super::resolve`]: there, one mistake does not hide the next.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -45,7 +45,8 @@ pub(crate) struct Board {
     /// Size of the RAM, in KiB, MiB or GiB. The hypervisor keeps 32 MiB and the images for itself, the VMs
     /// share the rest.
     #[serde(default)]
-    #[schemars(with = "String", extend("default" = DEFAULT_BOARD_MEMORY.to_string()), regex(pattern = SIZE), example = &"2GiB")]
+    #[schemars(with = "String", regex(pattern = SIZE), example = &"2GiB")]
+    #[schemars(extend("default" = DEFAULT_BOARD_MEMORY.to_string()))]
     pub(crate) memory: Option<Spanned<String>>,
 }
 
@@ -57,7 +58,8 @@ pub(crate) struct Vm {
     #[schemars(required, with = "String", regex(pattern = NAME), example = &"linux-a")]
     pub(crate) name: Option<Spanned<String>>,
     /// What it boots: an arm64 Linux `Image` (a path, seen from the manifest's folder; gzip is unpacked),
-    /// `debian` or `debian:VERSION` for Debian's kernel, or `guest:NAME` for a small program of Vambrace's own.
+    /// `debian` or `debian:VERSION` for Debian's kernel, or `guest:NAME` for a small program of Vambrace's
+    /// own.
     #[serde(default)]
     #[schemars(with = "String", example = &"debian")]
     pub(crate) kernel: Option<Spanned<String>>,
@@ -76,9 +78,11 @@ pub(crate) struct Vm {
     pub(crate) cmdline: Option<Spanned<String>>,
     /// Size of its RAM: a multiple of 2 MiB, at least 4 MiB.
     #[serde(default)]
-    #[schemars(with = "String", extend("default" = DEFAULT_MEMORY.to_string()), regex(pattern = SIZE), example = &"512MiB")]
+    #[schemars(with = "String", regex(pattern = SIZE), example = &"512MiB")]
+    #[schemars(extend("default" = DEFAULT_MEMORY.to_string()))]
     pub(crate) memory: Option<Spanned<String>>,
-    /// How many virtual CPUs; they may be more than the board's CPUs. Default: as many as `cpus` lists, else 1.
+    /// How many virtual CPUs; they may be more than the board's CPUs. Default: as many as `cpus` lists, else
+    /// 1.
     #[serde(default)]
     #[schemars(with = "u16", range(min = 1, max = 512), example = 2)]
     pub(crate) vcpus: Option<Spanned<u16>>,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Keys and types, checked against the schema.
 //!
-//! The schema comes from the types in [`super::file`], so what editors accept and what we accept is one thing.
-//! What does not fit is reported and taken out of the tree; the rest is then sure to deserialise, and is
-//! checked further.
+//! The schema comes from the types in [`super::file`], so what editors accept and what we accept is one
+//! thing. What does not fit is reported and taken out of the tree; the rest is then sure to deserialise, and
+//! is checked further.
 
 use std::collections::BTreeSet;
 

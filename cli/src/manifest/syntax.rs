@@ -2,8 +2,8 @@
 //! TOML's own mistakes, each reported once.
 //!
 //! A parser that recovers tends to stumble over the same mistake again and again: behind a list without its
-//! bracket, everything is wrong. So this takes the first error only, blanks out what it spoilt, and parses again;
-//! offsets stay what they were. What is left is whole, and the later checks can look at it.
+//! bracket, everything is wrong. So this takes the first error only, blanks out what it spoilt, and parses
+//! again; offsets stay what they were. What is left is whole, and the later checks can look at it.
 
 use toml::de::DeTable;
 
@@ -42,8 +42,8 @@ fn first_error(text: &str) -> Option<(String, Span)> {
         .min_by_key(|(_, span)| span.start)
 }
 
-/// The list that the parser was still reading when it met the beginning of something else: a line with a key or a
-/// section's head. From its key on.
+/// The list that the parser was still reading when it met the beginning of something else: a line with a key
+/// or a section's head. From its key on.
 fn unclosed_list(text: &str, error: &Span) -> Option<Span> {
     let start = line_start(text, error.start);
     let before = text.get(..start)?;
@@ -60,8 +60,8 @@ fn unclosed_list(text: &str, error: &Span) -> Option<Span> {
     (depth > 0).then_some(list..end)
 }
 
-/// Replaces the lines of `span` by spaces, or for a section's head the whole section: without it, its keys would
-/// count as another's. Says whether there was anything to replace.
+/// Replaces the lines of `span` by spaces, or for a section's head the whole section: without it, its keys
+/// would count as another's. Says whether there was anything to replace.
 fn blank(text: &mut String, span: Span) -> bool {
     let start = line_start(text, span.start);
     let mut end = span.end.max(start);

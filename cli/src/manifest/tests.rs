@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Each file in `cases/` is a manifest; beside it stands what is said about it. `UPDATE_CASES=1` writes that anew:
-//! then read the difference.
+//! Each file in `cases/` is a manifest; beside it stands what is said about it. `UPDATE_CASES=1` writes that
+//! anew: then read the difference.
 
 use std::fs;
 
@@ -321,7 +321,9 @@ fn piece() -> impl Strategy<Value = String> {
         4 => (key, value).prop_map(|(key, value)| format!("{key} = {value}\n")),
         2 => Just("[[vm]]\n".to_owned()),
         1 => Just("[board]\n".to_owned()),
-        1 => prop::sample::select(vec!["[vm]\n", "[[vm]\n", "[board", "\r\n", "# ü\n", "= 3\n", "\0", "]\n", "\u{feff}"])
+        1 => prop::sample::select(vec![
+            "[vm]\n", "[[vm]\n", "[board", "\r\n", "# ü\n", "= 3\n", "\0", "]\n", "\u{feff}",
+        ])
             .prop_map(str::to_owned),
     ]
 }

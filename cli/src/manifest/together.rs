@@ -87,7 +87,8 @@ fn afters(vms: &[Draft], names: &BTreeMap<&str, usize>, diagnostics: &mut Diagno
 
 /// Reports VMs that wait for each other in a circle, each circle once, and cuts it.
 fn break_circles(vms: &[Draft], afters: &mut [Option<u16>], diagnostics: &mut Diagnostics) {
-    // Each VM waits for at most one other, so following them from anywhere ends, or comes round in so many steps.
+    // Each VM waits for at most one other, so following them from anywhere ends, or comes round in so many
+    // steps.
     let mut seen = vec![None; vms.len()];
     for start in 0..vms.len() {
         let mut at = Some(start);
@@ -134,8 +135,8 @@ fn memory(board: &BoardDraft, vms: &[Draft], afters: &[Option<u16>], diagnostics
 
 impl BoardMemory {
     /// The complaint about VMs that need more memory at one time than is left beside the hypervisor and the
-    /// `images` that it keeps for resets. Of each VM: its memory, the place of that in the text, and the VM that
-    /// has ended before.
+    /// `images` that it keeps for resets. Of each VM: its memory, the place of that in the text, and the VM
+    /// that has ended before.
     pub(crate) fn too_small(
         &self,
         images: Size,
@@ -177,8 +178,8 @@ impl BoardMemory {
 
 /// The most memory in use at one time.
 ///
-/// A VM and those created after its end never run together, so they form a tree: its need is the greater of its
-/// root's and the sum of its branches'.
+/// A VM and those created after its end never run together, so they form a tree: its need is the greater of
+/// its root's and the sum of its branches'.
 fn peak(sizes: &[u64], afters: &[Option<u16>]) -> u64 {
     let mut branches = vec![0u64; sizes.len()];
     let mut waiting = vec![0usize; sizes.len()];

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Kernels and firmware: is this file one that an arm64 VM can start, and if not, what is it?
 //!
-//! A kernel is an arm64 `Image` (Linux, Documentation/arch/arm64/booting.rst), bare, packed with gzip, or inside
-//! the EFI "zboot" wrapper with gzip. Everything else is recognised as far as its first bytes tell, because
-//! "not a kernel" helps nobody who downloaded the wrong one.
+//! A kernel is an arm64 `Image` (Linux, Documentation/arch/arm64/booting.rst), bare, packed with gzip, or
+//! inside the EFI "zboot" wrapper with gzip. Everything else is recognised as far as its first bytes tell,
+//! because "not a kernel" helps nobody who downloaded the wrong one.
 
 use std::io::Read;
 
@@ -140,8 +140,8 @@ pub fn check_firmware(bytes: &[u8]) -> Result<(), NotBootable> {
             ..error
         });
     }
-    // Execution begins with the first word, and zero is no instruction. Firmware for x86 begins with zeros, since
-    // there execution begins at the end.
+    // Execution begins with the first word, and zero is no instruction. Firmware for x86 begins with zeros,
+    // since there execution begins at the end.
     if bytes.first_chunk() == Some(&[0; 4]) {
         return Err(NotBootable::new(
             Code::WrongArchitecture,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where a kernel, its device tree and its initial RAM disk go in a VM's RAM.
 //!
-//! As QEMU's `virt` does it for the kernel and the RAM disk, so that a kernel finds itself where it does there.
-//! The device tree goes to the start of RAM, below the kernel, where nothing can be in its way: QEMU puts it there
-//! for firmware, and here it is the same for both. The rules are those of Linux's
+//! As QEMU's `virt` does it for the kernel and the RAM disk, so that a kernel finds itself where it does
+//! there. The device tree goes to the start of RAM, below the kernel, where nothing can be in its way: QEMU
+//! puts it there for firmware, and here it is the same for both. The rules are those of Linux's
 //! Documentation/arch/arm64/booting.rst:
 //!
 //! - the kernel `text_offset` bytes from a 2 MiB boundary, as near to the start of RAM as possible;
@@ -22,7 +22,8 @@ const KERNEL_ALIGN: u64 = 2 << 20;
 /// The alignment of the RAM disk, in bytes.
 const INITRD_ALIGN: u64 = 4096;
 
-/// The RAM disk lies half-way up the RAM, but no further up than this, in bytes, unless the kernel reaches there.
+/// The RAM disk lies half-way up the RAM, but no further up than this, in bytes, unless the kernel reaches
+/// there.
 const INITRD_OFFSET: u64 = 128 << 20;
 
 /// The kernel and the RAM disk lie in one window of this size, in bytes.

@@ -64,7 +64,9 @@ proptest! {
     #[test]
     fn no_file_is_too_strange(
         mut bytes in prop::collection::vec(any::<u8>(), 0..700),
-        magic in prop::sample::select(vec![(0, GZIP), (0, ELF), (4, b"zimg".as_slice()), (56, b"ARM\x64"), (0x202, b"HdrS")]),
+        magic in prop::sample::select(vec![
+            (0, GZIP), (0, ELF), (4, b"zimg".as_slice()), (56, b"ARM\x64"), (0x202, b"HdrS"),
+        ]),
         known: bool,
     ) {
         let (at, magic) = magic;

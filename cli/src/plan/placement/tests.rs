@@ -17,13 +17,14 @@ fn placed(mib: u64, kernel: &KernelImage, initrd: u64) -> (u64, (u64, u64)) {
     (place.kernel.0 - RAM.0, (start.0 - RAM.0, end.0 - RAM.0))
 }
 
-/// Found with QEMU 10: `-M virt -kernel Image -initrd FILE -S`, then the registers and `/chosen`.
+/// Found with QEMU 10: `-M virt -S -kernel Image -initrd FILE`, then `info roms` in its monitor.
 #[test]
 fn as_qemu_does() {
     let modern = kernel(0, 40 << 20);
     assert_eq!(placed(512, &modern, 1000), (2 << 20, (128 << 20, (128 << 20) + 1000)));
     assert_eq!(placed(128, &modern, 1000), (2 << 20, (64 << 20, (64 << 20) + 1000)));
     assert_eq!(placed(2048, &kernel(0x8_0000, 16 << 20), 1000).0, 0x8_0000);
+    assert_eq!(placed(64, &modern, 1000).1.0, 42 << 20);
     // A kernel that reaches further pushes the RAM disk up.
     assert_eq!(placed(512, &kernel(0, 140 << 20), 1000).1.0, 142 << 20);
 }
