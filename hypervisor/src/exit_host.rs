@@ -2,14 +2,14 @@
 //! The machine as one exit sees it: what `vambrace_machine` asks of EL2.
 
 use vambrace_cpu::smccc::NoEntropy;
-use vambrace_interrupts::{CpuInterface, VcpuSet};
+use vambrace_interrupts::{self as interrupts, CpuInterface, VcpuSet};
 use vambrace_machine::{Host, Vcpu};
 use vambrace_memory::GuestMemory;
 use vambrace_wire::message::{FromHypervisor, Level};
 
 use crate::cell::VmCell;
 use crate::sysreg::{CntpctEl0, Read, SctlrEl1};
-use crate::vgic::Interface;
+use crate::vgic::{self, Interface};
 use crate::{barrier, clock, console, random, registry, resident};
 
 /// The most bytes of a VM's memory that one exit cleans from the caches.
@@ -72,6 +72,10 @@ impl Host for ExitHost<'_> {
 
     fn sctlr_el1(&self) -> u64 {
         SctlrEl1.read()
+    }
+
+    fn virtual_timer_line(&self) -> interrupts::Level {
+        vgic::virtual_timer_line()
     }
 
     fn borrow_el1(&mut self, vcpu: &mut Vcpu) {

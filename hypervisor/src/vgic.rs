@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The machine's virtual CPU interface: list registers and the registers around them, to and from values.
 
-use vambrace_interrupts::CpuInterface;
+use vambrace_interrupts::{CpuInterface, Level};
 
 use crate::sysreg::*;
 
@@ -129,4 +129,9 @@ impl Interface {
     pub(crate) fn clear(&mut self) {
         self.write_lists(&CpuInterface::default());
     }
+}
+
+/// Whether the resident vCPU's virtual timer asserts its interrupt: ENABLE and ISTATUS, not IMASK.
+pub(crate) fn virtual_timer_line() -> Level {
+    if CntvCtlEl0.read() & 0b111 == 0b101 { Level::High } else { Level::Low }
 }

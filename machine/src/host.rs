@@ -4,7 +4,7 @@
 //! EL2 implements it with registers and page tables, tests with plain values.
 
 use vambrace_cpu::smccc::NoEntropy;
-use vambrace_interrupts::{CpuInterface, VcpuSet};
+use vambrace_interrupts::{CpuInterface, Level, VcpuSet};
 use vambrace_memory::GuestMemory;
 
 use crate::vcpu::Vcpu;
@@ -28,6 +28,9 @@ pub trait Host {
 
     /// SCTLR_EL1 of the vCPU.
     fn sctlr_el1(&self) -> u64;
+
+    /// Whether the vCPU's virtual timer asserts its interrupt.
+    fn virtual_timer_line(&self) -> Level;
 
     /// Makes `vcpu.registers.el1` true, and sees that what is changed there reaches the machine before the vCPU goes
     /// on.

@@ -3,8 +3,9 @@
 
 use core::sync::atomic::Ordering;
 
-use vambrace_interrupts::Activity;
+use vambrace_interrupts::{Activity, Level};
 use vambrace_machine::{Lifecycle, Vcpu, layout};
+use vambrace_memory::stage2::Geometry;
 use vambrace_memory::vmid::Flush;
 
 use super::slots::State;
@@ -13,7 +14,13 @@ use crate::cell::VmCell;
 use crate::features::{self, Fp, Waiting};
 use crate::gic::CpuInterface;
 use crate::sysreg::{CntvCtlEl0, CntvoffEl2, GuardedWrite, HcrEl2, SafeWrite, VmpidrEl2, VtcrEl2, VttbrEl2};
-use crate::{barrier, resident, world};
+use crate::{barrier, resident, vgic, world};
+
+/// Stage-2 root tables without an entry, for a CPU without a VM: as many as a 4 KiB granule's smallest trees have.
+#[repr(C, align(16384))]
+struct EmptyRoot([u8; 16384]);
+
+static EMPTY_ROOT: EmptyRoot = EmptyRoot([0; 16384]);
 
 /// Whether a VM goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +39,10 @@ impl Pcpu {
         }
         // Whatever it changes is seen by the `fill` below.
         let _ = vm.settle_physical_timer(vcpu, now());
-        let moved = vm.gic.fold(index, &self.interface.read());
+        let mut moved = vm.gic.fold(index, &self.interface.read());
+        if vgic::virtual_timer_line() == Level::Low {
+            moved.extend(&vm.retract_virtual_timer(index));
+        }
         if let Some(lists) = vm.gic.fill(index) {
             self.interface.write_lists(lists);
         }
@@ -89,10 +99,17 @@ impl Pcpu {
         barrier::isb();
     }
 
-    /// No VM's tables stay loaded: they may be freed.
+    /// No VM's tables stay loaded: they may be freed. In their place come tables without a single translation, so
+    /// that nothing is fetched speculatively either.
     pub(super) fn leave_translation(&self) {
-        // SAFETY: no guest runs until the next `load_translation`; an empty VTTBR translates for nobody.
-        unsafe { VttbrEl2.write(0) };
+        let bits = self.features.pa_bits;
+        if let Ok(geometry) = Geometry::for_machine(bits, bits.min(39)) {
+            // SAFETY: no guest runs until the next `load_translation`; an empty root translates for nobody.
+            unsafe {
+                VtcrEl2.write(geometry.vtcr(self.features.vmids));
+                VttbrEl2.write((&raw const EMPTY_ROOT).expose_provenance() as u64);
+            }
+        }
         barrier::isb();
         if let Some(vmids) = VMIDS.get() {
             vmids.lock().leave(self.index);
@@ -104,13 +121,17 @@ impl Pcpu {
         let index = usize::from(vcpu.index);
         let registers = &mut vcpu.registers;
         resident::save_el1(&mut registers.el1);
+        let line = vgic::virtual_timer_line();
         CntvCtlEl0.write(0);
         resident::save_debug(&mut registers.debug, self.features.debug);
         if self.features.pointer_auth {
             resident::save_keys(&mut registers.keys);
         }
         let mut vm = cell.vm.lock();
-        let moved = vm.gic.fold(index, &self.interface.read());
+        let mut moved = vm.gic.fold(index, &self.interface.read());
+        if line == Level::Low {
+            moved.extend(&vm.retract_virtual_timer(index));
+        }
         self.interface.clear();
         while let Some(physical) = vm.gic.take_released(index) {
             CpuInterface::deactivate(physical);
