@@ -124,6 +124,16 @@ impl Bank {
         }
     }
 
+    /// Whether the same interrupts exist as in `other`, and only these have any state.
+    pub(crate) const fn has_shape_of(&self, other: &Self) -> bool {
+        let used =
+            self.group | self.enabled | self.latch | self.line | self.active | self.resident | self.linked;
+        self.implemented == other.implemented
+            && self.always_edge == other.always_edge
+            && used & !self.implemented == 0
+            && self.always_edge & !self.edge == 0
+    }
+
     /// Goes back to the state after reset. Linked physical interrupts are released, lines stay as they are.
     pub(crate) fn reset(&mut self) {
         *self = Self {

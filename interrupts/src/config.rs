@@ -94,6 +94,9 @@ pub enum ConfigError {
     /// Priority or preemption bits that the architecture does not allow.
     #[error("a virtual CPU interface has 5 to 8 priority bits, and 5 to 7 preemption bits of these")]
     PriorityBits,
+    /// A saved state whose parts contradict each other.
+    #[error("the saved state of the interrupt controller contradicts itself")]
+    Inconsistent,
     /// No list register, or more than 16.
     #[error("{0} list registers: a virtual CPU interface has 1 to 16")]
     ListRegisters(u8),

@@ -159,6 +159,29 @@ impl Vgic {
         Ok(vgic)
     }
 
+    /// Finds out whether the value is one that this type can have; to be asked of one that was read from outside.
+    ///
+    /// # Errors
+    /// See [`VgicConfig::validate`], and [`ConfigError::Inconsistent`].
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let fresh = Self::new(self.config.clone())?;
+        let is_vcpu = |vcpu: &u16| usize::from(*vcpu) < self.vcpus.len();
+        let same_spis = self.spis.len() == fresh.spis.len() && self.routes.len() == fresh.routes.len();
+        let same_banks = self.spis.iter().zip(&fresh.spis).all(|(a, b)| a.has_shape_of(b));
+        let vcpus = || self.vcpus.iter().zip(&fresh.vcpus);
+        let routes = self.routes.iter().all(|route| {
+            route.owner.as_ref().is_none_or(is_vcpu) && route.target.as_ref().is_none_or(is_vcpu)
+        });
+        let is_consistent = self.affinities == fresh.affinities
+            && self.vcpus.len() == fresh.vcpus.len()
+            && same_spis
+            && same_banks
+            && routes
+            && vcpus().all(|(a, b)| a.private.has_shape_of(&b.private))
+            && vcpus().all(|(a, _)| a.interface.used <= self.config.list_registers);
+        if is_consistent { Ok(()) } else { Err(ConfigError::Inconsistent) }
+    }
+
     /// What it was built from.
     #[must_use]
     pub const fn config(&self) -> &VgicConfig {

@@ -9,13 +9,17 @@ mod late;
 #[cfg(test)]
 mod machine;
 #[cfg(test)]
+mod op;
+#[cfg(test)]
 mod reference;
 #[cfg(test)]
 mod system;
 
 use proptest::prelude::*;
+use vambrace_interrupts::Width;
 
-use system::{Op, Shape, System, op};
+use op::{Op, op};
+use system::{Shape, System};
 
 fn shape() -> impl Strategy<Value = Shape> {
     (1_usize..4, 1_u8..17, prop::sample::select(vec![(5_u8, 5_u8), (7, 6), (8, 7)]), any::<u64>()).prop_map(
@@ -65,5 +69,33 @@ proptest! {
             system.step(op);
         }
         system.drain();
+    }
+
+    #[test]
+    fn a_damaged_state_does_no_harm(
+        shape in narrow_shape(),
+        ops in prop::collection::vec(op(), 0..40),
+        changes in prop::collection::vec((any::<usize>(), any::<u8>()), 1..4),
+        accesses in prop::collection::vec((0_u64..0x1000, any::<u64>()), 0..20),
+    ) {
+        let mut system = System::new(shape);
+        for op in &ops {
+            system.step(op);
+        }
+        if let Some(mut vgic) = system.damage(&changes) {
+            for (offset, value) in accesses {
+                let vcpu = value as usize % 4;
+                let _ = vgic.write_distributor(offset & !3, Width::Word, value);
+                let _ = vgic.write_redistributor(vcpu, 0x1_0000 | offset & !3, Width::Word, value);
+                let mut interface = vgic.fill(vcpu).cloned().unwrap_or_default();
+                interface.lr[0] ^= value & 3 << 62;
+                interface.hcr |= value & 0x1F << 27;
+                let _ = vgic.fold(vcpu, &interface);
+                let _ = vgic.write_dir(vcpu, value & 0x3FF);
+                let _ = vgic.has_deliverable(vcpu);
+                let _ = vgic.take_released(vcpu);
+            }
+            vgic.reset();
+        }
     }
 }
