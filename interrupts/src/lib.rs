@@ -18,8 +18,9 @@
 //!    [`Vgic::has_deliverable`] if it waits.
 //!
 //! What one vCPU writes about an interrupt that sits in another vCPU's list register takes effect when that vCPU
-//! folds; it is in the returned set. Reads in that moment may see the state as it was at the `fill`; who wants it
-//! exact lets the vCPUs of [`Vgic::distributor_holders`] fold first.
+//! folds; it is in the returned set. Reads in that moment see the state as it was at the `fill`. The vCPUs of
+//! [`Vgic::distributor_holders`] and [`Vgic::redistributor_holders`] are to be kicked on such a read, or a guest
+//! that polls might never see the change; for an exact answer they fold first.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The machine's virtual CPU interface, as data: the list registers and the ICH_*_EL2 registers around them.
 //!
-//! Formats: Arm GIC architecture specification (IHI 0069), ICH_LR<n>_EL2, ICH_HCR_EL2, ICH_VMCR_EL2, ICH_APxRn_EL2.
+//! Formats: Arm GIC architecture specification (IHI 0069), ICH_LRn_EL2, ICH_HCR_EL2, ICH_VMCR_EL2,
+//! ICH_AP0Rn_EL2 and ICH_AP1Rn_EL2.
 
 use serde::{Deserialize, Serialize};
 
@@ -60,7 +61,7 @@ impl State {
     }
 }
 
-/// The value of a list register, ICH_LR<n>_EL2.
+/// The value of a list register, ICH_LRn_EL2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListRegister(pub u64);
 
