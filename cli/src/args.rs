@@ -54,6 +54,9 @@ pub enum Command {
     Doctor,
     /// Print the manifest's JSON schema, for editors
     Schema,
+    /// Check the bare-metal programs with clippy, for CI
+    #[command(hide = true)]
+    Lint,
 }
 
 /// `vambrace run`.

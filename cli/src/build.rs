@@ -58,9 +58,21 @@ pub fn from_manifest(
     afterwards: Afterwards,
 ) -> Result<Built, Failure> {
     let bare = setup.bare()?;
-    let fetched = Fetched { setup, bare: &bare, afterwards };
-    let bundle = plan::build(&manifest, &fetched)?;
+    let bundle = bundle(&manifest, setup, &bare, afterwards)?;
     Ok(Built { manifest, warnings, hypervisor: bare.hypervisor, bundle })
+}
+
+/// Builds a manifest's bundle with guests that are built already.
+///
+/// # Errors
+/// When an image is wrong for it, or something is missing that cannot be fetched.
+pub fn bundle(
+    manifest: &Manifest,
+    setup: &Setup,
+    bare: &Bare,
+    afterwards: Afterwards,
+) -> Result<Vec<u8>, Failure> {
+    Ok(plan::build(manifest, &Fetched { setup, bare, afterwards })?)
 }
 
 /// The images that a manifest names by a word, fetched and built when asked for.

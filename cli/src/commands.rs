@@ -28,6 +28,7 @@ pub fn main() -> Exit {
         Some(Command::Check { manifest }) => check(&manifest),
         Some(Command::Doctor) => examine(),
         Some(Command::Schema) => say(&schema::schema()).map(|()| Exit::Success),
+        Some(Command::Lint) => lint(),
     };
     done.unwrap_or_else(|failure| {
         complain(&failure.render(style()));
@@ -99,6 +100,12 @@ fn examine() -> Result<Exit, Failure> {
     let examination = doctor::examine();
     say(&examination.render())?;
     Ok(examination.exit())
+}
+
+/// `vambrace lint`.
+fn lint() -> Result<Exit, Failure> {
+    Setup::new(Progress::for_stderr())?.lint()?;
+    Ok(Exit::Success)
 }
 
 /// The demo's manifest, in the workspace or the current folder.

@@ -75,6 +75,14 @@ impl Setup {
         toolchain::ensure(&self.cache, self.progress)?.build(self.progress)
     }
 
+    /// Checks what [`Setup::bare`] builds with clippy.
+    ///
+    /// # Errors
+    /// When no toolchain can be had, it lacks clippy, or clippy complains.
+    pub fn lint(&self) -> Result<(), SetupError> {
+        toolchain::ensure(&self.cache, self.progress)?.lint(self.progress)
+    }
+
     /// QEMU, installed when missing.
     ///
     /// # Errors

@@ -29,6 +29,7 @@ const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
 const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld"];
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
+const DEBIAN_CLIPPY: &str = "/usr/bin/cargo-clippy";
 const DEBIAN_SOURCES: &str = "lib/rustlib/src/rust/library/Cargo.lock";
 const DEBIAN_LINKER: &str = "ld.lld";
 
@@ -39,6 +40,13 @@ pub enum Toolchain {
     Precompiled,
     /// Debian's, which compiles them first.
     Debian,
+}
+
+/// What cargo is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Task {
+    Build,
+    Lint,
 }
 
 /// What has been built, as flat images.
@@ -224,7 +232,7 @@ impl Toolchain {
     pub fn build(self, progress: Progress) -> Result<Bare, SetupError> {
         let mut step = None;
         let mut programs = Vec::new();
-        process::run(&mut self.command(), "mend what the compiler says above", |line| match line {
+        process::run(&mut self.command(Task::Build), "mend what the compiler says above", |line| match line {
             Line::Out(message) => programs.extend(parse_executable(message)),
             Line::Err(text) => {
                 if let Some(package) = text.trim_start().strip_prefix("Compiling ") {
@@ -248,17 +256,44 @@ impl Toolchain {
         Ok(bare)
     }
 
+    /// Checks the hypervisor and the guests with clippy, as bare metal compiles them.
+    ///
+    /// # Errors
+    /// When clippy is missing or complains, with its own words.
+    pub fn lint(self, progress: Progress) -> Result<(), SetupError> {
+        let step = progress.step("checking the hypervisor and the guests with clippy");
+        process::run(&mut self.command(Task::Lint), self.clippy(), |line| match line {
+            Line::Out(text) | Line::Err(text) => step.detail(text),
+        })
+    }
+
+    /// What to do when clippy is missing or complains.
+    fn clippy(self) -> &'static str {
+        match self {
+            Self::Precompiled => {
+                "mend what clippy says above; if it is missing, type: rustup component add clippy"
+            }
+            Self::Debian => "mend what clippy says above; if it is missing, type: apt install rust-web-clippy",
+        }
+    }
+
     /// The cargo command.
-    fn command(self) -> Command {
+    fn command(self, task: Task) -> Command {
         let root = workspace();
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-        let mut command = match self {
-            Self::Precompiled => Command::new("cargo"),
-            Self::Debian => Command::new(DEBIAN_CARGO),
+        let mut command = match (self, task) {
+            (Self::Precompiled, _) => Command::new("cargo"),
+            (Self::Debian, Task::Build) => Command::new(DEBIAN_CARGO),
+            // Through cargo a clippy of rustup's would come first.
+            (Self::Debian, Task::Lint) => Command::new(DEBIAN_CLIPPY),
         };
         quiet(&mut command);
-        command.arg("build").args(["--profile", "bare", "--target", TARGET]);
-        command.args(["--message-format", "json-render-diagnostics", "--color", "never"]);
+        match task {
+            Task::Build => command.args(["build", "--message-format", "json-render-diagnostics"]),
+            Task::Lint if self == Self::Debian => command.env("CARGO", DEBIAN_CARGO).arg("clippy"),
+            Task::Lint => command.arg("clippy"),
+        };
+        command.args(["--profile", "bare", "--target", TARGET, "--color", "never"]);
         for package in PACKAGES {
             command.args(["--package", package]);
         }
@@ -308,7 +343,7 @@ mod tests {
     #[test]
     fn the_outer_cargos_variables_do_not_reach_the_inner_one() {
         // cargo test has set at least these.
-        let command = Toolchain::Debian.command();
+        let command = Toolchain::Debian.command(Task::Build);
         let removed: Vec<_> = command
             .get_envs()
             .filter(|(_, value)| value.is_none())

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The rules of the house, checked on the sources themselves.
+//!
+//! The compiler and clippy enforce most of them where they look; this looks at every file, in every
+//! configuration, and counts. To see the count of `unsafe`:
+//!
+//! ```text
+//! cargo test -p vambrace-tests --test rules unsafe -- --nocapture
+//! ```
+#![forbid(unsafe_code)]
+
+mod commands;
+mod dependencies;
+mod lexer;
+mod sources;
+mod text;
+mod unsafe_code;

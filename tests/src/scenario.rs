@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! VMs to run: the text of a manifest, and how the board runs it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use libtest_mimic::Failed;
+use vambrace::build::{self, Afterwards};
+use vambrace::diagnostic::{Diagnostics, Source};
+use vambrace::manifest::{self, BoardOptions, Manifest};
+use vambrace::runner::{Board, Boot, Clock, Config, Running};
+
+use crate::bench::Bench;
+use crate::record::{Live, Record};
+
+/// How long a run may take unless the case knows better: many times what it takes on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// VMs to run.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    text: String,
+    /// Where relative paths start.
+    path: PathBuf,
+    clock: Clock,
+    afterwards: Afterwards,
+    patience: Duration,
+}
+
+impl Scenario {
+    /// The VMs of a manifest.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            path: PathBuf::from("scenario.toml"),
+            clock: Clock::Host,
+            afterwards: Afterwards::PowerOff,
+            patience: PATIENCE,
+        }
+    }
+
+    /// The VMs of a manifest's file.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn of_file(path: &Path) -> Result<Self, Failed> {
+        Ok(Self { path: path.to_owned(), ..Self::new(std::fs::read_to_string(path)?) })
+    }
+
+    /// Time moves with the count of instructions.
+    #[must_use]
+    pub fn counted(self) -> Self {
+        Self { clock: Clock::Instructions, ..self }
+    }
+
+    /// Linux VMs with the demo's initial RAM disk give a shell instead of powering off.
+    #[must_use]
+    pub fn with_shells(self) -> Self {
+        Self { afterwards: Afterwards::Shell, ..self }
+    }
+
+    /// It may take so many seconds.
+    #[must_use]
+    pub fn within(self, seconds: u64) -> Self {
+        Self { patience: Duration::from_secs(seconds), ..self }
+    }
+
+    fn manifest(&self) -> Result<Manifest, Failed> {
+        let source = Source { path: self.path.clone(), text: self.text.clone() };
+        let (manifest, _warnings) = manifest::parse(source, &BoardOptions::default()).map_err(wrong)?;
+        Ok(manifest)
+    }
+}
+
+fn wrong(diagnostics: Diagnostics) -> Failed {
+    diagnostics.to_string().into()
+}
+
+impl Bench {
+    /// What the runner needs to know of a scenario.
+    fn config(&self, scenario: &Scenario) -> Result<Config, Failed> {
+        let manifest = scenario.manifest()?;
+        let bundle = build::bundle(&manifest, &self.setup, &self.bare, scenario.afterwards)
+            .map_err(|failure| failure.render(vambrace::diagnostic::Style::Plain))?;
+        Ok(Config {
+            qemu: self.qemu.clone(),
+            board: Board {
+                cpu: manifest.board.cpu.clone(),
+                cpus: manifest.board.cpus,
+                memory: manifest.board.memory.0,
+                clock: scenario.clock,
+                qemu_args: Vec::new(),
+            },
+            boot: Boot::Parts { hypervisor: self.bare.hypervisor.clone(), bundle },
+            vms: manifest.vms.iter().map(|vm| vm.name.clone()).collect(),
+            timeout: Some(scenario.patience),
+        })
+    }
+
+    /// Starts a scenario.
+    ///
+    /// # Errors
+    /// When its manifest is wrong or QEMU does not start.
+    pub fn start(&self, scenario: &Scenario) -> Result<Live, Failed> {
+        let config = self.config(scenario)?;
+        Ok(Live::new(Running::start(&config)?, scenario.patience))
+    }
+
+    /// Runs a scenario to its end.
+    ///
+    /// # Errors
+    /// When its manifest is wrong or QEMU does not start.
+    pub fn run(&self, scenario: &Scenario) -> Result<Record, Failed> {
+        Ok(self.start(scenario)?.finish())
+    }
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The command `vambrace` as the shell sees it: exit codes, `check`, `build`, `--dry-run`.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use vambrace_tests::{Bench, Case, Failed, Finished, Verdict, ensure};
+
+/// For a command that boots little or nothing.
+const SOON: Duration = Duration::from_secs(120);
+
+/// A VM that never ends by itself.
+const ENDLESS: &str = r#"
+[[vm]]
+name = "endless"
+kernel = "guest:hostile"
+cmdline = "modes=none spin=0"
+memory = "8MiB"
+"#;
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        Case::new("command::check_underlines_six_mistakes", six_mistakes),
+        Case::new("command::a_bad_manifest_is_exit_code_2", bad_manifest),
+        Case::new("command::bad_arguments_are_exit_code_2", bad_arguments),
+        Case::new("command::the_timeout_is_exit_code_124", timeout),
+        Case::new("command::a_crash_is_exit_code_1", crash),
+        Case::new("command::dry_run_prints_a_line_that_qemu_takes", dry_run),
+        Case::new("command::build_writes_what_any_qemu_boots", build),
+        Case::new("command::doctor_finds_all_there", doctor),
+    ]
+}
+
+/// A folder with a manifest in it.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn with(manifest: &str) -> Result<Self, Failed> {
+        let folder = tempfile::tempdir()?;
+        std::fs::write(folder.path().join("m.toml"), manifest)?;
+        Ok(Self(folder))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn manifest(&self) -> String {
+        self.path("m.toml").display().to_string()
+    }
+}
+
+fn vambrace(bench: &Bench, arguments: &[&str]) -> Result<Finished, Failed> {
+    bench.vambrace(arguments)?.finish(SOON)
+}
+
+fn six_mistakes(bench: &Bench) -> Verdict {
+    const MANIFEST: &str = r#"
+[board]
+cpus = 2
+memory = "512MiB"
+
+[[vm]]
+name = "web"
+kernal = "debian"
+kernel = "guest:hello"
+
+[[vm]]
+name = "web"
+kernel = "missing/Image"
+
+[[vm]]
+name = "big"
+kernel = "guest:hello"
+memory = "2GiB"
+vcpus = "two"
+
+[[vm]]
+name = "pinned"
+kernel = "guest:hello"
+cpus = [7]
+"#;
+    let folder = Folder::with(MANIFEST)?;
+    let finished = vambrace(bench, &["check", &folder.manifest()])?;
+    finished.exits_with(2)?;
+    let errors = finished.err.lines().filter(|line| line.starts_with("error[VB")).count();
+    let underlines = finished.err.lines().filter(|line| line.contains('^')).count();
+    if errors != 6 || underlines < 6 {
+        return Err(finished.fail(&format!("6 errors are due, underlined, and there are {errors}, {underlines}")));
+    }
+    for words in ["kernal", "web", "missing/Image", "2GiB", "two", "7"] {
+        if !finished.err.contains(words) {
+            return Err(finished.fail(&format!("nothing is said of {words}")));
+        }
+    }
+    Ok(())
+}
+
+fn bad_manifest(bench: &Bench) -> Verdict {
+    let folder = Folder::with("[[vm]]\nname = \"a\"\n")?;
+    for subcommand in [&["run"][..], &["check"], &["build", "-o", "/dev/null"]] {
+        let finished = vambrace(bench, &[subcommand, &[&folder.manifest()]].concat())?;
+        finished.exits_with(2)?;
+        if !finished.err.contains("error[VB0013]") {
+            return Err(finished.fail("the missing kernel is not told"));
+        }
+    }
+    Ok(())
+}
+
+fn bad_arguments(bench: &Bench) -> Verdict {
+    vambrace(bench, &["run", "--smp", "many"])?.exits_with(2)?;
+    vambrace(bench, &["fly"])?.exits_with(2)?;
+    vambrace(bench, &["run", "no/such/manifest.toml"])?.exits_with(2)?;
+    vambrace(bench, &[])?.exits_with(0)?.says("Usage:").map(drop)
+}
+
+fn timeout(bench: &Bench) -> Verdict {
+    let folder = Folder::with(ENDLESS)?;
+    let finished = vambrace(bench, &["run", &folder.manifest(), "--timeout", "10"])?;
+    finished.exits_with(124)?.says("guest: spins").map(drop)
+}
+
+fn crash(bench: &Bench) -> Verdict {
+    let folder = Folder::with(
+        r#"
+        [[vm]]
+        name = "doomed"
+        kernel = "nowhere.img"
+        memory = "8MiB"
+        [[vm]]
+        name = "neighbour"
+        kernel = "guest:hello"
+        memory = "8MiB"
+        "#,
+    )?;
+    std::fs::write(folder.path("nowhere.img"), crate::hostile::nowhere())?;
+    let finished = vambrace(bench, &["run", &folder.manifest()])?;
+    finished.exits_with(1)?.says("VM doomed crashed: vCPU 0")?.says("neighbour | guest: hello").map(drop)
+}
+
+fn dry_run(bench: &Bench) -> Verdict {
+    let finished = vambrace(bench, &["run", "manifests/hello.toml", "--dry-run", "--cpu", "max", "--icount"])?;
+    finished.exits_with(0)?.says("qemu-system-aarch64 -machine virt,virtualization=on")?;
+    finished.says("-cpu max,cntfrq=1000000000")?.says("-icount shift=0,sleep=off")?;
+    Ok(())
+}
+
+/// One file, booted by a QEMU that knows nothing of us: the consoles come as text.
+fn build(bench: &Bench) -> Verdict {
+    let folder = Folder::with(
+        r#"
+        [[vm]]
+        name = "one"
+        kernel = "guest:hello"
+        cmdline = "name=one"
+        memory = "8MiB"
+        [[vm]]
+        name = "two"
+        kernel = "guest:hello"
+        cmdline = "name=two"
+        memory = "8MiB"
+        "#,
+    )?;
+    let image = folder.path("image.bin").display().to_string();
+    let built = vambrace(bench, &["build", &folder.manifest(), "-o", &image])?;
+    built.exits_with(0)?;
+    let board = ["-machine", "virt,virtualization=on,gic-version=3", "-cpu", "cortex-a72", "-smp", "2", "-m", "1G"];
+    let booted = bench.plain_qemu(board.into_iter().chain(["-kernel", &image]))?.finish(SOON)?;
+    booted.exits_with(0)?;
+    let mut wanted = String::new();
+    for (vm, name) in ["one", "two"].into_iter().enumerate() {
+        wanted.clear();
+        write!(wanted, "vm{vm}| guest: hello from EL1, cpus=1 memory=8192 name={name}")?;
+        booted.says(&wanted)?;
+    }
+    booted.says("vambrace: all VMs have ended")?;
+    ensure(!booted.out.contains('\0'), || "there are frames in the text".into())
+}
+
+fn doctor(bench: &Bench) -> Verdict {
+    let finished = vambrace(bench, &["doctor"])?;
+    finished.exits_with(0)?;
+    for what in ["bare-metal toolchain", "QEMU", "cache"] {
+        let line = finished.out.lines().find(|line| line.contains(what)).unwrap_or_default();
+        if !line.starts_with("ok") {
+            return Err(finished.fail(&format!("{what} is there, and doctor does not see it")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The manifests that come with the house, through the library and through the command itself.
+
+use std::time::Duration;
+
+use vambrace::exit::Exit;
+use vambrace::setup::workspace;
+use vambrace_tests::{Bench, Case, Need, Scenario, Verdict};
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        Case::new("demo::hello", hello),
+        Case::new("demo::two_linux", two_linux).needs(Need::Linux("6.12")),
+        Case::new("demo::the_command_without_arguments", command).needs(Need::Linux("6.12")),
+    ]
+}
+
+fn hello(bench: &Bench) -> Verdict {
+    let record = bench.run(&Scenario::of_file(&workspace().join("manifests/hello.toml"))?)?;
+    record.says("hello", "guest: hello from EL1, cpus=1 memory=8192")?;
+    record.exits(Exit::Success)
+}
+
+fn two_linux(bench: &Bench) -> Verdict {
+    let record = bench.run(&Scenario::of_file(&workspace().join(vambrace::args::DEMO))?)?;
+    for name in ["linux-a", "linux-b"] {
+        let introduction = format!("vambrace-demo: {name} up: 6.12");
+        record.says(name, &introduction)?;
+        let text = record.vm(name)?.text();
+        let line = text.lines().find(|line| line.contains(&introduction)).unwrap_or_default();
+        record.ensure(line.contains(" cpus=2 "), || format!("{name} has not both its CPUs: {line}"))?;
+    }
+    record.exits(Exit::Success)
+}
+
+/// What a newcomer types: `vambrace run </dev/null`.
+fn command(bench: &Bench) -> Verdict {
+    let finished = bench.vambrace(&["run", "--timeout", "290"])?.finish(Duration::from_secs(300))?;
+    finished.exits_with(0)?;
+    for name in ["linux-a", "linux-b"] {
+        let line = finished.out.lines().find(|line| line.contains(&format!("vambrace-demo: {name} up: ")));
+        let Some(line) = line else { return Err(finished.fail(&format!("{name} has not introduced itself"))) };
+        if !(line.starts_with(&format!("{name} ")) && line.contains(" cpus=2 ")) {
+            return Err(finished.fail(&format!("the line of {name} is wrong: {line}")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Our own guests: each checks one part of the machine, here under the hypervisor and, with the same checks, on
+//! QEMU's own machine. What differs between the two is wrong in one of them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use vambrace::exit::Exit;
+use vambrace_tests::{Bench, Case, Failed, Scenario, Verdict, ensure};
+
+/// The processors that Vambrace is tested on, by QEMU's names.
+pub(crate) const PROCESSORS: [&str; 6] =
+    ["cortex-a53", "cortex-a57", "cortex-a72", "cortex-a76", "neoverse-n1", "max"];
+
+/// A guest's run: the program, its parameters, how many CPUs it sees.
+#[derive(Clone, Copy)]
+struct Guest {
+    name: &'static str,
+    parameters: &'static str,
+    cpus: u16,
+}
+
+const GUESTS: [(&str, Guest); 6] = [
+    ("gic", Guest { name: "gic", parameters: "", cpus: 1 }),
+    ("timer", Guest { name: "timer", parameters: "", cpus: 1 }),
+    ("isa", Guest { name: "isa", parameters: "", cpus: 1 }),
+    ("smp_4", Guest { name: "smp", parameters: "", cpus: 4 }),
+    ("smp_8", Guest { name: "smp", parameters: "", cpus: 8 }),
+    ("smp_20", Guest { name: "smp", parameters: "rounds=5", cpus: 20 }),
+];
+
+pub(crate) fn cases() -> Vec<Case> {
+    let here = GUESTS.map(|(case, guest)| {
+        Case::new(format!("guests::{case}"), move |bench| alone(bench, guest, "cortex-a72"))
+    });
+    let twice = GUESTS.into_iter().filter(|(_, guest)| guest.cpus <= 4).map(|(case, guest)| {
+        Case::new(format!("guests::{case}_as_without_hypervisor"), move |bench| compare(bench, guest))
+    });
+    let processors = PROCESSORS
+        .map(|cpu| Case::new(format!("processors::{}", cpu.replace('-', "_")), move |bench| all(bench, cpu)));
+    here.into_iter().chain(twice).chain(processors).collect()
+}
+
+fn alone(bench: &Bench, guest: Guest, cpu: &str) -> Verdict {
+    let Guest { name, parameters, cpus } = guest;
+    let record = bench.run(&Scenario::new(format!(
+        r#"
+        [board]
+        cpu = "{cpu}"
+        [[vm]]
+        name = "vm"
+        kernel = "guest:{name}"
+        cmdline = "{parameters}"
+        memory = "64MiB"
+        vcpus = {cpus}
+        "#
+    )))?;
+    record.passes("vm", name)?;
+    record.exits(Exit::Success)
+}
+
+/// Runs a guest here and there, by counted instructions, and compares what it has checked.
+fn compare(bench: &Bench, guest: Guest) -> Verdict {
+    let Guest { name, parameters, cpus } = guest;
+    let record = bench.run(
+        &Scenario::new(format!(
+            r#"
+            [[vm]]
+            name = "vm"
+            kernel = "guest:{name}"
+            cmdline = "{parameters}"
+            memory = "64MiB"
+            vcpus = {cpus}
+            "#
+        ))
+        .counted(),
+    )?;
+    record.passes("vm", name)?;
+    let native = natively(bench, guest)?;
+    let (here, there) = (checks(&record.vm("vm")?.text()), checks(&native));
+    let only = |a: &BTreeSet<String>, b: &BTreeSet<String>| {
+        a.difference(b).map(|check| format!("\n  {check}")).collect::<String>()
+    };
+    record.ensure(here == there, || {
+        format!("only here:{}\nonly without hypervisor:{}", only(&here, &there), only(&there, &here))
+    })
+}
+
+/// What a guest says on QEMU's own machine.
+fn natively(bench: &Bench, guest: Guest) -> Result<String, Failed> {
+    let image = tempfile::NamedTempFile::new()?;
+    std::fs::write(image.path(), bench.guest(guest.name)?)?;
+    let image = image.path().display().to_string();
+    let cpus = guest.cpus.to_string();
+    let parameters = format!("{} native", guest.parameters);
+    let finished = bench
+        .plain_qemu(
+            [
+                &["-machine", "virt,gic-version=3", "-cpu", "cortex-a72,cntfrq=1000000000", "-m", "64M"][..],
+                &["-icount", "shift=0,sleep=off", "-smp", &cpus, "-kernel", &image, "-append", &parameters],
+            ]
+            .concat(),
+        )?
+        .finish(Duration::from_secs(300))?;
+    finished.exits_with(0)?.says(&format!("guest: {} ok", guest.name))?;
+    Ok(finished.out)
+}
+
+/// The names of the checks, without the figures in them.
+fn checks(text: &str) -> BTreeSet<String> {
+    text.lines()
+        .filter(|line| line.starts_with("guest: ok: "))
+        .map(|line| line.trim_end().chars().filter(|c| !c.is_ascii_digit()).collect())
+        .collect()
+}
+
+/// Several guests side by side on one kind of processor.
+fn all(bench: &Bench, cpu: &str) -> Verdict {
+    let record = bench.run(&Scenario::new(format!(
+        r#"
+        [board]
+        cpu = "{cpu}"
+        [[vm]]
+        name = "hello"
+        kernel = "guest:hello"
+        memory = "8MiB"
+        [[vm]]
+        name = "smp"
+        kernel = "guest:smp"
+        memory = "64MiB"
+        vcpus = 4
+        [[vm]]
+        name = "isa"
+        kernel = "guest:isa"
+        memory = "64MiB"
+        "#
+    )))?;
+    record.says("hello", "guest: hello from EL1")?;
+    record.passes("smp", "smp")?;
+    record.passes("isa", "isa")?;
+    record.exits(Exit::Success)?;
+    ensure(record.outcome.summary.cpus == Some(4), || "all four CPUs of the board must run".into())
+}

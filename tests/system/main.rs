@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The whole system, booted in QEMU: `cargo test -p vambrace-tests --test system [FILTER]`.
+//!
+//! docs/testing.md says how to run one case, the long ones, and what each needs.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+mod command;
+mod demo;
+mod guests;
+mod hostile;
+mod linux;
+mod many;
+mod repeat;
+mod resets;
+mod start;
+
+fn main() -> ExitCode {
+    let cases = [
+        demo::cases(),
+        command::cases(),
+        start::cases(),
+        guests::cases(),
+        linux::cases(),
+        many::cases(),
+        resets::cases(),
+        hostile::cases(),
+        repeat::cases(),
+    ];
+    vambrace_tests::main(cases.into_iter().flatten().collect())
+}

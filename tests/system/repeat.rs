@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! With counted instructions a run is the same as the last one, to the byte.
+
+use vambrace::exit::Exit;
+use vambrace_tests::{Bench, Case, Need, Scenario, Verdict};
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        Case::new("repeat::guests_say_the_same_twice", |bench| {
+            let guest = |name: &str, rest: &str| {
+                format!("[[vm]]\nname = \"{name}\"\nkernel = \"guest:{name}\"\nmemory = \"64MiB\"\n{rest}\n")
+            };
+            let manifest =
+                [guest("smp", "vcpus = 4"), guest("timer", ""), guest("heartbeat", ""), guest("gic", "")].concat();
+            twice(bench, &Scenario::new(manifest))
+        }),
+        Case::new("repeat::linux_says_the_same_twice", |bench| {
+            let manifest = "[[vm]]\nname = \"linux\"\nkernel = \"debian:6.12\"\ninitrd = \"demo\"\n\
+                            memory = \"512MiB\"\nvcpus = 2\n";
+            twice(bench, &Scenario::new(manifest).within(600))
+        })
+        .needs(Need::Linux("6.12")),
+    ]
+}
+
+fn twice(bench: &Bench, scenario: &Scenario) -> Verdict {
+    let scenario = scenario.clone().counted();
+    let (first, second) = (bench.run(&scenario)?, bench.run(&scenario)?);
+    first.exits(Exit::Success)?;
+    for (one, other) in first.outcome.vms.iter().zip(&second.outcome.vms) {
+        let (said, says) = (one.text(), other.text());
+        let difference = said.lines().zip(says.lines()).find(|(line, again)| line != again);
+        first.ensure(difference.is_none(), || format!("{} said other things: {difference:?}", one.name))?;
+        first.ensure(said == says, || format!("{} said more in one run than in the other", one.name))?;
+    }
+    first.ensure(first.outcome.vms == second.outcome.vms, || "the states differ".into())?;
+    first.ensure(first.outcome.log == second.outcome.log, || "the hypervisor's log differs".into())
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A VM that resets itself again and again beside one that must not notice.
+
+use vambrace::exit::Exit;
+use vambrace_tests::{Bench, Case, Need, Record, Scenario, Verdict};
+use vambrace_wire::message::VmState;
+
+/// Runs until a byte arrives on its console; finds fault with anything that survives a reset.
+const SIBLING: &str = r#"
+[[vm]]
+name = "sibling"
+kernel = "guest:reset"
+memory = "8MiB"
+"#;
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        Case::new("resets::sibling_of_linux_100_times", |bench| beside_linux(bench, 100)).needs(Need::Linux("6.12")),
+        Case::new("resets::sibling_of_linux_1000_times", |bench| beside_linux(bench, 1000))
+            .needs(Need::Linux("6.12"))
+            .long(),
+        Case::new("resets::linux_itself", linux_itself).needs(Need::Linux("6.12")),
+    ]
+}
+
+fn beside_linux(bench: &Bench, count: u32) -> Verdict {
+    let linux = r#"
+        [[vm]]
+        name = "linux"
+        kernel = "debian:6.12"
+        initrd = "demo"
+        memory = "512MiB"
+        vcpus = 2
+        "#;
+    let mut live = bench.start(&Scenario::new([SIBLING, linux].concat()).with_shells().within(1200))?;
+    live.wait_for(1, "A shell on linux")?;
+    live.wait_until("the resets", |outcome| outcome.vms[0].resets() >= count)?;
+    live.ask(1, "echo still $(nproc) cpus", "still 2 cpus")?;
+    live.send(0, "q");
+    live.wait_for(0, "guest: reset ends")?;
+    live.ask(1, "echo alone; poweroff", "alone")?;
+    let record = live.finish();
+    each_reset_counts(&record)?;
+    record.exits(Exit::Success)
+}
+
+/// Every life found the machine as new, and every reset was told.
+fn each_reset_counts(record: &Record) -> Verdict {
+    let sibling = record.vm("sibling")?;
+    let (text, resets) = (sibling.text(), sibling.resets());
+    record.ensure(!text.contains("FAIL"), || "something has survived a reset".into())?;
+    let lives = text.matches("guest: pristine").count();
+    record.ensure(lives as u64 == u64::from(resets) + 1, || format!("{lives} lives with {resets} resets"))?;
+    let due: Vec<_> = std::iter::once(VmState::Running)
+        .chain((1..=resets).map(VmState::Reset))
+        .chain([VmState::Off])
+        .collect();
+    record.ensure(sibling.states == due, || "the states told are not one after another".into())
+}
+
+/// Linux resets by PSCI SYSTEM_RESET, with all its CPUs on, and comes up again.
+fn linux_itself(bench: &Bench) -> Verdict {
+    let mut live = bench.start(
+        &Scenario::new(
+            r#"
+            [[vm]]
+            name = "linux"
+            kernel = "debian:6.12"
+            initrd = "demo"
+            memory = "512MiB"
+            vcpus = 3
+            "#,
+        )
+        .with_shells()
+        .within(600),
+    )?;
+    for life in 0..3 {
+        live.wait_for(0, "vambrace-demo: linux up:")?;
+        live.wait_for(0, " cpus=3 ")?;
+        live.wait_for(0, "A shell on linux")?;
+        live.ask(0, "echo life $((40 + 2))", "life 42")?;
+        live.send(0, if life < 2 { "reboot\n" } else { "poweroff\n" });
+    }
+    let record = live.finish();
+    let resets = record.vm("linux")?.resets();
+    record.ensure(resets == 2, || format!("2 resets are due, and there were {resets}"))?;
+    record.exits(Exit::Success)
+}
