@@ -36,9 +36,12 @@ const GUARD: u64 = 4 << 10;
 extern "C" fn primary(device_tree: u64, exception_level: u64, _image: u64) -> ! {
     let tree = device_tree_bytes(device_tree);
     if exception_level != 2 {
-        give_up(tree, format_args!(
-            "vambrace was entered at EL{exception_level}, but a hypervisor needs EL2; in QEMU: -machine virt,virtualization=on"
-        ));
+        give_up(
+            tree,
+            format_args!(
+                "vambrace was entered at EL{exception_level}, but a hypervisor needs EL2; in QEMU: -machine virt,virtualization=on"
+            ),
+        );
     }
     let Some(tree_bytes) = tree else { give_up(None, format_args!("{}", BoardError::NoDeviceTree)) };
     match Board::discover(tree_bytes) {
@@ -158,7 +161,8 @@ fn map_all(board: &Board, stacks: Range) -> Map {
         // A full list leaves the rest unmapped and unused.
         let _ = memory.add(*bank);
     }
-    let guards = (0..board.cpus.len() as u64 - 1).map(|index| Range::new(stacks.start + index * (GUARD + STACK), GUARD));
+    let guards = (0..board.cpus.len() as u64 - 1)
+        .map(|index| Range::new(stacks.start + index * (GUARD + STACK), GUARD));
     for hole in board.reserved.iter().copied().chain([layout::image()]).chain(guards) {
         let _ = memory.remove(hole);
     }
@@ -219,7 +223,8 @@ struct SecondaryStart {
 
 /// Starts CPU `index` of the board's list on the stack that starts with a guard page at `stack`.
 fn start_secondary(board: &Board, regime: Regime, index: usize, stack: u64) {
-    let start = Box::leak(Box::new(SecondaryStart { regime, stack_top: stack + GUARD + STACK, index: index as u64 }));
+    let start =
+        Box::leak(Box::new(SecondaryStart { regime, stack_top: stack + GUARD + STACK, index: index as u64 }));
     let address = core::ptr::from_ref(start).expose_provenance() as u64;
     crate::barrier::clean_invalidate(address, size_of::<SecondaryStart>() as u64);
     let Some(affinity) = board.cpus.get(index) else { return };

@@ -82,7 +82,11 @@ impl VmCell {
 
     /// One of the VM's CPUs has stopped for good. Says whether it was the last, who carries the ending out.
     pub(crate) fn park_one(&self) -> Parked {
-        if self.parked.fetch_add(1, Ordering::AcqRel) + 1 == self.vcpus.len() { Parked::Last } else { Parked::OneOfMany }
+        if self.parked.fetch_add(1, Ordering::AcqRel) + 1 == self.vcpus.len() {
+            Parked::Last
+        } else {
+            Parked::OneOfMany
+        }
     }
 
     /// Begins another life. All CPUs are parked.

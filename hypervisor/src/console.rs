@@ -15,7 +15,8 @@ use vambrace_wire::message::{
 
 use crate::uart::Uart;
 
-static CONSOLE: SpinMutex<Console> = SpinMutex::new(Console { uart: None, mode: Mode::Text, decoder: Decoder::new(), open: None });
+static CONSOLE: SpinMutex<Console> =
+    SpinMutex::new(Console { uart: None, mode: Mode::Text, decoder: Decoder::new(), open: None });
 
 /// How the line is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +159,9 @@ impl Console {
                     self.open = if line.ends_with(b"\n") { None } else { Some(*vm) };
                 }
             }
-            FromHypervisor::Hello { cpus, vms } => self.line(format_args!("vambrace: up with {cpus} CPUs, {vms} VMs\r\n")),
+            FromHypervisor::Hello { cpus, vms } => {
+                self.line(format_args!("vambrace: up with {cpus} CPUs, {vms} VMs\r\n"))
+            }
             FromHypervisor::Log { level, text } => {
                 let word = match level {
                     Level::Error => "error: ",
@@ -169,7 +172,9 @@ impl Console {
             }
             FromHypervisor::State { vm, state } => match state {
                 VmState::Running => self.line(format_args!("vambrace: vm{vm} starts\r\n")),
-                VmState::Reset(count) => self.line(format_args!("vambrace: vm{vm} resets, number {count}\r\n")),
+                VmState::Reset(count) => {
+                    self.line(format_args!("vambrace: vm{vm} resets, number {count}\r\n"))
+                }
                 VmState::Off => self.line(format_args!("vambrace: vm{vm} is off\r\n")),
                 VmState::Crashed => self.line(format_args!("vambrace: vm{vm} crashed\r\n")),
             },

@@ -34,7 +34,11 @@ impl Features {
         let (isar1, isar2) = (IdAa64isar1El1.read(), IdAa64isar2El1.read());
         // APA, API and APA3: three ways to have the same feature.
         let pointer_auth = field(isar1, 4) | field(isar1, 8) | field(isar2, 12) != 0;
-        let encoding = if field(IdAa64mmfr2El1.read(), 40) != 0 { Stage2Encoding::Forcing } else { Stage2Encoding::Combining };
+        let encoding = if field(IdAa64mmfr2El1.read(), 40) != 0 {
+            Stage2Encoding::Forcing
+        } else {
+            Stage2Encoding::Combining
+        };
         let vmids = if field(IdAa64mmfr1El1.read(), 4) == 2 { VmidWidth::Sixteen } else { VmidWidth::Eight };
         let pa_bits = match field(IdAa64mmfr0El1.read(), 0) {
             0 => 32,

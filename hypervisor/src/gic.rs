@@ -10,8 +10,8 @@ use vambrace_hypervisor::regions::Range;
 
 use crate::barrier::{dsb_sy, isb};
 use crate::sysreg::{
-    IccBpr1El1, IccCtlrEl1, IccDirEl1, IccEoir1El1, IccIar1El1, IccIgrpen0El1, IccIgrpen1El1, IccPmrEl1, IccSgi1rEl1, IccSreEl2,
-    Read, SafeWrite,
+    IccBpr1El1, IccCtlrEl1, IccDirEl1, IccEoir1El1, IccIar1El1, IccIgrpen0El1, IccIgrpen1El1, IccPmrEl1,
+    IccSgi1rEl1, IccSreEl2, Read, SafeWrite,
 };
 
 const GICD_CTLR: u64 = 0x0000;
@@ -194,7 +194,12 @@ pub(crate) fn kick(affinity: u64) {
     dsb_sy();
     let aff = |level: u64| (affinity >> level) & 0xFF;
     let (aff0, aff3) = (aff(0), aff(32));
-    let value = aff3 << 48 | (aff0 >> 4) << 44 | aff(16) << 32 | u64::from(KICK) << 24 | aff(8) << 16 | 1 << (aff0 & 0xF);
+    let value = aff3 << 48
+        | (aff0 >> 4) << 44
+        | aff(16) << 32
+        | u64::from(KICK) << 24
+        | aff(8) << 16
+        | 1 << (aff0 & 0xF);
     IccSgi1rEl1.write(value);
     isb();
 }

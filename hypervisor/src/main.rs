@@ -9,14 +9,54 @@
 #[cfg(target_os = "none")]
 extern crate alloc;
 
-macro_rules! bare_metal {
-    ($($module:ident)*) => { $(#[cfg(target_os = "none")] mod $module;)* };
-}
-
-bare_metal! {
-    barrier boot cell clock console exit_host features firmware gic job layout memory mmu panic percpu random registry
-    resident run space sysreg uart vgic world
-}
+#[cfg(target_os = "none")]
+mod barrier;
+#[cfg(target_os = "none")]
+mod boot;
+#[cfg(target_os = "none")]
+mod cell;
+#[cfg(target_os = "none")]
+mod clock;
+#[cfg(target_os = "none")]
+mod console;
+#[cfg(target_os = "none")]
+mod exit_host;
+#[cfg(target_os = "none")]
+mod features;
+#[cfg(target_os = "none")]
+mod firmware;
+#[cfg(target_os = "none")]
+mod gic;
+#[cfg(target_os = "none")]
+mod job;
+#[cfg(target_os = "none")]
+mod layout;
+#[cfg(target_os = "none")]
+mod memory;
+#[cfg(target_os = "none")]
+mod mmu;
+#[cfg(target_os = "none")]
+mod panic;
+#[cfg(target_os = "none")]
+mod percpu;
+#[cfg(target_os = "none")]
+mod random;
+#[cfg(target_os = "none")]
+mod registry;
+#[cfg(target_os = "none")]
+mod resident;
+#[cfg(target_os = "none")]
+mod run;
+#[cfg(target_os = "none")]
+mod space;
+#[cfg(target_os = "none")]
+mod sysreg;
+#[cfg(target_os = "none")]
+mod uart;
+#[cfg(target_os = "none")]
+mod vgic;
+#[cfg(target_os = "none")]
+mod world;
 
 /// The program is for bare metal; on a host there is only this.
 #[cfg(not(target_os = "none"))]

@@ -8,10 +8,10 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use spin::mutex::SpinMutex;
+use talc::TalcLock;
 use talc::base::Talc;
 use talc::base::binning::Binning;
 use talc::source::Source;
-use talc::TalcLock;
 use vambrace_hypervisor::regions::{FreeMemory, From, Range};
 use vambrace_memory::Pa;
 

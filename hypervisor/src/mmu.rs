@@ -119,7 +119,9 @@ impl Map {
         }
         let region = MemoryRegion::new(range.start as usize, range.end as usize);
         let pa = PhysicalAddress(region.start().0);
-        if let Err(error) = self.root.map_range(&region, pa, kind.attributes(), Constraints::NO_CONTIGUOUS_HINT) {
+        if let Err(error) =
+            self.root.map_range(&region, pa, kind.attributes(), Constraints::NO_CONTIGUOUS_HINT)
+        {
             panic!("EL2 cannot map {:#x}..{:#x}: {error}", range.start, range.end);
         }
     }

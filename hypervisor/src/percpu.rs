@@ -109,7 +109,9 @@ pub(crate) fn find_homes(pins: &[Option<u16>]) -> Option<Box<[Home]>> {
         let cpu = match pin {
             Some(cpu) => usize::from(*cpu),
             None => {
-                let load = |cpu: &usize| (mine.get(*cpu).copied(), cpus.get(*cpu).map(|shared| shared.slots.lock().count));
+                let load = |cpu: &usize| {
+                    (mine.get(*cpu).copied(), cpus.get(*cpu).map(|shared| shared.slots.lock().count))
+                };
                 (0..cpus.len()).min_by_key(load)?
             }
         };

@@ -126,7 +126,8 @@ impl Registry {
     fn create(&self, id: u16, config: &VmConfig) -> Result<Cell, CreateError> {
         let flash = vambrace_machine::layout::FLASH.0 + vambrace_machine::layout::FLASH_SIZE;
         let in_flash = config.loads.iter().filter(|load| load.ipa < flash);
-        let firmware = in_flash.map(|load| load.ipa + self.bundle.blob(load.blob).len() as u64).max().unwrap_or(0);
+        let firmware =
+            in_flash.map(|load| load.ipa + self.bundle.blob(load.blob).len() as u64).max().unwrap_or(0);
         let space = Space::new(config, firmware, self.machine.pa_bits, self.machine.encoding)?;
         let vm = Vm::new(config, &self.machine.platform, clock::seconds())?;
         let pins: Vec<_> = config.vcpus.iter().map(|vcpu| vcpu.cpu).collect();

@@ -49,9 +49,15 @@ const NEVER: u64 = u64::MAX;
 
 /// The first CPU, with the board known and the heap up: sets up what all share, starts the others, and runs.
 /// `start_secondary` takes which of the others it is, and its index among all.
-pub(crate) fn start(board: &'static Board, bundle: Bundle<'static>, start_secondary: impl Fn(usize, usize)) -> ! {
+pub(crate) fn start(
+    board: &'static Board,
+    bundle: Bundle<'static>,
+    start_secondary: impl Fn(usize, usize),
+) -> ! {
     let me = board.cpus.iter().position(|affinity| *affinity == boot::affinity());
-    let Some(me) = me else { panic::fail(format_args!("the CPU that boots is not in the device tree's /cpus")) };
+    let Some(me) = me else {
+        panic::fail(format_args!("the CPU that boots is not in the device tree's /cpus"))
+    };
     percpu::start(&board.cpus);
     random::start(&board.seed);
     // SAFETY: the device tree's PL031, mapped as Device memory.
@@ -61,7 +67,10 @@ pub(crate) fn start(board: &'static Board, bundle: Bundle<'static>, start_second
     if let Some(uart) = board.uart {
         distributor.enable_spi(uart.intid, boot::affinity());
     }
-    console::say(&FromHypervisor::Hello { cpus: board.cpus.len() as u16, vms: bundle.directory.vms.len() as u16 });
+    console::say(&FromHypervisor::Hello {
+        cpus: board.cpus.len() as u16,
+        vms: bundle.directory.vms.len() as u16,
+    });
 
     let pcpu = Pcpu::new(board, me);
     let features = pcpu.features;
@@ -77,7 +86,10 @@ pub(crate) fn start(board: &'static Board, bundle: Bundle<'static>, start_second
     for (nth, index) in (0..board.cpus.len()).filter(|index| *index != me).enumerate() {
         start_secondary(nth, index);
     }
-    registry::start(bundle, Machine { platform, pa_bits: features.pa_bits, encoding: features.encoding, vmids: features.vmids });
+    registry::start(
+        bundle,
+        Machine { platform, pa_bits: features.pa_bits, encoding: features.encoding, vmids: features.vmids },
+    );
     console::enable_input();
     pcpu.run()
 }
@@ -92,6 +104,17 @@ static VMIDS: spin::Once<spin::mutex::SpinMutex<Vmids>> = spin::Once::new();
 pub(crate) fn secondary(index: usize) -> ! {
     let board = BOARD.wait();
     Pcpu::new(board, index).run()
+}
+
+/// What follows an exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Served {
+    /// The guest goes on at once.
+    GoOn,
+    /// The guest goes on; the CPU's next deadline may have changed.
+    Replan,
+    /// The vCPU leaves the machine.
+    Leave(Leave),
 }
 
 /// One physical CPU.
@@ -119,7 +142,10 @@ pub(crate) struct Pcpu {
 impl Pcpu {
     fn new(board: &'static Board, index: usize) -> Self {
         features::start_cpu();
-        let enable = 1 << gic::KICK | 1 << board.timer.virtual_timer | 1 << board.timer.hypervisor_timer | 1 << board.gic.maintenance;
+        let enable = 1 << gic::KICK
+            | 1 << board.timer.virtual_timer
+            | 1 << board.timer.hypervisor_timer
+            | 1 << board.gic.maintenance;
         // SAFETY: the device tree's redistributors, mapped as Device memory; each CPU comes here once.
         let interface = unsafe { CpuInterface::new(&board.gic.redistributors, boot::affinity(), enable) };
         let (Some(gic), Some(shared)) = (interface, percpu::all().get(index)) else {
@@ -167,7 +193,8 @@ impl Pcpu {
 
     /// Nobody wants to run: sleeps until an interrupt, unless there is work.
     fn idle(&mut self) {
-        let work = !self.jobs.is_empty() || self.shared.attention.is_called() || VM_GONE.load(Ordering::Acquire);
+        let work =
+            !self.jobs.is_empty() || self.shared.attention.is_called() || VM_GONE.load(Ordering::Acquire);
         if !work {
             self.program_timer(None);
             barrier::dsb_sy();
@@ -194,76 +221,88 @@ impl Pcpu {
     }
 
     /// The resident loop: enter, exit, serve, until the vCPU has to leave.
-    fn stay(&mut self, id: u16, cell: &Cell, vcpu: &mut Vcpu, mut slice_end: Option<u64>) -> Leave {
-        let mut refresh = true;
+    fn stay(&mut self, id: u16, cell: &Cell, vcpu: &mut Vcpu, slice_end: Option<u64>) -> Leave {
+        let mut turn_end = self.turn_end(slice_end);
+        // What has to be done before the next entry: look at the list registers, and at timer and traps.
+        let (mut refresh, mut replan) = (true, true);
         loop {
             if self.shared.attention.is_called() {
                 refresh |= self.attend(Some(id));
+                replan = true;
                 match self.queue.pick(now()) {
-                    Some(pick) if pick.id == id => slice_end = pick.slice_end,
+                    Some(pick) if pick.id == id => turn_end = turn_end.min(self.turn_end(pick.slice_end)),
                     _ => return Leave::Preempted,
                 }
             }
             if core::mem::take(&mut refresh) && self.refresh(cell, vcpu) == Lives::No {
                 return Leave::Stopped;
             }
-            let slice_end = if self.jobs.is_empty() { slice_end } else { Some(slice_end.unwrap_or(NEVER).min(now() + self.slice)) };
-            self.program_timer(Some((vcpu, slice_end)));
-            self.set_hcr();
-            match world::enter(&mut vcpu.registers.frame) {
+            if core::mem::take(&mut replan) {
+                self.program_timer(Some((vcpu, turn_end)));
+                self.set_hcr();
+            }
+            let exit = match world::enter(&mut vcpu.registers.frame) {
                 Cause::Interrupt => {
                     refresh |= self.serve_interrupts(Some((cell, vcpu)));
-                    if slice_end.is_some_and(|end| now() >= end) {
+                    replan = true;
+                    if now() >= turn_end {
                         return Leave::Preempted;
                     }
+                    continue;
                 }
                 Cause::Synchronous => {
                     let esr = EsrEl2.read();
                     vcpu.recent.push(esr, vcpu.registers.frame.pc);
-                    let exit = Exit::decode(esr, FarEl2.read(), HpfarEl2.read());
-                    if let Some(leave) = self.serve(id, cell, vcpu, exit) {
-                        return leave;
-                    }
+                    Exit::decode(esr, FarEl2.read(), HpfarEl2.read())
                 }
-                Cause::SystemError => {
-                    let exit = Exit::SError(Syndrome(EsrEl2.read()));
-                    if let Some(leave) = self.serve(id, cell, vcpu, exit) {
-                        return leave;
-                    }
-                }
+                Cause::SystemError => Exit::SError(Syndrome(EsrEl2.read())),
+            };
+            match self.serve(id, cell, vcpu, exit) {
+                Served::GoOn => {}
+                Served::Replan => replan = true,
+                Served::Leave(leave) => return leave,
             }
         }
     }
 
-    /// Serves one exit; `Some` when the vCPU has to leave.
-    fn serve(&mut self, id: u16, cell: &Cell, vcpu: &mut Vcpu, exit: Exit) -> Option<Leave> {
+    /// When the vCPU that runs now has to make room: at the end of its slice, and soon if there is other work.
+    fn turn_end(&self, slice_end: Option<u64>) -> u64 {
+        let soon = if self.jobs.is_empty() { NEVER } else { now().saturating_add(self.slice) };
+        slice_end.unwrap_or(NEVER).min(soon)
+    }
+
+    /// Serves one exit.
+    fn serve(&mut self, id: u16, cell: &Cell, vcpu: &mut Vcpu, exit: Exit) -> Served {
         let mut host = ExitHost::new(cell, &mut self.interface);
         let resume = vambrace_machine::handle(&cell.vm, vcpu, exit, &mut host);
         let flush = host.finish(vcpu);
         if flush == Flush::Soon
-            && let Some(Some(slot)) = self.slots.get_mut(usize::from(id)) {
+            && let Some(Some(slot)) = self.slots.get_mut(usize::from(id))
+        {
             slot.flush_at = now().saturating_add(self.flush_delay);
         }
         match resume {
-            Resume::Guest => None,
+            Resume::Guest if flush == Flush::Soon => Served::Replan,
+            Resume::Guest => Served::GoOn,
             Resume::LoadFp => {
                 self.take_fp(id, vcpu);
-                None
+                Served::GoOn
             }
-            Resume::Wait(until) => Some(Leave::Waits(until)),
-            Resume::Yield => Some(Leave::Preempted),
-            Resume::Suspend(entry) => Some(Leave::Suspends(entry)),
-            Resume::Off => Some(Leave::Off),
+            Resume::Wait(until) => Served::Leave(Leave::Waits(until)),
+            Resume::Yield => Served::Leave(Leave::Preempted),
+            Resume::Suspend(entry) => Served::Leave(Leave::Suspends(entry)),
+            Resume::Off => Served::Leave(Leave::Off),
             Resume::Stop => {
                 cell.notify_all();
                 if cell.ending() == Some(Ending::Crash) {
                     self.report_crash(cell, vcpu);
                 }
-                Some(Leave::Stopped)
+                Served::Leave(Leave::Stopped)
             }
         }
     }
 
+    /// Tells what a VM died of.
     fn report_crash(&self, cell: &VmCell, vcpu: &mut Vcpu) {
         resident::save_el1(&mut vcpu.registers.el1);
         let esr = EsrEl2.read();
@@ -272,24 +311,6 @@ impl Pcpu {
             console::say(&FromHypervisor::Report { vm: cell.id, text: &text });
         });
     }
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 }
 
 /// The physical count.

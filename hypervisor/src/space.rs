@@ -7,11 +7,12 @@
 use vambrace_hypervisor::regions::{From, Range};
 use vambrace_machine::layout;
 use vambrace_memory::addr::PAGE_SIZE;
-use vambrace_memory::stage2::{
-    Attributes, FrameSource, Geometry, GeometryError, Maintenance, MapError, Mapping, Reach, Stage2, TableMemory,
-};
 use vambrace_memory::attributes::Stage2Encoding;
 use vambrace_memory::stage2::Level;
+use vambrace_memory::stage2::{
+    Attributes, FrameSource, Geometry, GeometryError, Maintenance, MapError, Mapping, Reach, Stage2,
+    TableMemory,
+};
 use vambrace_memory::{GuestMemory, Ipa, OutsideMemory, Pa};
 use vambrace_wire::bundle::VmConfig;
 
@@ -56,13 +57,19 @@ pub(crate) struct Space {
 
 impl Space {
     /// Takes memory for a VM and maps it. `firmware` is how many bytes go to its flash.
-    pub(crate) fn new(config: &VmConfig, firmware: u64, pa_bits: u32, encoding: Stage2Encoding) -> Result<Self, SpaceError> {
+    pub(crate) fn new(
+        config: &VmConfig,
+        firmware: u64,
+        pa_bits: u32,
+        encoding: Stage2Encoding,
+    ) -> Result<Self, SpaceError> {
         let end = layout::RAM.0.saturating_add(config.memory);
         let high = if config.vcpus.len() as u64 > layout::GICR_COUNT { layout::GICR_HIGH.0 * 2 } else { 0 };
         let bits = 64 - end.max(high).saturating_sub(1).leading_zeros();
         let geometry = Geometry::for_machine(pa_bits, bits)?;
         let ram = take(config.memory)?;
-        let mut space = Self { ram, flash: Range::default(), erased: Range::default(), stage2: None, geometry };
+        let mut space =
+            Self { ram, flash: Range::default(), erased: Range::default(), stage2: None, geometry };
         if config.flash {
             space.flash = take(firmware.max(1).next_multiple_of(BLOCK))?;
             space.erased = take(BLOCK)?;
@@ -79,14 +86,24 @@ impl Space {
     }
 
     fn map(&self, stage2: &mut Stage2) -> Result<(), MapError> {
-        let ram = Mapping { ipa: layout::RAM, pa: Pa(self.ram.start), size: self.ram.len(), attributes: Attributes::RAM };
+        let ram = Mapping {
+            ipa: layout::RAM,
+            pa: Pa(self.ram.start),
+            size: self.ram.len(),
+            attributes: Attributes::RAM,
+        };
         stage2.plan_map(&mut Tables, &mut FreeFrames, ram)?.commit(&mut LiveMaintenance);
         if self.flash.is_empty() {
             return Ok(());
         }
         for offset in (0..layout::FLASH_SIZE).step_by(BLOCK as usize) {
             let pa = if offset < self.flash.len() { self.flash.start + offset } else { self.erased.start };
-            let block = Mapping { ipa: Ipa(layout::FLASH.0 + offset), pa: Pa(pa), size: BLOCK, attributes: Attributes::ROM };
+            let block = Mapping {
+                ipa: Ipa(layout::FLASH.0 + offset),
+                pa: Pa(pa),
+                size: BLOCK,
+                attributes: Attributes::ROM,
+            };
             stage2.plan_map(&mut Tables, &mut FreeFrames, block)?.commit(&mut LiveMaintenance);
         }
         Ok(())
@@ -186,7 +203,8 @@ impl GuestMemory for Space {
 fn take(len: u64) -> Result<Range, SpaceError> {
     let alignments = if len >= GIB { &[GIB, BLOCK][..] } else { &[BLOCK][..] };
     let start = alignments.iter().find_map(|align| memory::take(len, *align, From::Bottom));
-    let start = start.ok_or(SpaceError::OutOfMemory { wanted: len >> 20, free: memory::free_bytes() >> 20 })?;
+    let start =
+        start.ok_or(SpaceError::OutOfMemory { wanted: len >> 20, free: memory::free_bytes() >> 20 })?;
     Ok(Range::new(start.0, len))
 }
 

@@ -76,7 +76,12 @@ impl Interface {
 
     /// What the machine holds now.
     pub(crate) fn read(&self) -> CpuInterface {
-        let mut now = CpuInterface { used: self.used, hcr: IchHcrEl2.read(), vmcr: IchVmcrEl2.read(), ..CpuInterface::default() };
+        let mut now = CpuInterface {
+            used: self.used,
+            hcr: IchHcrEl2.read(),
+            vmcr: IchVmcrEl2.read(),
+            ..CpuInterface::default()
+        };
         for (n, lr) in now.lr.iter_mut().enumerate().take(usize::from(self.used)) {
             *lr = read_list_register(n);
         }

@@ -55,7 +55,8 @@ core::arch::global_asm!(
 );
 
 const _: () = assert!(core::mem::offset_of!(FpRegisters, v) == 0);
-const _: () = assert!(core::mem::offset_of!(FpRegisters, fpsr) == core::mem::offset_of!(FpRegisters, fpcr) + 8);
+const _: () =
+    assert!(core::mem::offset_of!(FpRegisters, fpsr) == core::mem::offset_of!(FpRegisters, fpcr) + 8);
 
 unsafe extern "C" {
     fn fp_save(to: *mut FpRegisters);

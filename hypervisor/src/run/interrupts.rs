@@ -22,7 +22,8 @@ impl Pcpu {
         for _ in 0..INTERRUPTS_AT_ONCE {
             let Some(intid) = CpuInterface::acknowledge() else { break };
             if intid == self.virtual_timer {
-                refresh |= self.virtual_timer_fired(resident.as_ref().map(|(cell, vcpu)| (&***cell, &**vcpu)));
+                refresh |=
+                    self.virtual_timer_fired(resident.as_ref().map(|(cell, vcpu)| (&***cell, &**vcpu)));
                 continue;
             }
             if intid == self.hypervisor_timer {
@@ -74,7 +75,10 @@ impl Pcpu {
             if slot.flush_at <= now {
                 slot.flush_at = NEVER;
                 let id = slot.cell.id;
-                slot.cell.vm.lock().flush_console(|bytes| console::say(&FromHypervisor::Console { vm: id, bytes }));
+                slot.cell
+                    .vm
+                    .lock()
+                    .flush_console(|bytes| console::say(&FromHypervisor::Console { vm: id, bytes }));
             }
             if slot.state == State::Waiting && slot.wake_at <= now {
                 self.wake(at as u16);
@@ -83,7 +87,7 @@ impl Pcpu {
     }
 
     /// Sets CNTHP to the next deadline of this CPU.
-    pub(super) fn program_timer(&mut self, resident: Option<(&Vcpu, Option<u64>)>) {
+    pub(super) fn program_timer(&mut self, resident: Option<(&Vcpu, u64)>) {
         let mut next = NEVER;
         for slot in self.slots.iter().flatten() {
             next = next.min(slot.flush_at);
@@ -91,8 +95,8 @@ impl Pcpu {
                 next = next.min(slot.wake_at);
             }
         }
-        if let Some((vcpu, slice_end)) = resident {
-            next = next.min(slice_end.unwrap_or(NEVER));
+        if let Some((vcpu, turn_end)) = resident {
+            next = next.min(turn_end);
             // One that has passed is asserted already.
             next = next.min(vcpu.physical_timer.deadline().filter(|at| *at > now()).unwrap_or(NEVER));
         }

@@ -149,7 +149,8 @@ impl Pcpu {
         barrier::isb();
         if let Some(owner) = self.fp_owner.filter(|owner| *owner != id)
             && let Some(Some(slot)) = self.slots.get(usize::from(owner))
-            && let Some(mut before) = slot.cell.vcpus.get(usize::from(slot.vcpu)).and_then(|vcpu| vcpu.try_lock())
+            && let Some(mut before) =
+                slot.cell.vcpus.get(usize::from(slot.vcpu)).and_then(|vcpu| vcpu.try_lock())
         {
             world::save_fp(&mut before.registers.fp);
         }
@@ -160,7 +161,8 @@ impl Pcpu {
     /// Lets the guest wait in the machine's own WFI only while nobody else wants this CPU.
     pub(super) fn set_hcr(&self) {
         let online = self.slots.iter().flatten().filter(|slot| slot.state != State::Off).count();
-        let waiting = if online > 1 || !self.jobs.is_empty() { Waiting::Traps } else { Waiting::InTheMachine };
+        let waiting =
+            if online > 1 || !self.jobs.is_empty() { Waiting::Traps } else { Waiting::InTheMachine };
         // SAFETY: the traps that confine a guest are the same in both.
         unsafe { HcrEl2.write(self.features.hcr(waiting)) };
     }
