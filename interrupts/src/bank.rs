@@ -136,12 +136,15 @@ impl Bank {
 
     /// Goes back to the state after reset. Linked physical interrupts are released, lines stay as they are.
     pub(crate) fn reset(&mut self) {
-        *self = Self {
-            line: self.line,
-            released: self.released | self.linked,
-            physical: self.physical,
-            ..Self::empty(self.implemented, self.always_edge)
-        };
+        let released = self.released | self.linked;
+        let mut physical = [0; 32];
+        for (n, (number, old)) in physical.iter_mut().zip(self.physical).enumerate() {
+            if released >> n & 1 != 0 {
+                *number = old;
+            }
+        }
+        let fresh = Self::empty(self.implemented, self.always_edge);
+        *self = Self { line: self.line, released, physical, ..fresh };
     }
 
     /// Those that are pending.
@@ -328,7 +331,7 @@ impl Bank {
         }
         let n = self.released.trailing_zeros();
         self.released &= self.released - 1;
-        self.physical.get(n as usize).copied().map(u32::from)
+        self.physical.get_mut(n as usize).map(|number| core::mem::take(number).into())
     }
 
     /// Drops the links of interrupts that are over without the machine having seen their end.

@@ -38,6 +38,7 @@ pub(crate) enum Refusal {
 
 /// Serves a data abort.
 pub(crate) fn data<H: Host>(vm: &SpinMutex<Vm>, vcpu: &mut Vcpu, abort: &DataAbort, host: &mut H) -> Resume {
+    vcpu.recent.note_address(abort.va);
     let outcome = match place(vm, vcpu, abort, host) {
         // Where there is no RAM, there is nothing to maintain in a cache; and ROM is never dirty.
         Ok(_) if abort.cache_maintenance => Ok(()),
@@ -107,6 +108,7 @@ pub(crate) fn instruction(
     abort: &InstructionAbort,
     host: &mut impl Host,
 ) -> Resume {
+    vcpu.recent.note_address(abort.va);
     if vm.lock().should_log_mistake() {
         let (index, at) = (vcpu.index, Place(abort.ipa, abort.va));
         let what = if abort.on_walk { "table walk for a fetch" } else { "fetch" };

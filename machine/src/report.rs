@@ -7,7 +7,7 @@ use vambrace_cpu::pstate::Level;
 use vambrace_cpu::registers::Frame;
 use vambrace_cpu::syndrome;
 
-use crate::vcpu::{CrashCause, Vcpu};
+use crate::vcpu::{CrashCause, PastExit, Vcpu};
 use crate::vm::Vm;
 
 /// Writes the report, a line at a time, to `line`. `esr` is ESR_EL2 at the last exit; the vCPU's EL1 registers must
@@ -18,7 +18,7 @@ pub fn crash(vm: &Vm, vcpu: &Vcpu, esr: u64, mut line: impl FnMut(Arguments<'_>)
     registers(vcpu, &mut line);
     line(format_args!("  last exits, oldest first:"));
     for exit in vcpu.recent.iter() {
-        line(format_args!("    PC {:#018x}  {}", exit.pc, syndrome::describe(exit.esr)));
+        line(format_args!("    {}", Exit(&exit)));
     }
     for advice in advice(vcpu.crash) {
         line(format_args!("  what to do: {advice}"));
@@ -82,6 +82,16 @@ const fn advice(cause: Option<CrashCause>) -> &'static [&'static str] {
             "see whether SP_EL1 still points to RAM, and whether the handler uses what may be broken already",
         ],
         None => &["look at the instruction at PC in the guest's image"],
+    }
+}
+
+/// An exit in words.
+struct Exit<'a>(&'a PastExit);
+
+impl fmt::Display for Exit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PC {:#018x}  {}", self.0.pc, syndrome::describe(self.0.esr))?;
+        self.0.address.map_or(Ok(()), |address| write!(f, ", at {address}"))
     }
 }
 

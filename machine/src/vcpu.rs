@@ -7,6 +7,7 @@ use vambrace_cpu::reset::CpuRegisters;
 use vambrace_cpu::syndrome::InstructionLength;
 use vambrace_cpu::timer::PhysicalTimer;
 use vambrace_io::state::Version;
+use vambrace_memory::Va;
 
 use crate::injection::ExceptionLoop;
 pub use crate::set_way::Sweep;
@@ -21,6 +22,8 @@ pub struct PastExit {
     pub esr: u64,
     /// The guest's PC.
     pub pc: u64,
+    /// Of an abort: the virtual address that was to be reached, if known.
+    pub address: Option<Va>,
 }
 
 /// The last exits, in a ring.
@@ -36,9 +39,17 @@ impl Recent {
     pub fn push(&mut self, esr: u64, pc: u64) {
         let at = self.next % RECENT_EXITS;
         if let Some(slot) = self.ring.get_mut(at) {
-            *slot = PastExit { esr, pc };
+            *slot = PastExit { esr, pc, address: None };
         }
         self.next = at + 1;
+    }
+
+    /// Notes the address that the last exit is about.
+    #[inline]
+    pub(crate) fn note_address(&mut self, address: Option<Va>) {
+        if let Some(slot) = self.next.checked_sub(1).and_then(|last| self.ring.get_mut(last)) {
+            slot.address = address;
+        }
     }
 
     /// The exits, oldest first.

@@ -170,7 +170,8 @@ impl Vm {
         if config.devices.pl031 {
             bus.add(layout::RTC, layout::RTC_SIZE, Device::Clock)?;
         }
-        let ends = [low as usize, usize::from(count)];
+        let mut ends: Vec<usize> = [low as usize, usize::from(count)].into();
+        ends.dedup();
         let gic = Vgic::new(VgicConfig {
             region_ends: ends.iter().filter_map(|end| end.checked_sub(1)).collect(),
             spi_count: layout::SPI_COUNT,

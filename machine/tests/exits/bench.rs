@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A VM on a workbench: its exits are made up, and the machine below it is plain values.
+//!
+//! The bench is as strict as EL2 is: a vCPU's EL1 registers are garbage until they are borrowed, its list registers
+//! are the machine's, memory has canaries around it, and after each exit what must always hold is checked.
+
+use std::cell::{Cell, RefCell};
+use std::fmt::Write;
+
+use spin::mutex::SpinMutex;
+use vambrace_cpu::exit::Exit;
+use vambrace_cpu::id_registers::{HostIdRegisters, IdRegisters};
+use vambrace_cpu::power::Power;
+use vambrace_cpu::registers::{El1Registers, Frame};
+use vambrace_cpu::smccc::NoEntropy;
+use vambrace_cpu::syndrome::{InstructionLength, Syndrome};
+use vambrace_interrupts::{CpuInterface, Level, VcpuSet};
+use vambrace_machine::vm::Platform;
+use vambrace_machine::{Host, Resume, Vcpu, Vm, handle, layout};
+use vambrace_memory::{GuestMemory, Ipa, OutsideMemory};
+use vambrace_wire::bundle::{Devices, VcpuConfig, VmConfig};
+
+/// RAM of each VM here, in bytes.
+pub(crate) const RAM_SIZE: u64 = 64 << 10;
+/// Where code runs.
+pub(crate) const CODE: u64 = layout::RAM.0 + 0x1000;
+/// Where exception vectors are.
+pub(crate) const VECTORS: u64 = layout::RAM.0 + 0x8000;
+/// List registers of the machine.
+pub(crate) const LIST_REGISTERS: u8 = 4;
+/// EL1 with SP_EL1, everything masked.
+pub(crate) const EL1H: u64 = 0x3C5;
+
+const CANARY: usize = 4096;
+const CANARY_BYTE: u8 = 0xA5;
+
+/// A VM's RAM, between canaries.
+pub(crate) struct Ram {
+    bytes: RefCell<Vec<u8>>,
+    /// Writes by the code under test.
+    pub(crate) writes: Cell<usize>,
+}
+
+impl Ram {
+    fn new() -> Self {
+        let mut bytes = vec![CANARY_BYTE; RAM_SIZE as usize + 2 * CANARY];
+        bytes[CANARY..CANARY + RAM_SIZE as usize].fill(0);
+        Self { bytes: RefCell::new(bytes), writes: Cell::new(0) }
+    }
+
+    fn place(ipa: Ipa, len: usize) -> Result<usize, OutsideMemory> {
+        let offset = ipa.0.checked_sub(layout::RAM.0).ok_or(OutsideMemory { ipa })?;
+        match offset.checked_add(len as u64) {
+            Some(end) if end <= RAM_SIZE => Ok(CANARY + offset as usize),
+            _ => Err(OutsideMemory { ipa }),
+        }
+    }
+
+    /// Puts a word into memory, as the guest would.
+    pub(crate) fn poke(&self, ipa: u64, bytes: &[u8]) {
+        let at = Self::place(Ipa(ipa), bytes.len()).expect("in RAM");
+        self.bytes.borrow_mut()[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Whether nothing around the RAM has changed.
+    pub(crate) fn is_confined(&self) -> bool {
+        let bytes = self.bytes.borrow();
+        let (before, rest) = bytes.split_at(CANARY);
+        let after = &rest[RAM_SIZE as usize..];
+        before.iter().chain(after).all(|byte| *byte == CANARY_BYTE)
+    }
+}
+
+impl GuestMemory for Ram {
+    fn read(&self, ipa: Ipa, to: &mut [u8]) -> Result<(), OutsideMemory> {
+        let at = Self::place(ipa, to.len())?;
+        to.copy_from_slice(&self.bytes.borrow()[at..at + to.len()]);
+        Ok(())
+    }
+
+    fn write(&self, ipa: Ipa, from: &[u8]) -> Result<(), OutsideMemory> {
+        self.writes.set(self.writes.get() + 1);
+        let at = Self::place(ipa, from.len())?;
+        self.bytes.borrow_mut()[at..at + from.len()].copy_from_slice(from);
+        Ok(())
+    }
+}
+
+/// The physical CPU of one vCPU.
+#[derive(Clone, Default)]
+pub(crate) struct Core {
+    /// What the machine's EL1 registers hold.
+    pub(crate) el1: El1Registers,
+    /// What the machine's virtual CPU interface holds.
+    pub(crate) interface: CpuInterface,
+}
+
+/// The machine.
+pub(crate) struct FakeHost {
+    pub(crate) ram: Ram,
+    pub(crate) cores: Vec<Core>,
+    pub(crate) now: u64,
+    pub(crate) seconds: u64,
+    /// The byte that entropy consists of, if there is any.
+    pub(crate) entropy: Option<u8>,
+    pub(crate) timer_line: Level,
+    /// vCPUs that were told to look.
+    pub(crate) notified: VcpuSet,
+    /// What the console has printed.
+    pub(crate) printed: Vec<u8>,
+    pub(crate) flush_asked: bool,
+    /// What the guest did wrong, a line each.
+    pub(crate) mistakes: String,
+    /// Bytes of memory cleaned, and in how many steps.
+    pub(crate) cleaned: (u64, u64),
+    current: usize,
+    borrowed: bool,
+}
+
+/// Bytes cleaned in one step.
+pub(crate) const CLEAN_STEP: u64 = RAM_SIZE / 4;
+
+impl FakeHost {
+    fn new(vcpus: usize) -> Self {
+        Self {
+            ram: Ram::new(),
+            cores: vec![Core::default(); vcpus],
+            now: 1_000_000,
+            seconds: 1_800_000_000,
+            entropy: Some(0x5A),
+            timer_line: Level::Low,
+            notified: VcpuSet::new(),
+            printed: Vec::with_capacity(1 << 16),
+            flush_asked: false,
+            mistakes: String::with_capacity(1 << 16),
+            cleaned: (0, 0),
+            current: 0,
+            borrowed: false,
+        }
+    }
+
+    fn core(&mut self) -> &mut Core {
+        &mut self.cores[self.current]
+    }
+}
+
+impl Host for FakeHost {
+    fn memory(&self) -> &impl GuestMemory {
+        &self.ram
+    }
+
+    fn now(&self) -> u64 {
+        self.now
+    }
+
+    fn seconds(&self) -> u64 {
+        self.seconds
+    }
+
+    fn entropy(&mut self, bytes: &mut [u8]) -> Result<(), NoEntropy> {
+        bytes.fill(self.entropy.ok_or(NoEntropy)?);
+        Ok(())
+    }
+
+    fn sctlr_el1(&self) -> u64 {
+        self.cores[self.current].el1.sctlr
+    }
+
+    fn virtual_timer_line(&self) -> Level {
+        self.timer_line
+    }
+
+    fn borrow_el1(&mut self, vcpu: &mut Vcpu) {
+        if !self.borrowed {
+            vcpu.registers.el1 = self.core().el1.clone();
+            self.borrowed = true;
+        }
+    }
+
+    fn interrupt_interface(&mut self) -> CpuInterface {
+        self.core().interface.clone()
+    }
+
+    fn set_interrupt_interface(&mut self, interface: &CpuInterface) {
+        // The lists and ICH_HCR_EL2 only: the rest is the guest's, and stays.
+        let core = self.core();
+        core.interface.lr = interface.lr;
+        core.interface.used = interface.used;
+        core.interface.hcr = interface.hcr;
+    }
+
+    fn notify(&mut self, vcpus: &VcpuSet) {
+        self.notified.extend(vcpus);
+    }
+
+    fn clean_memory(&mut self, done: u64) -> Option<u64> {
+        let len = CLEAN_STEP.min(RAM_SIZE.saturating_sub(done));
+        self.cleaned = (self.cleaned.0 + len, self.cleaned.1 + 1);
+        let done = done + len;
+        (done < RAM_SIZE).then_some(done)
+    }
+
+    fn print(&mut self, bytes: &[u8]) {
+        self.printed.extend_from_slice(bytes);
+    }
+
+    fn flush_soon(&mut self) {
+        self.flush_asked = true;
+    }
+
+    fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>) {
+        writeln!(self.mistakes, "{text}").expect("a string takes all");
+    }
+}
+
+/// A description with so many vCPUs, with flash or without.
+pub(crate) fn config(vcpus: usize, flash: bool) -> VmConfig {
+    VmConfig {
+        name: "subject".into(),
+        memory: RAM_SIZE,
+        vcpus: vec![VcpuConfig::default(); vcpus],
+        weight: 100,
+        loads: Vec::new(),
+        flash,
+        entry: CODE,
+        boot_argument: 7,
+        seeds: Vec::new(),
+        devices: Devices { pl011: true, pl031: true },
+        after: None,
+    }
+}
+
+/// A machine that has every feature there is, and some that are yet to be.
+pub(crate) fn platform() -> Platform {
+    let mut host = HostIdRegisters::default();
+    for register in HostIdRegisters::REGISTERS {
+        // EL0 and EL1 in AArch32 and AArch64, and PAN, as on many machines; all ones in some.
+        host.set(*register, if register.crm == 4 { 0x2222_2222_2222_2222 } else { u64::MAX });
+    }
+    Platform {
+        id_registers: IdRegisters::for_vm(&host),
+        priority_bits: 5,
+        preemption_bits: 5,
+        list_registers: LIST_REGISTERS,
+    }
+}
+
+/// A VM and the machine below it.
+pub(crate) struct Bench {
+    pub(crate) vm: SpinMutex<Vm>,
+    pub(crate) vcpus: Vec<Vcpu>,
+    pub(crate) host: FakeHost,
+}
+
+impl Bench {
+    /// A VM of so many vCPUs; the first runs, the others are off.
+    pub(crate) fn new(vcpus: usize) -> Self {
+        Self::with_config(&config(vcpus, false))
+    }
+
+    /// A VM with flash.
+    pub(crate) fn with_flash() -> Self {
+        Self::with_config(&config(2, true))
+    }
+
+    pub(crate) fn with_config(config: &VmConfig) -> Self {
+        let host = FakeHost::new(config.vcpus.len());
+        let vm = Vm::new(config, &platform(), host.seconds).expect("it can be built");
+        let vcpus = (0..config.vcpus.len()).map(|index| Vcpu::new(index as u16)).collect();
+        let mut bench = Self { vm: SpinMutex::new(vm), vcpus, host };
+        bench.vm.lock().power_on();
+        bench.start_pending();
+        bench
+    }
+
+    /// Lets all CPUs start that are pending, as EL2 does when it is notified.
+    pub(crate) fn start_pending(&mut self) {
+        for index in 0..self.vcpus.len() {
+            let entry = self.vm.lock().power.take_pending(index);
+            if let Some(entry) = entry {
+                self.vcpus[index].start(entry);
+                self.vcpus[index].registers.el1.vbar = VECTORS;
+                self.host.cores[index].el1 = self.vcpus[index].registers.el1.clone();
+                let _ = self.vm.lock().gic.reset_interface(index);
+            }
+        }
+    }
+
+    /// The first vCPU's frame.
+    pub(crate) fn frame(&mut self) -> &mut Frame {
+        &mut self.vcpus[0].registers.frame
+    }
+
+    /// What the first vCPU's EL1 registers hold.
+    pub(crate) fn el1(&mut self) -> &mut El1Registers {
+        &mut self.host.cores[0].el1
+    }
+
+    /// An exit of the first vCPU.
+    pub(crate) fn exit(&mut self, esr: Syndrome) -> Resume {
+        self.exit_of(0, esr.0, 0, 0)
+    }
+
+    /// An exit as ESR_EL2, FAR_EL2 and HPFAR_EL2 tell of it.
+    pub(crate) fn exit_of(&mut self, index: usize, esr: u64, far: u64, hpfar: u64) -> Resume {
+        let vcpu = &mut self.vcpus[index];
+        self.host.current = index;
+        self.host.borrowed = false;
+        vcpu.registers.el1 = garbage();
+        vcpu.recent.push(esr, vcpu.registers.frame.pc);
+        let mut resume = None;
+        let allocations = allocation_counter::measure(|| {
+            resume = Some(handle(&self.vm, vcpu, Exit::decode(esr, far, hpfar), &mut self.host));
+        });
+        assert_eq!(allocations.count_total, 0, "an exit allocates");
+        let resume = resume.expect("it has been served");
+        if self.host.borrowed {
+            self.host.cores[index].el1 = vcpu.registers.el1.clone();
+        } else {
+            assert_eq!(vcpu.registers.el1, garbage(), "changed without being borrowed");
+            vcpu.registers.el1 = self.host.cores[index].el1.clone();
+        }
+        self.check(index, resume);
+        resume
+    }
+
+    /// What holds after every exit.
+    fn check(&self, index: usize, resume: Resume) {
+        let frame = &self.vcpus[index].registers.frame;
+        let mode = frame.pstate & 0x1F;
+        assert!(mode & 0x10 != 0 || matches!(mode, 0 | 4 | 5), "PSTATE {:#x}", frame.pstate);
+        assert_eq!(self.host.ram.writes.get(), 0, "no exit writes to memory");
+        let vm = self.vm.lock();
+        if let Resume::Suspend(entry) = resume {
+            assert!(vm.memory.is_executable(entry.address));
+        }
+        if let Power::OnPending(entry) = vm.power.get(index) {
+            assert!(vm.memory.is_executable(entry.address));
+        }
+        assert!(self.host.notified.iter().all(|vcpu| vcpu < self.vcpus.len()), "tells a stranger");
+        let interface = &self.host.cores[index].interface;
+        assert!(interface.used <= LIST_REGISTERS);
+        assert!(interface.lr.iter().skip(interface.used.into()).all(|lr| *lr == 0));
+    }
+
+    /// ESR_EL1, if the first vCPU is at one of its handlers.
+    pub(crate) fn taken_syndrome(&mut self) -> Option<Syndrome> {
+        let vectors = self.el1().vbar;
+        [0, 0x200, 0x400, 0x600]
+            .contains(&self.frame().pc.wrapping_sub(vectors))
+            .then(|| Syndrome(self.el1().esr))
+    }
+}
+
+/// Registers that nobody should rely on.
+fn garbage() -> El1Registers {
+    El1Registers {
+        sctlr: 0xBAD0_BAD0,
+        vbar: 0xBAD0_0000,
+        sp_el1: 0xBAD1,
+        elr: 0xBAD2,
+        ..El1Registers::default()
+    }
+}
+
+/// A syndrome of an instruction of 4 bytes.
+pub(crate) fn syndrome(class: u8, iss: u32) -> Syndrome {
+    Syndrome::new(class, InstructionLength::Four, iss)
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The UART and the clock, from a guest's store to the console and from a key to a list register.
+
+use vambrace_interrupts::{Activity, ListRegister, State};
+use vambrace_machine::layout;
+
+use crate::bench::Bench;
+
+const GICD: u64 = layout::GICD.0;
+const DR: u64 = layout::UART.0;
+const FR: u64 = layout::UART.0 + 0x18;
+const LCR_H: u64 = layout::UART.0 + 0x2C;
+const IMSC: u64 = layout::UART.0 + 0x38;
+const RX_AND_TIMEOUT: u64 = 1 << 4 | 1 << 6;
+const UART_INTID: u32 = layout::SPI_BASE + layout::UART_SPI;
+const RTC_INTID: u32 = layout::SPI_BASE + layout::RTC_SPI;
+
+fn say(bench: &mut Bench, text: &str) {
+    for byte in text.bytes() {
+        bench.write(DR, byte.into());
+    }
+}
+
+/// Enables an SPI in Group 1, for this vCPU.
+fn enable(bench: &mut Bench, intid: u32, vcpu: u16) {
+    let bit = 1 << (intid % 32);
+    bench.write(GICD, 0b10);
+    bench.write(GICD + 0x084, bit);
+    bench.write(GICD + 0x104, bit);
+    bench.store(8, GICD + 0x6000 + 8 * u64::from(intid), layout::affinity(vcpu));
+}
+
+/// What the list registers of a vCPU hold after a refill.
+fn listed(bench: &mut Bench, vcpu: usize) -> Vec<(u32, State)> {
+    let machine = bench.host.cores[vcpu].interface.clone();
+    let mut vm = bench.vm.lock();
+    let _ = vm.gic.fold(vcpu, &machine);
+    let interface = vm.gic.fill(vcpu).expect("it exists").clone();
+    bench.host.cores[vcpu].interface = interface.clone();
+    let registers = interface.lr.iter().take(interface.used.into()).map(|lr| ListRegister(*lr));
+    registers.map(|lr| (lr.intid(), lr.state())).collect()
+}
+
+#[test]
+fn output_is_passed_on_by_the_line() {
+    let mut bench = Bench::new(1);
+    say(&mut bench, "hello");
+    assert_eq!((bench.host.printed.as_slice(), bench.host.flush_asked), (&b""[..], true));
+    say(&mut bench, ", world\n$ ");
+    assert_eq!(bench.host.printed, b"hello, world\n");
+    let mut flushed = Vec::new();
+    bench.vm.lock().flush_console(|bytes| flushed.extend_from_slice(bytes));
+    bench.vm.lock().flush_console(|_| panic!("nothing is left"));
+    assert_eq!(flushed, b"$ ");
+}
+
+#[test]
+fn each_unfinished_line_asks_once_to_be_flushed() {
+    let mut bench = Bench::new(1);
+    for _ in 0..3 {
+        say(&mut bench, "$");
+        assert!(std::mem::take(&mut bench.host.flush_asked));
+        say(&mut bench, " ls");
+        assert!(!bench.host.flush_asked);
+        say(&mut bench, "\n");
+    }
+}
+
+#[test]
+fn an_endless_line_is_passed_on_in_pieces() {
+    let mut bench = Bench::new(1);
+    let line = "0123456789".repeat(100);
+    say(&mut bench, &line);
+    let mut all = bench.host.printed.clone();
+    assert!(all.len() > 800);
+    bench.vm.lock().flush_console(|bytes| all.extend_from_slice(bytes));
+    assert_eq!(all, line.as_bytes());
+}
+
+#[test]
+fn a_key_becomes_an_interrupt_and_a_byte() {
+    let mut bench = Bench::new(2);
+    enable(&mut bench, UART_INTID, 1);
+    bench.write(IMSC, RX_AND_TIMEOUT);
+    assert_eq!(listed(&mut bench, 1), []);
+    let notify = bench.vm.lock().type_keys(b"k");
+    assert_eq!(notify.iter().collect::<Vec<_>>(), [1]);
+    assert_eq!(listed(&mut bench, 1), [(UART_INTID, State::Pending)]);
+    assert_eq!(listed(&mut bench, 0), []);
+    assert_eq!(bench.read(DR), u64::from(b'k'));
+    assert_eq!(listed(&mut bench, 1), [], "the line is low again");
+}
+
+#[test]
+fn an_interrupt_is_pending_again_while_its_line_is_high() {
+    let mut bench = Bench::new(1);
+    enable(&mut bench, UART_INTID, 0);
+    bench.write(IMSC, RX_AND_TIMEOUT);
+    let _ = bench.vm.lock().type_keys(b"k");
+    assert_eq!(listed(&mut bench, 0), [(UART_INTID, State::Pending)]);
+    // Acknowledged: active; and then ended, without the byte having been read.
+    let lr = &mut bench.host.cores[0].interface.lr[0];
+    *lr = *lr & !(3 << 62) | 2 << 62;
+    assert_eq!(listed(&mut bench, 0), [(UART_INTID, State::Active)]);
+    bench.host.cores[0].interface.lr[0] &= !(3 << 62);
+    assert_eq!(listed(&mut bench, 0), [(UART_INTID, State::Pending)]);
+}
+
+#[test]
+fn an_interrupt_is_routed_beyond_the_eighth_vcpu() {
+    let mut bench = Bench::new(20);
+    enable(&mut bench, UART_INTID, 19);
+    bench.write(IMSC, RX_AND_TIMEOUT);
+    let notify = bench.vm.lock().type_keys(b"k");
+    assert_eq!(notify.iter().collect::<Vec<_>>(), [19]);
+    assert_eq!(listed(&mut bench, 19), [(UART_INTID, State::Pending)]);
+}
+
+#[test]
+fn a_waiting_vcpu_learns_that_there_is_input() {
+    let mut bench = Bench::new(1);
+    enable(&mut bench, UART_INTID, 0);
+    bench.write(IMSC, RX_AND_TIMEOUT);
+    // The guest has Group 1 on and masks no priority.
+    bench.host.cores[0].interface.vmcr = 0xF8 << 24 | 0b10;
+    let machine = bench.host.cores[0].interface.clone();
+    let mut vm = bench.vm.lock();
+    let _ = vm.gic.fold(0, &machine);
+    vm.gic.set_activity(0, Activity::Waiting);
+    assert!(!vm.gic.has_deliverable(0));
+    let _ = vm.type_keys(b"x");
+    assert!(vm.gic.has_deliverable(0));
+}
+
+#[test]
+fn no_key_is_lost_that_there_was_room_for() {
+    let mut bench = Bench::new(1);
+    bench.write(LCR_H, 1 << 4);
+    let text: Vec<u8> = (0..400u32).map(|n| b'a' + (n % 26) as u8).collect();
+    for part in text.chunks(7) {
+        let _ = bench.vm.lock().type_keys(part);
+    }
+    let mut read = Vec::new();
+    while bench.read(FR) & 1 << 4 == 0 {
+        read.push(bench.read(DR) as u8);
+    }
+    assert_eq!(read, text);
+    // Far too many: the first ones are kept.
+    for _ in 0..10 {
+        let _ = bench.vm.lock().type_keys(&text);
+    }
+    let mut read = Vec::new();
+    while bench.read(FR) & 1 << 4 == 0 {
+        read.push(bench.read(DR) as u8);
+    }
+    assert!(read.len() > 500);
+    assert_eq!(read[..400], text);
+}
+
+#[test]
+fn the_clock_tells_the_time_and_rings() {
+    let mut bench = Bench::new(1);
+    let (time, alarm, mask) = (layout::RTC.0, layout::RTC.0 + 4, layout::RTC.0 + 0x10);
+    assert_eq!(bench.read(time), bench.host.seconds);
+    enable(&mut bench, RTC_INTID, 0);
+    bench.write(mask, 1);
+    bench.write(alarm, bench.host.seconds + 60);
+    assert_eq!(bench.vm.lock().clock_deadline(), Some(bench.host.seconds + 60));
+    let at = bench.host.seconds + 59;
+    assert!(bench.vm.lock().advance_clock(at).is_empty());
+    assert_eq!(listed(&mut bench, 0), []);
+    assert!(bench.vm.lock().advance_clock(at + 1).contains(0));
+    assert_eq!(listed(&mut bench, 0), [(RTC_INTID, State::Pending)]);
+    assert_eq!(bench.vm.lock().clock_deadline(), None);
+}

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Faults: what a guest is told of them, and when it has crashed.
+
+use vambrace_cpu::syndrome::{Syndrome, class};
+use vambrace_machine::vcpu::CrashCause;
+use vambrace_machine::{Ending, Lifecycle, Resume, layout, report};
+
+use crate::access::{PERMISSION, TRANSLATION, iss, moves};
+use crate::bench::{Bench, CODE, EL1H, VECTORS, syndrome};
+
+/// Translation with a 4 KiB granule and 39 bits of address: three levels, from level 1 on.
+const TCR: u64 = 25;
+const TABLES: u64 = layout::RAM.0 + 0x4000;
+const TABLE: u64 = 0b11;
+/// Access flag, EL1 only, read and write.
+const PAGE: u64 = 1 << 10 | 0b11;
+
+/// Turns translation on: a table of each level, all of the level below at index 0.
+fn map(bench: &mut Bench, pages: &[(u64, u64)]) {
+    let level1 = TABLES;
+    let (level2, level3) = (TABLES + 0x1000, TABLES + 0x2000);
+    bench.host.ram.poke(level1, &(level2 | TABLE).to_le_bytes());
+    bench.host.ram.poke(level2, &(level3 | TABLE).to_le_bytes());
+    for (va, ipa) in pages {
+        bench.host.ram.poke(level3 + (va >> 12) * 8, &(ipa | PAGE).to_le_bytes());
+    }
+    let el1 = bench.el1();
+    (el1.ttbr0, el1.tcr, el1.sctlr) = (level1, TCR, el1.sctlr | 1);
+}
+
+fn fetch_abort(bench: &mut Bench, iss: u32, at: u64) -> Resume {
+    let esr = syndrome(class::INSTRUCTION_ABORT_LOWER, iss);
+    bench.exit_of(0, esr.0, at, at >> 12 << 4)
+}
+
+#[test]
+fn instruction_abort_and_isv0_never_end_the_hypervisor() {
+    let mut bench = Bench::new(1);
+    bench.frame().pc = 0x1234_5678;
+    assert_eq!(fetch_abort(&mut bench, TRANSLATION, 0x1234_5678), Resume::Guest);
+    assert_eq!(bench.taken_syndrome().map(|taken| taken.iss()), Some(0x10));
+    assert_eq!((bench.el1().far, bench.el1().elr), (0x1234_5678, 0x1234_5678));
+    assert!(bench.took(class::INSTRUCTION_ABORT_SAME));
+    // Each status, with and without S1PTW; and data aborts of all kinds with ISV = 0.
+    for status in 0..0x40 {
+        for walk in [0, iss::S1PTW] {
+            bench.frame().pc = 0x1234_5678;
+            assert_eq!(fetch_abort(&mut bench, walk | status, 0x1234_5678), Resume::Guest);
+            assert!(bench.took(class::INSTRUCTION_ABORT_SAME));
+            for kind in [0, iss::WNR] {
+                assert_eq!(bench.data_abort(walk | kind | status, 0x5000), Resume::Guest);
+                assert!(bench.took(class::DATA_ABORT_SAME));
+            }
+        }
+    }
+    let first = "vCPU 0: fetch of 0x12345678, where it has nothing";
+    assert_eq!(bench.host.mistakes.lines().next(), Some(first));
+}
+
+#[test]
+fn a_pair_may_lie_on_two_devices() {
+    let mut bench = Bench::new(1);
+    map(&mut bench, &[(0x1000, CODE), (0x8000, layout::UART.0), (0x9000, layout::RTC.0)]);
+    bench.frame().pc = 0x1000;
+    bench.frame().x[10] = 0x8FFC;
+    // LDP W3, W4, [X10]: PCellID3 of the UART, and the clock.
+    bench.host.ram.poke(CODE, &0x2940_1143_u32.to_le_bytes());
+    for (va, ipa) in [(0x8FFC, layout::UART.0 + 0xFFC), (0x9000, layout::RTC.0)] {
+        bench.frame().pc = 0x1000;
+        bench.frame().x[3..5].copy_from_slice(&[0, 0]);
+        assert_eq!(bench.data_abort_at(TRANSLATION, va, ipa), Resume::Guest);
+        let seconds = bench.host.seconds;
+        assert_eq!(bench.frame().x[3..5], [0xB1, seconds], "faulted at {va:#x}");
+    }
+    // The second page is not mapped: nothing is loaded.
+    bench.host.ram.poke(TABLES + 0x2000 + 9 * 8, &[0; 8]);
+    bench.frame().pc = 0x1000;
+    bench.frame().x[3] = 1;
+    assert_eq!(bench.data_abort_at(TRANSLATION, 0x8FFC, layout::UART.0 + 0xFFC), Resume::Guest);
+    assert!(bench.took(class::DATA_ABORT_SAME));
+    assert_eq!(bench.frame().x[3], 1);
+}
+
+#[test]
+fn a_walk_to_nowhere_is_an_external_abort_of_its_level() {
+    let nowhere = 0x2000_0000;
+    for (level, entry) in [(1, None), (2, Some(TABLES)), (3, Some(TABLES + 0x1000))] {
+        let mut bench = Bench::new(1);
+        map(&mut bench, &[(0x8000, layout::UART.0)]);
+        match entry {
+            None => bench.el1().ttbr0 = nowhere,
+            Some(entry) => bench.host.ram.poke(entry, &(nowhere | TABLE).to_le_bytes()),
+        }
+        // Stage 2's own level, here 0 to 2, is not what the guest wants to know.
+        let stage2 = 0x04 + 3 - level;
+        assert_eq!(bench.data_abort_at(iss::S1PTW | iss::WNR | stage2, 0x8018, nowhere), Resume::Guest);
+        let taken = bench.taken_syndrome().expect("an exception");
+        assert_eq!(taken.iss() & 0x3F, 0x14 + level, "level {level}");
+        assert_ne!(taken.iss() & iss::WNR, 0);
+        assert_eq!(bench.el1().far, 0x8018);
+        assert!(bench.took(class::DATA_ABORT_SAME));
+        bench.frame().pc = 0x8018;
+        assert_eq!(
+            bench
+                .exit_of(0, syndrome(class::INSTRUCTION_ABORT_LOWER, iss::S1PTW | stage2).0, 0x8018, 0)
+                .clone(),
+            Resume::Guest
+        );
+        assert_eq!(bench.taken_syndrome().map(|taken| taken.iss() & 0x3F), Some(0x14 + level));
+    }
+}
+
+#[test]
+fn a_descriptor_in_flash_cannot_be_updated() {
+    let mut bench = Bench::with_flash();
+    map(&mut bench, &[(0x8000, layout::UART.0)]);
+    assert_eq!(bench.data_abort_at(iss::S1PTW | iss::WNR | PERMISSION, 0x8018, 0x1000), Resume::Guest);
+    assert_eq!(bench.taken_syndrome().map(|taken| taken.iss() & 0x3F), Some(0x17));
+}
+
+#[test]
+fn a_system_error_waits_until_the_guest_lets_it_come() {
+    let mut bench = Bench::new(1);
+    let before = bench.frame().clone();
+    for pstate in [EL1H, 0x5, 0] {
+        bench.frame().pstate = pstate;
+        bench.vcpus[0].virtual_serror = false;
+        assert_eq!(bench.exit(syndrome(class::SERROR, 2)), Resume::Guest);
+        assert!(bench.vcpus[0].virtual_serror);
+        assert_eq!((bench.frame().pc, bench.frame().pstate), (before.pc, pstate), "the machine delivers it");
+    }
+    assert!(bench.host.mistakes.contains("system error (ISS 0x2)"));
+}
+
+#[test]
+fn debug_and_illegal_state_are_the_guests_own() {
+    let mut bench = Bench::new(1);
+    for (at_el2, at_el1) in [
+        (class::BREAKPOINT_LOWER, class::BREAKPOINT_SAME),
+        (class::STEP_LOWER, class::STEP_SAME),
+        (class::WATCHPOINT_LOWER, class::WATCHPOINT_SAME),
+        (class::BRK64, class::BRK64),
+        (class::ILLEGAL_STATE, class::ILLEGAL_STATE),
+    ] {
+        assert_eq!(bench.exit(syndrome(at_el2, 0)), Resume::Guest);
+        assert!(bench.took(at_el1), "{at_el2:#x}");
+    }
+}
+
+#[test]
+fn a_guest_without_a_handler_has_crashed() {
+    let mut bench = Bench::new(2);
+    bench.el1().vbar = 0x1000_0000;
+    assert_eq!(bench.data_abort(moves(4, 1) | TRANSLATION, 0x5000), Resume::Guest);
+    let handler = bench.frame().pc;
+    assert_eq!(handler, 0x1000_0200);
+    assert_eq!(fetch_abort(&mut bench, TRANSLATION, handler), Resume::Stop);
+    assert_eq!(bench.vm.lock().lifecycle, Lifecycle::Stopping(Ending::Crash));
+    assert_eq!(bench.vcpus[0].crash, Some(CrashCause::HandlerFaults));
+    // A handler that cannot save its registers is no better.
+    let mut bench = Bench::new(1);
+    bench.frame().pc = VECTORS + 0x200;
+    bench.el1().sp_el1 = 0;
+    assert_eq!(bench.data_abort(iss::WNR | TRANSLATION, 0xFFFF_FFFF_FFFF_FFF0), Resume::Stop);
+}
+
+#[test]
+fn a_handler_may_be_entered_from_its_own_address() {
+    // At the handler's address, but with SP_EL0: with SP_EL1 it may do better.
+    let mut bench = Bench::new(1);
+    bench.frame().pc = VECTORS;
+    bench.frame().pstate = 0x3C4;
+    assert_eq!(bench.data_abort(iss::WNR | TRANSLATION, 0x5000), Resume::Guest);
+    assert_eq!((bench.frame().pc, bench.frame().pstate), (VECTORS, EL1H));
+}
+
+/// Faults of a handler that calls a function at `CODE`, which faults; until the VM is stopped.
+fn run_in_circles(bench: &mut Bench, mut between: impl FnMut(&mut Bench, u32)) -> Option<u32> {
+    for n in 0..5_000 {
+        bench.frame().pc = CODE;
+        if bench.exit(syndrome(class::UNKNOWN, 0)) == Resume::Stop {
+            return Some(n);
+        }
+        between(bench, n);
+    }
+    None
+}
+
+#[test]
+fn a_circle_of_exceptions_is_a_crash() {
+    let mut bench = Bench::new(1);
+    assert!(run_in_circles(&mut bench, |_, _| {}).is_some_and(|n| n >= 1000));
+    assert_eq!(bench.vm.lock().lifecycle, Lifecycle::Stopping(Ending::Crash));
+    assert_eq!(bench.vcpus[0].crash, Some(CrashCause::ExceptionLoop));
+}
+
+#[test]
+fn exceptions_that_are_handled_are_no_crash() {
+    // The handler returns behind the instruction; it counts; it gets other things done.
+    let mut bench = Bench::new(1);
+    assert_eq!(run_in_circles(&mut bench, |bench, _| bench.el1().elr += 4), None);
+    assert_eq!(run_in_circles(&mut bench, |bench, n| bench.frame().x[7] = n.into()), None);
+    let mut bench = Bench::new(1);
+    assert_eq!(
+        run_in_circles(&mut bench, |bench, n| if n.is_multiple_of(100) {
+            bench.write(layout::UART.0 + 0x24, 1);
+        }),
+        None
+    );
+    let mut bench = Bench::new(1);
+    let call = |bench: &mut Bench, n: u32| {
+        if n.is_multiple_of(100) {
+            assert_eq!(bench.exit(syndrome(class::HVC64, 1)), Resume::Guest);
+        }
+    };
+    assert_eq!(run_in_circles(&mut bench, call), None);
+}
+
+#[test]
+fn one_vcpus_crash_stops_the_vm_only() {
+    let mut bench = Bench::new(2);
+    let neighbour = Bench::new(2);
+    bench.frame().pc = VECTORS + 0x200;
+    assert_eq!(bench.exit(Syndrome(0)), Resume::Stop);
+    assert_eq!(neighbour.vm.lock().lifecycle, Lifecycle::Running);
+    // The first ending stands.
+    bench.vm.lock().stop(Ending::Off);
+    assert_eq!(bench.vm.lock().lifecycle, Lifecycle::Stopping(Ending::Crash));
+}
+
+/// The whole report of a guest that has just started and has no vectors.
+#[test]
+fn a_crash_report_in_words() {
+    let mut bench = Bench::new(2);
+    bench.el1().vbar = 0;
+    bench.frame().x[19] = 0xFEED_F00D;
+    assert_eq!(bench.read(layout::UART.0 + 0x18), 0x90);
+    assert_eq!(bench.data_abort(moves(8, 1) | iss::WNR | TRANSLATION, 0x5_5000), Resume::Guest);
+    let esr = syndrome(class::INSTRUCTION_ABORT_LOWER, 0x04);
+    assert_eq!(bench.exit_of(0, esr.0, 0x200, 0), Resume::Stop);
+    let mut text = String::new();
+    report::crash(&bench.vm.lock(), &bench.vcpus[0], esr.0, |line| {
+        text.push_str(&line.to_string());
+        text.push('\n');
+    });
+    assert_eq!(text, include_str!("crash-report.txt"));
+}

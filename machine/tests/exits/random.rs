@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A whole VM, and whatever may happen to it.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, TestRunner};
+use vambrace_interrupts::ListRegister;
+use vambrace_machine::{Vcpu, Vm, layout};
+
+use crate::bench::{Bench, config, platform};
+use crate::events::event;
+
+/// No interrupt is in two list registers at once.
+fn assert_lent_once(bench: &Bench) {
+    let mut shared = BTreeSet::new();
+    for core in &bench.host.cores {
+        let mut private = BTreeSet::new();
+        for lr in core.interface.lr.iter().take(core.interface.used.into()) {
+            let intid = ListRegister(*lr).intid();
+            assert!(intid < 1020, "INTID {intid}");
+            let seen = if intid < layout::SPI_BASE { &mut private } else { &mut shared };
+            assert!(seen.insert(intid), "INTID {intid} twice");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+    /// What must always hold, [`Bench`] checks after each exit: no panic, no write to memory, no allocation, an EL1
+    /// or EL0 state, vCPUs and addresses that exist.
+    #[test]
+    fn no_sequence_of_exits_does_harm(
+        vcpus in 1usize..=20,
+        flash: bool,
+        events in prop::collection::vec((0usize..20, event()), 1..80),
+    ) {
+        let mut bench = Bench::with_config(&config(vcpus, flash));
+        for (index, event) in &events {
+            // The first ones are on the most.
+            bench.happen(index * index % vcpus.max(1), event);
+            assert_lent_once(&bench);
+        }
+        prop_assert!(bench.host.ram.is_confined());
+    }
+
+    /// Saved and restored, a VM goes on as if nothing had happened.
+    #[test]
+    fn a_vm_is_a_value(events in prop::collection::vec((0usize..3, event()), 1..40)) {
+        let mut bench = Bench::with_config(&config(3, true));
+        for (index, event) in &events {
+            bench.happen(*index, event);
+        }
+        let saved = postcard::to_allocvec(&*bench.vm.lock()).unwrap();
+        prop_assert_eq!(&postcard::from_bytes::<Vm>(&saved).unwrap(), &*bench.vm.lock());
+        for vcpu in &bench.vcpus {
+            let saved = postcard::to_allocvec(vcpu).unwrap();
+            prop_assert_eq!(&postcard::from_bytes::<Vcpu>(&saved).unwrap(), vcpu);
+        }
+    }
+}
+
+/// Where two VMs differ first, in their debug output, which is long.
+fn difference(one: &Vm, other: &Vm) -> String {
+    let (one, other) = (format!("{one:?}"), format!("{other:?}"));
+    let at = one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count();
+    let around = |text: &str| text.chars().skip(at.saturating_sub(100)).take(200).collect::<String>();
+    format!("{}\nis not\n{}", around(&one), around(&other))
+}
+
+#[test]
+fn a_reset_vm_is_a_new_one_a_thousand_times() {
+    let strategy = prop::collection::vec((0usize..5, event()), 1..60);
+    let mut runner = TestRunner::deterministic();
+    let mut bench = Bench::with_config(&config(5, true));
+    for round in 0..1000 {
+        for (index, event) in strategy.new_tree(&mut runner).expect("events").current() {
+            bench.happen(index, &event);
+        }
+        // What is on its way in or out of the VM stays so: it is let through first.
+        bench.vm.lock().flush_console(|_| {});
+        bench.restart();
+        bench.start_pending();
+        let (data, flags) = (layout::UART.0, layout::UART.0 + 0x18);
+        bench.read(flags);
+        while bench.read(flags) & 1 << 4 == 0 {
+            bench.read(data);
+        }
+        for vcpu in 0..5 {
+            while bench.vm.lock().gic.take_released(vcpu).is_some() {}
+        }
+        bench.vm.lock().reset();
+        let mut reset = bench.vm.lock().clone();
+        let _ = reset.advance_clock(bench.host.seconds);
+        let fresh = Vm::new(&config(5, true), &platform(), bench.host.seconds).expect("it can be built");
+        assert!(reset == fresh, "round {round}: {}", difference(&reset, &fresh));
+        bench.restart();
+        bench.start_pending();
+    }
+}
+
+#[test]
+fn the_runner_is_as_configured() {
+    // A guard against PROPTEST_CASES=0 in somebody's environment: the tests above would pass without a case.
+    assert!(Config::default().cases > 0);
+}
