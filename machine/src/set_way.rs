@@ -11,8 +11,10 @@ use vambrace_cpu::trap::SetWay;
 
 use crate::host::Host;
 
-/// Instructions of one loop follow each other within this time, in ticks; a later one begins anew.
-const LOOP_GAP: u64 = 100_000;
+/// Instructions of one loop follow each other within this time, in ticks: 10 ms at 1 GHz, and longer where the counter
+/// is slower, as the CPUs are too. A later one begins anew. Generous, since the vCPU may be interrupted or have to wait
+/// for its turn in between, and a loop that is taken for two costs a second sweep at each of its steps.
+const LOOP_GAP: u64 = 10_000_000;
 
 /// An operation and its operand: what tells one instruction of a loop from the next.
 type Instruction = (SetWay, u64);
@@ -68,7 +70,8 @@ impl Sweep {
                 Progress::Unfinished
             }
             None => {
-                *self = Self::Swept { first: instruction, last: now };
+                // Not `now`: the sweep itself takes its time.
+                *self = Self::Swept { first: instruction, last: host.now() };
                 Progress::Done
             }
         }
