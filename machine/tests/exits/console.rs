@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The UART and the clock, from a guest's store to the console and from a key to a list register.
 
-use vambrace_interrupts::{Activity, ListRegister, State};
+use vambrace_interrupts::{Activity, ListRegister, State, VcpuSet};
 use vambrace_machine::layout;
 
 use crate::bench::Bench;
@@ -104,6 +104,23 @@ fn an_interrupt_is_pending_again_while_its_line_is_high() {
     assert_eq!(listed(&mut bench, 0), [(UART_INTID, State::Active)]);
     bench.host.cores[0].interface.lr[0] &= !(3 << 62);
     assert_eq!(listed(&mut bench, 0), [(UART_INTID, State::Pending)]);
+}
+
+#[test]
+fn who_polls_for_an_interrupts_end_sees_it() {
+    let mut bench = Bench::new(2);
+    enable(&mut bench, UART_INTID, 1);
+    bench.write(IMSC, RX_AND_TIMEOUT);
+    let _ = bench.vm.lock().type_keys(b"k");
+    assert_eq!(listed(&mut bench, 1), [(UART_INTID, State::Pending)]);
+    bench.host.notified = VcpuSet::new();
+    // GICD_ISACTIVER1, read by the first vCPU while the second handles the interrupt.
+    let lr = &mut bench.host.cores[1].interface.lr[0];
+    *lr = *lr & !(3 << 62) | 2 << 62;
+    bench.read(GICD + 0x304);
+    assert!(bench.host.notified.contains(1) && !bench.host.notified.contains(0));
+    listed(&mut bench, 1);
+    assert_eq!(bench.read(GICD + 0x304), 1 << (UART_INTID % 32));
 }
 
 #[test]

