@@ -24,6 +24,11 @@ fn uptime() -> u64 {
     CntpctEl0.read() / CntfrqEl0.read().max(1)
 }
 
+/// The physical count at which [`seconds`] comes to say this.
+pub(crate) fn count_at(seconds: u64) -> u64 {
+    seconds.saturating_sub(BASE.load(Ordering::Relaxed)).saturating_mul(CntfrqEl0.read())
+}
+
 /// Seconds since 1970.
 pub(crate) fn seconds() -> u64 {
     BASE.load(Ordering::Relaxed).saturating_add(uptime())

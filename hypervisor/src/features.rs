@@ -70,6 +70,14 @@ impl Features {
     }
 }
 
+/// HCR_EL2.VSE: a virtual SError pends, until the guest takes it.
+pub(crate) const HCR_VSE: u64 = 1 << 8;
+
+/// Whether a virtual SError still pends.
+pub(crate) fn has_virtual_serror() -> bool {
+    HcrEl2.read() & HCR_VSE != 0
+}
+
 /// Whether a guest's WFI comes to EL2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waiting {
@@ -121,6 +129,10 @@ pub(crate) fn start_cpu() {
         }
         if field(IdAa64mmfr1El1.read(), 40) != 0 {
             HcrxEl2.write(0);
+        }
+        if field(IdAa64pfr0El1.read(), 28) != 0 {
+            // What a guest is told of a virtual SError: nothing beyond that it is one.
+            VsesrEl2.write(0);
         }
         if field(IdAa64pfr0El1.read(), 40) != 0 {
             Mpam2El2.write(0b11 << 48);

@@ -238,10 +238,15 @@ impl Pcpu {
                 return Leave::Stopped;
             }
             if core::mem::take(&mut replan) {
-                self.program_timer(Some((vcpu, turn_end)));
-                self.set_hcr();
+                let alarm = cell.vm.lock().clock_deadline().map_or(NEVER, clock::count_at);
+                self.program_timer(Some((vcpu, turn_end.min(alarm))));
+                self.set_hcr(vcpu);
             }
-            let exit = match world::enter(&mut vcpu.registers.frame) {
+            let cause = world::enter(&mut vcpu.registers.frame);
+            if vcpu.virtual_serror {
+                vcpu.virtual_serror = features::has_virtual_serror();
+            }
+            let exit = match cause {
                 Cause::Interrupt => {
                     refresh |= self.serve_interrupts(Some((cell, vcpu)));
                     replan = true;
@@ -255,7 +260,10 @@ impl Pcpu {
                     vcpu.recent.push(esr, vcpu.registers.frame.pc);
                     Exit::decode(esr, FarEl2.read(), HpfarEl2.read())
                 }
-                Cause::SystemError => Exit::SError(Syndrome(EsrEl2.read())),
+                Cause::SystemError => {
+                    replan = true;
+                    Exit::SError(Syndrome(EsrEl2.read()))
+                }
             };
             match self.serve(id, cell, vcpu, exit) {
                 Served::GoOn => {}

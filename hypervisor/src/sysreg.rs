@@ -93,6 +93,7 @@ system_registers! {
     guarded Ttbr0El2 = "ttbr0_el2";
     guarded SctlrEl2 = "sctlr_el2";
     safe VpidrEl2 = "vpidr_el2";
+    safe VsesrEl2 = "s3_4_c5_c2_3";
     safe VmpidrEl2 = "vmpidr_el2";
     safe CnthctlEl2 = "cnthctl_el2";
     safe CntvoffEl2 = "cntvoff_el2";

@@ -166,10 +166,14 @@ fn exchange(
             raw
         }
         Device::Clock => {
-            let notify = shared.advance_clock(host.seconds());
+            let mut notify = shared.advance_clock(host.seconds());
             let raw = shared.clock.as_mut().map_or(0, |clock| access.exchange(clock, offset));
+            notify.extend(&shared.settle_lines());
+            if shared.clock_deadline().is_some() {
+                // The hypervisor's own timer has to follow.
+                notify.insert(vcpu.index.into());
+            }
             host.notify(&notify);
-            host.notify(&shared.settle_lines());
             raw
         }
     }

@@ -268,6 +268,7 @@ impl Vm {
     }
 
     /// When, in seconds since 1970, the clock will raise its interrupt: [`Vm::advance_clock`] is to be called then.
+    /// A vCPU that changes it is notified.
     #[must_use]
     pub fn clock_deadline(&self) -> Option<u64> {
         self.clock.as_ref().and_then(Pl031::next_deadline)

@@ -14,7 +14,7 @@ use vambrace_machine::Vcpu;
 use super::{NEVER, Pcpu, now};
 use crate::cell::{Cell, Parked, VmCell};
 use crate::percpu::Mail;
-use crate::registry;
+use crate::{clock, registry};
 
 /// A vCPU that lives here.
 #[derive(Debug)]
@@ -92,9 +92,10 @@ impl Pcpu {
         let offset = cell.time_offset.load(Ordering::Relaxed);
         let virtual_timer = timer::virtual_deadline(el1.cntv_ctl, el1.cntv_cval, offset, now);
         let timeout = until.map(|count| count.saturating_add(offset));
-        let deadlines = [virtual_timer, vcpu.physical_timer.deadline(), timeout];
-        slot.wake_at = deadlines.into_iter().flatten().min().unwrap_or(NEVER);
         let mut vm = cell.vm.lock();
+        let alarm = vm.clock_deadline().map(clock::count_at);
+        let deadlines = [virtual_timer, vcpu.physical_timer.deadline(), timeout, alarm];
+        slot.wake_at = deadlines.into_iter().flatten().min().unwrap_or(NEVER);
         let index = usize::from(vcpu.index);
         let ready = slot.wake_at <= now || vm.gic.has_deliverable(index);
         if ready {

@@ -14,7 +14,7 @@ use crate::cell::VmCell;
 use crate::features::{self, Fp, Waiting};
 use crate::gic::CpuInterface;
 use crate::sysreg::{CntvCtlEl0, CntvoffEl2, GuardedWrite, HcrEl2, SafeWrite, VmpidrEl2, VtcrEl2, VttbrEl2};
-use crate::{barrier, resident, vgic, world};
+use crate::{barrier, clock, resident, vgic, world};
 
 /// Stage-2 root tables without an entry, for a CPU without a VM: as many as a 4 KiB granule's smallest trees have.
 #[repr(C, align(16384))]
@@ -43,6 +43,11 @@ impl Pcpu {
         if vgic::virtual_timer_line() == Level::Low {
             moved.extend(&vm.retract_virtual_timer(index));
         }
+        if vm.clock_deadline().is_some() {
+            moved.extend(&vm.advance_clock(clock::seconds()));
+        }
+        // Whatever is for this vCPU it gets now.
+        moved.remove(index);
         if let Some(lists) = vm.gic.fill(index) {
             self.interface.write_lists(lists);
         }
@@ -158,12 +163,14 @@ impl Pcpu {
         self.fp_owner = Some(id);
     }
 
-    /// Lets the guest wait in the machine's own WFI only while nobody else wants this CPU.
-    pub(super) fn set_hcr(&self) {
+    /// Sets the traps: the guest waits in the machine's own WFI only while nobody else wants this CPU. And lets a
+    /// virtual SError pend.
+    pub(super) fn set_hcr(&self, vcpu: &Vcpu) {
         let online = self.slots.iter().flatten().filter(|slot| slot.state != State::Off).count();
         let waiting =
             if online > 1 || !self.jobs.is_empty() { Waiting::Traps } else { Waiting::InTheMachine };
-        // SAFETY: the traps that confine a guest are the same in both.
-        unsafe { HcrEl2.write(self.features.hcr(waiting)) };
+        let serror = if vcpu.virtual_serror { features::HCR_VSE } else { 0 };
+        // SAFETY: the traps that confine a guest are always the same.
+        unsafe { HcrEl2.write(self.features.hcr(waiting) | serror) };
     }
 }
