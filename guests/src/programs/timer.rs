@@ -216,7 +216,7 @@ fn ticks(timer: &Timer, ticks: u64, period: u64) {
     cpu::mask_interrupts();
     (timer.set_control)(0);
     let (count, next) = (taken(timer) - before, (timer.compare)());
-    check!(all, "{}: {ticks} ticks came", timer.name);
+    check!(all, "{}: {ticks} ticks came, {count} in all", timer.name);
     check_eq!(next, start + (count + 1) * period, "{}: one interrupt for each tick", timer.name);
     check!((timer.counter)() - start >= ticks * period, "{}: none came early", timer.name);
     PERIOD.store(0, Ordering::Relaxed);
