@@ -7,7 +7,7 @@ use crate::diagnostic::Diagnostics;
 use crate::failure::Failure;
 use crate::manifest::{self, BoardOptions, Boot, InitrdSource, Manifest, Vm};
 use crate::plan::{self, Images, ImagesError};
-use crate::setup::debian::{SERIES, Series};
+use crate::setup::debian::{self, KernelError};
 use crate::setup::{Bare, Setup, SetupError, initramfs};
 
 /// What becomes of a VM of the demo after it has introduced itself.
@@ -84,11 +84,11 @@ struct Fetched<'a> {
 
 impl Images for Fetched<'_> {
     fn debian_kernel(&self, version: Option<&str>) -> Result<Vec<u8>, ImagesError> {
-        if Series::of(version).is_err() {
-            let known = SERIES.iter().map(|series| format!("debian:{}", series.version)).collect();
-            return Err(ImagesError::NoSuch { known });
+        match debian::kernel(&self.setup.cache, self.setup.progress, version) {
+            Ok(path) => read(&path),
+            Err(KernelError::NoSuch { known, .. }) => Err(ImagesError::NoSuch { known }),
+            Err(KernelError::Setup(error)) => Err(failed(error)),
         }
-        read(&self.setup.kernel(version).map_err(failed)?)
     }
 
     fn debian_u_boot(&self) -> Result<Vec<u8>, ImagesError> {

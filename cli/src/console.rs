@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal, Write};
 use std::thread;
 use std::time::Instant;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM};
 use signal_hook::iterator::Signals;
 use vambrace_wire::message::{Level, VmState};
 
@@ -57,9 +57,12 @@ fn follow(
     while summary.ending.is_none() {
         let Some(event) = session.next(None::<Instant>) else { continue };
         summary.absorb(&event);
-        match show(session, &event)? {
-            Next::Continue => {}
-            Next::Quit => {
+        match show(session, &event) {
+            Ok(Next::Continue) => {}
+            // Nobody reads any more: as if the signal for it had ended us.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Signal(SIGPIPE)),
+            Err(error) => return Err(error),
+            Ok(Next::Quit) => {
                 summary.ending = Some(Ending::Stopped);
                 session.kill();
             }

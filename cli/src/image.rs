@@ -8,8 +8,8 @@
 //! +-------------------+------------------------+--------
 //! ```
 //!
-//! Whatever boots Linux loads the whole file; the hypervisor finds the bundle directly behind itself. The header
-//! is the kernel's, "Booting AArch64 Linux", section 4.
+//! Whatever boots Linux loads the whole file, whose size its header announces; the hypervisor finds the bundle
+//! directly behind itself. The header is the kernel's, "Booting AArch64 Linux", section 4.
 
 use object::LittleEndian;
 use object::read::elf::{ElfFile64, ProgramHeader};
@@ -88,6 +88,9 @@ pub fn memory_size(image: &[u8]) -> Result<u64, ImageError> {
 
 /// Joins the hypervisor and a bundle into one bootable file.
 ///
+/// The header then announces the size of both, so that a loader keeps the bundle free, and moves it along when
+/// it moves the image. The hypervisor knows its own size without it.
+///
 /// # Errors
 /// [`ImageError::NoHeader`], or [`ImageError::Scattered`] for a hypervisor of impossible size.
 pub fn combine(hypervisor: &[u8], bundle: &[u8]) -> Result<Vec<u8>, ImageError> {
@@ -101,6 +104,10 @@ pub fn combine(hypervisor: &[u8], bundle: &[u8]) -> Result<Vec<u8>, ImageError> 
     image.extend_from_slice(hypervisor);
     image.resize(start, 0);
     image.extend_from_slice(bundle);
+    let announced = (image.len() as u64).to_le_bytes();
+    if let Some(field) = image.get_mut(SIZE_AT..SIZE_AT + announced.len()) {
+        field.copy_from_slice(&announced);
+    }
     Ok(image)
 }
 
@@ -163,5 +170,6 @@ mod tests {
         let image = combine(&hypervisor(0x5001, 0x3000), b"bundle").unwrap();
         assert_eq!(&image[0x6000..], b"bundle");
         assert_eq!(&image[0x3000..0x6000], [0; 0x3000]);
+        assert_eq!(memory_size(&image), Ok(0x6006));
     }
 }

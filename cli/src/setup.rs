@@ -54,8 +54,8 @@ impl SetupError {
 /// Fetches and builds what the other modules ask for.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    cache: Cache,
-    progress: Progress,
+    pub(crate) cache: Cache,
+    pub(crate) progress: Progress,
 }
 
 impl Setup {
@@ -97,7 +97,7 @@ impl Setup {
     /// # Errors
     /// When there is no such kernel or it cannot be fetched.
     pub fn kernel(&self, version: Option<&str>) -> Result<PathBuf, SetupError> {
-        debian::kernel(&self.cache, self.progress, version)
+        Ok(debian::kernel(&self.cache, self.progress, version)?)
     }
 
     /// The file of Debian's U-Boot for QEMU's arm64 `virt` board, a flash image.

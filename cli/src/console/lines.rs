@@ -23,8 +23,10 @@ pub fn show(mut session: Session, names: &[String]) -> io::Result<Exit> {
     })?;
     let mut out = Vec::new();
     lines.finish(&mut out);
-    write(&out)?;
-    Ok(exit)
+    match write(&out) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(exit),
+    }
 }
 
 /// Puts bytes of several consoles together to lines.

@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 
+use vambrace_wire::message::VmState;
+
 use super::{describe_ending, describe_level, describe_state};
 use crate::runner::{Event, Message};
 
@@ -35,13 +37,16 @@ struct Pane {
     kept: VecDeque<u8>,
     /// How much of that the user has not seen.
     unseen: usize,
+    /// It powered off or crashed.
+    has_ended: bool,
 }
 
 impl Screen {
     /// For VMs of these names; the first has the focus.
     #[must_use]
     pub fn new(names: &[String]) -> Self {
-        let pane = |name: &String| Pane { name: name.clone(), kept: VecDeque::new(), unseen: 0 };
+        let pane =
+            |name: &String| Pane { name: name.clone(), kept: VecDeque::new(), unseen: 0, has_ended: false };
         Self { vms: names.iter().map(pane).collect(), focus: 0, at_start: true }
     }
 
@@ -95,10 +100,13 @@ impl Screen {
         self.raw(&text, out);
     }
 
-    /// The VM after the one in focus.
+    /// The VM after the one in focus; those that have ended are passed over while others run.
     #[must_use]
     pub fn next(&self) -> usize {
-        (self.focus + 1) % self.vms.len().max(1)
+        let count = self.vms.len();
+        let after = |step| (self.focus + step) % count.max(1);
+        let runs = |index: &usize| self.vms.get(*index).is_some_and(|vm| !vm.has_ended);
+        (1..count).map(after).find(runs).unwrap_or_else(|| after(1))
     }
 
     /// Shows an event.
@@ -112,6 +120,7 @@ impl Screen {
             Event::Message(Message::State { vm, state }) => {
                 let text = format!("{} {}", self.name(*vm), describe_state(*state));
                 self.notice(&text, out);
+                self.note_state(usize::from(*vm), *state, out);
             }
             Event::Message(Message::Log { level, text }) => {
                 self.notice(&format!("{}{text}", describe_level(*level)), out);
@@ -122,6 +131,17 @@ impl Screen {
         }
         if let Some(text) = describe_ending(event) {
             self.notice(text, out);
+        }
+    }
+
+    /// The keyboard does not stay with a VM that has ended.
+    fn note_state(&mut self, vm: usize, state: VmState, out: &mut Vec<u8>) {
+        let Some(pane) = self.vms.get_mut(vm) else { return };
+        pane.has_ended = matches!(state, VmState::Off | VmState::Crashed);
+        let next = self.next();
+        let another_runs = self.vms.get(next).is_some_and(|vm| !vm.has_ended);
+        if vm == self.focus && self.vms.get(vm).is_some_and(|vm| vm.has_ended) && another_runs {
+            self.switch(next, out);
         }
     }
 
@@ -172,8 +192,6 @@ fn last_lines(kept: &VecDeque<u8>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use vambrace_wire::message::VmState;
-
     use super::*;
 
     fn console(vm: u16, text: &str) -> Event {
@@ -211,6 +229,19 @@ mod tests {
             text.contains("line 20\n") && text.ends_with("line 29\n") && !text.contains("line 19\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn the_keyboard_leaves_a_vm_that_ends_for_one_that_runs() {
+        let state = |vm, state| Event::Message(Message::State { vm, state });
+        let mut screen = Screen::new(&["a".into(), "b".into(), "c".into()]);
+        shown(|out| screen.absorb(&state(1, VmState::Off), out));
+        assert_eq!(screen.focus(), 0);
+        assert!(shown(|out| screen.absorb(&state(0, VmState::Crashed), out)).contains("c (3 of 3)"));
+        shown(|out| screen.absorb(&state(2, VmState::Reset(1)), out));
+        assert_eq!(screen.focus(), 2);
+        shown(|out| screen.absorb(&state(2, VmState::Off), out));
+        assert_eq!(screen.focus(), 2);
     }
 
     #[test]

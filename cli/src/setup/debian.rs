@@ -55,20 +55,47 @@ pub(crate) const U_BOOT: Item = Item {
     file: "u-boot.bin",
 };
 
+/// Why there is no kernel.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KernelError {
+    /// Debian has no such version.
+    #[error("there is no Debian kernel {version} on offer\nwrite one of: {}", known.join(", "))]
+    NoSuch {
+        /// As asked for.
+        version: String,
+        /// What could be written in a manifest instead.
+        known: Vec<String>,
+    },
+    /// It could not be fetched.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+}
+
+impl KernelError {
+    fn no_such(version: &str, mut known: Vec<String>) -> Self {
+        known.extend(SERIES.iter().map(|series| format!("debian:{}", series.version)));
+        Self::NoSuch { version: version.to_owned(), known }
+    }
+}
+
+impl From<KernelError> for SetupError {
+    fn from(error: KernelError) -> Self {
+        match error {
+            KernelError::Setup(error) => error,
+            KernelError::NoSuch { version, known } => Self::new(
+                format!("there is no Debian kernel {version} on offer"),
+                format!("write one of: {}", known.join(", ")),
+            ),
+        }
+    }
+}
+
 impl Series {
     /// The series that a version as written in a manifest belongs to.
-    ///
-    /// # Errors
-    /// When there is no such series; the error lists those there are.
-    pub fn of(version: Option<&str>) -> Result<Self, SetupError> {
-        let Some(version) = version else { return Ok(SERIES[0]) };
-        SERIES.iter().find(|series| is_within(version, series.version)).copied().ok_or_else(|| {
-            let known = SERIES.map(|series| format!("\"debian:{}\"", series.version)).join(" or ");
-            SetupError::new(
-                format!("there is no Debian kernel {version} on offer"),
-                format!("write kernel = {known}, an exact release of those series, or a path"),
-            )
-        })
+    #[must_use]
+    pub fn of(version: Option<&str>) -> Option<Self> {
+        let Some(version) = version else { return Some(SERIES[0]) };
+        SERIES.iter().find(|series| is_within(version, series.version)).copied()
     }
 }
 
@@ -80,16 +107,19 @@ fn is_within(release: &str, version: &str) -> bool {
 /// The Image of a Debian kernel; see [`super::Setup::kernel`].
 ///
 /// # Errors
-/// When there is no such kernel or it cannot be fetched.
-pub fn kernel(cache: &Cache, progress: Progress, version: Option<&str>) -> Result<PathBuf, SetupError> {
-    let series = Series::of(version)?;
+/// See [`KernelError`].
+pub fn kernel(cache: &Cache, progress: Progress, version: Option<&str>) -> Result<PathBuf, KernelError> {
+    let series =
+        Series::of(version).ok_or_else(|| KernelError::no_such(version.unwrap_or_default(), Vec::new()))?;
     let version = version.unwrap_or(series.version);
     fetch(cache, progress, LINUX, version, series.suite, |apt| {
-        let names = apt.names(&format!("^linux-image-{}", version.replace('.', "[.]").replace('+', "[+]")));
+        let names = apt.names(&format!("^linux-image-{}[.].*-arm64", series.version.replace('.', "[.]")));
         newest_kernel(&names, version).ok_or_else(|| {
-            SetupError::new(
-                format!("Debian {} has no kernel {version}", series.suite),
-                format!("write kernel = \"debian:{}\" for the newest of the series", series.version),
+            let newest = newest_kernel(&names, series.version);
+            let release = newest.as_deref().and_then(kernel_release).map(|kernel| kernel.release);
+            KernelError::no_such(
+                version,
+                release.map(|release| format!("debian:{release}")).into_iter().collect(),
             )
         })
     })
@@ -100,7 +130,7 @@ pub fn kernel(cache: &Cache, progress: Progress, version: Option<&str>) -> Resul
 /// # Errors
 /// When it cannot be fetched.
 pub fn busybox(cache: &Cache, progress: Progress) -> Result<PathBuf, SetupError> {
-    fetch(cache, progress, BUSYBOX, "", SERIES[0].suite, |_| Ok("busybox-static".into()))
+    fetch(cache, progress, BUSYBOX, "", SERIES[0].suite, |_| Ok::<_, SetupError>("busybox-static".into()))
 }
 
 /// U-Boot for QEMU's arm64 `virt` board.
@@ -108,18 +138,18 @@ pub fn busybox(cache: &Cache, progress: Progress) -> Result<PathBuf, SetupError>
 /// # Errors
 /// When it cannot be fetched.
 pub fn u_boot(cache: &Cache, progress: Progress) -> Result<PathBuf, SetupError> {
-    fetch(cache, progress, U_BOOT, "", SERIES[0].suite, |_| Ok("u-boot-qemu".into()))
+    fetch(cache, progress, U_BOOT, "", SERIES[0].suite, |_| Ok::<_, SetupError>("u-boot-qemu".into()))
 }
 
 /// The item's file from the cache, or from the package that `choose` names.
-fn fetch(
+fn fetch<E: From<SetupError>>(
     cache: &Cache,
     progress: Progress,
     item: Item,
     version: &str,
     suite: &str,
-    choose: impl FnOnce(&Apt) -> Result<String, SetupError>,
-) -> Result<PathBuf, SetupError> {
+    choose: impl FnOnce(&Apt) -> Result<String, E>,
+) -> Result<PathBuf, E> {
     let cached = || cache.newest(item.name, version).map(|folder| folder.join(item.file));
     if let Some(file) = cached() {
         return Ok(file);
@@ -215,10 +245,19 @@ mod tests {
     #[test]
     fn a_series_is_told_from_one_that_begins_alike() {
         assert_eq!(Series::of(None).unwrap().version, "6.12");
-        assert_eq!(Series::of(Some("6.1")).unwrap().suite, "bookworm");
-        assert_eq!(Series::of(Some("6.1.0-50")).unwrap().suite, "bookworm");
-        assert_eq!(Series::of(Some("6.12.94+deb13")).unwrap().suite, "trixie");
-        let error = Series::of(Some("6.13")).unwrap_err();
-        assert!(error.mend.contains("\"debian:6.12\" or \"debian:6.1\""), "{error}");
+        let suite = |version| Series::of(Some(version)).map(|series| series.suite);
+        assert_eq!(suite("6.1"), Some("bookworm"));
+        assert_eq!(suite("6.1.0-50"), Some("bookworm"));
+        assert_eq!(suite("6.12.94+deb13"), Some("trixie"));
+        assert_eq!(suite("6.13"), None);
+        assert_eq!(suite("6"), None);
+    }
+
+    #[test]
+    fn an_unknown_kernel_is_told_with_those_there_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path().to_owned()).unwrap();
+        let error = kernel(&cache, Progress::Silent, Some("5.10")).unwrap_err();
+        assert!(error.to_string().ends_with("write one of: debian:6.12, debian:6.1"), "{error}");
     }
 }

@@ -232,14 +232,18 @@ impl Toolchain {
     pub fn build(self, progress: Progress) -> Result<Bare, SetupError> {
         let mut step = None;
         let mut programs = Vec::new();
-        process::run(&mut self.command(Task::Build), "mend what the compiler says above", |line| match line {
-            Line::Out(message) => programs.extend(parse_executable(message)),
-            Line::Err(text) => {
-                if let Some(package) = text.trim_start().strip_prefix("Compiling ") {
-                    show(progress, &mut step, package);
+        process::run(
+            &mut self.command(Task::Build),
+            "mend what the compiler says above",
+            |line| match line {
+                Line::Out(message) => programs.extend(parse_executable(message)),
+                Line::Err(text) => {
+                    if let Some(package) = text.trim_start().strip_prefix("Compiling ") {
+                        show(progress, &mut step, package);
+                    }
                 }
-            }
-        })?;
+            },
+        )?;
         let mut bare = Bare::default();
         for path in programs {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
@@ -273,7 +277,9 @@ impl Toolchain {
             Self::Precompiled => {
                 "mend what clippy says above; if it is missing, type: rustup component add clippy"
             }
-            Self::Debian => "mend what clippy says above; if it is missing, type: apt install rust-web-clippy",
+            Self::Debian => {
+                "mend what clippy says above; if it is missing, type: apt install rust-web-clippy"
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use std::process::Command;
 use super::super::apt::{Apt, Target};
 use super::super::sources::{self, Distribution, Source};
 use super::super::{Cache, SetupError, process};
-use super::Step;
+use super::{SERIES, Step};
 
 /// The cache entry of what is learnt on a relative of Debian.
 const ENTRY: &str = "debian-mirror";
@@ -98,7 +98,7 @@ fn from_debootstrap(cache: &Cache, own: &[Source], step: &Step) -> Result<Mirror
             "give the VM a kernel of your own: kernel = \"PATH\" (an uncompressed arm64 Image)",
         )
     };
-    let uris = default_mirror(&entry.join("usr/share/debootstrap/scripts")).ok_or_else(unknown)?;
+    let uris = default_mirror(&entry).ok_or_else(unknown)?;
     let keyrings = entry.join("usr/share/keyrings");
     let keyring = ["debian-archive-keyring.gpg", "debian-archive-keyring.pgp"]
         .map(|name| keyrings.join(name))
@@ -108,19 +108,19 @@ fn from_debootstrap(cache: &Cache, own: &[Source], step: &Step) -> Result<Mirror
     Ok(Mirror { uris, signed_by: keyring.display().to_string(), trusted: false })
 }
 
-/// The mirror that debootstrap's scripts use for Debian's own releases.
-fn default_mirror(scripts: &Path) -> Option<String> {
-    let mut mirrors: Vec<String> = std::fs::read_dir(scripts)
-        .ok()?
-        .filter_map(|script| std::fs::read_to_string(script.ok()?.path()).ok())
-        .flat_map(|script| {
-            let named = |line: &str| line.trim().strip_prefix("default_mirror ").map(str::to_owned);
-            script.lines().filter_map(named).collect::<Vec<_>>()
-        })
-        .filter(|uri| uri.starts_with("http") && uri.trim_end_matches('/').ends_with("/debian"))
-        .collect();
-    mirrors.sort();
-    mirrors.into_iter().next()
+/// The mirror that debootstrap takes for Debian: named by the program itself, or by the script of a release that
+/// we need; the scripts of older releases name an archive that no longer has these.
+fn default_mirror(tree: &Path) -> Option<String> {
+    let scripts = tree.join("usr/share/debootstrap/scripts");
+    let releases = SERIES.iter().map(|series| scripts.join(series.suite));
+    let files = [tree.join("usr/sbin/debootstrap"), scripts.join("sid")].into_iter().chain(releases);
+    files.filter_map(|file| std::fs::read_to_string(file).ok()).find_map(|text| {
+        text.lines()
+            .filter(|line| line.contains("MIRROR=") || line.contains("default_mirror"))
+            .flat_map(|line| line.split(['"', '\'', ' ', '=']))
+            .find(|word| word.starts_with("http") && word.trim_end_matches('/').ends_with("/debian"))
+            .map(str::to_owned)
+    })
 }
 
 #[cfg(test)]
@@ -142,10 +142,21 @@ mod tests {
     }
 
     #[test]
-    fn debootstraps_scripts_name_debians_mirror_among_others() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("gutsy"), "\tdefault_mirror http://a.example/ubuntu\n").unwrap();
-        std::fs::write(folder.path().join("potato"), "default_mirror http://b.example/debian\n").unwrap();
-        assert_eq!(default_mirror(folder.path()).as_deref(), Some("http://b.example/debian"));
+    fn debootstrap_names_debians_mirror_among_others() {
+        let tree = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = tree.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("usr/share/debootstrap/scripts/potato", "default_mirror http://old.example/debian\n");
+        assert_eq!(default_mirror(tree.path()), None);
+        write("usr/share/debootstrap/scripts/trixie", "\tdefault_mirror http://b.example/debian\n");
+        assert_eq!(default_mirror(tree.path()).as_deref(), Some("http://b.example/debian"));
+        write(
+            "usr/sbin/debootstrap",
+            "# http://c.example/debian\nDEF_MIRROR=\"http://u.example/ubuntu\"\nDEF_MIRROR=\"http://a.example/debian\"\n",
+        );
+        assert_eq!(default_mirror(tree.path()).as_deref(), Some("http://a.example/debian"));
     }
 }
