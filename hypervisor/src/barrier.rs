@@ -56,14 +56,33 @@ pub(crate) fn tlbi_ipas2e1is(ipa: Ipa) {
     unsafe { asm!("tlbi ipas2e1is, {}", in(reg) ipa.0 >> 12, options(nostack, preserves_flags)) }
 }
 
+/// Drops `len` bytes at `start` from the data caches: what was written there with the caches off is what counts.
+///
+/// # Safety
+/// No line of the range may hold data that memory does not have.
+pub(crate) unsafe fn invalidate(start: u64, len: u64) {
+    for_each_line(start, len, |at| {
+        // SAFETY: the caller has vouched that nothing is lost.
+        unsafe { asm!("dc ivac, {}", in(reg) at, options(nostack, preserves_flags)) }
+    });
+}
+
 /// Cleans and invalidates the data cache by address to the point of coherency, for `len` bytes at `start`.
 pub(crate) fn clean_invalidate(start: u64, len: u64) {
-    let line = cache_line();
-    let mut at = start & !(line - 1);
-    let end = start.saturating_add(len);
-    while at < end {
+    for_each_line(start, len, |at| {
         // SAFETY: writes back and drops; memory's contents as Rust sees them stay the same.
         unsafe { asm!("dc civac, {}", in(reg) at, options(nostack, preserves_flags)) }
+    });
+}
+
+/// Calls `act` for each cache line of a range, and waits until all is done.
+#[inline(always)]
+fn for_each_line(start: u64, len: u64, act: impl Fn(u64)) {
+    let line = cache_line();
+    let end = start.saturating_add(len);
+    let mut at = start & !(line - 1);
+    while at < end {
+        act(at);
         at += line;
     }
     dsb_sy();

@@ -13,7 +13,8 @@ use aarch64_paging::descriptor::{El23Attributes, PhysicalAddress};
 use aarch64_paging::paging::{Constraints, El2, MemoryRegion, PageTable, RootTable, Translation};
 use vambrace_hypervisor::regions::Range;
 
-use crate::barrier::{dsb_ish, isb, tlbi_alle2};
+use crate::barrier::{self, dsb_ish, isb, tlbi_alle2};
+use crate::layout;
 use crate::sysreg::{GuardedWrite, IdAa64mmfr0El1, MairEl2, Read, SctlrEl2, TcrEl2, Ttbr0El2};
 
 /// MAIR: 0 = Device-nGnRE, 1 = Normal, inner and outer write-back, read- and write-allocate.
@@ -144,6 +145,10 @@ impl Map {
     /// The map must cover all that EL2 uses: image, stacks, device tree, bundle, devices.
     pub(crate) unsafe fn activate(self) -> Regime {
         let regime = self.regime();
+        let image = layout::image();
+        // SAFETY: the caches are off and were since we came; the loader has cleaned its own lines of the image. What
+        // they may still hold of it is older than what we have written since.
+        unsafe { barrier::invalidate(image.start, image.len()) };
         // SAFETY: an identity map of all that is in use, says the caller; the tables live in the image for ever.
         unsafe {
             MairEl2.write(regime.mair);

@@ -135,6 +135,8 @@ pub(crate) struct Pcpu {
     fp_owner: Option<u16>,
     /// What CNTHP is set to.
     programmed: u64,
+    /// When the resident vCPU's physical timer was last brought to its line.
+    settled_at: u64,
     slice: u64,
     flush_delay: u64,
 }
@@ -167,6 +169,7 @@ impl Pcpu {
             jobs: VecDeque::new(),
             fp_owner: None,
             programmed: NEVER,
+            settled_at: 0,
             slice: frequency / SLICES_PER_SECOND,
             flush_delay: frequency / FLUSHES_PER_SECOND,
         }
@@ -229,10 +232,8 @@ impl Pcpu {
             if self.shared.attention.is_called() {
                 refresh |= self.attend(Some(id));
                 replan = true;
-                match self.queue.pick(now()) {
-                    Some(pick) if pick.id == id => turn_end = turn_end.min(self.turn_end(pick.slice_end)),
-                    _ => return Leave::Preempted,
-                }
+                let Some(end) = self.goes_on(id, turn_end) else { return Leave::Preempted };
+                turn_end = end;
             }
             if core::mem::take(&mut refresh) && self.refresh(cell, vcpu) == Lives::No {
                 return Leave::Stopped;
@@ -250,9 +251,8 @@ impl Pcpu {
                 Cause::Interrupt => {
                     refresh |= self.serve_interrupts(Some((cell, vcpu)));
                     replan = true;
-                    if now() >= turn_end {
-                        return Leave::Preempted;
-                    }
+                    let Some(end) = self.goes_on(id, turn_end) else { return Leave::Preempted };
+                    turn_end = end;
                     continue;
                 }
                 Cause::Synchronous => {
@@ -271,6 +271,17 @@ impl Pcpu {
                 Served::Leave(leave) => return leave,
             }
         }
+    }
+
+    /// Others may have woken: says until when the vCPU that runs now goes on, if at all.
+    fn goes_on(&mut self, id: u16, turn_end: u64) -> Option<u64> {
+        let now = now();
+        // A turn that is over is charged for before the next one is given.
+        if now >= turn_end {
+            return None;
+        }
+        let pick = self.queue.pick(now).filter(|pick| pick.id == id)?;
+        Some(turn_end.min(self.turn_end(pick.slice_end)))
     }
 
     /// When the vCPU that runs now has to make room: at the end of its slice, and soon if there is other work.

@@ -97,8 +97,10 @@ impl Pcpu {
         }
         if let Some((vcpu, turn_end)) = resident {
             next = next.min(turn_end);
-            // One that has passed is asserted already.
-            next = next.min(vcpu.physical_timer.deadline().filter(|at| *at > now()).unwrap_or(NEVER));
+            // One that had passed when its line was last settled is asserted already. One that has passed since is not,
+            // and fires at once.
+            let settled = self.settled_at;
+            next = next.min(vcpu.physical_timer.deadline().filter(|at| *at > settled).unwrap_or(NEVER));
         }
         if next != self.programmed {
             self.programmed = next;

@@ -38,7 +38,8 @@ impl Pcpu {
             return Lives::No;
         }
         // Whatever it changes is seen by the `fill` below.
-        let _ = vm.settle_physical_timer(vcpu, now());
+        self.settled_at = now();
+        let _ = vm.settle_physical_timer(vcpu, self.settled_at);
         let mut moved = vm.gic.fold(index, &self.interface.read());
         if vgic::virtual_timer_line() == Level::Low {
             moved.extend(&vm.retract_virtual_timer(index));
