@@ -284,17 +284,6 @@ impl Pcpu {
         Some(turn_end.min(self.turn_end(pick.slice_end)))
     }
 
-    /// Others may have woken: says until when the vCPU that runs now goes on, if at all.
-    fn goes_on(&mut self, id: u16, turn_end: u64) -> Option<u64> {
-        let now = now();
-        // A turn that is over is charged for before the next one is given.
-        if now >= turn_end {
-            return None;
-        }
-        let pick = self.queue.pick(now).filter(|pick| pick.id == id)?;
-        Some(turn_end.min(self.turn_end(pick.slice_end)))
-    }
-
     /// When the vCPU that runs now has to make room: at the end of its slice, and soon if there is other work.
     fn turn_end(&self, slice_end: Option<u64>) -> u64 {
         let soon = if self.jobs.is_empty() { NEVER } else { now().saturating_add(self.slice) };
