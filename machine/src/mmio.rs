@@ -208,17 +208,9 @@ fn gic(
         Frame::Distributor => shared.gic.distributor_holders(offset),
         Frame::Redistributor(of) => shared.gic.redistributor_holders(of, offset),
     });
-    // What other vCPUs' list registers hold is read as of when they were filled. They are told to look, so that who
-    // polls for a change sees it soon.
     let raw = match (access.direction, frame) {
-        (Direction::Read(_), Frame::Distributor) => {
-            notify.extend(&shared.gic.distributor_holders(offset));
-            shared.gic.read_distributor(offset, width)
-        }
-        (Direction::Read(_), Frame::Redistributor(of)) => {
-            notify.extend(&shared.gic.redistributor_holders(of, offset));
-            shared.gic.read_redistributor(of, offset, width)
-        }
+        (Direction::Read(_), Frame::Distributor) => shared.gic.read_distributor(offset, width),
+        (Direction::Read(_), Frame::Redistributor(of)) => shared.gic.read_redistributor(of, offset, width),
         (Direction::Write { value }, Frame::Distributor) => {
             notify.extend(&shared.gic.write_distributor(offset, width, value));
             0

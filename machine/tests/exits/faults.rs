@@ -82,6 +82,21 @@ fn a_pair_may_lie_on_two_devices() {
 }
 
 #[test]
+fn an_instruction_is_read_as_its_own_level_may() {
+    let execute_never_at_el0 = 1 << 54;
+    let mut bench = Bench::new(1);
+    map(&mut bench, &[(0x1000, CODE), (0x2000, CODE | execute_never_at_el0)]);
+    bench.host.ram.poke(CODE, &0x2940_1143_u32.to_le_bytes());
+    bench.frame().x[10] = layout::UART.0 + 0xFE0;
+    for (pstate, pc, is_readable) in [(EL1H, 0x2000, true), (0, 0x1000, true), (0, 0x2000, false)] {
+        (bench.frame().pstate, bench.frame().pc) = (pstate, pc);
+        let va = layout::UART.0 + 0xFE0;
+        assert_eq!(bench.data_abort_at(TRANSLATION, va, va), Resume::Guest);
+        assert_eq!(bench.frame().pc == pc + 4, is_readable, "PSTATE {pstate:#x}, PC {pc:#x}");
+    }
+}
+
+#[test]
 fn a_walk_to_nowhere_is_an_external_abort_of_its_level() {
     let nowhere = 0x2000_0000;
     for (level, entry) in [(1, None), (2, Some(TABLES)), (3, Some(TABLES + 0x1000))] {

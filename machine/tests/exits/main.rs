@@ -20,7 +20,7 @@
 //! | unknown exception classes end the hypervisor | [`system_registers`]: `hidden_features_are_undefined_not_fatal`; [`random`] |
 //! | instruction aborts, and data aborts with ISV = 0, end it | [`faults`]: `instruction_abort_and_isv0_never_end_the_hypervisor`; [`mmio`]: `a_pair_is_decoded_and_carried_out` |
 //! | GIC offsets out of range end it | [`mmio`]: `gic_offsets_out_of_range_read_zero`, `every_offset_of_every_device_answers_every_width` |
-//! | restart leaves state behind, or leaks | [`random`]: `a_reset_vm_is_a_new_one_a_thousand_times`; `interrupts`: `routing::reset_forgets_everything_but_the_lines` |
+//! | restart leaves state behind, or leaks | [`random`]: `a_reset_vm_is_a_new_one_a_thousand_times`, `lines_go_down_at_a_reset`; `interrupts`: `routing::reset_forgets_everything_but_the_lines` |
 //! | interrupts and SGIs beyond the eighth vCPU | [`console`]: `an_interrupt_is_routed_beyond_the_eighth_vcpu`; [`system_registers`]: `an_sgi_reaches_the_eighteenth_cpu`; `interrupts`: `routing::each_vcpu_of_many_is_reached_by_spi_and_sgi` |
 //! | list registers exhausted, interrupts lost under load | `interrupts`: `behaves_so_with_few_list_registers`, `nothing_is_lost_when_vcpus_are_told_late` |
 //! | no word of what a VM died of | [`faults`]: `a_crash_report_in_words` |

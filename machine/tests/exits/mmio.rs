@@ -256,6 +256,10 @@ fn half_a_pair_is_not_carried_out() {
     assert!(bench.took(class::DATA_ABORT_SAME));
     assert_eq!(*bench.frame(), before);
     assert_eq!(bench.host.mistakes.lines().count(), 1);
+    // LDP W3, W4, [X10]: W3 could be loaded, and is not.
+    assert_eq!(bench.undescribed(pair(true, Mode::Offset, 0, 3, 4, 10), 0, at, at), Resume::Guest);
+    assert!(bench.took(class::DATA_ABORT_SAME));
+    assert_eq!(*bench.frame(), before);
 }
 
 #[test]

@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
+use vambrace_cpu::sysreg::SysReg;
 use vambrace_interrupts::ListRegister;
-use vambrace_machine::{Vcpu, Vm, layout};
+use vambrace_machine::{Resume, Vcpu, Vm, layout};
 
 use crate::bench::{Bench, config, platform};
 use crate::events::event;
@@ -67,6 +68,24 @@ fn difference(one: &Vm, other: &Vm) -> String {
     let at = one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count();
     let around = |text: &str| text.chars().skip(at.saturating_sub(100)).take(200).collect::<String>();
     format!("{}\nis not\n{}", around(&one), around(&other))
+}
+
+#[test]
+fn lines_go_down_at_a_reset() {
+    let mut bench = Bench::with_config(&config(2, false));
+    let (uart, clock) = (layout::UART.0, layout::RTC.0);
+    bench.write(uart + 0x38, 0x7FF);
+    let _ = bench.vm.lock().type_keys(b"k");
+    bench.write(clock + 0x10, 1);
+    bench.write(clock + 4, bench.host.seconds);
+    bench.frame().x[1] = 1;
+    assert_eq!(bench.msr(SysReg::CNTP_CTL_EL0, 1), Resume::Guest);
+    // All three are pending.
+    assert_eq!(bench.read(layout::GICD.0 + 0x204), 0b110);
+    assert_eq!(bench.read(layout::GICR.0 + 0x1_0200), 1 << layout::PHYSICAL_TIMER_INTID);
+    bench.vm.lock().reset();
+    let fresh = Vm::new(&config(2, false), &platform(), bench.host.seconds).expect("it can be built");
+    assert!(*bench.vm.lock() == fresh, "{}", difference(&bench.vm.lock().clone(), &fresh));
 }
 
 #[test]

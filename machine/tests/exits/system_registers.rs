@@ -225,8 +225,10 @@ fn a_loop_over_sets_and_ways_cleans_the_memory_once() {
     assert_eq!(bench.msr(SysReg::DC_CSW, 2), Resume::Guest);
     assert_eq!(bench.host.cleaned.1, 3 * steps + 1);
     // A clock that goes back is no catastrophe.
-    bench.host.now = 0;
     clean_all(&mut bench, SysReg::DC_ISW);
+    bench.host.now = 0;
+    bench.frame().x[2] = 5 << 6;
+    assert_eq!(bench.msr(SysReg::DC_ISW, 2), Resume::Guest);
 }
 
 #[test]
