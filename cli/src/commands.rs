@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::manifest::{self, BoardOptions, Manifest};
 use crate::progress::Progress;
 use crate::runner::{self, Board, Boot, Config, Session};
+use crate::setup::qemu::Qemu;
 use crate::setup::{self, Setup};
 use crate::{console, doctor, image, schema};
 
@@ -43,13 +44,16 @@ fn start(run: &Run) -> Result<Exit, Failure> {
     if run.dry_run {
         return dry_run(run, &path, &options);
     }
-    let progress = Progress::for_stderr();
-    let setup = Setup::new(progress)?;
+    // What can be wrong is told before what takes long.
+    let (manifest, warnings) = manifest::load(&path, &options)?;
+    warn(&warnings);
+    let setup = Setup::new(Progress::for_stderr())?;
+    let qemu = setup.qemu()?;
+    check_processor(&qemu, &manifest.board.cpu)?;
     let afterwards = if console::is_interactive() { Afterwards::Shell } else { Afterwards::PowerOff };
-    let built = build::build(&path, &options, &setup, afterwards)?;
-    warn(&built.warnings);
+    let built = build::from_manifest(manifest, warnings, &setup, afterwards)?;
     let config = Config {
-        qemu: setup.qemu()?,
+        qemu,
         board: board(&built.manifest, run),
         boot: Boot::Parts { hypervisor: built.hypervisor, bundle: built.bundle },
         vms: names(&built.manifest),
@@ -57,6 +61,16 @@ fn start(run: &Run) -> Result<Exit, Failure> {
     };
     let session = Session::start(&config)?;
     console::show(session, &config.vms).map_err(Failure::Terminal)
+}
+
+/// Refuses a processor that QEMU does not know; properties may follow its name.
+fn check_processor(qemu: &Qemu, cpu: &str) -> Result<(), Failure> {
+    let name = cpu.split(',').next().unwrap_or(cpu);
+    let known = qemu.cpus();
+    if known.is_empty() || known.iter().any(|known| known == name) {
+        return Ok(());
+    }
+    Err(Failure::Processor { name: name.to_owned(), known })
 }
 
 /// Prints what would run a file written by `vambrace build`.

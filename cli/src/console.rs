@@ -72,6 +72,10 @@ fn follow(
             return Ok(Exit::Signal(signal));
         }
     }
+    if let Some(Ending::Broken(code)) = summary.ending {
+        let code = code.map_or("by a signal".to_owned(), |code| format!("with exit code {code}"));
+        eprintln!("vambrace: QEMU ended {code} before the VMs did; what it said stands above");
+    }
     Ok(summary.exit())
 }
 

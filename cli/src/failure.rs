@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use crate::diagnostic::{Diagnostics, Style};
+use crate::diagnostic::{Diagnostics, Style, nearest};
 use crate::exit::Exit;
 use crate::image::ImageError;
 use crate::plan::PlanError;
@@ -26,6 +26,14 @@ pub enum Failure {
     /// The hypervisor's image cannot be joined with the bundle.
     #[error("the hypervisor's image is of no use: {0}\nreport this as a bug")]
     Image(#[from] ImageError),
+    /// QEMU knows no such processor.
+    #[error("QEMU has no processor {name:?}\n{}", suggest(name, known))]
+    Processor {
+        /// As written.
+        name: String,
+        /// Those it knows.
+        known: Vec<String>,
+    },
     /// QEMU did not start.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -42,6 +50,14 @@ pub enum Failure {
     Terminal(#[source] std::io::Error),
 }
 
+/// What to write instead of an unknown processor.
+fn suggest(name: &str, known: &[String]) -> String {
+    match nearest(name, known.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean {near:?}?"),
+        None => format!("it knows: {}", known.join(", ")),
+    }
+}
+
 impl From<PlanError> for Failure {
     fn from(error: PlanError) -> Self {
         match error {
@@ -56,7 +72,7 @@ impl Failure {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Manifest(_) | Self::Write { .. } => Exit::Usage,
+            Self::Manifest(_) | Self::Write { .. } | Self::Processor { .. } => Exit::Usage,
             Self::Plan(PlanError::Image { .. }) => Exit::Setup,
             Self::Plan(_) => Exit::Usage,
             Self::Setup(_) | Self::Image(_) | Self::Run(_) | Self::Terminal(_) => Exit::Setup,

@@ -92,7 +92,7 @@ impl Screen {
             return;
         };
         let shown = if pane.unseen > 0 { pane.unseen } else { last_lines(&pane.kept) };
-        let text: Vec<u8> = pane.kept.iter().skip(pane.kept.len().saturating_sub(shown)).copied().collect();
+        let text = without_queries(pane.kept.iter().skip(pane.kept.len().saturating_sub(shown)).copied());
         pane.unseen = 0;
         let header = format!("{} ({} of {count})", pane.name, to + 1);
         self.focus = to;
@@ -184,6 +184,27 @@ fn unseen(bytes: usize) -> String {
     if bytes == 0 { String::new() } else { format!("({bytes} bytes unseen)") }
 }
 
+/// Leaves out what asks the terminal for an answer (control sequences that end in `n` or `c`; ECMA-48, DSR and
+/// DA): it has been answered or is no longer waited for, and the VM would take a second answer for typing.
+fn without_queries(bytes: impl Iterator<Item = u8>) -> Vec<u8> {
+    let mut kept = Vec::new();
+    let mut sequence = None;
+    for byte in bytes {
+        kept.push(byte);
+        sequence = match (sequence, byte) {
+            (_, 0x1B) => Some(kept.len() - 1),
+            (Some(start), b'[') if kept.len() == start + 2 => Some(start),
+            (Some(start), 0x20..=0x3F) if kept.len() > start + 2 => Some(start),
+            (Some(start), b'n' | b'c') if kept.len() > start + 2 => {
+                kept.truncate(start);
+                None
+            }
+            _ => None,
+        };
+    }
+    kept
+}
+
 /// The length of the last lines.
 fn last_lines(kept: &VecDeque<u8>) -> usize {
     let ends = kept.iter().rev().enumerate().filter(|(_, byte)| **byte == b'\n');
@@ -242,6 +263,16 @@ mod tests {
         assert_eq!(screen.focus(), 2);
         shown(|out| screen.absorb(&state(2, VmState::Off), out));
         assert_eq!(screen.focus(), 2);
+    }
+
+    #[test]
+    fn the_terminal_is_not_asked_again() {
+        let clean = |text: &str| String::from_utf8(without_queries(text.bytes())).unwrap();
+        assert_eq!(clean("~ # \x1b[6nls\x1b[>0c\x1b[c"), "~ # ls");
+        assert_eq!(
+            clean("\x1b[1;31mnice\x1b[0m \x1bc \x1b[2J\x1b"),
+            "\x1b[1;31mnice\x1b[0m \x1bc \x1b[2J\x1b"
+        );
     }
 
     #[test]

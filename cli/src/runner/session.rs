@@ -7,7 +7,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
@@ -215,7 +215,10 @@ fn write_images(boot: &Boot, folder: &Path) -> io::Result<Vec<OsString>> {
 
 /// A command that the kernel kills when the calling thread is gone, where util-linux is there to ask for it.
 fn tied_to_us(program: &Path) -> Command {
-    match process::find("setpriv") {
+    let can_tie = |setpriv: &PathBuf| {
+        process::answer(Command::new(setpriv).arg("--help")).is_some_and(|help| help.contains("--pdeathsig"))
+    };
+    match process::find("setpriv").filter(can_tie) {
         Some(setpriv) => {
             let mut command = Command::new(setpriv);
             command.args(["--pdeathsig", "KILL", "--"]).arg(program);

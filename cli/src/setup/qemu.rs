@@ -33,6 +33,15 @@ pub struct Qemu {
     pub version: (u32, u32),
 }
 
+impl Qemu {
+    /// The names of the processors that its `virt` board can have; empty when it does not tell.
+    #[must_use]
+    pub fn cpus(&self) -> Vec<String> {
+        let said = process::answer(Command::new(&self.path).args(["-machine", "virt", "-cpu", "help"]));
+        parse_cpus(&said.unwrap_or_default())
+    }
+}
+
 /// Looks for QEMU in `PATH`.
 ///
 /// # Errors
@@ -122,6 +131,12 @@ fn parse_version(said: &str) -> Option<(u32, u32)> {
     parse_numbers(said.split_once("version ")?.1)
 }
 
+/// Reads the list that `-cpu help` prints: a title, then indented names.
+fn parse_cpus(said: &str) -> Vec<String> {
+    let names = said.lines().filter(|line| line.starts_with(' '));
+    names.filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect()
+}
+
 fn parse_numbers(text: &str) -> Option<(u32, u32)> {
     let mut numbers = text.split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
@@ -138,6 +153,11 @@ mod tests {
         assert!(parse_version("QEMU emulator version 7.2.18").is_some_and(|version| version >= OLDEST));
         assert!(parse_version("QEMU emulator version 6.2.0").is_some_and(|version| version < OLDEST));
         assert_eq!(parse_version("something else"), None);
+    }
+
+    #[test]
+    fn processors_are_read_from_the_help() {
+        assert_eq!(parse_cpus("Available CPUs:\n  cortex-a72\n  max (best)\n\n"), ["cortex-a72", "max"]);
     }
 
     #[test]

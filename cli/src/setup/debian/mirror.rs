@@ -78,7 +78,7 @@ fn from_debootstrap(cache: &Cache, own: &[Source], step: &Step) -> Result<Mirror
     let entry = match cache.newest(ENTRY, "") {
         Some(entry) => entry,
         None => {
-            let apt = Apt::open(cache, "apt-own", Target::ThisMachine, own, step)?;
+            let apt = Apt::open(cache, "apt-debootstrap", Target::ThisMachine, own, step)?;
             let staging = cache.staging()?;
             let tree = staging.path().join("tree");
             for package in ["debootstrap", "debian-archive-keyring"] {
