@@ -160,7 +160,7 @@ impl Console {
                 }
             }
             FromHypervisor::Hello { cpus, vms } => {
-                self.line(format_args!("vambrace: up with {cpus} CPUs, {vms} VMs\r\n"))
+                self.line(format_args!("vambrace: up with {cpus} CPUs, {vms} VMs\r\n"));
             }
             FromHypervisor::Log { level, text } => {
                 let word = match level {
@@ -173,7 +173,7 @@ impl Console {
             FromHypervisor::State { vm, state } => match state {
                 VmState::Running => self.line(format_args!("vambrace: vm{vm} starts\r\n")),
                 VmState::Reset(count) => {
-                    self.line(format_args!("vambrace: vm{vm} resets, number {count}\r\n"))
+                    self.line(format_args!("vambrace: vm{vm} resets, number {count}\r\n"));
                 }
                 VmState::Off => self.line(format_args!("vambrace: vm{vm} is off\r\n")),
                 VmState::Crashed => self.line(format_args!("vambrace: vm{vm} crashed\r\n")),
