@@ -80,7 +80,7 @@ impl Setup {
     /// # Errors
     /// When no toolchain can be had, it lacks clippy, or clippy complains.
     pub fn lint(&self) -> Result<(), SetupError> {
-        toolchain::ensure(&self.cache, self.progress)?.lint(self.progress)
+        toolchain::ensure(&self.cache, self.progress)?.lint(&self.cache, self.progress)
     }
 
     /// QEMU, installed when missing.

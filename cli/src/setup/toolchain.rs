@@ -27,6 +27,7 @@ const PACKAGES: [&str; 2] = ["vambrace-hypervisor", "vambrace-guests"];
 const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
 
 const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld"];
+const DEBIAN_CLIPPY_PACKAGES: [&str; 1] = ["rust-web-clippy"];
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_CLIPPY: &str = "/usr/bin/cargo-clippy";
@@ -110,7 +111,7 @@ pub fn ensure(cache: &Cache, progress: Progress) -> Result<Toolchain, SetupError
         }
     }
     if choice.debian {
-        install_debian(cache, progress)?;
+        install_debian(cache, &DEBIAN_PACKAGES, progress)?;
     }
     find().ok_or_else(missing)
 }
@@ -163,15 +164,15 @@ fn has_debian() -> bool {
         && process::find(DEBIAN_LINKER).is_some()
 }
 
-fn install_debian(cache: &Cache, progress: Progress) -> Result<(), SetupError> {
+fn install_debian(cache: &Cache, packages: &[&str], progress: Progress) -> Result<(), SetupError> {
     let own = debian_sources().ok_or_else(missing)?;
     let privilege = Privilege::detect();
     if privilege == Privilege::None {
-        return Err(apt::by_hand(&DEBIAN_PACKAGES, None));
+        return Err(apt::by_hand(packages, None));
     }
-    let step = progress.step("installing Debian's Rust toolchain");
+    let step = progress.step(&format!("installing {} from Debian", packages.join(", ")));
     let apt = Apt::open(cache, "apt-own", Target::ThisMachine, &own, &step)?;
-    apt.install(&DEBIAN_PACKAGES, None, privilege, &step)
+    apt.install(packages, None, privilege, &step)
 }
 
 /// Takes away what the cargo that runs us has set for its own build and would disturb another one.
@@ -264,7 +265,11 @@ impl Toolchain {
     ///
     /// # Errors
     /// When clippy is missing or complains, with its own words.
-    pub fn lint(self, progress: Progress) -> Result<(), SetupError> {
+    pub fn lint(self, cache: &Cache, progress: Progress) -> Result<(), SetupError> {
+        if self == Self::Debian && !Path::new(DEBIAN_CLIPPY).exists() {
+            let _lock = cache.lock("install")?;
+            install_debian(cache, &DEBIAN_CLIPPY_PACKAGES, progress)?;
+        }
         let step = progress.step("checking the hypervisor and the guests with clippy");
         process::run(&mut self.command(Task::Lint), self.clippy(), |line| match line {
             Line::Out(text) | Line::Err(text) => step.detail(text),
