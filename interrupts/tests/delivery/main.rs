@@ -3,6 +3,7 @@
 //!
 //! A guest of several vCPUs does random things; after each, what the machine would signal to each vCPU has to be
 //! what the ideal GIC would. Where the architecture leaves a choice (equal priorities, 1 of N), any choice will do.
+#![forbid(unsafe_code)]
 
 #[cfg(test)]
 mod late;
