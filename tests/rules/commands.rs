@@ -57,7 +57,10 @@ fn every_vambrace_command_in_the_documents_is_understood() {
         count += 1;
         let parsed = Arguments::try_parse_from(std::iter::once("vambrace").chain(arguments.iter().copied()));
         let is_answer = |error: &clap::Error| error.exit_code() == 0;
-        assert!(parsed.as_ref().is_ok_and(|_| true) || parsed.as_ref().is_err_and(is_answer), "{place}: {words:?}");
+        assert!(
+            parsed.as_ref().is_ok_and(|_| true) || parsed.as_ref().is_err_and(is_answer),
+            "{place}: {words:?}"
+        );
         for word in arguments.iter().filter(|word| word.starts_with("manifests/")) {
             assert!(workspace().join(word).is_file(), "{place}: {word} is not there");
         }
@@ -81,10 +84,13 @@ fn every_test_command_in_the_documents_names_what_there_is() {
             }
             if pair[0] == "--test" {
                 let test = &pair[1];
-                let is_there = ["tests", "interrupts/tests", "machine/tests", "memory/tests", "cpu/tests", "io/tests"]
-                    .iter()
-                    .map(|folder| workspace().join(folder))
-                    .any(|folder| folder.join(test).is_dir() || folder.join(format!("{test}.rs")).is_file());
+                let is_there =
+                    ["tests", "interrupts/tests", "machine/tests", "memory/tests", "cpu/tests", "io/tests"]
+                        .iter()
+                        .map(|folder| workspace().join(folder))
+                        .any(|folder| {
+                            folder.join(test).is_dir() || folder.join(format!("{test}.rs")).is_file()
+                        });
                 assert!(is_there, "{place}: there is no test {test}");
             }
         }

@@ -2,6 +2,7 @@
 //! All files of the workspace.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use vambrace::setup::workspace;
@@ -28,22 +29,23 @@ impl Source {
 pub(crate) fn all() -> Vec<Source> {
     let root = workspace();
     let mut sources = Vec::new();
-    collect(&root, &root, &mut sources);
-    sources.sort_by(|a, b| a.path.cmp(&b.path));
+    let collected = collect(&root, &root, &mut sources);
+    assert!(collected.is_ok(), "the workspace cannot be read: {collected:?}");
     assert!(sources.len() > 100, "the workspace is not where it was built from");
+    sources.sort_by(|a, b| a.path.cmp(&b.path));
     sources
 }
 
-fn collect(root: &Path, folder: &Path, sources: &mut Vec<Source>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+fn collect(root: &Path, folder: &Path, sources: &mut Vec<Source>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if path.is_dir() {
-            if name == ".ci" || !(name == "target" || name.starts_with('.')) {
-                collect(root, &path, sources);
-            }
-        } else if let Ok(text) = fs::read_to_string(&path) {
-            sources.push(Source { path: path.strip_prefix(root).unwrap().to_owned(), text });
+        let is_ours = name == ".ci" || !(name == "target" || name.starts_with('.'));
+        if path.is_dir() && is_ours {
+            collect(root, &path, sources)?;
+        } else if let (Ok(text), Ok(relative)) = (fs::read_to_string(&path), path.strip_prefix(root)) {
+            sources.push(Source { path: relative.to_owned(), text });
         }
     }
+    Ok(())
 }

@@ -50,7 +50,8 @@ fn no_lint_is_allowed() {
 #[test]
 fn no_path_of_somebodys_machine() {
     // In two halves, so that this file does not find itself.
-    let homes = [["/ho", "me/"], ["/Us", "ers/"], ["/ro", "ot/"], ["/wo", "rk/"], ["C:", "\\"]].map(|half| half.concat());
+    let homes = [["/ho", "me/"], ["/Us", "ers/"], ["/ro", "ot/"], ["/wo", "rk/"], ["C:", "\\"]]
+        .map(|half| half.concat());
     let mut found = Vec::new();
     for source in sources::all() {
         for (line, words) in source.text.lines().enumerate() {

@@ -70,13 +70,12 @@ fn keywords(code: &str) -> impl Iterator<Item = usize> {
 }
 
 fn kind(behind: &str) -> Kind {
+    let position = |words: &str| behind.find(words).unwrap_or(usize::MAX);
     if behind.starts_with('{') {
         Kind::Block
     } else if behind.starts_with("impl") || behind.starts_with("trait") {
         Kind::Implementation
-    } else if behind.starts_with('(') || behind.starts_with("extern") && !behind.contains("fn ") {
-        Kind::Declaration
-    } else if behind.starts_with("extern") && behind.find('{') < behind.find("fn ") {
+    } else if behind.starts_with('(') || behind.starts_with("extern") && position("{") < position("fn ") {
         Kind::Declaration
     } else {
         Kind::Function
@@ -137,7 +136,8 @@ fn unsafe_is_counted_and_explained() {
         }
     }
     let of = |kind| total.get(&kind).copied().unwrap_or(0);
-    let (blocks, functions, implementations) = (of(Kind::Block), of(Kind::Function), of(Kind::Implementation));
+    let (blocks, functions, implementations) =
+        (of(Kind::Block), of(Kind::Function), of(Kind::Implementation));
     let sum = blocks + functions + implementations;
     println!(
         "{table}{sum:5}  unsafe in all: {blocks} blocks, {functions} functions, {implementations} implementations; \
@@ -169,7 +169,8 @@ fn all_other_crates_forbid_unsafe() {
 
 #[test]
 fn uses_are_told_apart_and_reasons_are_found() {
-    let found = |text: &str| uses(text).into_iter().map(|found| (found.kind, found.has_reason)).collect::<Vec<_>>();
+    let found =
+        |text: &str| uses(text).into_iter().map(|found| (found.kind, found.has_reason)).collect::<Vec<_>>();
     assert_eq!(found("// SAFETY: fine.\nlet x = unsafe { y() };"), [(Kind::Block, true)]);
     assert_eq!(found("// SAFETY: fine.\nlet x =\n    f(unsafe { y() });"), [(Kind::Block, true)]);
     assert_eq!(found("// SAFETY: fine.\nz();\nunsafe { y() };"), [(Kind::Block, false)]);

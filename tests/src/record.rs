@@ -134,6 +134,15 @@ impl Record {
         self.ensure(said, || format!("{vm} has not said {text:?}"))
     }
 
+    /// A VM must have written exactly this line.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub fn says_line(&self, vm: &str, line: &str) -> Verdict {
+        let said = self.vm(vm)?.text().lines().any(|said| said.trim_end() == line);
+        self.ensure(said, || format!("{vm} has not said the line {line:?}"))
+    }
+
     /// One of our guests must have made its checks, and none may have failed.
     ///
     /// # Errors
@@ -156,10 +165,12 @@ fn report(why: &str, outcome: &Outcome) -> String {
         }
     }
     let log: Vec<String> = outcome.log.iter().map(|(level, line)| format!("{level:?}: {line}")).collect();
-    let _ = writeln!(text, "--- the hypervisor, {:?}\n{}", outcome.summary.ending, last_lines(&log.join("\n")));
-    for (who, said) in
-        [("outside any message", String::from_utf8_lossy(&outcome.raw).into_owned()), ("QEMU", outcome.qemu.join("\n"))]
-    {
+    let _ =
+        writeln!(text, "--- the hypervisor, {:?}\n{}", outcome.summary.ending, last_lines(&log.join("\n")));
+    for (who, said) in [
+        ("outside any message", String::from_utf8_lossy(&outcome.raw).into_owned()),
+        ("QEMU", outcome.qemu.join("\n")),
+    ] {
         if !said.is_empty() {
             let _ = writeln!(text, "--- {who}\n{}", last_lines(&said));
         }

@@ -87,7 +87,9 @@ cpus = [7]
     let errors = finished.err.lines().filter(|line| line.starts_with("error[VB")).count();
     let underlines = finished.err.lines().filter(|line| line.contains('^')).count();
     if errors != 6 || underlines < 6 {
-        return Err(finished.fail(&format!("6 errors are due, underlined, and there are {errors}, {underlines}")));
+        return Err(
+            finished.fail(&format!("6 errors are due, underlined, and there are {errors}, {underlines}"))
+        );
     }
     for words in ["kernal", "web", "missing/Image", "2GiB", "two", "7"] {
         if !finished.err.contains(words) {
@@ -141,7 +143,8 @@ fn crash(bench: &Bench) -> Verdict {
 }
 
 fn dry_run(bench: &Bench) -> Verdict {
-    let finished = vambrace(bench, &["run", "manifests/hello.toml", "--dry-run", "--cpu", "max", "--icount"])?;
+    let finished =
+        vambrace(bench, &["run", "manifests/hello.toml", "--dry-run", "--cpu", "max", "--icount"])?;
     finished.exits_with(0)?.says("qemu-system-aarch64 -machine virt,virtualization=on")?;
     finished.says("-cpu max,cntfrq=1000000000")?.says("-icount shift=0,sleep=off")?;
     Ok(())
@@ -166,7 +169,8 @@ fn build(bench: &Bench) -> Verdict {
     let image = folder.path("image.bin").display().to_string();
     let built = vambrace(bench, &["build", &folder.manifest(), "-o", &image])?;
     built.exits_with(0)?;
-    let board = ["-machine", "virt,virtualization=on,gic-version=3", "-cpu", "cortex-a72", "-smp", "2", "-m", "1G"];
+    let board =
+        ["-machine", "virt,virtualization=on,gic-version=3", "-cpu", "cortex-a72", "-smp", "2", "-m", "1G"];
     let booted = bench.plain_qemu(board.into_iter().chain(["-kernel", &image]))?.finish(SOON)?;
     booted.exits_with(0)?;
     let mut wanted = String::new();

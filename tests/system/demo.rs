@@ -39,7 +39,9 @@ fn command(bench: &Bench) -> Verdict {
     finished.exits_with(0)?;
     for name in ["linux-a", "linux-b"] {
         let line = finished.out.lines().find(|line| line.contains(&format!("vambrace-demo: {name} up: ")));
-        let Some(line) = line else { return Err(finished.fail(&format!("{name} has not introduced itself"))) };
+        let Some(line) = line else {
+            return Err(finished.fail(&format!("{name} has not introduced itself")));
+        };
         if !(line.starts_with(&format!("{name} ")) && line.contains(" cpus=2 ")) {
             return Err(finished.fail(&format!("the line of {name} is wrong: {line}")));
         }

@@ -20,25 +20,34 @@ struct Guest {
     cpus: u16,
 }
 
-const GUESTS: [(&str, Guest); 6] = [
+/// By the computer's own time, with real concurrency; ticks are wide apart, for computers that are busy.
+const ALONE: [(&str, Guest); 6] = [
     ("gic", Guest { name: "gic", parameters: "", cpus: 1 }),
-    ("timer", Guest { name: "timer", parameters: "", cpus: 1 }),
+    ("timer", Guest { name: "timer", parameters: "ticks=200 period=5000", cpus: 1 }),
     ("isa", Guest { name: "isa", parameters: "", cpus: 1 }),
     ("smp_4", Guest { name: "smp", parameters: "", cpus: 4 }),
     ("smp_8", Guest { name: "smp", parameters: "", cpus: 8 }),
     ("smp_20", Guest { name: "smp", parameters: "rounds=5", cpus: 20 }),
 ];
 
+/// By counted instructions, here and without hypervisor.
+const COMPARED: [Guest; 4] = [
+    Guest { name: "gic", parameters: "", cpus: 1 },
+    Guest { name: "timer", parameters: "ticks=200", cpus: 1 },
+    Guest { name: "isa", parameters: "", cpus: 1 },
+    Guest { name: "smp", parameters: "rounds=5", cpus: 4 },
+];
+
 pub(crate) fn cases() -> Vec<Case> {
-    let here = GUESTS.map(|(case, guest)| {
+    let alone = ALONE.map(|(case, guest)| {
         Case::new(format!("guests::{case}"), move |bench| alone(bench, guest, "cortex-a72"))
     });
-    let twice = GUESTS.into_iter().filter(|(_, guest)| guest.cpus <= 4).map(|(case, guest)| {
-        Case::new(format!("guests::{case}_as_without_hypervisor"), move |bench| compare(bench, guest))
+    let compared = COMPARED.map(|guest| {
+        Case::new(format!("guests::{}_as_without_hypervisor", guest.name), move |bench| compare(bench, guest))
     });
     let processors = PROCESSORS
         .map(|cpu| Case::new(format!("processors::{}", cpu.replace('-', "_")), move |bench| all(bench, cpu)));
-    here.into_iter().chain(twice).chain(processors).collect()
+    alone.into_iter().chain(compared).chain(processors).collect()
 }
 
 fn alone(bench: &Bench, guest: Guest, cpu: &str) -> Verdict {
@@ -106,11 +115,12 @@ fn natively(bench: &Bench, guest: Guest) -> Result<String, Failed> {
     Ok(finished.out)
 }
 
-/// The names of the checks, without the figures in them.
+/// The names of the checks, without the figures in them. What a guest sends to itself through the UART may come
+/// before one in its line.
 fn checks(text: &str) -> BTreeSet<String> {
     text.lines()
-        .filter(|line| line.starts_with("guest: ok: "))
-        .map(|line| line.trim_end().chars().filter(|c| !c.is_ascii_digit()).collect())
+        .filter_map(|line| line.split_once("guest: ok: "))
+        .map(|(_, check)| check.trim_end().chars().filter(|c| !c.is_ascii_digit()).collect())
         .collect()
 }
 

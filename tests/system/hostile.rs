@@ -44,7 +44,7 @@ impl Placement {
     }
 }
 
-/// A manifest with a hostile VM and a heartbeat of 20 beats, 50 ms apart.
+/// A manifest with a hostile VM and a heartbeat of 20 beats, 25 ms apart.
 fn manifest(hostile: &str, placement: Placement) -> String {
     let [first, second] = placement.cpus();
     format!(
@@ -59,7 +59,7 @@ fn manifest(hostile: &str, placement: Placement) -> String {
         [[vm]]
         name = "heart"
         kernel = "guest:heartbeat"
-        cmdline = "beats=20 period=50"
+        cmdline = "beats=20 period=25"
         memory = "8MiB"
         cpus = [{second}]
         "#
@@ -84,11 +84,11 @@ fn spin(bench: &Bench) -> Verdict {
 
 /// All beats have come, none of them too late.
 fn heart_beats(record: &Record) -> Verdict {
-    record.says("heart", "guest: beat 20")?;
+    record.says_line("heart", "guest: beat 20")?;
     let text = record.vm("heart")?.text();
-    let late = text
-        .lines()
-        .find_map(|line| line.strip_prefix("guest: 20 beats, the latest by ")?.split(' ').next()?.parse::<u64>().ok());
+    let late = text.lines().find_map(|line| {
+        line.strip_prefix("guest: 20 beats, the latest by ")?.split(' ').next()?.parse::<u64>().ok()
+    });
     let Some(late) = late else { return Err(record.fail("the heartbeat has not told how late it was")) };
     record.ensure(late <= LATEST, || format!("a beat came {late} us late"))
 }
@@ -134,7 +134,15 @@ fn crash(bench: &Bench) -> Verdict {
 /// Which vCPU, why, registers, last exits, what to do.
 fn report_explains(record: &Record, report: &[String]) -> Result<(), Failed> {
     let text = report.join("\n");
-    for words in ["VM hostile crashed: vCPU 0", "ESR_EL2", "PC 0x", "X0 ", "0x00000000dead0000", "last exits", "what to do"] {
+    for words in [
+        "VM hostile crashed: vCPU 0",
+        "ESR_EL2",
+        "PC 0x",
+        "X0 ",
+        "0x00000000dead0000",
+        "last exits",
+        "what to do",
+    ] {
         record.ensure(text.contains(words), || format!("the crash report lacks {words:?}"))?;
     }
     Ok(())

@@ -29,9 +29,11 @@ fn one_after_another(bench: &Bench, count: usize) -> Verdict {
     let record = bench.run(&Scenario::new(manifest).within(600))?;
     for index in 0..count {
         let name = format!("vm{index}");
-        record.says(&name, &format!("guest: hello from EL1, cpus=1 memory=8192 name={name}\r\n"))?;
+        record.says_line(&name, &format!("guest: hello from EL1, cpus=1 memory=8192 name={name}"))?;
         let states = &record.vm(&name)?.states;
-        record.ensure(states[..] == [VmState::Running, VmState::Off], || format!("{name} went through {states:?}"))?;
+        record.ensure(states[..] == [VmState::Running, VmState::Off], || {
+            format!("{name} went through {states:?}")
+        })?;
     }
     record.exits(Exit::Success)
 }
@@ -53,7 +55,7 @@ fn at_once(bench: &Bench, count: usize) -> Verdict {
     let record = live.finish();
     for index in 0..count {
         let name = format!("vm{index}");
-        record.says(&name, &format!("guest: {name} beat 10\r\n"))?;
+        record.says_line(&name, &format!("guest: {name} beat 10"))?;
     }
     record.exits(Exit::Success)
 }

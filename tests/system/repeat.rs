@@ -11,7 +11,8 @@ pub(crate) fn cases() -> Vec<Case> {
                 format!("[[vm]]\nname = \"{name}\"\nkernel = \"guest:{name}\"\nmemory = \"64MiB\"\n{rest}\n")
             };
             let manifest =
-                [guest("smp", "vcpus = 4"), guest("timer", ""), guest("heartbeat", ""), guest("gic", "")].concat();
+                [guest("smp", "vcpus = 4"), guest("timer", ""), guest("heartbeat", ""), guest("gic", "")]
+                    .concat();
             twice(bench, &Scenario::new(manifest))
         }),
         Case::new("repeat::linux_says_the_same_twice", |bench| {

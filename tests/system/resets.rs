@@ -15,7 +15,8 @@ memory = "8MiB"
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
-        Case::new("resets::sibling_of_linux_100_times", |bench| beside_linux(bench, 100)).needs(Need::Linux("6.12")),
+        Case::new("resets::sibling_of_linux_100_times", |bench| beside_linux(bench, 100))
+            .needs(Need::Linux("6.12")),
         Case::new("resets::sibling_of_linux_1000_times", |bench| beside_linux(bench, 1000))
             .needs(Need::Linux("6.12"))
             .long(),
@@ -32,7 +33,7 @@ fn beside_linux(bench: &Bench, count: u32) -> Verdict {
         memory = "512MiB"
         vcpus = 2
         "#;
-    let mut live = bench.start(&Scenario::new([SIBLING, linux].concat()).with_shells().within(1200))?;
+    let mut live = bench.start(&Scenario::new([SIBLING, linux].concat()).with_shells().within(900))?;
     live.wait_for(1, "A shell on linux")?;
     live.wait_until("the resets", |outcome| outcome.vms[0].resets() >= count)?;
     live.ask(1, "echo still $(nproc) cpus", "still 2 cpus")?;

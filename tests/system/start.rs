@@ -21,7 +21,12 @@ pub(crate) fn cases() -> Vec<Case> {
             says(bench, &WITH_EL2, Boot::Loader, "there is no device tree at the address in x0")
         }),
         Case::new("start::without_a_bundle", |bench| {
-            says(bench, &WITH_EL2, Boot::Kernel, "there is no bundle, neither as the initrd nor behind the image")
+            says(
+                bench,
+                &WITH_EL2,
+                Boot::Kernel,
+                "there is no bundle, neither as the initrd nor behind the image",
+            )
         }),
         Case::new("start::with_a_damaged_bundle", damaged),
         Case::new("start::with_gicv2", |bench| {
@@ -61,11 +66,14 @@ fn damaged(bench: &Bench) -> Verdict {
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (kernel, initrd) = (path("hypervisor.img"), path("bundle.img"));
     std::fs::write(&kernel, &bench.bare.hypervisor)?;
-    for (bytes, message) in [
-        (&b"#!ipxe\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n"[..], "no bundle here"),
-        (b"VAMBUNDL\xFF\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "the bundle has version 255"),
-        (b"VAMBUNDL\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\x10\0\0\0\0\0\0\0\0\0", "the bundle is cut short"),
+    for (first, message) in [
+        (&b"#!ipxe"[..], "no bundle here"),
+        (b"VAMBUNDL\xFF", "the bundle has version 255"),
+        (b"VAMBUNDL\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\x10", "the bundle is cut short"),
+        (b"VAMBUNDL\x01\0\0\0\x04\0\0\0\x78\x56\x34\x12\x40", "the bundle's directory is damaged"),
     ] {
+        let mut bytes = first.to_vec();
+        bytes.resize(64, 0);
         std::fs::write(&initrd, bytes)?;
         start(bench, &WITH_EL2, &["-kernel", &kernel, "-initrd", &initrd])?.wait_for(message, SOON)?;
     }
