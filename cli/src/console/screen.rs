@@ -240,6 +240,16 @@ mod tests {
     }
 
     #[test]
+    fn all_that_was_not_seen_is_shown() {
+        let mut screen = screen();
+        for line in 0..30 {
+            shown(|out| screen.absorb(&console(1, &format!("line {line}\n")), out));
+        }
+        let text = shown(|out| screen.switch(1, out));
+        assert!(text.contains("line 0\n") && text.ends_with("line 29\n"), "{text}");
+    }
+
+    #[test]
     fn a_vm_that_wrote_nothing_new_shows_its_last_lines() {
         let mut screen = screen();
         let lines: String = (0..30).map(|line| format!("line {line}\n")).collect();

@@ -4,7 +4,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use vambrace_wire::message::{FromHypervisor, Level, MAX_FRAME, VmState, encode};
+use vambrace_wire::message::{FromHypervisor, Level, MAX_FRAME, ToHypervisor, VmState, encode};
 
 use super::*;
 use crate::exit::Exit;
@@ -65,32 +65,35 @@ fn a_run_is_told_apart_by_vm() {
 #[test]
 fn the_exit_code_tells_a_crash_a_failure_a_break_and_a_timeout_apart() {
     let folder = tempfile::tempdir().unwrap();
-    let exit = |script: &str, said: &[u8], timeout: Duration| {
+    let end = |script: &str, said: &[u8], timeout: Duration| {
         let config = Config { timeout: Some(timeout), ..config(folder.path(), script, said) };
-        run(&config).unwrap().exit()
+        let outcome = run(&config).unwrap();
+        (outcome.summary.ending.unwrap(), outcome.exit())
     };
-    assert_eq!(exit("cat said", &two_vms(VmState::Crashed), SOON), Exit::Crashed);
+    assert_eq!(end("cat said", &two_vms(VmState::Crashed), SOON), (Ending::Complete, Exit::Crashed));
     let failed = [frames(&[FromHypervisor::Failed]), b"panicked\r\n".to_vec()].concat();
-    assert_eq!(exit("cat said", &failed, SOON), Exit::Hypervisor);
-    assert_eq!(exit("exit 1", b"", SOON), Exit::Hypervisor);
-    assert_eq!(exit("exec sleep 100", b"", Duration::from_millis(300)), Exit::TimedOut);
+    assert_eq!(end("cat said", &failed, SOON), (Ending::Failed, Exit::Hypervisor));
+    assert_eq!(end("exit 1", b"", SOON), (Ending::Broken(Some(1)), Exit::Hypervisor));
+    assert_eq!(end("exec sleep 100", b"", Duration::from_millis(300)), (Ending::TimedOut, Exit::TimedOut));
 }
 
 #[test]
 fn keys_arrive_and_words_are_waited_for_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let said = frames(&[FromHypervisor::Console { vm: 1, bytes: b"login: one login: two" }]);
-    let config = config(folder.path(), "cat said; head -c 8 > typed; cat said", &said);
+    let input = ToHypervisor::Input { vm: 1, bytes: b"q" };
+    let expected = encode(&input, &mut [0; MAX_FRAME]).unwrap().to_vec();
+    let script = format!("cat said; head -c {} > typed; cat said", expected.len());
+    let config = config(folder.path(), &script, &said);
     let mut running = Running::start(&config).unwrap();
     running.wait_for(1, "login: ", SOON).unwrap();
     running.wait_for(1, "login: ", SOON).unwrap();
-    // The frame of this is 8 bytes long: delimiter, COBS, index, vm, length, key, CRC...
     running.send(1, "q");
     running.wait_for(1, "one", SOON).unwrap();
     let error = running.wait_for(1, "never", SOON).unwrap_err();
     assert!(matches!(error, WaitError::Ended { ending: Ending::Broken(Some(0)), .. }), "{error:?}");
     let typed = std::fs::read(folder.path().join("typed")).unwrap();
-    assert_eq!(typed[0], 0, "{typed:?}");
+    assert_eq!(typed, expected);
 }
 
 #[test]
