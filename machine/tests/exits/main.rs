@@ -24,6 +24,7 @@
 //! | interrupts and SGIs beyond the eighth vCPU | [`console`]: `an_interrupt_is_routed_beyond_the_eighth_vcpu`; [`system_registers`]: `an_sgi_reaches_the_eighteenth_cpu`; `interrupts`: `routing::each_vcpu_of_many_is_reached_by_spi_and_sgi` |
 //! | list registers exhausted, interrupts lost under load | `interrupts`: `behaves_so_with_few_list_registers`, `nothing_is_lost_when_vcpus_are_told_late` |
 //! | no word of what a VM died of | [`faults`]: `a_crash_report_in_words` |
+#![forbid(unsafe_code)]
 #![cfg(test)]
 
 mod access;
