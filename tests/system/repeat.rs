@@ -7,13 +7,19 @@ use vambrace_tests::{Bench, Case, Need, Scenario, Verdict};
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new("repeat::guests_say_the_same_twice", |bench| {
-            let guest = |name: &str, rest: &str| {
-                format!("[[vm]]\nname = \"{name}\"\nkernel = \"guest:{name}\"\nmemory = \"64MiB\"\n{rest}\n")
+            let guest = |name: &str, vcpus: u16, parameters: &str| {
+                format!(
+                    "[[vm]]\nname = \"{name}\"\nkernel = \"guest:{name}\"\nmemory = \"64MiB\"\n\
+                     vcpus = {vcpus}\ncmdline = \"{parameters}\"\n"
+                )
             };
-            let manifest =
-                [guest("smp", "vcpus = 4"), guest("timer", ""), guest("heartbeat", ""), guest("gic", "")]
-                    .concat();
-            twice(bench, &Scenario::new(manifest))
+            let guests = [
+                guest("smp", 4, "rounds=5"),
+                guest("timer", 1, "ticks=100"),
+                guest("heartbeat", 1, ""),
+                guest("gic", 1, ""),
+            ];
+            twice(bench, &Scenario::new(guests.concat()))
         }),
         Case::new("repeat::linux_says_the_same_twice", |bench| {
             let manifest = "[[vm]]\nname = \"linux\"\nkernel = \"debian:6.12\"\ninitrd = \"demo\"\n\
