@@ -15,7 +15,7 @@ pub(crate) fn cases() -> Vec<Case> {
             };
             let guests = [
                 guest("smp", 4, "rounds=5"),
-                guest("timer", 1, "ticks=100"),
+                guest("isa", 1, ""),
                 guest("heartbeat", 1, ""),
                 guest("gic", 1, ""),
             ];
