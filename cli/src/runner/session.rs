@@ -10,7 +10,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use vambrace_wire::message::{
@@ -110,16 +110,21 @@ impl Session {
             .map_err(RunError::Qemu)?;
 
         let (sender, events) = mpsc::channel();
-        if let Some(stdout) = qemu.stdout.take() {
-            let sender = sender.clone();
-            thread::spawn(move || listen(stdout, &sender));
-        }
-        if let Some(stderr) = qemu.stderr.take() {
+        let complaints = qemu.stderr.take().map(|stderr| {
             let sender = sender.clone();
             thread::spawn(move || {
                 for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                     let _ = sender.send(Event::QemuSays(line));
                 }
+            })
+        });
+        if let Some(stdout) = qemu.stdout.take() {
+            let sender = sender.clone();
+            thread::spawn(move || {
+                listen(stdout, &sender);
+                // What it complained of comes before the news of its end.
+                let _ = complaints.map(JoinHandle::join);
+                let _ = sender.send(Event::Exited(None));
             });
         }
         let line = qemu.stdin.take().map(|mut stdin| {
@@ -255,7 +260,6 @@ fn listen(mut line: impl Read, events: &Sender<Event>) {
     }
     text.extend_from_slice(decoder.finish().unwrap_or_default());
     tell_text(&mut text, events);
-    let _ = events.send(Event::Exited(None));
 }
 
 fn understand(frame: &[u8]) -> Event {

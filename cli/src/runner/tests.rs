@@ -60,6 +60,7 @@ fn a_run_is_told_apart_by_vm() {
     assert_eq!(outcome.vm("b").unwrap().report, ["it jumped to nowhere"]);
     assert_eq!(outcome.log, [(Level::Warning, "b misbehaves".to_owned())]);
     assert_eq!(outcome.raw, b"firmware\r\n");
+    assert_eq!(outcome.qemu, ["qemu: hm"]);
 }
 
 #[test]
