@@ -85,9 +85,21 @@ impl Bench {
     /// # Errors
     /// When it cannot be started.
     pub fn vambrace(&self, arguments: &[&str]) -> Result<Process, Failed> {
+        Process::start(self.command(arguments))
+    }
+
+    /// Starts the command `vambrace` on a terminal, with somebody to type.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn vambrace_on_a_terminal(&self, arguments: &[&str]) -> Result<Process, Failed> {
+        Process::on_a_terminal(self.command(arguments))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(arguments).current_dir(workspace()).env("NO_COLOR", "1");
-        Process::start(command)
+        command
     }
 
     /// Starts QEMU itself with a board of ours to describe, its serial line on standard output.

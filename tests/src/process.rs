@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Another program at work: its words are kept, and waited for with a deadline.
+//!
+//! It has nothing to read, or a terminal to itself with a keyboard that a test can type on.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::record::last_lines;
 
@@ -18,6 +22,10 @@ pub struct Process {
     words: Receiver<(Stream, Vec<u8>)>,
     out: Vec<u8>,
     err: Vec<u8>,
+    /// How much of the output [`Process::wait_for`] has passed over.
+    passed: usize,
+    /// The other end of its terminal, if it has one.
+    terminal: Option<File>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,16 +51,42 @@ impl Process {
     /// # Errors
     /// When it cannot be started.
     pub(crate) fn start(mut command: Command) -> Result<Self, Failed> {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("cannot start {}: {error}", command.get_program().display()))?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
         let (sender, words) = mpsc::channel();
-        forward(child.stdout.take(), Stream::Out, sender.clone());
-        forward(child.stderr.take(), Stream::Err, sender);
-        Ok(Self { child, words, out: Vec::new(), err: Vec::new() })
+        let mut child = spawn(&mut command, &sender)?;
+        forward(child.stdout.take(), Stream::Out, sender);
+        Ok(Self { child, words, out: Vec::new(), err: Vec::new(), passed: 0, terminal: None })
+    }
+
+    /// Starts a program on a terminal of its own.
+    ///
+    /// # Errors
+    /// When there is no terminal to be had or the program cannot be started.
+    pub(crate) fn on_a_terminal(mut command: Command) -> Result<Self, Failed> {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+        grantpt(&ours)?;
+        unlockpt(&ours)?;
+        let name = ptsname(&ours, Vec::new())?.into_string()?;
+        let its = File::options().read(true).write(true).open(name)?;
+        command.stdin(its.try_clone()?).stdout(its);
+        let (sender, words) = mpsc::channel();
+        let child = spawn(&mut command, &sender)?;
+        // With the command goes our last hold on its end, so that ours closes when the program ends.
+        drop(command);
+        let ours = File::from(ours);
+        forward(Some(ours.try_clone()?), Stream::Out, sender);
+        Ok(Self { child, words, out: Vec::new(), err: Vec::new(), passed: 0, terminal: Some(ours) })
+    }
+
+    /// Types on its terminal; without one nothing happens.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn type_keys(&mut self, keys: &str) -> Result<(), Failed> {
+        if let Some(terminal) = &mut self.terminal {
+            terminal.write_all(keys.as_bytes())?;
+        }
+        Ok(())
     }
 
     /// Takes what comes next; `false` when the program has closed its outputs or the deadline has passed.
@@ -68,13 +102,18 @@ impl Process {
         }
     }
 
-    /// Waits for a text on its standard output.
+    /// Waits for a text on its standard output. The next call looks behind it.
     ///
     /// # Errors
     /// When it does not come in time or before the end.
     pub fn wait_for(&mut self, text: &str, within: Duration) -> Result<(), Failed> {
         let deadline = Instant::now() + within;
-        while !self.out.windows(text.len()).any(|window| window == text.as_bytes()) {
+        loop {
+            let news = self.out.get(self.passed..).unwrap_or_default();
+            if let Some(at) = news.windows(text.len()).position(|window| window == text.as_bytes()) {
+                self.passed += at + text.len();
+                return Ok(());
+            }
             match self.listen(deadline) {
                 Heard::Something => {}
                 Heard::Nothing => {
@@ -83,7 +122,6 @@ impl Process {
                 Heard::TheEnd => return Err(self.fail(&format!("{text:?} did not come before the end"))),
             }
         }
-        Ok(())
     }
 
     /// Waits for its end.
@@ -151,6 +189,16 @@ impl Finished {
             Err(self.fail(&format!("{text:?} is not in the output")))
         }
     }
+}
+
+/// Starts a program whose errors are heard.
+fn spawn(command: &mut Command, to: &Sender<(Stream, Vec<u8>)>) -> Result<Child, Failed> {
+    let mut child = command
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("cannot start {}: {error}", command.get_program().display()))?;
+    forward(child.stderr.take(), Stream::Err, to.clone());
+    Ok(child)
 }
 
 fn report(why: &str, out: &str, err: &str) -> String {

@@ -26,6 +26,8 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("command::bad_arguments_are_exit_code_2", bad_arguments),
         Case::new("command::the_timeout_is_exit_code_124", timeout),
         Case::new("command::a_crash_is_exit_code_1", crash),
+        Case::new("command::quitting_on_a_terminal_leaves_it_in_order", quit),
+        Case::new("command::a_board_that_ends_too_early_is_exit_code_4", broken),
         Case::new("command::dry_run_prints_a_line_that_qemu_takes", dry_run),
         Case::new("command::build_writes_what_any_qemu_boots", build),
         Case::new("command::doctor_finds_all_there", doctor),
@@ -140,6 +142,22 @@ fn crash(bench: &Bench) -> Verdict {
     std::fs::write(folder.path("nowhere.img"), crate::hostile::nowhere())?;
     let finished = vambrace(bench, &["run", &folder.manifest()])?;
     finished.exits_with(1)?.says("VM doomed crashed: vCPU 0")?.says("neighbour | guest: hello").map(drop)
+}
+
+/// The escape key and `q` stop all VMs at once.
+fn quit(bench: &Bench) -> Verdict {
+    let folder = Folder::with(ENDLESS)?;
+    let mut shown = bench.vambrace_on_a_terminal(&["run", &folder.manifest()])?;
+    shown.wait_for("guest: spins", SOON)?;
+    shown.type_keys("\x1dh")?;
+    shown.wait_for("* 1 endless", SOON)?;
+    shown.type_keys("\x1dq")?;
+    shown.finish(SOON)?.exits_with(0).map(drop)
+}
+
+fn broken(bench: &Bench) -> Verdict {
+    let finished = vambrace(bench, &["run", "manifests/hello.toml", "--qemu-arg", "-nonsense"])?;
+    finished.exits_with(4)?.says("QEMU: ").map(drop)
 }
 
 fn dry_run(bench: &Bench) -> Verdict {

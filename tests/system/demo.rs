@@ -12,6 +12,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("demo::hello", hello),
         Case::new("demo::two_linux", two_linux).needs(Need::Linux("6.12")),
         Case::new("demo::the_command_without_arguments", command).needs(Need::Linux("6.12")),
+        Case::new("demo::on_a_terminal", terminal).needs(Need::Linux("6.12")),
     ]
 }
 
@@ -47,4 +48,25 @@ fn command(bench: &Bench) -> Verdict {
         }
     }
     Ok(())
+}
+
+/// On a terminal: each VM gives a shell, an escape key switches, and the end of one hands the keyboard on.
+fn terminal(bench: &Bench) -> Verdict {
+    const PATIENCE: Duration = Duration::from_secs(300);
+    let mut shown = bench.vambrace_on_a_terminal(&["run"])?;
+    shown.wait_for("linux-a has the keyboard (1 of 2)", PATIENCE)?;
+    shown.wait_for("A shell on linux-a", PATIENCE)?;
+    shown.type_keys("echo $(hostname) says $((40 + 2))\r")?;
+    shown.wait_for("linux-a says 42", PATIENCE)?;
+    shown.type_keys("\x1dn")?;
+    shown.wait_for("[linux-b (2 of 2)]", PATIENCE)?;
+    shown.wait_for("A shell on linux-b", PATIENCE)?;
+    shown.type_keys("echo $(hostname) says $((40 + 3))\r")?;
+    shown.wait_for("linux-b says 43", PATIENCE)?;
+    shown.type_keys("poweroff\r")?;
+    shown.wait_for("[linux-b powered off]", PATIENCE)?;
+    shown.wait_for("[linux-a (1 of 2)]", PATIENCE)?;
+    shown.type_keys("poweroff\r")?;
+    shown.wait_for("[linux-a powered off]", PATIENCE)?;
+    shown.finish(PATIENCE)?.exits_with(0).map(drop)
 }
