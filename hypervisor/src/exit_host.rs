@@ -5,12 +5,13 @@ use vambrace_cpu::smccc::NoEntropy;
 use vambrace_interrupts::{self as interrupts, CpuInterface, VcpuSet};
 use vambrace_machine::{Host, Vcpu};
 use vambrace_memory::GuestMemory;
+use vambrace_memory::features::Features;
 use vambrace_wire::message::{FromHypervisor, Level};
 
 use crate::cell::VmCell;
 use crate::sysreg::{CntpctEl0, Read, SctlrEl1};
 use crate::vgic::{self, Interface};
-use crate::{barrier, clock, console, random, registry, resident};
+use crate::{barrier, clock, console, features, random, registry, resident};
 
 /// The most bytes of a VM's memory that one exit cleans from the caches.
 const CLEAN_STEP: u64 = 1 << 20;
@@ -56,6 +57,10 @@ impl<'a> ExitHost<'a> {
 impl Host for ExitHost<'_> {
     fn memory(&self) -> &impl GuestMemory {
         &self.cell.space
+    }
+
+    fn translation_features(&self) -> Features {
+        features::translation()
     }
 
     fn now(&self) -> u64 {

@@ -4,6 +4,7 @@
 use vambrace_cpu::id_registers::HostIdRegisters;
 use vambrace_cpu::sysreg::SysReg;
 use vambrace_memory::attributes::Stage2Encoding;
+use vambrace_memory::features as memory;
 use vambrace_memory::vmid::VmidWidth;
 
 use crate::resident::DebugCount;
@@ -24,6 +25,15 @@ pub(crate) struct Features {
     pub(crate) pa_bits: u32,
 }
 
+/// What this CPU makes of translation tables.
+pub(crate) fn translation() -> memory::Features {
+    memory::Features {
+        mmfr0: IdAa64mmfr0El1.read(),
+        mmfr1: IdAa64mmfr1El1.read(),
+        mmfr2: IdAa64mmfr2El1.read(),
+    }
+}
+
 fn field(value: u64, shift: u32) -> u64 {
     value >> shift & 0xF
 }
@@ -34,20 +44,11 @@ impl Features {
         let (isar1, isar2) = (IdAa64isar1El1.read(), IdAa64isar2El1.read());
         // APA, API and APA3: three ways to have the same feature.
         let pointer_auth = field(isar1, 4) | field(isar1, 8) | field(isar2, 12) != 0;
-        let encoding = if field(IdAa64mmfr2El1.read(), 40) != 0 {
-            Stage2Encoding::Forcing
-        } else {
-            Stage2Encoding::Combining
-        };
-        let vmids = if field(IdAa64mmfr1El1.read(), 4) == 2 { VmidWidth::Sixteen } else { VmidWidth::Eight };
-        let pa_bits = match field(IdAa64mmfr0El1.read(), 0) {
-            0 => 32,
-            1 => 36,
-            2 => 40,
-            3 => 42,
-            4 => 44,
-            _ => 48,
-        };
+        let memory = translation();
+        let encoding = if memory.has_fwb() { Stage2Encoding::Forcing } else { Stage2Encoding::Combining };
+        let vmids = if memory.has_vmid16() { VmidWidth::Sixteen } else { VmidWidth::Eight };
+        // The tables we write have no more.
+        let pa_bits = memory.pa_bits().min(48);
         Self { pointer_auth, debug: DebugCount::of_machine(), encoding, vmids, pa_bits }
     }
 

@@ -6,6 +6,7 @@
 use vambrace_cpu::smccc::NoEntropy;
 use vambrace_interrupts::{CpuInterface, Level, VcpuSet};
 use vambrace_memory::GuestMemory;
+use vambrace_memory::features::Features;
 
 use crate::vcpu::Vcpu;
 
@@ -13,6 +14,9 @@ use crate::vcpu::Vcpu;
 pub trait Host {
     /// The VM's memory.
     fn memory(&self) -> &impl GuestMemory;
+
+    /// What the CPU makes of translation tables.
+    fn translation_features(&self) -> Features;
 
     /// The physical count, in ticks of CNTFRQ_EL0.
     fn now(&self) -> u64;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Stage 1 as a vCPU sees it: its own registers, its own tables.
 
-pub(crate) use vambrace_memory::stage1::Access as Stage1Access;
-use vambrace_memory::stage1::{self, El, Regime, Stage1Fault, Translation};
+pub(crate) use vambrace_memory::access::Access as Stage1Access;
+use vambrace_memory::access::El;
+use vambrace_memory::fault::Fault;
+use vambrace_memory::stage1::{self, Regime, Translation};
 use vambrace_memory::{GuestMemory, Va};
 
 use vambrace_cpu::pstate;
@@ -16,7 +18,7 @@ pub(crate) fn translate(
     va: Va,
     access: Stage1Access,
     host: &mut impl Host,
-) -> Result<Translation, Stage1Fault> {
+) -> Result<Translation, Fault> {
     host.borrow_el1(vcpu);
     let (frame, el1) = (&vcpu.registers.frame, &vcpu.registers.el1);
     let regime = Regime {
@@ -26,6 +28,8 @@ pub(crate) fn translate(
         ttbr1: el1.ttbr1,
         mair: el1.mair,
         pan: frame.pstate & pstate::PAN != 0,
+        hcr: 0,
+        features: host.translation_features(),
     };
     let level = if frame.level().is_el0() { El::El0 } else { El::El1 };
     stage1::translate(host.memory(), &regime, va, access, level)

@@ -9,9 +9,14 @@
 //! Source: Arm ARM, "The AArch64 Virtual Memory System Architecture", sections on memory region attributes, on stage 2
 //! memory region attributes, and on combining stage 1 and stage 2 attributes.
 
+mod combine;
 #[cfg(test)]
 mod tests;
 
+pub use combine::{
+    CacheControl, Combined, MemoryRule, ShareabilityRule, Stage2Encoding, Stage2Type, combine,
+    combine_shareability,
+};
 use serde::{Deserialize, Serialize};
 
 /// The four types of Device memory, from the most to the least restrictive.
@@ -107,6 +112,22 @@ impl MemoryType {
         Self::from_mair((mair >> ((index & 0b111) * 8)) as u8)
     }
 
+    /// The same with caches turned off: `SCTLR_EL1.C` or `I` = 0. Device memory is not cached anyway.
+    #[must_use]
+    pub const fn uncached(self) -> Self {
+        match self {
+            Self::Device(_) => self,
+            Self::Normal { .. } => Self::NON_CACHEABLE,
+        }
+    }
+
+    /// The shareability that an access of this type has where `wanted` is asked for: what no cache keeps is Outer
+    /// Shareable whatever is asked.
+    #[must_use]
+    pub fn shareability(self, wanted: Shareability) -> Shareability {
+        if self == self.uncached() { Shareability::OuterShareable } else { wanted }
+    }
+
     /// Whether this is Device memory.
     #[must_use]
     pub const fn is_device(self) -> bool {
@@ -146,94 +167,5 @@ impl Shareability {
             0b11 => Self::InnerShareable,
             _ => Self::OuterShareable,
         }
-    }
-}
-
-/// How `MemAttr` in a stage-2 descriptor is to be read: `HCR_EL2.FWB`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Stage2Encoding {
-    /// FWB = 0: `MemAttr` is a memory type, combined with stage 1's.
-    Combining,
-    /// FWB = 1 (FEAT_S2FWB): `MemAttr` can override stage 1.
-    Forcing,
-}
-
-/// What a stage-2 `MemAttr` field asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Stage2Type {
-    /// Device memory of this or, if stage 1 says so, a more restrictive type.
-    Device(DeviceKind),
-    /// FWB = 0: Normal memory, cached at most so.
-    Normal {
-        /// At most this in the inner caches.
-        inner: Cacheability,
-        /// At most this in the outer caches.
-        outer: Cacheability,
-    },
-    /// FWB = 1: Normal Non-cacheable, unless stage 1 says Device.
-    NonCacheable,
-    /// FWB = 1: Normal Write-Back, whatever stage 1 says.
-    ForcedWriteBack,
-    /// FWB = 1: what stage 1 says.
-    Stage1,
-}
-
-impl Stage2Type {
-    /// Decodes the four-bit `MemAttr` field; `None` for a reserved value.
-    #[must_use]
-    pub const fn from_mem_attr(bits: u64, encoding: Stage2Encoding) -> Option<Self> {
-        match (encoding, bits & 0b1111) {
-            (_, 0b0000..=0b0011) => Some(Self::Device(DeviceKind::from_bits(bits))),
-            (Stage2Encoding::Forcing, 0b0101) => Some(Self::NonCacheable),
-            (Stage2Encoding::Forcing, 0b0110) => Some(Self::ForcedWriteBack),
-            (Stage2Encoding::Forcing, 0b0111) => Some(Self::Stage1),
-            (Stage2Encoding::Forcing, _) => None,
-            (Stage2Encoding::Combining, field) => match (stage2_field(field), stage2_field(field >> 2)) {
-                (Some(inner), Some(outer)) => Some(Self::Normal { inner, outer }),
-                _ => None,
-            },
-        }
-    }
-
-    /// The memory type an access has, given what stage 1 asks for.
-    #[must_use]
-    pub fn combine(self, stage1: MemoryType) -> MemoryType {
-        match (self, stage1) {
-            (Self::Stage1, _) => stage1,
-            (Self::ForcedWriteBack, _) => MemoryType::WRITE_BACK,
-            (Self::Device(ours), MemoryType::Device(theirs)) => MemoryType::Device(ours.min(theirs)),
-            (Self::Device(ours), MemoryType::Normal { .. }) => MemoryType::Device(ours),
-            (Self::NonCacheable | Self::Normal { .. }, MemoryType::Device(theirs)) => {
-                MemoryType::Device(theirs)
-            }
-            (Self::NonCacheable, MemoryType::Normal { .. }) => MemoryType::NON_CACHEABLE,
-            (
-                Self::Normal { inner, outer },
-                MemoryType::Normal { inner: their_inner, outer: their_outer },
-            ) => MemoryType::Normal { inner: inner.min(their_inner), outer: outer.min(their_outer) },
-        }
-    }
-}
-
-/// Half of a `MemAttr` field for Normal memory with FWB = 0.
-const fn stage2_field(bits: u64) -> Option<Cacheability> {
-    match bits & 0b11 {
-        0b01 => Some(Cacheability::NonCacheable),
-        0b10 => Some(Cacheability::WriteThrough),
-        0b11 => Some(Cacheability::WriteBack),
-        _ => None,
-    }
-}
-
-/// The shareability of an access of type `combined` (the outcome of [`Stage2Type::combine`]), given both stages' `SH`.
-#[must_use]
-pub fn combine_shareability(
-    combined: MemoryType,
-    stage1: Shareability,
-    stage2: Shareability,
-) -> Shareability {
-    match combined {
-        MemoryType::Device(_) | MemoryType::NON_CACHEABLE => Shareability::OuterShareable,
-        MemoryType::Normal { .. } => stage1.max(stage2),
     }
 }

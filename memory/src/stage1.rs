@@ -2,17 +2,18 @@
 //! Stage 1: the guest's own tables (EL1&0), read as the hardware reads them.
 //!
 //! EL2 needs this walker where the hardware does not tell: to fetch the instruction behind a fault without a valid
-//! syndrome, to find the second page of an access that crosses pages, to explain an address to people. Each table is
-//! read through [`GuestMemory`], so a guest that points its tables anywhere but at its own RAM gets the external abort
-//! it would get from the bus.
+//! syndrome, to find the second page of an access that crosses pages. There each table is read through
+//! [`GuestMemory`] ([`translate`]), so a guest that points its tables anywhere but at its own RAM gets the external
+//! abort it would get from the bus. Where both stages are wanted, [`translation`](crate::translation) puts stage 2
+//! under the same walk.
 //!
-//! Covered: the granules of 4, 16 and 64 KiB; both halves of the address space; tagged addresses; hierarchical and leaf
-//! permissions, WXN, PAN; table walks in either endianness; translation off. What a VM's ID registers do not show
-//! (52-bit addresses, permission indirection and the like) is read as RES0. A guest that turns it on all the same is
-//! walked otherwise than by the hardware, which harms nobody but itself.
+//! Covered: the granules of 4, 16 and 64 KiB, with 52-bit addresses (FEAT_LPA, FEAT_LVA, FEAT_LPA2); both halves of the
+//! address space; tagged addresses; hierarchical and leaf permissions, WXN, PAN, EPAN, E0PD; hardware updates of the
+//! access flag and of dirty state; table walks in either endianness; translation off, `HCR_EL2.DC`. Not covered:
+//! 128-bit descriptors, permission indirection and overlays, which no VM is shown.
 //!
-//! A walk reads at most four descriptors and changes nothing: where hardware would set an access flag or dirty state
-//! (`TCR_EL1.HA`, `HD`), the access is taken as if it had.
+//! A walk reads at most five descriptors and changes nothing: where hardware would set an access flag or dirty state,
+//! the access is taken as if it had.
 //!
 //! Source: Arm ARM, "The AArch64 Virtual Memory System Architecture"; the pseudocode `AArch64.S1Translate`.
 
@@ -21,32 +22,16 @@ mod regime;
 #[cfg(test)]
 mod tests;
 
-use descriptor::{Descriptor, Kind, TablePermissions};
-use regime::Walk;
-pub use regime::{Granule, Regime};
+use descriptor::{Descriptor, TablePermissions};
+pub use regime::Regime;
+pub(crate) use regime::{address_bits, largest_size_field, output_bits};
 
+use crate::access::{Access, El, Permissions};
 use crate::attributes::{Cacheability, DeviceKind, MemoryType, Shareability};
+use crate::fault::{Fault, FaultKind, Origin};
+use crate::granule::AddressFormat;
+use crate::walk::{Entry, Kind, Step, Stop, Tables, Witness, descend};
 use crate::{GuestMemory, Ipa, Va};
-
-/// What an access does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Reads data.
-    Read,
-    /// Writes data.
-    Write,
-    /// Fetches an instruction.
-    Execute,
-}
-
-/// The exception level an access is made for. (`LDTR` and its kind at EL1 are made for EL0.)
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum El {
-    /// Unprivileged.
-    El0,
-    /// Privileged.
-    El1,
-}
 
 /// A successful translation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,60 +42,48 @@ pub struct Translation {
     pub memory: MemoryType,
     /// The shareability stage 1 asks for.
     pub shareability: Shareability,
+    /// What stage 1 allows.
+    pub permissions: Permissions,
     /// The bytes of the block or page around the address: within it, all is translated alike.
     pub size: u64,
+    /// The bytes that a TLB may keep in one entry: more than `size` with the Contiguous bit.
+    pub contiguous_size: u64,
     /// Whether TLB entries of it hold for every ASID (nG = 0).
     pub global: bool,
 }
 
-/// Why stage 1 refuses an access.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FaultKind {
-    /// An address wider than the output size.
-    #[error("address size fault")]
-    AddressSize,
-    /// No valid descriptor.
-    #[error("translation fault")]
-    Translation,
-    /// The access flag is clear and hardware does not set it.
-    #[error("access flag fault")]
-    AccessFlag,
-    /// The access is not allowed.
-    #[error("permission fault")]
-    Permission,
-    /// A table lies outside the VM's memory.
-    #[error("synchronous external abort on a table walk")]
-    ExternalAbortOnWalk,
+/// Why a descriptor could not be read or updated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// There is no memory.
+    Outside,
+    /// Stage 2 refuses.
+    Stage2 { kind: FaultKind, level: i8 },
 }
 
-/// A stage-1 fault, as the guest should be told of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{kind} at level {level} of stage 1, for {va}")]
-pub struct Stage1Fault {
-    /// What went wrong.
-    pub kind: FaultKind,
-    /// The level of the walk, 0 to 3.
-    pub level: u8,
-    /// The address of the access.
-    pub va: Va,
+/// Where the descriptors of stage 1 lie.
+pub(crate) trait Source {
+    /// Reads the eight bytes at `ipa`, little-endian.
+    fn read(&mut self, ipa: Ipa, level: i8, witness: &mut impl Witness) -> Result<u64, Refusal>;
+
+    /// Hardware is about to write the descriptor at `ipa` back.
+    fn update(&mut self, ipa: Ipa, level: i8) -> Result<(), Refusal>;
 }
 
-impl Stage1Fault {
-    /// The fault status code: `DFSC` or `IFSC` of `ESR_EL1`.
-    #[must_use]
-    pub const fn status_code(self) -> u8 {
-        let kind = match self.kind {
-            FaultKind::AddressSize => 0b00_0000,
-            FaultKind::Translation => 0b00_0100,
-            FaultKind::AccessFlag => 0b00_1000,
-            FaultKind::Permission => 0b00_1100,
-            FaultKind::ExternalAbortOnWalk => 0b01_0100,
-        };
-        kind | (self.level & 0b11)
+/// A guest's memory, where stage 2 has been seen to already.
+struct Direct<'a, M>(&'a M);
+
+impl<M: GuestMemory> Source for Direct<'_, M> {
+    fn read(&mut self, ipa: Ipa, _: i8, _: &mut impl Witness) -> Result<u64, Refusal> {
+        self.0.read_u64(ipa).map_err(|_| Refusal::Outside)
+    }
+
+    fn update(&mut self, _: Ipa, _: i8) -> Result<(), Refusal> {
+        Ok(())
     }
 }
 
-/// Translates `va` for one access, as stage 1 of `regime` does.
+/// Translates `va` for one access, as stage 1 of `regime` does, with tables in `memory`.
 ///
 /// Translation is for one address; an access that crosses a page is two translations.
 ///
@@ -122,93 +95,137 @@ pub fn translate(
     va: Va,
     access: Access,
     el: El,
-) -> Result<Translation, Stage1Fault> {
+) -> Result<Translation, Fault> {
+    translate_from(&mut Direct(memory), regime, va, access, el, &mut ())
+}
+
+/// Translates `va` with tables in `source`.
+pub(crate) fn translate_from(
+    source: &mut impl Source,
+    regime: &Regime,
+    va: Va,
+    access: Access,
+    el: El,
+    witness: &mut impl Witness,
+) -> Result<Translation, Fault> {
+    let untagged = regime.without_tag(va, access);
     if !regime.enabled() {
+        witness.see(Step::Stage1Start { va: untagged, start: None });
         return translate_flat(regime, va, access);
     }
-    let start = regime.walk(va, access, el).ok_or(fault(FaultKind::Translation, 0, va))?;
-    let leaf = walk(memory, regime, &start, va)?;
-    if !leaf.descriptor.accessed() && !regime.hardware_access_flag() {
+    let walk = regime.walk(va, access, el).ok_or(fault(FaultKind::Translation, 0, va))?;
+    witness.see(Step::Stage1Start { va: untagged, start: Some(walk.start) });
+    let mut tables = Walker { source, witness, regime, inherited: TablePermissions::default() };
+    let leaf = descend(&walk.start, untagged.0, &mut tables).map_err(|stop| refuse(stop, va))?;
+    let descriptor = Descriptor(leaf.raw);
+    if !descriptor.accessed() && regime.hardware_updates() == crate::features::HardwareUpdates::None {
         return Err(fault(FaultKind::AccessFlag, leaf.level, va));
     }
-    let permissions = leaf.descriptor.permissions(leaf.inherited, regime);
-    if !permissions.allow(access, el, regime) {
+    let inherited = if regime.hierarchical_permissions(walk.half) {
+        tables.inherited
+    } else {
+        TablePermissions::default()
+    };
+    let permissions = descriptor.permissions(inherited, regime);
+    if !permissions.allow(access, el) {
         return Err(fault(FaultKind::Permission, leaf.level, va));
     }
-    let size = 1_u64 << start.granule.shift(leaf.level);
+    if descriptor.is_updated_by(access, regime) {
+        let at = Ipa(leaf.address());
+        source.update(at, leaf.level).map_err(|by| refused(by, at, leaf.level, va))?;
+    }
+    let granule = walk.start.granule;
+    let size = 1_u64 << granule.shift(leaf.level);
+    let contiguous = if descriptor.contiguous() { granule.contiguous_shift(leaf.level) } else { 0 };
+    let shareability = match walk.start.format {
+        AddressFormat::Lpa2 => regime.half_shareability(walk.half),
+        AddressFormat::Plain | AddressFormat::Lpa => descriptor.shareability(),
+    };
+    let memory = MemoryType::from_mair_index(regime.mair, descriptor.attribute_index());
     Ok(Translation {
-        ipa: Ipa(leaf.descriptor.output(size) | va.0 & (size - 1)),
-        memory: MemoryType::from_mair_index(regime.mair, leaf.descriptor.attribute_index()),
-        shareability: leaf.descriptor.shareability(),
+        ipa: Ipa(leaf.output | untagged.0 & (size - 1)),
+        memory: if regime.caches(access) { memory } else { memory.uncached() },
+        shareability,
+        permissions,
         size,
-        global: leaf.descriptor.global(),
+        contiguous_size: size << contiguous,
+        global: descriptor.global(),
     })
 }
 
-/// Stage 1 off (`SCTLR_EL1.M` = 0): the address is the IPA; data is Device-nGnRnE, instructions are Normal.
-fn translate_flat(regime: &Regime, va: Va, access: Access) -> Result<Translation, Stage1Fault> {
+/// Stage 1 off (`SCTLR_EL1.M` = 0, or `HCR_EL2.DC`): the address is the IPA.
+///
+/// Without DC, data is Device-nGnRnE and instructions are Normal; with it, all is Normal Write-Back.
+fn translate_flat(regime: &Regime, va: Va, access: Access) -> Result<Translation, Fault> {
     let address = regime.without_tag(va, access);
-    if address.0 >> regime::MAX_OUTPUT_BITS != 0 {
+    if address.0 >> regime.features.pa_bits() != 0 {
         return Err(fault(FaultKind::AddressSize, 0, va));
     }
-    let memory = match access {
-        Access::Read | Access::Write => MemoryType::Device(DeviceKind::NGnRnE),
-        Access::Execute if regime.instruction_cache() => {
-            MemoryType::Normal { inner: Cacheability::WriteThrough, outer: Cacheability::WriteThrough }
-        }
-        Access::Execute => MemoryType::NON_CACHEABLE,
+    let (memory, shareability) = if regime.default_cacheable() {
+        (MemoryType::WRITE_BACK, Shareability::NonShareable)
+    } else {
+        let memory = match access {
+            Access::Read | Access::Write => MemoryType::Device(DeviceKind::NGnRnE),
+            Access::Execute if regime.caches(access) => {
+                MemoryType::Normal { inner: Cacheability::WriteThrough, outer: Cacheability::WriteThrough }
+            }
+            Access::Execute => MemoryType::NON_CACHEABLE,
+        };
+        (memory, Shareability::OuterShareable)
     };
+    let size = crate::addr::PAGE_SIZE;
     Ok(Translation {
         ipa: Ipa(address.0),
         memory,
-        shareability: Shareability::OuterShareable,
-        size: crate::addr::PAGE_SIZE,
+        shareability,
+        permissions: Permissions::ALL,
+        size,
+        contiguous_size: size,
         global: true,
     })
 }
 
-/// Where a walk ended well.
-struct Leaf {
-    descriptor: Descriptor,
-    level: u8,
+/// The walk as [`descend`] sees it.
+struct Walker<'a, S, W> {
+    source: &'a mut S,
+    witness: &'a mut W,
+    regime: &'a Regime,
     inherited: TablePermissions,
 }
 
-/// Walks from the root to a block or page: at most four reads, since each turn goes down one level.
-fn walk(memory: &impl GuestMemory, regime: &Regime, start: &Walk, va: Va) -> Result<Leaf, Stage1Fault> {
-    let granule = start.granule;
-    if start.table >> start.output_bits != 0 {
-        return Err(fault(FaultKind::AddressSize, 0, va));
+impl<S: Source, W: Witness> Tables for Walker<'_, S, W> {
+    type Refusal = (Refusal, Ipa);
+
+    fn read(&mut self, address: u64, level: i8) -> Result<u64, (Refusal, Ipa)> {
+        let raw =
+            self.source.read(Ipa(address), level, self.witness).map_err(|refusal| (refusal, Ipa(address)))?;
+        Ok(if self.regime.big_endian_walks() { raw.swap_bytes() } else { raw })
     }
-    let mut table = start.table;
-    let mut inherited = TablePermissions::default();
-    for level in start.level..=3 {
-        let index_bits = if level == start.level { start.root_index_bits } else { granule.index_bits() };
-        let index = (va.0 >> granule.shift(level)) & ((1 << index_bits) - 1);
-        let raw = memory
-            .read_u64(Ipa(table + index * 8))
-            .map_err(|_| fault(FaultKind::ExternalAbortOnWalk, level, va))?;
-        let descriptor = Descriptor(if regime.big_endian_walks() { raw.swap_bytes() } else { raw });
-        let output = match descriptor.kind(granule, level) {
-            Kind::Invalid => return Err(fault(FaultKind::Translation, level, va)),
-            Kind::Table => descriptor.output(1 << granule.page_shift()),
-            Kind::Leaf => descriptor.output(1 << granule.shift(level)),
-        };
-        if output >> start.output_bits != 0 {
-            return Err(fault(FaultKind::AddressSize, level, va));
+
+    fn see(&mut self, entry: &Entry) {
+        self.witness.see(Step::Stage1(*entry));
+        if entry.kind == Kind::Table {
+            self.inherited = self.inherited.and(Descriptor(entry.raw).table_permissions());
         }
-        if descriptor.kind(granule, level) == Kind::Leaf {
-            return Ok(Leaf { descriptor, level, inherited });
-        }
-        if start.half.hierarchical_permissions(regime) {
-            inherited = inherited.and(descriptor.table_permissions());
-        }
-        table = output;
     }
-    // Level 3 holds no tables, so the loop has returned by now.
-    Err(fault(FaultKind::Translation, 3, va))
 }
 
-const fn fault(kind: FaultKind, level: u8, va: Va) -> Stage1Fault {
-    Stage1Fault { kind, level, va }
+fn refuse(stop: Stop<(Refusal, Ipa)>, va: Va) -> Fault {
+    match stop {
+        Stop::AddressSize { level } => fault(FaultKind::AddressSize, level, va),
+        Stop::Translation { level } => fault(FaultKind::Translation, level, va),
+        Stop::Refused { level, by: (refusal, ipa) } => refused(refusal, ipa, level, va),
+    }
+}
+
+/// `level` is stage 1's; a refusal by stage 2 brings its own.
+const fn refused(by: Refusal, ipa: Ipa, level: i8, va: Va) -> Fault {
+    match by {
+        Refusal::Outside => fault(FaultKind::ExternalAbortOnWalk, level, va),
+        Refusal::Stage2 { kind, level } => Fault { kind, level, origin: Origin::Stage1Walk { ipa }, va },
+    }
+}
+
+const fn fault(kind: FaultKind, level: i8, va: Va) -> Fault {
+    Fault { kind, level, origin: Origin::Stage1, va }
 }

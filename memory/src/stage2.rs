@@ -23,9 +23,11 @@ mod descriptor;
 mod edit;
 mod geometry;
 mod plan;
+mod regime;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use core::ops::ControlFlow;
 
@@ -35,8 +37,11 @@ use descriptor::{Descriptor, Kind};
 use edit::{Change, Edit};
 pub use geometry::{Geometry, GeometryError, Level, MAX_BITS, MAX_ROOT_TABLES, MIN_IPA_BITS};
 pub use plan::Plan;
+pub use regime::{BadVtcr, Doubt, Regime};
 use tables::{Extent, Table, visit};
 pub use tables::{FrameSource, TableMemory};
+pub use walk::{Output, PhysicalMemory};
+pub(crate) use walk::{allows_update, translate};
 
 use crate::addr::PAGE_SIZE;
 use crate::attributes::Stage2Encoding;
@@ -258,19 +263,14 @@ impl Stage2 {
         if ipa.0 >= self.geometry.ipa_end() {
             return None;
         }
-        let page = ipa.align_down(PAGE_SIZE).0;
-        let extent = Extent { start: page, end: page + PAGE_SIZE };
-        let found = visit(memory, self.root_table(), extent, &mut |slot, descriptor| match descriptor
-            .kind(slot.level)
-        {
-            Kind::Leaf => ControlFlow::Break(Translation {
-                pa: Pa(descriptor.address().0 + (ipa.0 - slot.ipa)),
-                attributes: descriptor.attributes(self.encoding),
-                level: slot.level,
-            }),
-            Kind::Invalid | Kind::Table(_) => ControlFlow::Continue(()),
-        });
-        found.break_value()
+        let leaf = walk::descend_in(memory, &self.geometry.walk_from(self.root), ipa)?;
+        let descriptor = Descriptor(leaf.raw);
+        let level = Level::of_leaf(leaf.level)?;
+        Some(Translation {
+            pa: Pa(leaf.output | ipa.0 & (level.span() - 1)),
+            attributes: descriptor.attributes(self.encoding),
+            level,
+        })
     }
 
     /// Shows `see` each block and page, in ascending order.

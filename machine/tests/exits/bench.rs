@@ -17,6 +17,7 @@ use vambrace_cpu::syndrome::{InstructionLength, Syndrome};
 use vambrace_interrupts::{CpuInterface, Level, VcpuSet};
 use vambrace_machine::vm::Platform;
 use vambrace_machine::{Host, Resume, Vcpu, Vm, handle, layout};
+use vambrace_memory::features::Features;
 use vambrace_memory::{GuestMemory, Ipa, OutsideMemory};
 use vambrace_wire::bundle::{Devices, VcpuConfig, VmConfig};
 
@@ -147,6 +148,10 @@ impl FakeHost {
 impl Host for FakeHost {
     fn memory(&self) -> &impl GuestMemory {
         &self.ram
+    }
+
+    fn translation_features(&self) -> Features {
+        Features::ARMV8_0
     }
 
     fn now(&self) -> u64 {

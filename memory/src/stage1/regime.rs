@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The registers that control stage 1 of EL1&0, and how they select and start a walk.
 //!
-//! Source: Arm ARM, `SCTLR_EL1`, `TCR_EL1`, `TTBR0_EL1`, `TTBR1_EL1`, `MAIR_EL1`.
+//! Source: Arm ARM, `SCTLR_EL1`, `TCR_EL1`, `TTBR0_EL1`, `TTBR1_EL1`, `MAIR_EL1`, `HCR_EL2`.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Access, El};
 use crate::Va;
-
-/// The largest output address, in bits: VMs are shown at most a 48-bit PARange.
-pub(super) const MAX_OUTPUT_BITS: u32 = 48;
-
-/// Bits of a TTBR or descriptor that can be an address.
-const ADDRESS: u64 = (1 << MAX_OUTPUT_BITS) - 1;
+use crate::access::{Access, El};
+use crate::attributes::Shareability;
+use crate::features::{Features, HardwareUpdates};
+use crate::granule::{AddressFormat, Granule, Stage};
+use crate::hcr;
+use crate::walk::Start;
 
 const SCTLR_M: u64 = 1 << 0;
+const SCTLR_C: u64 = 1 << 2;
 const SCTLR_I: u64 = 1 << 12;
 const SCTLR_WXN: u64 = 1 << 19;
 const SCTLR_EE: u64 = 1 << 25;
@@ -23,54 +23,11 @@ const TCR_A1: u64 = 1 << 22;
 const TCR_AS: u64 = 1 << 36;
 const TCR_HA: u64 = 1 << 39;
 const TCR_HD: u64 = 1 << 40;
+const TCR_DS_SHIFT: u32 = 59;
 
-/// A size of page, and with it the shape of the tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Granule {
-    /// 4 KiB: levels 0 to 3, blocks of 1 GiB and 2 MiB.
-    Kib4,
-    /// 16 KiB: levels 0 to 3, blocks of 32 MiB.
-    Kib16,
-    /// 64 KiB: levels 1 to 3, blocks of 512 MiB.
-    Kib64,
-}
-
-impl Granule {
-    /// Log2 of the page size.
-    pub(super) const fn page_shift(self) -> u32 {
-        match self {
-            Self::Kib4 => 12,
-            Self::Kib16 => 14,
-            Self::Kib64 => 16,
-        }
-    }
-
-    /// Address bits that one table resolves.
-    pub(super) const fn index_bits(self) -> u32 {
-        self.page_shift() - 3
-    }
-
-    /// Log2 of the bytes that an entry of `level` (0 to 3) covers.
-    pub(super) const fn shift(self, level: u8) -> u32 {
-        self.page_shift() + self.index_bits() * (3 - level as u32)
-    }
-
-    /// Whether a table of `level` may hold blocks.
-    pub(super) const fn has_blocks(self, level: u8) -> bool {
-        matches!((self, level), (Self::Kib4, 1 | 2) | (Self::Kib16 | Self::Kib64, 2))
-    }
-
-    /// The largest TxSZ, with FEAT_TTST.
-    const fn max_size_field(self) -> u64 {
-        match self {
-            Self::Kib4 | Self::Kib16 => 48,
-            Self::Kib64 => 47,
-        }
-    }
-}
-
-/// The system registers of stage 1, and PSTATE.PAN.
+/// The system registers of stage 1, PSTATE.PAN, and what the CPU makes of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Regime {
     /// `SCTLR_EL1`.
     pub sctlr: u64,
@@ -84,6 +41,10 @@ pub struct Regime {
     pub mair: u64,
     /// `PSTATE.PAN`: privileged data accesses may not touch what EL0 can.
     pub pan: bool,
+    /// `HCR_EL2`, of which `DC` turns stage 1 off.
+    pub hcr: u64,
+    /// What the CPU implements.
+    pub features: Features,
 }
 
 /// Which half of the address space, and so which of the paired fields.
@@ -98,35 +59,34 @@ impl Half {
         if va.0 & 1 << 55 == 0 { Self::Lower } else { Self::Upper }
     }
 
-    /// The field of this half, `lower` or `upper` being the bit's position.
+    /// The field of this half, `lower` or `upper` being the position of its lowest bit.
+    const fn field(self, tcr: u64, lower: u32, upper: u32) -> u64 {
+        match self {
+            Self::Lower => tcr >> lower,
+            Self::Upper => tcr >> upper,
+        }
+    }
+
     const fn flag(self, tcr: u64, lower: u32, upper: u32) -> bool {
-        match self {
-            Self::Lower => tcr >> lower & 1 != 0,
-            Self::Upper => tcr >> upper & 1 != 0,
-        }
+        self.field(tcr, lower, upper) & 1 != 0
     }
 
+    /// TxSZ.
     const fn size_field(self, tcr: u64) -> u64 {
-        match self {
-            Self::Lower => tcr & 0x3f,
-            Self::Upper => tcr >> 16 & 0x3f,
-        }
+        self.field(tcr, 0, 16) & 0x3f
     }
 
-    /// The granule; a reserved value is read as 4 KiB.
-    const fn granule(self, tcr: u64) -> Granule {
-        match self {
-            Self::Lower => match tcr >> 14 & 0b11 {
-                0b01 => Granule::Kib64,
-                0b10 => Granule::Kib16,
-                _ => Granule::Kib4,
-            },
-            Self::Upper => match tcr >> 30 & 0b11 {
-                0b01 => Granule::Kib16,
-                0b11 => Granule::Kib64,
-                _ => Granule::Kib4,
-            },
-        }
+    /// The granule. What is reserved or not implemented is read as the smallest that is implemented.
+    fn granule(self, tcr: u64, features: Features) -> Granule {
+        let wanted = match self {
+            Self::Lower => Granule::from_tg0(tcr >> 14),
+            Self::Upper => Granule::from_tg1(tcr >> 30),
+        };
+        let implemented = |granule: &Granule| features.has_granule(*granule, Stage::One);
+        wanted
+            .filter(implemented)
+            .or_else(|| Granule::ALL.into_iter().find(implemented))
+            .unwrap_or(Granule::Kib4)
     }
 
     /// EPD: no walks from this half's TTBR.
@@ -139,11 +99,6 @@ impl Half {
         self.flag(tcr, 55, 56)
     }
 
-    /// HPD clear: APTable, PXNTable and UXNTable count.
-    pub(super) const fn hierarchical_permissions(self, regime: &Regime) -> bool {
-        !self.flag(regime.tcr, 41, 42)
-    }
-
     /// Whether bits 63:56 are a tag: TBI, and for instructions not TBID (FEAT_PAuth).
     const fn tagged(self, tcr: u64, access: Access) -> bool {
         let data_only = matches!(access, Access::Execute) && self.flag(tcr, 51, 52);
@@ -151,25 +106,18 @@ impl Half {
     }
 }
 
-/// Where a walk starts.
+/// A walk that the registers allow.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Walk {
     pub(super) half: Half,
-    pub(super) granule: Granule,
-    pub(super) level: u8,
-    /// Address bits that the root table resolves.
-    pub(super) root_index_bits: u32,
-    /// The root table.
-    pub(super) table: u64,
-    /// No output address may be wider.
-    pub(super) output_bits: u32,
+    pub(super) start: Start,
 }
 
 impl Regime {
-    /// Whether stage 1 is on: `SCTLR_EL1.M`.
+    /// Whether stage 1 is on: `SCTLR_EL1.M`, which `HCR_EL2.DC` overrides.
     #[must_use]
     pub const fn enabled(&self) -> bool {
-        self.sctlr & SCTLR_M != 0
+        self.sctlr & SCTLR_M != 0 && !self.default_cacheable()
     }
 
     /// The current ASID: from `TTBR1_EL1` if `TCR_EL1.A1`, 8 or 16 bits by `TCR_EL1.AS`.
@@ -180,8 +128,18 @@ impl Regime {
         if self.tcr & TCR_AS != 0 { asid } else { asid & 0xff }
     }
 
-    pub(super) const fn instruction_cache(&self) -> bool {
-        self.sctlr & SCTLR_I != 0
+    /// `HCR_EL2.DC`.
+    pub(super) const fn default_cacheable(&self) -> bool {
+        self.hcr & hcr::DC != 0
+    }
+
+    /// `SCTLR_EL1.C` or `I`: whether accesses of this kind to Normal memory may be cached.
+    pub(super) const fn caches(&self, access: Access) -> bool {
+        let enable = match access {
+            Access::Read | Access::Write => SCTLR_C,
+            Access::Execute => SCTLR_I,
+        };
+        self.sctlr & enable != 0
     }
 
     pub(super) const fn write_implies_execute_never(&self) -> bool {
@@ -189,20 +147,30 @@ impl Regime {
     }
 
     pub(super) const fn enhanced_pan(&self) -> bool {
-        self.sctlr & SCTLR_EPAN != 0
+        self.sctlr & SCTLR_EPAN != 0 && self.features.has_enhanced_pan()
     }
 
     pub(super) const fn big_endian_walks(&self) -> bool {
         self.sctlr & SCTLR_EE != 0
     }
 
-    pub(super) const fn hardware_access_flag(&self) -> bool {
-        self.tcr & TCR_HA != 0
+    /// `TCR_EL1.HA` and `HD`, as far as the CPU has them; HD needs HA.
+    pub(super) const fn hardware_updates(&self) -> HardwareUpdates {
+        match (self.features.hardware_updates(), self.tcr & TCR_HA != 0, self.tcr & TCR_HD != 0) {
+            (HardwareUpdates::None, _, _) | (_, false, _) => HardwareUpdates::None,
+            (HardwareUpdates::DirtyState, true, true) => HardwareUpdates::DirtyState,
+            _ => HardwareUpdates::AccessFlag,
+        }
     }
 
-    /// `TCR_EL1.HD`, which needs HA: a descriptor with DBM counts as writable.
-    pub(super) const fn hardware_dirty_state(&self) -> bool {
-        self.tcr & TCR_HA != 0 && self.tcr & TCR_HD != 0
+    /// Whether APTable, PXNTable and UXNTable count in this half: HPD (FEAT_HPDS).
+    pub(super) const fn hierarchical_permissions(&self, half: Half) -> bool {
+        !(half.flag(self.tcr, 41, 42) && self.features.has_hpds())
+    }
+
+    /// Shareability for a whole half, where addresses take up the descriptor's own field: `SH0`, `SH1`.
+    pub(super) const fn half_shareability(&self, half: Half) -> Shareability {
+        Shareability::from_bits(half.field(self.tcr, 12, 28))
     }
 
     /// `va` with the tag, if any, taken off.
@@ -218,15 +186,14 @@ impl Regime {
     /// How to walk for `va`, or `None` if the registers allow no walk: a translation fault at level 0.
     pub(super) fn walk(&self, va: Va, access: Access, el: El) -> Option<Walk> {
         let half = Half::of(va);
-        let granule = half.granule(self.tcr);
-        let size_field = half.size_field(self.tcr);
         if half.walks_disabled(self.tcr)
-            || (el == El::El0 && half.closed_to_el0(self.tcr))
-            || !(16..=granule.max_size_field()).contains(&size_field)
+            || (el == El::El0 && self.features.has_e0pd() && half.closed_to_el0(self.tcr))
         {
             return None;
         }
-        let input_bits = 64 - size_field as u32;
+        let granule = half.granule(self.tcr, self.features);
+        let format = self.features.address_format(granule, Stage::One, self.tcr >> TCR_DS_SHIFT);
+        let input_bits = self.input_bits(half, granule, format)?;
         let above = self.without_tag(va, access).0 >> input_bits;
         let expected = match half {
             Half::Lower => 0,
@@ -236,26 +203,56 @@ impl Regime {
             return None;
         }
         let levels = (input_bits - granule.page_shift()).div_ceil(granule.index_bits());
-        let level = 4 - levels as u8;
-        let root_index_bits = input_bits - granule.shift(level);
+        let level = 4 - levels as i8;
+        let output_bits = output_bits(self.tcr >> 32, format, self.features);
         let ttbr = match half {
             Half::Lower => self.ttbr0,
             Half::Upper => self.ttbr1,
         };
-        // Bit 0 is CnP, and bits below the root's own size are ignored.
-        let table = ttbr & ADDRESS & !((8 << root_index_bits) - 1);
-        Some(Walk { half, granule, level, root_index_bits, table, output_bits: self.output_bits() })
+        let root_index_bits = input_bits - granule.shift(level);
+        let root = format.root(ttbr, output_bits, root_index_bits + 3);
+        let start = Start { granule, format, level, root_index_bits, root, output_bits };
+        Some(Walk { half, start })
     }
 
-    /// `TCR_EL1.IPS`; what is wider than a VM is shown counts as the widest.
-    const fn output_bits(&self) -> u32 {
-        match self.tcr >> 32 & 0b111 {
-            0b000 => 32,
-            0b001 => 36,
-            0b010 => 40,
-            0b011 => 42,
-            0b100 => 44,
-            _ => MAX_OUTPUT_BITS,
-        }
+    /// 64 - TxSZ, or `None` out of bounds.
+    fn input_bits(&self, half: Half, granule: Granule, format: AddressFormat) -> Option<u32> {
+        let wide = matches!(format, AddressFormat::Lpa2) || granule == Granule::Kib64 && self.features.has_lva();
+        let smallest = if wide { 12 } else { 16 };
+        let size_field = half.size_field(self.tcr);
+        (smallest..=largest_size_field(granule, self.features))
+            .contains(&size_field)
+            .then(|| 64 - size_field as u32)
     }
+}
+
+/// The largest TxSZ.
+pub(crate) const fn largest_size_field(granule: Granule, features: Features) -> u64 {
+    match granule {
+        _ if !features.has_small_tables() => 39,
+        Granule::Kib4 | Granule::Kib16 => 48,
+        Granule::Kib64 => 47,
+    }
+}
+
+/// `TCR_EL1.IPS` or `VTCR_EL2.PS` in bits, but no more than the CPU and the format of its descriptors have.
+pub(crate) const fn output_bits(field: u64, format: AddressFormat, features: Features) -> u32 {
+    min(address_bits(field), min(format.max_bits(), features.pa_bits()))
+}
+
+/// `IPS` or `PS` in bits.
+pub(crate) const fn address_bits(field: u64) -> u32 {
+    match field & 0b111 {
+        0b000 => 32,
+        0b001 => 36,
+        0b010 => 40,
+        0b011 => 42,
+        0b100 => 44,
+        0b101 => 48,
+        _ => 52,
+    }
+}
+
+const fn min(a: u32, b: u32) -> u32 {
+    if a < b { a } else { b }
 }

@@ -9,7 +9,11 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::OutsideMemory;
+use crate::access::Rights;
+use crate::features::Features;
 
+/// Everything, but 48 bits of address.
+const FEATURES: Features = Features { mmfr0: Features::FULL.mmfr0 & !0xf | 5, ..Features::FULL };
 /// RAM of the guest.
 const RAM: core::ops::Range<u64> = 0x4000_0000..0x5000_0000;
 const ROOT0: u64 = 0x4000_0000;
@@ -97,12 +101,15 @@ impl Shape {
         };
         let size = 64 - u64::from(self.va_bits);
         Regime {
-            sctlr: 1,
+            // M, C, I.
+            sctlr: 1 | 1 << 2 | 1 << 12,
             tcr: size | size << 16 | tg0 << 14 | tg1 << 30 | 0b101 << 32,
             ttbr0: ROOT0,
             ttbr1: ROOT1,
             mair: 0xff | 0x04 << 8,
             pan: false,
+            hcr: 0,
+            features: FEATURES,
         }
     }
 }
@@ -122,12 +129,12 @@ fn attempt(
     va: u64,
     access: Access,
     el: El,
-) -> Result<u64, (FaultKind, u8)> {
+) -> Result<u64, (FaultKind, i8)> {
     translate(memory, regime, Va(va), access, el)
         .map(|translation| translation.ipa.0)
         .map_err(|fault| (fault.kind, fault.level))
 }
 
-fn read(memory: &Memory, regime: &Regime, va: u64) -> Result<u64, (FaultKind, u8)> {
+fn read(memory: &Memory, regime: &Regime, va: u64) -> Result<u64, (FaultKind, i8)> {
     attempt(memory, regime, va, Access::Read, El::El1)
 }

@@ -9,7 +9,9 @@
 
 use crate::Pa;
 use crate::addr::PAGE_SIZE;
+use crate::granule::{AddressFormat, Granule};
 use crate::vmid::VmidWidth;
+use crate::walk::Start;
 
 /// Smallest IPA size that every CPU accepts, in bits: `T0SZ` is at most 39 without FEAT_TTST.
 pub const MIN_IPA_BITS: u32 = 25;
@@ -56,6 +58,16 @@ impl Level {
     #[must_use]
     pub const fn next(self) -> Option<Self> {
         if self.0 < 3 { Some(Self(self.0 + 1)) } else { None }
+    }
+
+    /// The level at which a walk found a block or page.
+    pub(super) const fn of_leaf(level: i8) -> Option<Self> {
+        match level {
+            1 => Some(Self::L1),
+            2 => Some(Self::L2),
+            3 => Some(Self::L3),
+            _ => None,
+        }
     }
 
     /// Whether a descriptor of this level may map memory (without FEAT_LPA2 level 0 may not).
@@ -171,6 +183,18 @@ impl Geometry {
     #[must_use]
     pub const fn accepts_root(self, root: Pa) -> bool {
         root.is_aligned(self.root_size()) && root.0 < self.pa_end()
+    }
+
+    /// A walk of this tree.
+    pub(super) const fn walk_from(self, root: Pa) -> Start {
+        Start {
+            granule: Granule::Kib4,
+            format: AddressFormat::Plain,
+            level: self.start.0 as i8,
+            root_index_bits: self.ipa_bits - self.start.shift(),
+            root: root.0,
+            output_bits: self.pa_bits,
+        }
     }
 
     /// `VTCR_EL2` for this tree.

@@ -20,7 +20,12 @@ fn a_page_is_found() {
         ipa: Ipa(0x4800_0123),
         memory: MemoryType::WRITE_BACK,
         shareability: Shareability::InnerShareable,
+        permissions: Permissions {
+            el1: Rights { read: true, write: true, execute: true },
+            el0: Rights { read: false, write: false, execute: true },
+        },
         size: 0x1000,
+        contiguous_size: 0x1000,
         global: true,
     };
     assert_eq!(found, expected);
@@ -62,7 +67,7 @@ fn blocks_where_the_granule_has_them() {
         let expected = if legal.iter().any(|(s, l)| (s.page, *l) == (shape.page, level)) {
             Ok(0x40_0000_4321)
         } else {
-            Err((FaultKind::Translation, level as u8))
+            Err((FaultKind::Translation, level as i8))
         };
         assert_eq!(read(&memory, &shape.regime(), 0x4321), expected, "{shape:?}, level {level}");
     }
@@ -297,13 +302,13 @@ fn translation_off() {
 
 #[test]
 fn fault_status_codes() {
-    let code = |kind, level| Stage1Fault { kind, level, va: Va(0) }.status_code();
+    let code = |kind, level| Fault { kind, level, origin: Origin::Stage1, va: Va(0) }.status_code();
     assert_eq!(code(FaultKind::AddressSize, 0), 0b00_0000);
     assert_eq!(code(FaultKind::Translation, 3), 0b00_0111);
     assert_eq!(code(FaultKind::AccessFlag, 2), 0b00_1010);
     assert_eq!(code(FaultKind::Permission, 1), 0b00_1101);
     assert_eq!(code(FaultKind::ExternalAbortOnWalk, 2), 0b01_0110);
-    let fault = Stage1Fault { kind: FaultKind::Permission, level: 3, va: Va(0x1000) };
+    let fault = Fault { kind: FaultKind::Permission, level: 3, origin: Origin::Stage1, va: Va(0x1000) };
     assert_eq!(fault.to_string(), "permission fault at level 3 of stage 1, for 0x1000");
 }
 
