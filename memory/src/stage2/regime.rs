@@ -5,10 +5,13 @@
 //!
 //! Source: Arm ARM, `VTCR_EL2`, `VTTBR_EL2`, `HCR_EL2`; the pseudocode `AArch64.S2InvalidSL`, `AArch64.S2InconsistentSL`.
 
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 
-use crate::attributes::{CacheControl, Shareability, Stage2Encoding};
 use crate::access::Access;
+use crate::attributes::{CacheControl, Shareability, Stage2Encoding};
 use crate::features::{Features, HardwareUpdates};
 use crate::granule::{AddressFormat, Granule, Stage};
 use crate::hcr;
@@ -86,7 +89,9 @@ pub enum Doubt {
         pa_bits: u32,
     },
     /// The root is not aligned to its size.
-    #[error("the address in VTTBR_EL2 is no multiple of the root's size of {size:#x} bytes: the lower bits are ignored")]
+    #[error(
+        "the address in VTTBR_EL2 is no multiple of the root's size of {size:#x} bytes: the lower bits are ignored"
+    )]
     Alignment {
         /// The size of the root, with all concatenated tables.
         size: u64,
@@ -217,7 +222,8 @@ impl Regime {
     pub fn doubts(&self) -> impl Iterator<Item = Doubt> {
         let granule = self.granule();
         let tg0 = self.vtcr >> 14 & 0b11;
-        let other_granule = (Granule::from_tg0(tg0) != Some(granule)).then_some(Doubt::Granule { tg0, taken: granule });
+        let other_granule =
+            (Granule::from_tg0(tg0) != Some(granule)).then_some(Doubt::Granule { tg0, taken: granule });
         let pa_bits = self.features.pa_bits();
         let too_wide = (address_bits(self.vtcr >> 16) > pa_bits).then_some(Doubt::OutputSize { pa_bits });
         let misaligned = self.start().ok().and_then(|start| {
