@@ -5,9 +5,9 @@
 //! time. This model never does. It caches everything it may, at the first moment it may, and forgets only what it must,
 //! at the last moment it must:
 //!
-//! - Table walkers run all the time, on each CPU for the tables in its VTTBR. What they find is cached: stage-2 leaves,
-//!   stage-2 tables (walk caches), and translations of stage 1 and 2 combined; tagged with the VMID, and with the
-//!   ASID unless global. What faults is not cached.
+//! - Table walkers run all the time, on each CPU for the tables in its VTTBR. What they find is cached: stage-2 tables
+//!   (walk caches) and leaves, stage-1 leaves, and translations of both stages combined; tagged with the VMID, and with
+//!   the ASID unless global. What faults is not cached.
 //! - A descriptor that was written may be seen old or new until a `DSB` by its writer; the walkers see it both ways.
 //! - A `TLBI` has no effect until a `DSB ISH`. Until then what it drops may be cached anew from whatever is still
 //!   there: a combined entry from a stage-2 entry, an entry from a descriptor that is not published yet.
@@ -19,70 +19,52 @@
 //! when a table is freed that a walker can reach, and by [`Machine::verify`] when anything usable differs from what the
 //! tables say now.
 //!
-//! Not modelled yet: stage-1 tables as such. The guest's stage 1 is a list of [`Window`]s, from which and from stage 2
-//! the combined entries come; a walker of stage-1 tables would produce such windows. All CPUs' stores count as one
-//! writer's, as they are when a lock guards the tables.
+//! The parts, from the bottom:
+//!
+//! - `entry`: what a TLB can hold, for EL1&0 and EL2, and which TLBI makes it go ([`Tlbi::forgets`]).
+//! - `instruction`, `operand`: TLBIs as software issues them, by encoding and register, and what they mean.
+//! - `entries`: the content of one TLB; of no hypervisor, any granule.
+//! - `machine`: CPUs that fill such TLBs in the worst way; `board`: what the tests of stage 2 run on.
+//!
+//! Limits of the machine (not of the entries): its walkers read stage-2 tables of the 4 KiB granule and make nothing of
+//! the Contiguous bit. A guest's stage 1 is a list of [`Window`]s, the leaves that a walk would find; stage-1 walk
+//! caches and entries of EL2 get in by [`Machine::fetch`] alone. All CPUs' stores count as one writer's, as they are
+//! when a lock guards the tables.
 //!
 //! Sources: Arm ARM, "Translation Lookaside Buffers", "TLB maintenance", "Use of ASIDs and VMIDs", "Using
 //! break-before-make", "Ordering and completion of TLB maintenance instructions".
 
 mod board;
-mod cache;
+mod context;
+mod entries;
+mod entry;
+mod instruction;
 mod machine;
 mod memory;
+mod operand;
+mod stage2;
 #[cfg(test)]
 mod tests;
 
 pub use board::{Board, BoardMaintenance};
-pub use machine::{Context, Machine, Window};
+pub use context::{Context, Window};
+pub use entries::Entries;
+pub use entry::{Entry, Extent, Kind, Source, Tag};
+pub use instruction::{Instruction, Issuer, Operation, Refused};
+pub use machine::Machine;
+pub use operand::{Addresses, Hint, RangeUnit, Tlbi};
 
-use crate::stage2::Reach;
 use crate::{Ipa, Pa, Va};
-
-/// A TLB invalidation of the EL1&0 regime, without its shareability. All but [`Tlbi::All`] act on the current VMID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tlbi {
-    /// `IPAS2E1` or `IPAS2LE1`: stage-2 entries of an IPA.
-    Ipa {
-        /// The address.
-        ipa: Ipa,
-        /// The TTL hint: only leaves of this level need go.
-        leaf: Option<u8>,
-        /// Whether the tables on the way go too.
-        reach: Reach,
-    },
-    /// `VMALLE1`: stage 1, and stage 1 and 2 combined, of the VM.
-    Stage1,
-    /// `VMALLS12E1`: everything of the VM.
-    Vm,
-    /// `ALLE1`: everything of every VM.
-    All,
-    /// `VAE1`: stage 1 of an address, in an ASID or global.
-    Va {
-        /// The address.
-        va: Va,
-        /// The ASID.
-        asid: u16,
-    },
-    /// `VAAE1`: stage 1 of an address in every ASID.
-    VaAllAsids {
-        /// The address.
-        va: Va,
-    },
-    /// `ASIDE1`: stage 1 of an ASID, except what is global.
-    Asid {
-        /// The ASID.
-        asid: u16,
-    },
-}
 
 /// Which CPUs a TLBI reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// The one that issues it.
     Local,
-    /// All of them: the `IS` forms.
+    /// Those of the Inner Shareable domain, in the model all: the `IS` forms.
     InnerShareable,
+    /// Those of the Outer Shareable domain, all the more: the `OS` forms.
+    OuterShareable,
 }
 
 /// What a CPU was given the chance to do wrong.
@@ -131,6 +113,16 @@ pub enum Violation {
         va: Va,
         /// Where it would lead.
         pa: Pa,
+    },
+    /// A stage-1 entry that the guest's stage 1 no longer bears out.
+    #[error("CPU {cpu} can still translate {va} to IPA {ipa}")]
+    StaleStage1 {
+        /// The CPU.
+        cpu: usize,
+        /// The address.
+        va: Va,
+        /// Where it would lead.
+        ipa: Ipa,
     },
     /// A descriptor was written that some walker may not see yet.
     #[error("the descriptor at {pa} is not published")]

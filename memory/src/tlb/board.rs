@@ -8,9 +8,9 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 
-use super::{Machine, Scope, Tlbi, Violation};
+use super::{Instruction, Issuer, Machine, Operation, Scope, Violation};
 use crate::addr::PAGE_SIZE;
-use crate::stage2::{FrameSource, Level, Maintenance, Reach, TableMemory};
+use crate::stage2::{FrameSource, Level, Maintenance, Reach, TableMemory, tlbi_ipa_operand};
 use crate::{Ipa, Pa};
 
 /// The first frame to give out.
@@ -113,8 +113,10 @@ pub struct BoardMaintenance {
 }
 
 impl BoardMaintenance {
-    fn issue(&mut self, op: Tlbi) {
-        self.machine.borrow_mut().issue(self.cpu, op, Scope::InnerShareable);
+    fn execute(&mut self, operation: Operation, operand: u64) {
+        let instruction = Instruction { operation, scope: Scope::InnerShareable };
+        let done = self.machine.borrow_mut().execute(self.cpu, instruction, operand, Issuer::El2 { hcr: 0 });
+        debug_assert_eq!(done, Ok(()));
     }
 }
 
@@ -124,15 +126,19 @@ impl Maintenance for BoardMaintenance {
     }
 
     fn invalidate_ipa(&mut self, ipa: Ipa, leaf: Option<Level>, reach: Reach) {
-        self.issue(Tlbi::Ipa { ipa, leaf: leaf.map(Level::number), reach });
+        let operation = match reach {
+            Reach::LastLevel => Operation::Ipas2le1,
+            Reach::AllLevels => Operation::Ipas2e1,
+        };
+        self.execute(operation, tlbi_ipa_operand(ipa, leaf));
     }
 
     fn invalidate_stage1(&mut self) {
-        self.issue(Tlbi::Stage1);
+        self.execute(Operation::Vmalle1, 0);
     }
 
     fn invalidate_vm(&mut self) {
-        self.issue(Tlbi::Vm);
+        self.execute(Operation::Vmalls12e1, 0);
     }
 
     fn complete(&mut self) {

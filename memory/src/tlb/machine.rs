@@ -4,62 +4,20 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::cache::{Cache, Combined, CombinedKey, Decoded, align_down, decode, output, span};
+use super::context::{combine, ipa_of, stage2_entry};
+use super::entries::Part;
 use super::memory::Memory;
-use super::{Scope, Tlbi, Violation};
+use super::stage2::{Decoded, align_down, decode, insert_combined, insert_stage2, span};
+use super::{
+    Context, Entries, Entry, Extent, Instruction, Issuer, Kind, RangeUnit, Refused, Scope, Tag, Tlbi,
+    Violation,
+};
 use crate::addr::PAGE_SIZE;
 use crate::{Ipa, Pa, Va};
 
-/// A piece of a guest's stage 1: `size` bytes at `va` lead to `ipa`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// The first virtual address.
-    pub va: Va,
-    /// Where it leads.
-    pub ipa: Ipa,
-    /// The size in bytes.
-    pub size: u64,
-    /// The ASID it belongs to; `None` if global.
-    pub asid: Option<u16>,
-}
-
-impl Window {
-    /// Every address is its own IPA: stage 1 off, or a kernel's linear map.
-    pub const IDENTITY: Self = Self { va: Va(0), ipa: Ipa(0), size: 1 << 48, asid: None };
-}
-
-/// What a CPU translates by: `VTTBR_EL2`, `VTCR_EL2`, and the guest's stage 1.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Context {
-    vmid: u16,
-    root: Pa,
-    start: u8,
-    ipa_bits: u32,
-    windows: Vec<Window>,
-}
-
-impl Context {
-    /// Decodes the two registers (4 KiB granule).
-    #[must_use]
-    pub fn from_registers(vtcr: u64, vttbr: u64, windows: Vec<Window>) -> Self {
-        Self {
-            vmid: (vttbr >> 48) as u16,
-            root: Pa(vttbr & 0x0000_ffff_ffff_fffe),
-            start: (2_u64.saturating_sub(vtcr >> 6 & 0b11)) as u8,
-            ipa_bits: 64 - (vtcr & 0x3f) as u32,
-            windows,
-        }
-    }
-
-    /// The entries of the root, all concatenated tables together.
-    const fn root_entries(&self) -> u64 {
-        1 << self.ipa_bits.saturating_sub(39 - 9 * self.start as u32)
-    }
-}
-
 #[derive(Debug, Default)]
 struct Cpu {
-    cache: Cache,
+    entries: Entries,
     context: Option<Context>,
     /// An invalidation has completed and no `ISB` followed.
     unsynchronized: bool,
@@ -137,9 +95,40 @@ impl Machine {
         self.memory.publish();
     }
 
+    /// `cpu` fetches an entry, for instance a stage-1 table, that the machine's own walkers would not.
+    pub fn fetch(&mut self, cpu: usize, entry: Entry) {
+        self.cpus[cpu].entries.insert(entry);
+    }
+
+    /// What `cpu` holds.
+    #[must_use]
+    pub fn entries(&self, cpu: usize) -> &Entries {
+        &self.cpus[cpu].entries
+    }
+
+    /// `issuer` executes a TLBI on `cpu`, with `operand` in its register.
+    ///
+    /// # Errors
+    /// [`Refused`] if it has no effect.
+    pub fn execute(
+        &mut self,
+        cpu: usize,
+        instruction: Instruction,
+        operand: u64,
+        issuer: Issuer,
+    ) -> Result<(), Refused> {
+        let Instruction { operation, scope } = instruction.executed_by(issuer)?;
+        let op = match &self.cpus[cpu].context {
+            Some(context) => Tlbi::in_context(operation, operand, context),
+            None => Tlbi::new(operation, operand, RangeUnit::Granule),
+        };
+        self.issue(cpu, op, scope);
+        Ok(())
+    }
+
     /// Issues a TLBI on `cpu`, for the VMID loaded there (0 if none is).
     pub fn issue(&mut self, cpu: usize, op: Tlbi, scope: Scope) {
-        let vmid = self.cpus[cpu].context.as_ref().map_or(0, |context| context.vmid);
+        let vmid = self.cpus[cpu].context.as_ref().map_or(0, Context::vmid);
         self.issued.push(Issued { cpu, vmid, op, scope });
     }
 
@@ -149,7 +138,7 @@ impl Machine {
         self.issued = rest;
         let done: Vec<Issued> = done;
         for target in 0..self.cpus.len() {
-            let reached = |issued: &&Issued| target == cpu || issued.scope == Scope::InnerShareable;
+            let reached = |issued: &&Issued| target == cpu || issued.scope != Scope::Local;
             let ops: Vec<Issued> = done.iter().filter(reached).copied().collect();
             self.invalidate(target, &ops);
         }
@@ -167,25 +156,24 @@ impl Machine {
         if ops.is_empty() {
             return;
         }
-        let cache = &mut self.cpus[cpu].cache;
-        // Combined entries first, so that those of this VM can be made again from the stage-2 entries still there...
+        // Stage 1 and combined entries first, so that those of this VM can be made again from stage 2...
         for issued in ops {
-            cache.forget_combined(issued.vmid, issued.op);
+            self.cpus[cpu].entries.forget_part(issued.op, issued.vmid, Part::Stage1);
         }
-        self.recombine(cpu);
+        self.refill_stage1(cpu);
         // ...unless one instruction drops both.
-        let cache = &mut self.cpus[cpu].cache;
+        let entries = &mut self.cpus[cpu].entries;
         for issued in ops {
-            cache.forget_stage2(issued.vmid, issued.op);
+            entries.forget_part(issued.op, issued.vmid, Part::Stage2);
             if matches!(issued.op, Tlbi::Vm | Tlbi::All) {
-                cache.forget_combined(issued.vmid, issued.op);
+                entries.forget_part(issued.op, issued.vmid, Part::Stage1);
             }
         }
         // The walkers have not stopped. What is not published yet, they may still see the old way.
         for issued in ops {
             match issued.op {
-                Tlbi::Ipa { ipa, .. } => self.refill_ipa(cpu, ipa),
-                Tlbi::Vm | Tlbi::All => self.refill_vm(cpu),
+                Tlbi::Ipa { .. } if let Some(ipa) = ipa_of(issued.op) => self.refill_ipa(cpu, ipa),
+                Tlbi::Ipa { .. } | Tlbi::Vm | Tlbi::All => self.refill_vm(cpu),
                 _ => {}
             }
         }
@@ -194,7 +182,7 @@ impl Machine {
     /// The places (level and first IPA of the entry) in `cpu`'s walks where the descriptor at `pa` is found: under the
     /// root in its VTTBR, and under each cached table of its VMID.
     fn places_of(&self, cpu: usize, pa: Pa) -> Vec<(u8, u64)> {
-        let Cpu { cache, context: Some(context), .. } = &self.cpus[cpu] else { return vec![] };
+        let Cpu { entries, context: Some(context), .. } = &self.cpus[cpu] else { return vec![] };
         let mut places = vec![];
         if let Some(offset) = pa.0.checked_sub(context.root.0)
             && offset / 8 < context.root_entries()
@@ -202,10 +190,10 @@ impl Machine {
             places.push((context.start, offset / 8 * span(context.start)));
         }
         let frame = pa.align_down(PAGE_SIZE);
-        let of_vm = cache.tables.range((context.vmid, 0, 0)..=(context.vmid, u8::MAX, u64::MAX));
-        for (&(_, level, ipa), tables) in of_vm {
-            if tables.contains(&frame) {
-                places.push((level + 1, ipa + (pa.0 - frame.0) / 8 * span(level + 1)));
+        for table in entries.of_vm(Kind::Stage2Table, context.vmid()) {
+            if table.output == frame.0 {
+                let below = table.source.level as u8 + 1;
+                places.push((below, table.extent.first + (pa.0 - frame.0) / 8 * span(below)));
             }
         }
         places
@@ -213,21 +201,22 @@ impl Machine {
 
     /// The walker of `cpu` finds `descriptor` at `level` for `ipa`: it caches it, and goes on in the table.
     fn see(&mut self, cpu: usize, level: u8, ipa: u64, descriptor: u64) {
-        let Cpu { cache, context: Some(context), .. } = &mut self.cpus[cpu] else { return };
-        let vmid = context.vmid;
+        let Cpu { entries, context: Some(context), .. } = &mut self.cpus[cpu] else { return };
+        let vmid = context.vmid();
         match decode(descriptor, level) {
             Decoded::Fault => {}
             Decoded::Table(table) => {
-                if cache.insert_table((vmid, level, ipa), table, &mut self.violations) {
+                let entry = stage2_entry(Kind::Stage2Table, vmid, level, ipa, table.0);
+                if insert_stage2(entries, entry, &mut self.violations) {
                     self.explore(cpu, table, level + 1, ipa);
                 }
             }
             Decoded::Leaf => {
-                if cache.insert_leaf((vmid, ipa, level), descriptor, &mut self.violations) {
-                    for window in &context.windows {
-                        if let Some((key, entry)) = combine(vmid, window, ipa, level, descriptor) {
-                            cache.insert_combined(key, entry, &mut self.violations);
-                        }
+                let leaf = stage2_entry(Kind::Stage2Leaf, vmid, level, ipa, descriptor);
+                if insert_stage2(entries, leaf, &mut self.violations) {
+                    let stage1: Vec<Entry> = entries.of_vm(Kind::Stage1Leaf, vmid).copied().collect();
+                    for entry in stage1.iter().filter_map(|stage1| combine(stage1, &leaf)) {
+                        insert_combined(entries, entry, &mut self.violations);
                     }
                 }
             }
@@ -249,13 +238,13 @@ impl Machine {
             let frame = Pa(root.align_down(PAGE_SIZE).0 + table * PAGE_SIZE);
             self.explore(cpu, frame, start, table * 512 * span(start));
         }
-        self.recombine(cpu);
+        self.refill_stage1(cpu);
     }
 
     /// Walks to `ipa` again on `cpu`, from the root and from each table still cached.
     fn refill_ipa(&mut self, cpu: usize, ipa: Ipa) {
         let Some(context) = &self.cpus[cpu].context else { return };
-        let (vmid, root, start) = (context.vmid, context.root, context.start);
+        let (vmid, root, start) = (context.vmid(), context.root, context.start);
         for level in start..=3 {
             let slot = align_down(ipa.0, span(level));
             let mut tables = vec![];
@@ -263,9 +252,11 @@ impl Machine {
                 tables.push(Pa(root.0 + slot / span(level) * 8));
             } else {
                 let above = align_down(ipa.0, span(level - 1));
-                let cached = self.cpus[cpu].cache.tables.get(&(vmid, level - 1, above));
+                let extent = Extent { size: span(level - 1), first: above };
+                let tag = Tag::El1 { vmid, asid: None };
+                let cached = self.cpus[cpu].entries.at(Kind::Stage2Table, tag, extent);
                 let index = (slot - above) / span(level);
-                tables.extend(cached.into_iter().flatten().map(|table| Pa(table.0 + index * 8)));
+                tables.extend(cached.map(|table| Pa(table.output + index * 8)));
             }
             for pa in tables {
                 for value in self.memory.visible(pa) {
@@ -275,33 +266,30 @@ impl Machine {
         }
     }
 
-    /// Combines each stage-2 entry of the VM loaded on `cpu` with the guest's stage 1 again.
-    fn recombine(&mut self, cpu: usize) {
-        let Cpu { cache, context: Some(context), .. } = &mut self.cpus[cpu] else { return };
-        let vmid = context.vmid;
-        let mut found = vec![];
-        for (&(_, ipa, level), known) in cache.leaves.range((vmid, 0, 0)..=(vmid, u64::MAX, u8::MAX)) {
-            for window in &context.windows {
-                found.extend(known.iter().filter_map(|&leaf| combine(vmid, window, ipa, level, leaf)));
-            }
+    /// Walks the guest's stage 1 on `cpu`, and combines each stage-1 leaf cached with each of stage 2.
+    fn refill_stage1(&mut self, cpu: usize) {
+        let Cpu { entries, context: Some(context), .. } = &mut self.cpus[cpu] else { return };
+        let vmid = context.vmid();
+        for leaf in context.stage1_leaves() {
+            entries.insert(leaf);
         }
-        for (key, entry) in found {
-            cache.insert_combined(key, entry, &mut self.violations);
+        let mut found = vec![];
+        for stage1 in entries.of_vm(Kind::Stage1Leaf, vmid) {
+            let stage2 = entries.of_vm(Kind::Stage2Leaf, vmid);
+            found.extend(stage2.filter_map(|stage2| combine(stage1, stage2)));
+        }
+        for entry in found {
+            insert_combined(entries, entry, &mut self.violations);
         }
     }
 
     /// Where an access to `va` in `asid` on `cpu` could go: each translation that the TLB could use.
     #[must_use]
     pub fn outcomes(&self, cpu: usize, va: Va, asid: u16) -> Vec<Pa> {
-        let Cpu { cache, context: Some(context), .. } = &self.cpus[cpu] else { return vec![] };
-        let usable = cache.combined.iter().filter(|(key, _)| {
-            key.vmid == context.vmid
-                && (key.va..key.va + key.size).contains(&va.0)
-                && key.asid.is_none_or(|own| own == asid)
-        });
-        let outputs =
-            usable.flat_map(|(key, known)| known.iter().map(move |entry| Pa(entry.pa.0 + (va.0 - key.va))));
-        let mut outputs: Vec<Pa> = outputs.collect();
+        let Cpu { entries, context: Some(context), .. } = &self.cpus[cpu] else { return vec![] };
+        let usable = entries.lookup(context.tag(asid), va);
+        let combined = usable.iter().filter(|entry| entry.kind == Kind::Combined);
+        let mut outputs: Vec<Pa> = combined.map(|entry| entry.output_at(va)).collect();
         outputs.sort_unstable();
         outputs.dedup();
         outputs
@@ -321,50 +309,57 @@ impl Machine {
     }
 
     fn verify_cpu(&self, cpu: usize, found: &mut Vec<Violation>) {
-        let Cpu { cache, context, unsynchronized } = &self.cpus[cpu];
+        let Cpu { entries, context, unsynchronized } = &self.cpus[cpu];
         if *unsynchronized {
             found.push(Violation::NotSynchronized { cpu });
         }
         let Some(context) = context else { return };
-        let vmid = context.vmid;
         for frame in self.memory.unpublished() {
             if !self.places_of(cpu, frame).is_empty() {
                 found.push(Violation::Unpublished { pa: frame });
             }
         }
-        for (&(_, level, ipa), tables) in cache.tables.range((vmid, 0, 0)..=(vmid, u8::MAX, u64::MAX)) {
-            for table in tables {
-                let now = self.walk(context, ipa, level);
-                if now.is_none_or(|(at, found)| at != level || decode(found, at) != Decoded::Table(*table)) {
-                    found.push(Violation::Stale { cpu, ipa: Ipa(ipa), descriptor: table.0 });
-                }
+        let vmid = context.vmid();
+        let of = |kind| entries.of_vm(kind, vmid);
+        for entry in of(Kind::Stage2Table).chain(of(Kind::Stage2Leaf)) {
+            if !self.stage2_bears_out(context, entry) {
+                let ipa = Ipa(entry.extent.first);
+                found.push(Violation::Stale { cpu, ipa, descriptor: entry.output });
             }
         }
-        for (&(_, ipa, level), known) in cache.leaves.range((vmid, 0, 0)..=(vmid, u64::MAX, u8::MAX)) {
-            for &descriptor in known {
-                if self.walk(context, ipa, level) != Some((level, descriptor)) {
-                    found.push(Violation::Stale { cpu, ipa: Ipa(ipa), descriptor });
-                }
-            }
+        let stage1: Vec<Entry> = context.stage1_leaves().collect();
+        for entry in of(Kind::Stage1Leaf).filter(|entry| !stage1.contains(entry)) {
+            let (va, ipa) = (Va(entry.extent.first), Ipa(entry.output));
+            found.push(Violation::StaleStage1 { cpu, va, ipa });
         }
-        for (key, known) in cache.combined.iter().filter(|(key, _)| key.vmid == vmid) {
-            for entry in known {
-                if !self.bears_out(context, key, entry) {
-                    found.push(Violation::StaleCombined { cpu, va: Va(key.va), pa: entry.pa });
-                }
-            }
+        for entry in of(Kind::Combined).filter(|entry| !self.both_bear_out(context, &stage1, entry)) {
+            let (va, pa) = (Va(entry.extent.first), Pa(entry.output));
+            found.push(Violation::StaleCombined { cpu, va, pa });
         }
     }
 
+    /// Whether the tables, as they are now, give rise to an entry of stage 2.
+    fn stage2_bears_out(&self, context: &Context, entry: &Entry) -> bool {
+        let level = entry.source.level as u8;
+        let now = self.walk(context, entry.extent.first, level);
+        now.is_some_and(|(at, found)| {
+            let alike = match decode(found, at) {
+                Decoded::Table(table) => entry.kind == Kind::Stage2Table && table.0 == entry.output,
+                Decoded::Leaf => entry.kind == Kind::Stage2Leaf && found == entry.output,
+                Decoded::Fault => false,
+            };
+            at == level && alike
+        })
+    }
+
     /// Whether the tables and the guest's stage 1, as they are now, give rise to a combined entry.
-    fn bears_out(&self, context: &Context, key: &CombinedKey, entry: &Combined) -> bool {
-        context.windows.iter().filter(|window| window.asid == key.asid).any(|window| {
-            let Some(offset) = key.va.checked_sub(window.va.0) else { return false };
-            let ipa = window.ipa.0 + offset;
+    fn both_bear_out(&self, context: &Context, stage1: &[Entry], entry: &Entry) -> bool {
+        stage1.iter().filter(|leaf| leaf.tag == entry.tag).any(|stage1| {
+            let Some(offset) = entry.extent.first.checked_sub(stage1.extent.first) else { return false };
+            let ipa = stage1.output + offset;
             let Some((level, descriptor)) = self.walk(context, ipa, 3) else { return false };
-            let base = align_down(ipa, span(level));
-            decode(descriptor, level) == Decoded::Leaf
-                && combine(context.vmid, window, base, level, descriptor) == Some((*key, *entry))
+            let leaf = stage2_entry(Kind::Stage2Leaf, context.vmid(), level, ipa, descriptor);
+            decode(descriptor, level) == Decoded::Leaf && combine(stage1, &leaf) == Some(*entry)
         })
     }
 
@@ -383,19 +378,4 @@ impl Machine {
         }
         None
     }
-}
-
-/// The combined entry that a stage-2 leaf at `ipa` gives rise to in a window, if they meet.
-fn combine(
-    vmid: u16,
-    window: &Window,
-    ipa: u64,
-    level: u8,
-    descriptor: u64,
-) -> Option<(CombinedKey, Combined)> {
-    let first = ipa.max(window.ipa.0);
-    let end = (ipa + span(level)).min(window.ipa.0 + window.size);
-    let size = end.checked_sub(first).filter(|&size| size > 0)?;
-    let key = CombinedKey { vmid, va: window.va.0 + (first - window.ipa.0), size, asid: window.asid };
-    Some((key, Combined { pa: output(descriptor, level, first - ipa), descriptor }))
 }

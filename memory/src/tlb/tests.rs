@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the model makes of each TLBI, and of each kind of negligence.
 
+mod instructions;
+mod issuers;
+mod operands;
+mod tags;
+mod zoo;
+
 use super::*;
+use crate::granule::Granule;
 use crate::stage2::Reach;
 
 const TABLE: Pa = Pa(0x10_0000);
@@ -50,7 +57,11 @@ fn invalidate(machine: &mut Machine, op: Tlbi) {
 }
 
 fn by_ipa(reach: Reach) -> Tlbi {
-    Tlbi::Ipa { ipa: Ipa(5 * PAGE), leaf: None, reach }
+    Tlbi::Ipa { addresses: Addresses::one(5 * PAGE), reach }
+}
+
+fn by_va(va: u64, asid: Option<u16>) -> Tlbi {
+    Tlbi::Va { addresses: Addresses::one(va), asid, reach: Reach::LastLevel }
 }
 
 #[test]
@@ -171,7 +182,16 @@ fn a_wrong_level_hint_misses() {
     let mut machine = machine();
     machine.write(LEAF, 0);
     machine.publish();
-    invalidate(&mut machine, Tlbi::Ipa { ipa: Ipa(5 * PAGE), leaf: Some(2), reach: Reach::AllLevels });
+    invalidate(
+        &mut machine,
+        Tlbi::Ipa {
+            addresses: Addresses::One {
+                address: 5 * PAGE,
+                hint: Some(Hint { granule: Granule::Kib4, level: 2 }),
+            },
+            reach: Reach::AllLevels,
+        },
+    );
     invalidate(&mut machine, Tlbi::Stage1);
     assert!(machine.verify().iter().any(|found| matches!(found, Violation::Stale { .. })));
 }
@@ -225,9 +245,9 @@ fn invalidation_by_address_and_asid() {
     };
     let places = [(0xa000, 1), (0xa000, 2), (0xb000, 1), (0xc000, 1)];
     let cases = [
-        (Tlbi::Va { va: Va(0xa000), asid: 1 }, [false, true, true, true]),
-        (Tlbi::Va { va: Va(0xc000), asid: 9 }, [true, true, true, false]),
-        (Tlbi::VaAllAsids { va: Va(0xa000) }, [false, false, true, true]),
+        (by_va(0xa000, Some(1)), [false, true, true, true]),
+        (by_va(0xc000, Some(9)), [true, true, true, false]),
+        (by_va(0xa000, None), [false, false, true, true]),
         (Tlbi::Asid { asid: 1 }, [false, true, false, true]),
         (Tlbi::Stage1, [false; 4]),
         (Tlbi::Vm, [false; 4]),
