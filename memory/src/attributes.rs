@@ -10,6 +10,7 @@
 //! memory region attributes, and on combining stage 1 and stage 2 attributes.
 
 mod combine;
+mod names;
 #[cfg(test)]
 mod tests;
 

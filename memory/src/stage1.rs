@@ -18,18 +18,20 @@
 //! Source: Arm ARM, "The AArch64 Virtual Memory System Architecture"; the pseudocode `AArch64.S1Translate`.
 
 mod descriptor;
+mod no_walk;
 mod regime;
 #[cfg(test)]
 mod tests;
 
 use descriptor::{Descriptor, TablePermissions};
-pub use regime::Regime;
+pub use no_walk::NoWalk;
+pub use regime::{Half, Regime};
 pub(crate) use regime::{address_bits, largest_size_field, output_bits};
 
 use crate::access::{Access, El, Permissions};
 use crate::attributes::{Cacheability, DeviceKind, MemoryType, Shareability};
 use crate::fault::{Fault, FaultKind, Origin};
-use crate::granule::AddressFormat;
+use crate::granule::{AddressFormat, Stage};
 use crate::walk::{Entry, Kind, Step, Stop, Tables, Witness, descend};
 use crate::{GuestMemory, Ipa, Va};
 
@@ -113,7 +115,7 @@ pub(crate) fn translate_from(
         witness.see(Step::Stage1Start { va: untagged, start: None });
         return translate_flat(regime, va, access);
     }
-    let walk = regime.walk(va, access, el).ok_or(fault(FaultKind::Translation, 0, va))?;
+    let walk = regime.walk(va, access, el).map_err(|_| fault(FaultKind::Translation, 0, va))?;
     witness.see(Step::Stage1Start { va: untagged, start: Some(walk.start) });
     let mut tables = Walker { source, witness, regime, inherited: TablePermissions::default() };
     let leaf = descend(&walk.start, untagged.0, &mut tables).map_err(|stop| refuse(stop, va))?;
@@ -127,6 +129,7 @@ pub(crate) fn translate_from(
         TablePermissions::default()
     };
     let permissions = descriptor.permissions(inherited, regime);
+    witness.see(Step::Leaf { stage: Stage::One, permissions });
     if !permissions.allow(access, el) {
         return Err(fault(FaultKind::Permission, leaf.level, va));
     }

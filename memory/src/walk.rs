@@ -9,8 +9,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::access::{Access, El};
-use crate::granule::{AddressFormat, Granule};
+use crate::access::{Access, El, Permissions};
+use crate::granule::{AddressFormat, Granule, Stage};
 use crate::{Ipa, Pa, Va};
 
 const VALID: u64 = 1 << 0;
@@ -200,6 +200,14 @@ pub enum Step {
     },
     /// A stage-2 descriptor.
     Stage2(Entry),
+    /// A stage has come to its block or page, whose access flag is no obstacle. The access is yet to be held
+    /// against it.
+    Leaf {
+        /// Which stage.
+        stage: Stage,
+        /// What it allows.
+        permissions: Permissions,
+    },
     /// Stage 2 ends well.
     Stage2End {
         /// What it was for.

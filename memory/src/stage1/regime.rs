@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::no_walk::NoWalk;
 use crate::Va;
 use crate::access::{Access, El};
 use crate::attributes::Shareability;
@@ -49,14 +50,27 @@ pub struct Regime {
 
 /// Which half of the address space, and so which of the paired fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Half {
+pub enum Half {
+    /// From address 0 up: `TTBR0_EL1`.
     Lower,
+    /// Up to the last address: `TTBR1_EL1`.
     Upper,
 }
 
 impl Half {
-    const fn of(va: Va) -> Self {
+    /// The half that bit 55 of an address selects.
+    #[must_use]
+    pub const fn of(va: Va) -> Self {
         if va.0 & 1 << 55 == 0 { Self::Lower } else { Self::Upper }
+    }
+
+    /// The digit in the names of its registers and fields; also the value of the bits above its addresses.
+    #[must_use]
+    pub const fn digit(self) -> u32 {
+        match self {
+            Self::Lower => 0,
+            Self::Upper => 1,
+        }
     }
 
     /// The field of this half, `lower` or `upper` being the position of its lowest bit.
@@ -183,13 +197,21 @@ impl Regime {
         }
     }
 
-    /// How to walk for `va`, or `None` if the registers allow no walk: a translation fault at level 0.
-    pub(super) fn walk(&self, va: Va, access: Access, el: El) -> Option<Walk> {
+    /// How to walk for `va`, stage 1 being on.
+    ///
+    /// # Errors
+    /// [`NoWalk`] if the registers allow no walk.
+    pub fn start(&self, va: Va, access: Access, el: El) -> Result<Start, NoWalk> {
+        self.walk(va, access, el).map(|walk| walk.start)
+    }
+
+    pub(super) fn walk(&self, va: Va, access: Access, el: El) -> Result<Walk, NoWalk> {
         let half = Half::of(va);
-        if half.walks_disabled(self.tcr)
-            || (el == El::El0 && self.features.has_e0pd() && half.closed_to_el0(self.tcr))
-        {
-            return None;
+        if half.walks_disabled(self.tcr) {
+            return Err(NoWalk::Disabled { half });
+        }
+        if el == El::El0 && self.features.has_e0pd() && half.closed_to_el0(self.tcr) {
+            return Err(NoWalk::ClosedToEl0 { half });
         }
         let granule = half.granule(self.tcr, self.features);
         let format = self.features.address_format(granule, Stage::One, self.tcr >> TCR_DS_SHIFT);
@@ -200,7 +222,7 @@ impl Regime {
             Half::Upper => u64::MAX >> input_bits,
         };
         if above != expected {
-            return None;
+            return Err(NoWalk::NotCanonical { half, input_bits });
         }
         let levels = (input_bits - granule.page_shift()).div_ceil(granule.index_bits());
         let level = 4 - levels as i8;
@@ -212,17 +234,21 @@ impl Regime {
         let root_index_bits = input_bits - granule.shift(level);
         let root = format.root(ttbr, output_bits, root_index_bits + 3);
         let start = Start { granule, format, level, root_index_bits, root, output_bits };
-        Some(Walk { half, start })
+        Ok(Walk { half, start })
     }
 
-    /// 64 - TxSZ, or `None` out of bounds.
-    fn input_bits(&self, half: Half, granule: Granule, format: AddressFormat) -> Option<u32> {
-        let wide = matches!(format, AddressFormat::Lpa2) || granule == Granule::Kib64 && self.features.has_lva();
+    /// 64 - TxSZ.
+    fn input_bits(&self, half: Half, granule: Granule, format: AddressFormat) -> Result<u32, NoWalk> {
+        let wide =
+            matches!(format, AddressFormat::Lpa2) || granule == Granule::Kib64 && self.features.has_lva();
         let smallest = if wide { 12 } else { 16 };
-        let size_field = half.size_field(self.tcr);
-        (smallest..=largest_size_field(granule, self.features))
-            .contains(&size_field)
-            .then(|| 64 - size_field as u32)
+        let largest = largest_size_field(granule, self.features);
+        let value = half.size_field(self.tcr);
+        if (smallest..=largest).contains(&value) {
+            Ok(64 - value as u32)
+        } else {
+            Err(NoWalk::Size { half, value, smallest, largest })
+        }
     }
 }
 

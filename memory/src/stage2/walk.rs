@@ -9,7 +9,7 @@ use crate::access::{Access, El, Permissions, Rights};
 use crate::attributes::{DeviceKind, Shareability, Stage2Type};
 use crate::fault::FaultKind;
 use crate::features::HardwareUpdates;
-use crate::granule::AddressFormat;
+use crate::granule::{AddressFormat, Stage};
 use crate::walk::{Entry, Purpose, Start, Step, Stop, Tables, Witness, descend};
 use crate::{Ipa, Pa};
 
@@ -78,6 +78,7 @@ pub(crate) fn translate(
     let memory = Stage2Type::from_mem_attr(leaf.raw >> 2, regime.encoding())
         .unwrap_or(Stage2Type::Device(DeviceKind::NGnRnE));
     let permissions = permissions(leaf.raw, regime);
+    witness.see(Step::Leaf { stage: Stage::Two, permissions });
     let allowed = match purpose {
         Purpose::Stage1Table { .. } => {
             permissions.el1.read && !(regime.protects_walks() && memory.is_device())
