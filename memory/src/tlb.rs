@@ -5,8 +5,8 @@
 //! time. This model never does. It caches everything it may, at the first moment it may, and forgets only what it must,
 //! at the last moment it must:
 //!
-//! - Table walkers run all the time, on each CPU for the tables in its VTTBR. What they find is cached: stage-2 tables
-//!   (walk caches) and leaves, stage-1 leaves, and translations of both stages combined; tagged with the VMID, and with
+//! - Table walkers run all the time, on each CPU for the tables in its VTTBR and TTBR0. What they find is cached: stage-2 tables
+//!   (walk caches) and leaves, those of stage 1, and translations of both stages combined; tagged with the VMID, and with
 //!   the ASID unless global. What faults is not cached.
 //! - A descriptor that was written may be seen old or new until a `DSB` by its writer; the walkers see it both ways.
 //! - A `TLBI` has no effect until a `DSB ISH`. Until then what it drops may be cached anew from whatever is still
@@ -26,10 +26,10 @@
 //! - `entries`: the content of one TLB; of no hypervisor, any granule.
 //! - `machine`: CPUs that fill such TLBs in the worst way; `board`: what the tests of stage 2 run on.
 //!
-//! Limits of the machine (not of the entries): its walkers read stage-2 tables of the 4 KiB granule and make nothing of
-//! the Contiguous bit. A guest's stage 1 is a list of [`Window`]s, the leaves that a walk would find; stage-1 walk
-//! caches and entries of EL2 get in by [`Machine::fetch`] alone. All CPUs' stores count as one writer's, as they are
-//! when a lock guards the tables.
+//! Limits of the machine (not of the entries): its walkers read tables of the 4 KiB granule with 48-bit addresses, for
+//! stage 1 those of TTBR0, for stage 2 without making anything of the Contiguous bit. Instead of tables, or besides, a
+//! guest's stage 1 can be a list of [`Window`]s, the leaves that a walk would find. EL2's entries get in by
+//! [`Machine::fetch`] alone. A guest that makes without breaking is found out by the combined entries only. All CPUs' stores count as one writer's, as they are when a lock guards the tables.
 //!
 //! Sources: Arm ARM, "Translation Lookaside Buffers", "TLB maintenance", "Use of ASIDs and VMIDs", "Using
 //! break-before-make", "Ordering and completion of TLB maintenance instructions".
@@ -42,9 +42,11 @@ mod instruction;
 mod machine;
 mod memory;
 mod operand;
+mod stage1;
 mod stage2;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 pub use board::{Board, BoardMaintenance};
 pub use context::{Context, Window};
@@ -114,14 +116,14 @@ pub enum Violation {
         /// Where it would lead.
         pa: Pa,
     },
-    /// A stage-1 entry that the guest's stage 1 no longer bears out.
-    #[error("CPU {cpu} can still translate {va} to IPA {ipa}")]
+    /// A stage-1 entry, leaf or table, that the guest's stage 1 no longer bears out.
+    #[error("CPU {cpu} can still go from {va} to IPA {ipa}")]
     StaleStage1 {
         /// The CPU.
         cpu: usize,
         /// The address.
         va: Va,
-        /// Where it would lead.
+        /// Where it would lead, or the table.
         ipa: Ipa,
     },
     /// A descriptor was written that some walker may not see yet.

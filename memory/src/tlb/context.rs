@@ -4,6 +4,7 @@
 use alloc::vec::Vec;
 
 use super::operand::canonical;
+use super::stage1::Stage1Table;
 use super::stage2::{align_down, output, span};
 use super::{Entry, Extent, Kind, RangeUnit, Source, Tag, Tlbi};
 use crate::granule::Granule;
@@ -54,6 +55,8 @@ pub struct Context {
     vtcr: u64,
     tcr: u64,
     windows: Vec<Window>,
+    /// `TTBR0_EL1`, if there are tables of stage 1.
+    ttbr0: Option<u64>,
 }
 
 impl Context {
@@ -68,6 +71,7 @@ impl Context {
             vtcr,
             tcr: TCR_AS,
             windows,
+            ttbr0: None,
         }
     }
 
@@ -75,6 +79,19 @@ impl Context {
     #[must_use]
     pub fn with_tcr(self, tcr: u64) -> Self {
         Self { tcr, ..self }
+    }
+
+    /// The same with tables of stage 1 (4 KiB granule) under this `TTBR0_EL1`, whose ASID is the current one; their size
+    /// is `T0SZ` (16 to 39) of `tcr`. They lie in the VM's memory.
+    #[must_use]
+    pub fn with_stage1(self, tcr: u64, ttbr0: u64) -> Self {
+        Self { tcr, ttbr0: Some(ttbr0), ..self }
+    }
+
+    /// The root of the stage-1 tables, if there are any, and the tag of what is found under it and not global.
+    pub(super) fn stage1_root(&self) -> Option<(Stage1Table, Tag)> {
+        let ttbr0 = self.ttbr0?;
+        Some((Stage1Table::root(self.tcr, ttbr0), self.tag((ttbr0 >> 48) as u16)))
     }
 
     /// The VMID, of 8 bits unless `VTCR_EL2.VS` is set.
@@ -103,7 +120,7 @@ impl Context {
         1 << self.ipa_bits.saturating_sub(39 - 9 * self.start as u32)
     }
 
-    /// The stage-1 leaves that a walk can find now.
+    /// The stage-1 leaves of the windows.
     pub(super) fn stage1_leaves(&self) -> impl Iterator<Item = Entry> {
         self.windows.iter().map(|window| {
             let asid = window.asid.map(|asid| asid & self.asid_mask());

@@ -16,11 +16,11 @@ use crate::addr::PAGE_SIZE;
 use crate::{Ipa, Pa, Va};
 
 #[derive(Debug, Default)]
-struct Cpu {
-    entries: Entries,
-    context: Option<Context>,
+pub(super) struct Cpu {
+    pub(super) entries: Entries,
+    pub(super) context: Option<Context>,
     /// An invalidation has completed and no `ISB` followed.
-    unsynchronized: bool,
+    pub(super) unsynchronized: bool,
 }
 
 /// A TLBI that no `DSB` has completed.
@@ -35,10 +35,10 @@ struct Issued {
 /// CPUs with adversarial TLBs, and the memory their tables lie in.
 #[derive(Debug)]
 pub struct Machine {
-    memory: Memory,
-    cpus: Vec<Cpu>,
+    pub(super) memory: Memory,
+    pub(super) cpus: Vec<Cpu>,
     issued: Vec<Issued>,
-    violations: Vec<Violation>,
+    pub(super) violations: Vec<Violation>,
 }
 
 impl Machine {
@@ -62,6 +62,7 @@ impl Machine {
                 for (level, ipa) in self.places_of(cpu, pa) {
                     self.see(cpu, level, ipa, value);
                 }
+                self.catch_up_with_stage1(cpu);
             }
         }
     }
@@ -95,7 +96,7 @@ impl Machine {
         self.memory.publish();
     }
 
-    /// `cpu` fetches an entry, for instance a stage-1 table, that the machine's own walkers would not.
+    /// `cpu` fetches an entry, for instance of EL2, that the machine's own walkers would not.
     pub fn fetch(&mut self, cpu: usize, entry: Entry) {
         self.cpus[cpu].entries.insert(entry);
     }
@@ -177,11 +178,12 @@ impl Machine {
                 _ => {}
             }
         }
+        self.catch_up_with_stage1(cpu);
     }
 
     /// The places (level and first IPA of the entry) in `cpu`'s walks where the descriptor at `pa` is found: under the
     /// root in its VTTBR, and under each cached table of its VMID.
-    fn places_of(&self, cpu: usize, pa: Pa) -> Vec<(u8, u64)> {
+    pub(super) fn places_of(&self, cpu: usize, pa: Pa) -> Vec<(u8, u64)> {
         let Cpu { entries, context: Some(context), .. } = &self.cpus[cpu] else { return vec![] };
         let mut places = vec![];
         if let Some(offset) = pa.0.checked_sub(context.root.0)
@@ -268,6 +270,7 @@ impl Machine {
 
     /// Walks the guest's stage 1 on `cpu`, and combines each stage-1 leaf cached with each of stage 2.
     fn refill_stage1(&mut self, cpu: usize) {
+        self.walk_stage1(cpu);
         let Cpu { entries, context: Some(context), .. } = &mut self.cpus[cpu] else { return };
         let vmid = context.vmid();
         for leaf in context.stage1_leaves() {
@@ -283,6 +286,14 @@ impl Machine {
         }
     }
 
+    /// The same, if there are tables of stage 1 that a change of memory or of stage 2 may have opened.
+    fn catch_up_with_stage1(&mut self, cpu: usize) {
+        let context = self.cpus[cpu].context.as_ref();
+        if context.is_some_and(|context| context.stage1_root().is_some()) {
+            self.refill_stage1(cpu);
+        }
+    }
+
     /// Where an access to `va` in `asid` on `cpu` could go: each translation that the TLB could use.
     #[must_use]
     pub fn outcomes(&self, cpu: usize, va: Va, asid: u16) -> Vec<Pa> {
@@ -295,76 +306,8 @@ impl Machine {
         outputs
     }
 
-    /// Everything wrong so far, and every way in which a CPU could now translate otherwise than its tables say. To be
-    /// called when a change claims to be complete.
-    #[must_use]
-    pub fn verify(&self) -> Vec<Violation> {
-        let mut found = self.violations.clone();
-        for cpu in 0..self.cpus.len() {
-            self.verify_cpu(cpu, &mut found);
-        }
-        found.sort_unstable();
-        found.dedup();
-        found
-    }
-
-    fn verify_cpu(&self, cpu: usize, found: &mut Vec<Violation>) {
-        let Cpu { entries, context, unsynchronized } = &self.cpus[cpu];
-        if *unsynchronized {
-            found.push(Violation::NotSynchronized { cpu });
-        }
-        let Some(context) = context else { return };
-        for frame in self.memory.unpublished() {
-            if !self.places_of(cpu, frame).is_empty() {
-                found.push(Violation::Unpublished { pa: frame });
-            }
-        }
-        let vmid = context.vmid();
-        let of = |kind| entries.of_vm(kind, vmid);
-        for entry in of(Kind::Stage2Table).chain(of(Kind::Stage2Leaf)) {
-            if !self.stage2_bears_out(context, entry) {
-                let ipa = Ipa(entry.extent.first);
-                found.push(Violation::Stale { cpu, ipa, descriptor: entry.output });
-            }
-        }
-        let stage1: Vec<Entry> = context.stage1_leaves().collect();
-        for entry in of(Kind::Stage1Leaf).filter(|entry| !stage1.contains(entry)) {
-            let (va, ipa) = (Va(entry.extent.first), Ipa(entry.output));
-            found.push(Violation::StaleStage1 { cpu, va, ipa });
-        }
-        for entry in of(Kind::Combined).filter(|entry| !self.both_bear_out(context, &stage1, entry)) {
-            let (va, pa) = (Va(entry.extent.first), Pa(entry.output));
-            found.push(Violation::StaleCombined { cpu, va, pa });
-        }
-    }
-
-    /// Whether the tables, as they are now, give rise to an entry of stage 2.
-    fn stage2_bears_out(&self, context: &Context, entry: &Entry) -> bool {
-        let level = entry.source.level as u8;
-        let now = self.walk(context, entry.extent.first, level);
-        now.is_some_and(|(at, found)| {
-            let alike = match decode(found, at) {
-                Decoded::Table(table) => entry.kind == Kind::Stage2Table && table.0 == entry.output,
-                Decoded::Leaf => entry.kind == Kind::Stage2Leaf && found == entry.output,
-                Decoded::Fault => false,
-            };
-            at == level && alike
-        })
-    }
-
-    /// Whether the tables and the guest's stage 1, as they are now, give rise to a combined entry.
-    fn both_bear_out(&self, context: &Context, stage1: &[Entry], entry: &Entry) -> bool {
-        stage1.iter().filter(|leaf| leaf.tag == entry.tag).any(|stage1| {
-            let Some(offset) = entry.extent.first.checked_sub(stage1.extent.first) else { return false };
-            let ipa = stage1.output + offset;
-            let Some((level, descriptor)) = self.walk(context, ipa, 3) else { return false };
-            let leaf = stage2_entry(Kind::Stage2Leaf, context.vmid(), level, ipa, descriptor);
-            decode(descriptor, level) == Decoded::Leaf && combine(stage1, &leaf) == Some(*entry)
-        })
-    }
-
     /// The descriptor that settles a walk for `ipa` that goes no deeper than `last`, and its level.
-    fn walk(&self, context: &Context, ipa: u64, last: u8) -> Option<(u8, u64)> {
+    pub(super) fn walk(&self, context: &Context, ipa: u64, last: u8) -> Option<(u8, u64)> {
         let mut at = Pa(context.root.0 + ipa / span(context.start) * 8);
         for level in context.start..=3 {
             let descriptor = self.memory.settled(at);

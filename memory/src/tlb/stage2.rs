@@ -86,9 +86,10 @@ pub(super) fn insert_combined(entries: &mut Entries, new: Entry, violations: &mu
     for asid in asids {
         let tag = Tag::El1 { vmid, asid };
         for old in entries.meeting(Kind::Combined, tag, new.extent.first, new.extent.last()) {
-            let same_piece = old.extent.size == new.extent.size
-                && old.output.wrapping_sub(new.output) == old.extent.first.wrapping_sub(new.extent.first);
-            if !same_piece || (old.stage2 ^ new.stage2) & BREAK_BEFORE_MAKE & !ADDRESS != 0 {
+            // Pieces of other sizes are no conflict: where stage 2 is to blame, its own entries conflict.
+            let offset = |entry: &Entry| entry.output.wrapping_sub(entry.extent.first);
+            let elsewhere = offset(&old) != offset(&new);
+            if elsewhere || (old.stage2 ^ new.stage2) & BREAK_BEFORE_MAKE & !ADDRESS != 0 {
                 let va = Va(new.extent.first);
                 let (old, new) = (Pa(old.output), Pa(new.output));
                 violations.push(Violation::CombinedConflict { vmid, va, old, new });

@@ -96,8 +96,11 @@ pub(super) fn taken(op: Tlbi) -> Vec<&'static str> {
         assert!(entries.insert(entry), "{name} twice");
     }
     entries.forget(op, 1);
-    let left: Vec<&Entry> = entries.iter().collect();
-    zoo().iter().filter(|(_, entry)| !left.contains(&entry)).map(|(name, _)| *name).collect()
+    let gone = |entry: &Entry| !entries.iter().any(|left| left == entry);
+    for (name, entry) in zoo() {
+        assert_eq!(op.forgets(1, &entry), gone(&entry), "{name}: what is said and what is done");
+    }
+    zoo().iter().filter(|(_, entry)| gone(entry)).map(|(name, _)| *name).collect()
 }
 
 /// The operand of the instructions for one VA or IPA.
