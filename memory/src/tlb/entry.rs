@@ -215,7 +215,8 @@ impl Tlbi {
         match self {
             Self::All | Self::Vm => true,
             Self::Stage1 => stage1,
-            Self::Asid { asid } => stage1 && own_asid == Some(asid),
+            // Stage 2 has none, and what is global neither.
+            Self::Asid { asid } => own_asid == Some(asid),
             Self::Va { addresses, asid, reach } => {
                 let of_asid = own_asid.is_none() || asid.is_none() || own_asid == asid;
                 stage1 && of_asid && addresses.reach(entry, reach)

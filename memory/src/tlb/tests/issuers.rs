@@ -135,6 +135,30 @@ fn the_host_extensions_are_refused() {
     assert_eq!(vae2.executed_by(Issuer::El2 { hcr }), Err(Refused::HostExtensions));
 }
 
+/// EL2's entries are nobody's VM's: its TLBIs find them whatever VMID is loaded, and no other does.
+#[test]
+fn el2s_own_entries_on_two_cpus() {
+    let entry = Entry::new(Kind::Stage1Leaf, Tag::El2, source(3, HERE), 0);
+    let gone_after = |instruction: Instruction| {
+        let mut machine = machine();
+        for cpu in 0..2 {
+            machine.fetch(cpu, entry);
+        }
+        machine.unload(1);
+        machine.execute(0, instruction, one(HERE, 0), Issuer::El2 { hcr: 0 }).unwrap();
+        machine.complete(0);
+        [0, 1].map(|cpu| machine.entries(cpu).lookup(Tag::El2, Va(HERE)).is_empty())
+    };
+    for operation in [Operation::Vae2, Operation::Vale2, Operation::Alle2] {
+        assert_eq!(gone_after(instruction(operation, Scope::Local)), [true, false], "{operation:?}");
+        assert_eq!(gone_after(instruction(operation, Scope::InnerShareable)), [true; 2], "{operation:?}");
+        assert_eq!(gone_after(instruction(operation, Scope::OuterShareable)), [true; 2], "{operation:?}");
+    }
+    for operation in [Operation::Alle1, Operation::Vmalls12e1, Operation::Vae1] {
+        assert_eq!(gone_after(instruction(operation, Scope::InnerShareable)), [false; 2], "{operation:?}");
+    }
+}
+
 /// What the guest forgot of its stage 1, and what a walker makes of it with our stage 2.
 #[test]
 fn a_guest_that_only_drops_the_last_level_keeps_its_walk_caches() {

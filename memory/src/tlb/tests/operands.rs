@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What an operand says: hints, ranges and their edges, in all three granules.
 
+use proptest::prelude::*;
+
 use super::zoo::{HERE, IPA, RangeOperand, el1, global, one, source, taken};
 use super::*;
 
@@ -118,6 +120,46 @@ fn a_range_ends_where_it_ends() {
         };
         assert_eq!(left(Kind::Stage1Leaf), [9, 74, 75], "{granule:?}");
         assert_eq!(left(Kind::Stage2Leaf), [9, 74, 75], "{granule:?}");
+    }
+}
+
+fn some_source() -> impl Strategy<Value = Source> {
+    let granule = prop::sample::select(Granule::ALL.to_vec());
+    let near = prop::sample::select(vec![0, 1, 2, 5, 63, 64, 65, 127, 130, 511, 512]);
+    (granule, 2..=3_i8, any::<bool>(), near).prop_map(|(granule, level, run, page)| {
+        let address = page << granule.page_shift();
+        if run { Source::contiguous(granule, level, address) } else { Source::new(granule, level, address) }
+    })
+}
+
+proptest! {
+    /// A range is the sum of its pages, as far as entries of its granule go.
+    #[test]
+    fn a_range_is_the_sum_of_its_pages(
+        source in some_source(),
+        table in any::<bool>(),
+        tg in 1..=3_u64,
+        scale in 0..=1_u64,
+        num in 0..=3_u64,
+        ttl in 0..=3_u64,
+        page in 0..=70_u64,
+    ) {
+        // Aligned where the hint asks for it, and elsewhere not.
+        let granule = [Granule::Kib4, Granule::Kib16, Granule::Kib64][tg as usize - 1];
+        let base = if ttl == 3 || ttl == 0 { page } else { 0 };
+        let operand = RangeOperand { asid: 5, tg, scale, num, ttl, base };
+        let pages = base..base + ((num + 1) << (5 * scale + 1));
+        let kind = if table { Kind::Stage1Table } else { Kind::Stage1Leaf };
+        let entry = Entry::new(kind, el1(1, 5), source, 0);
+        for (range, single) in [(Operation::Rvae1, Operation::Vae1), (Operation::Rvale1, Operation::Vale1)] {
+            let ttl = if ttl == 0 { 0 } else { tg << 2 | ttl };
+            let by_page = pages.clone().any(|page| {
+                let operand = with_ttl(one(page << granule.page_shift(), 5), ttl);
+                decode(single, operand).forgets(1, &entry)
+            });
+            let expected = by_page && granule == source.granule;
+            prop_assert_eq!(decode(range, operand.bits()).forgets(1, &entry), expected);
+        }
     }
 }
 
