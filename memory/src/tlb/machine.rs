@@ -178,7 +178,6 @@ impl Machine {
                 _ => {}
             }
         }
-        self.catch_up_with_stage1(cpu);
     }
 
     /// The places (level and first IPA of the entry) in `cpu`'s walks where the descriptor at `pa` is found: under the

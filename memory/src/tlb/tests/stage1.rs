@@ -89,6 +89,19 @@ fn leaves_are_of_the_asid_or_global_and_tables_of_the_asid() {
     }
 }
 
+/// The guest goes over to another address space: what is cached on the way to the old one is of no use there.
+#[test]
+fn tables_of_another_asid_are_not_walked() {
+    let mut machine = guest_machine(NOT_GLOBAL);
+    let empty = RAM_IPA + 0x8000;
+    for cpu in 0..2 {
+        machine.load(cpu, context(1, vec![]).with_stage1(TCR, 4 << 48 | empty));
+    }
+    assert_eq!(pages(&machine, 4), []);
+    assert_eq!(machine.verify(), []);
+    assert_eq!(pages(&machine, 3), [PAGE_PA], "it waits for its ASID");
+}
+
 #[test]
 fn an_unmapped_page_stays_until_its_tlbi() {
     for operation in [Operation::Vale1, Operation::Vaale1, Operation::Aside1, Operation::Vmalle1] {
@@ -121,6 +134,9 @@ fn a_table_unlinked_with_vale1_is_walked_on() {
         machine.publish();
         by_guest(&mut machine, operation, HERE);
         assert_eq!(pages(&machine, 3), []);
+        let va = Va(HERE).align_down(0x20_0000);
+        let stale = Violation::StaleStage1 { cpu: 1, va, ipa: Ipa(TABLES[2]) };
+        assert_eq!(machine.verify().contains(&stale), walked_on);
         // The page is used for something else now, which happens to look like this.
         write(&mut machine, slot(2), (THERE + PAGE) | PAGE_LEAF);
         machine.publish();
