@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::explain::arguments::Explain;
 use crate::manifest::{BoardOptions, Size};
 use crate::runner::Clock;
 
@@ -52,6 +53,8 @@ pub enum Command {
     },
     /// Tell what is there on this computer, what is missing, and what mends it
     Doctor,
+    /// Put register values and memory maps in words and pictures
+    Explain(Explain),
     /// Print the manifest's JSON schema, for editors
     Schema,
     /// Check the bare-metal programs with clippy, for CI

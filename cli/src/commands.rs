@@ -10,13 +10,15 @@ use crate::args::{Arguments, Command, DEMO, Run};
 use crate::build::{self, Afterwards};
 use crate::diagnostic::{Diagnostics, Style};
 use crate::exit::Exit;
+use crate::explain::Output;
+use crate::explain::arguments::Explain;
 use crate::failure::Failure;
 use crate::manifest::{self, BoardOptions, Manifest};
 use crate::progress::Progress;
 use crate::runner::{self, Board, Boot, Config, Session};
 use crate::setup::qemu::Qemu;
 use crate::setup::{self, Setup};
-use crate::{console, doctor, image, schema};
+use crate::{console, doctor, explain, image, schema};
 
 /// The whole command: reads the arguments of this process and does what they say.
 #[must_use]
@@ -28,6 +30,7 @@ pub fn main() -> Exit {
         Some(Command::Build { manifest, output }) => write_image(&manifest, &output),
         Some(Command::Check { manifest }) => check(&manifest),
         Some(Command::Doctor) => examine(),
+        Some(Command::Explain(question)) => explain(&question),
         Some(Command::Schema) => say(&schema::schema()).map(|()| Exit::Success),
         Some(Command::Lint) => lint(),
     };
@@ -114,6 +117,20 @@ fn examine() -> Result<Exit, Failure> {
     let examination = doctor::examine();
     say(&examination.render())?;
     Ok(examination.exit())
+}
+
+/// `vambrace explain`.
+fn explain(question: &Explain) -> Result<Exit, Failure> {
+    match explain::explain(question, warn)? {
+        Output::Print(text) => {
+            anstream::stdout().write_all(text.as_bytes()).map_err(Failure::Terminal)?;
+        }
+        Output::File(path, text) => {
+            std::fs::write(&path, text).map_err(|error| Failure::Write { path: path.clone(), error })?;
+            complain(&format!("vambrace: wrote {}\n", path.display()));
+        }
+    }
+    Ok(Exit::Success)
 }
 
 /// `vambrace lint`.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::diagnostic::{Diagnostics, Style, nearest};
 use crate::exit::Exit;
+use crate::explain::ExplainError;
 use crate::image::ImageError;
 use crate::plan::PlanError;
 use crate::runner::RunError;
@@ -20,6 +21,9 @@ pub enum Failure {
     /// Something is missing on this computer.
     #[error(transparent)]
     Setup(#[from] SetupError),
+    /// There is nothing to explain.
+    #[error(transparent)]
+    Explain(#[from] ExplainError),
     /// There is no bundle.
     #[error(transparent)]
     Plan(PlanError),
@@ -38,7 +42,7 @@ pub enum Failure {
     #[error(transparent)]
     Run(#[from] RunError),
     /// A file could not be written.
-    #[error("cannot write {path}: {error}\nname another file with -o", path = .path.display())]
+    #[error("cannot write {path}: {error}\nname another file", path = .path.display())]
     Write {
         /// The file.
         path: PathBuf,
@@ -72,7 +76,7 @@ impl Failure {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Manifest(_) | Self::Write { .. } | Self::Processor { .. } => Exit::Usage,
+            Self::Manifest(_) | Self::Explain(_) | Self::Write { .. } | Self::Processor { .. } => Exit::Usage,
             Self::Plan(PlanError::Image { .. }) => Exit::Setup,
             Self::Plan(_) => Exit::Usage,
             Self::Setup(_) | Self::Image(_) | Self::Run(_) | Self::Terminal(_) => Exit::Setup,

@@ -20,6 +20,7 @@ pub mod console;
 pub mod diagnostic;
 pub mod doctor;
 pub mod exit;
+pub mod explain;
 pub mod failure;
 pub mod image;
 pub mod manifest;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 mod words;
 
-pub use words::{Description, describe};
+pub use words::{Description, class_name, describe};
 
 /// Exception classes: ESR_ELx.EC.
 pub mod class {

@@ -60,8 +60,9 @@ fn walk(f: &mut fmt::Formatter<'_>, syndrome: Syndrome) -> fmt::Result {
     if syndrome.bit(7) { f.write_str(", in a stage 1 table walk") } else { Ok(()) }
 }
 
-/// The class in words; empty when unallocated.
-const fn class_name(class: u8) -> &'static str {
+/// The exception class (ESR_ELx.EC) in words; empty when unallocated.
+#[must_use]
+pub const fn class_name(class: u8) -> &'static str {
     match class {
         class::UNKNOWN => "undefined instruction, or a reason without a class",
         class::CP15_32 => "trapped AArch32 MCR or MRC (coprocessor 15)",

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `vambrace explain map`: the VMs' address spaces, and where they lie in physical memory.
+//!
+//! [`Map`] is the picture as a value: lists of [`Region`]s, lowest address first. Text, JSON and the drawing are
+//! made from it. What a VM sees comes from the machine's address map, where it lies from [`placement`].
+
+mod drawing;
+mod placement;
+mod text;
+
+use serde::{Serialize, Serializer};
+use vambrace_machine::layout;
+
+use crate::manifest::{Boot, Manifest, Size, Vm};
+use placement::{BOARD_RAM, Images, Piece, Placement, VmPlace};
+
+/// All address spaces of a board.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Map {
+    /// The board in words.
+    pub board: String,
+    /// What to know when reading the map.
+    pub notes: Vec<String>,
+    /// Physical memory.
+    pub physical: Vec<Region>,
+    /// The VMs, in the manifest's order.
+    pub vms: Vec<VmMap>,
+}
+
+/// One VM's intermediate physical addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VmMap {
+    /// Its name.
+    pub name: String,
+    /// Its virtual CPUs.
+    pub vcpus: usize,
+    /// The VM that must have ended before.
+    pub after: Option<String>,
+    /// What it sees.
+    pub regions: Vec<Region>,
+}
+
+/// A range of addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Region {
+    /// What is there.
+    pub what: String,
+    /// Of which kind that is.
+    pub kind: Kind,
+    /// The first address.
+    #[serde(serialize_with = "hexadecimal")]
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Whether the start is certain.
+    pub placed: Certainty,
+    /// Whether the size is.
+    pub sized: Certainty,
+    /// In a VM: where it lies in physical memory.
+    pub lies_at: Option<Place>,
+}
+
+/// Where a region of a VM lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// The first physical address.
+    #[serde(serialize_with = "hexadecimal")]
+    pub start: u64,
+    /// Bytes; the rest of the region is filled otherwise.
+    pub size: u64,
+    /// Whether this is certain.
+    pub certainty: Certainty,
+}
+
+/// The kinds of regions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A VM's RAM; in physical memory, of the VM with this index.
+    Ram(usize),
+    /// A VM's flash, likewise.
+    Flash(usize),
+    /// No memory: each access traps, and EL2 plays the device.
+    Emulated,
+    /// The board's own devices.
+    Device,
+    /// EL2's own memory.
+    Hypervisor,
+    /// Nobody's.
+    Free,
+}
+
+/// Whether a place is certain before the board runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Certainty {
+    /// The manifest and the rules fix it.
+    Exact,
+    /// It depends on how large the images are.
+    About,
+}
+
+impl Certainty {
+    /// Certain, if both are.
+    fn and(self, other: Self) -> Self {
+        if self == Self::Exact { other } else { self }
+    }
+
+    /// Certain, if it comes out the same whatever the images' size.
+    fn of(same: bool) -> Self {
+        if same { Self::Exact } else { Self::About }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn hexadecimal<S: Serializer>(address: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&self::address(*address))
+}
+
+/// An address with its certainty; the last digits of one that is about are no use.
+fn about(at: u64, certainty: Certainty) -> String {
+    match certainty {
+        Certainty::Exact => address(at),
+        Certainty::About => format!("~{}", address(at & !0xF_FFFF)),
+    }
+}
+
+/// An address as it is printed: `0x4000_0000`.
+fn address(address: u64) -> String {
+    match (address >> 32, address >> 16 & 0xFFFF, address & 0xFFFF) {
+        (0, high, low) => format!("0x{high:04x}_{low:04x}"),
+        (top, high, low) => format!("0x{top:x}_{high:04x}_{low:04x}"),
+    }
+}
+
+impl Region {
+    fn new(what: impl Into<String>, kind: Kind, start: u64, size: u64) -> Self {
+        let (placed, sized) = (Certainty::Exact, Certainty::Exact);
+        Self { what: what.into(), kind, start, size, placed, sized, lies_at: None }
+    }
+
+    /// The first address behind it.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.start + self.size
+    }
+
+    /// Its size with a unit; nothing for the board's devices, which have gaps between them.
+    fn size_words(&self) -> String {
+        match (self.kind, self.sized) {
+            (Kind::Device, _) => String::new(),
+            (_, Certainty::Exact) => Size(self.size).to_string(),
+            (_, Certainty::About) => format!("~{}", rounded(self.size)),
+        }
+    }
+}
+
+/// A size that is not known to the byte anyway.
+fn rounded(size: u64) -> Size {
+    Size(size.next_multiple_of(if size >= 1 << 20 { 1 << 20 } else { 1 << 10 }))
+}
+
+impl Map {
+    /// Draws up the map for a manifest.
+    #[must_use]
+    pub fn new(manifest: &Manifest) -> Self {
+        let tries = [Images::Guessed, Images::Small, Images::Large];
+        let [places, small, large] = tries.map(|images| placement::place(manifest, images));
+        let vms: Vec<VmMap> = manifest
+            .vms
+            .iter()
+            .enumerate()
+            .map(|(index, vm)| {
+                let place = |placement: &Placement| placement.vms.get(index).cloned().unwrap_or_default();
+                let others = [place(&small), place(&large)];
+                vm_map(manifest, (index, vm), &place(&places), &others)
+            })
+            .collect();
+        let memory = manifest.board.memory;
+        Self {
+            board: format!("QEMU's virt, {memory} RAM, {} CPUs", manifest.board.cpus),
+            notes: notes(manifest, &places),
+            physical: physical(memory, [&places, &small, &large], &vms),
+            vms,
+        }
+    }
+}
+
+fn vm_map(manifest: &Manifest, (index, vm): (usize, &Vm), place: &VmPlace, others: &[VmPlace]) -> VmMap {
+    let certain = |which: fn(&VmPlace) -> Option<Piece>| {
+        let piece = which(place)?;
+        let same = others.iter().all(|other| which(other) == Some(piece));
+        Some(Place { start: piece.start, size: piece.size, certainty: Certainty::of(same) })
+    };
+    let mut regions = Vec::new();
+    if matches!(vm.boot, Boot::Firmware(_)) {
+        let flash = Region::new("flash", Kind::Flash(index), layout::FLASH.0, layout::FLASH_SIZE);
+        regions.push(Region { lies_at: certain(|place| place.flash), ..flash });
+    }
+    let device = |what: &str, start, size| Region::new(what, Kind::Emulated, start, size);
+    regions.push(device("GIC distributor", layout::GICD.0, layout::GICD_SIZE));
+    let vcpus = vm.vcpus.len() as u64;
+    let redistributors = |count: u64| match count {
+        1 => "GIC redistributor".to_owned(),
+        count => format!("GIC redistributors ({count})"),
+    };
+    let low = vcpus.min(layout::GICR_COUNT);
+    regions.push(device(&redistributors(low), layout::GICR.0, low * layout::GICR_STRIDE));
+    if vm.devices.pl011 {
+        regions.push(device("UART PL011", layout::UART.0, layout::UART_SIZE));
+    }
+    if vm.devices.pl031 {
+        regions.push(device("clock PL031", layout::RTC.0, layout::RTC_SIZE));
+    }
+    let ram = Region::new("RAM", Kind::Ram(index), layout::RAM.0, vm.memory.0);
+    regions.push(Region { lies_at: certain(|place| place.ram), ..ram });
+    if vcpus > low {
+        let high = vcpus - low;
+        regions.push(device(&redistributors(high), layout::GICR_HIGH.0, high * layout::GICR_STRIDE));
+    }
+    let after = vm.after.and_then(|after| manifest.vms.get(usize::from(after)));
+    VmMap {
+        name: vm.name.clone(),
+        vcpus: vm.vcpus.len(),
+        after: after.map(|after| after.name.clone()),
+        regions,
+    }
+}
+
+/// The board's memory, without gaps from the start of RAM to its end. `tries` are for several sizes of images.
+fn physical(memory: Size, tries: [&Placement; 3], vms: &[VmMap]) -> Vec<Region> {
+    let [places, ..] = tries;
+    let own = |what: &str, which: fn(&Placement) -> Piece| {
+        let piece = which(places);
+        Region {
+            placed: Certainty::of(tries.iter().all(|other| which(other).start == piece.start)),
+            sized: Certainty::About,
+            ..Region::new(what, Kind::Hypervisor, piece.start, piece.size)
+        }
+    };
+    let mut taken = vec![
+        own("hypervisor", |places| places.image),
+        own("bundle: images of the VMs", |places| places.bundle),
+        own("device tree of the board", |places| places.tree),
+        Region { placed: Certainty::About, ..own("EL2: stacks, heap, tables", |places| places.own) },
+    ];
+    for (vm, place) in vms.iter().zip(&places.vms) {
+        for region in &vm.regions {
+            let Some(Place { start, size, certainty }) = region.lies_at else { continue };
+            let what = format!("{} of {}", region.what, vm.name);
+            taken.push(Region { placed: certainty, ..Region::new(what, region.kind, start, size) });
+        }
+        if let Some(Piece { start, size }) = place.erased {
+            let what = format!("erased flash of {}", vm.name);
+            taken.push(Region {
+                placed: Certainty::About,
+                ..Region::new(what, Kind::Hypervisor, start, size)
+            });
+        }
+    }
+    taken.sort_by_key(|region| region.start);
+    let devices = Region::new("devices: GIC, UART, clock", Kind::Device, DEVICES.start, DEVICES.size);
+    [devices].into_iter().chain(fill(taken, memory.0)).collect()
+}
+
+/// The board's devices that EL2 drives: from the GIC's distributor to the clock.
+const DEVICES: Piece =
+    Piece { start: layout::GICD.0, size: layout::RTC.0 + layout::RTC_SIZE - layout::GICD.0 };
+
+/// Puts free memory between what is taken, up to the end of the board's RAM.
+fn fill(taken: Vec<Region>, memory: u64) -> Vec<Region> {
+    let free = |start, end, placed: Certainty, ends: Certainty| {
+        let region = Region::new("free", Kind::Free, start, end - start);
+        Region { placed, sized: placed.and(ends), ..region }
+    };
+    let mut regions = Vec::new();
+    let (mut at, mut certainty) = (BOARD_RAM, Certainty::Exact);
+    for region in taken {
+        if region.start > at {
+            regions.push(free(at, region.start, certainty, region.placed));
+        }
+        certainty = region.placed.and(region.sized);
+        at = at.max(region.end());
+        regions.push(region);
+    }
+    if at < BOARD_RAM + memory {
+        regions.push(free(at, BOARD_RAM + memory, certainty, Certainty::Exact));
+    }
+    regions
+}
+
+fn notes(manifest: &Manifest, places: &Placement) -> Vec<String> {
+    let mut notes = vec![
+        "Physical addresses are not fixed by the manifest. They are those of vambrace run, with all VMs \
+         there at once: RAM from the bottom of free memory, in the manifest's order; what EL2 needs for itself \
+         from the top."
+            .to_owned(),
+        "~ marks what depends on the size of the images.".to_owned(),
+        "A device of a VM is no memory: each access traps, and EL2 answers it.".to_owned(),
+    ];
+    for (vm, place) in manifest.vms.iter().zip(&places.vms) {
+        let after = vm.after.and_then(|after| manifest.vms.get(usize::from(after)));
+        match (after, place.ram) {
+            (Some(after), Some(_)) => notes.push(format!(
+                "{} starts when {} has ended, and may then get other memory, such as that one's.",
+                vm.name, after.name
+            )),
+            (Some(after), None) => {
+                notes.push(format!("{} has room only when {} has ended.", vm.name, after.name));
+            }
+            (None, None) => notes.push(format!("{} finds no room in one piece beside the others.", vm.name)),
+            (None, Some(_)) => {}
+        }
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where things come to lie in the board's memory.
+//!
+//! The manifest does not fix it. QEMU's `virt` puts hypervisor, bundle and device tree in place; EL2 then gives
+//! each VM RAM from the bottom of what is left, in the manifest's order, in one piece aligned to 2 MiB, or to
+//! 1 GiB if it is that large and there is room; its own stacks, heap and tables come from the top. This is the
+//! rule of `hypervisor/src/space.rs`, tried for images of several sizes: what comes out the same for all is
+//! certain, the rest is about.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use crate::manifest::{Boot, FirmwareSource, InitrdSource, KernelSource, Manifest, Vm};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// Where RAM starts on QEMU's `virt`.
+pub(super) const BOARD_RAM: u64 = 0x4000_0000;
+/// Where QEMU loads an Image that names no offset of its own: behind room for its own first instructions.
+const IMAGE_OFFSET: u64 = 2 * MIB;
+/// QEMU puts the initrd half-way up the RAM, but no further up than this.
+const INITRD_OFFSET: u64 = 128 * MIB;
+/// What QEMU aligns the device tree to, and how much room it gives it.
+const TREE_ALIGN: u64 = 2 * MIB;
+const TREE_SIZE: u64 = MIB;
+/// Blocks of stage 2.
+const BLOCK: u64 = 2 * MIB;
+/// The hypervisor's image, its static data included.
+const IMAGE_SIZE: u64 = 512 * KIB;
+/// EL2's heap and tables, and a stack for each further CPU, with a guard page.
+const HEAP_SIZE: u64 = MIB;
+const STACK_SIZE: u64 = 36 * KIB;
+
+/// A piece of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) start: u64,
+    pub(super) size: u64,
+}
+
+impl Piece {
+    pub(super) fn end(&self) -> u64 {
+        self.start + self.size
+    }
+}
+
+/// What one VM has in physical memory. `None` where there is no room while the others run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct VmPlace {
+    pub(super) ram: Option<Piece>,
+    /// Firmware, for VMs that have some.
+    pub(super) flash: Option<Piece>,
+    /// The block that stands for the rest of the flash.
+    pub(super) erased: Option<Piece>,
+}
+
+/// The whole board.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Placement {
+    pub(super) image: Piece,
+    pub(super) bundle: Piece,
+    pub(super) tree: Piece,
+    pub(super) own: Piece,
+    /// In the manifest's order.
+    pub(super) vms: Vec<VmPlace>,
+}
+
+/// How large to take the images for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Images {
+    /// Half the guess.
+    Small,
+    Guessed,
+    /// Twice the guess.
+    Large,
+}
+
+impl Images {
+    fn scale(self, guess: u64) -> u64 {
+        match self {
+            Self::Small => guess / 2,
+            Self::Guessed => guess,
+            Self::Large => guess * 2,
+        }
+    }
+}
+
+/// Places everything, for VMs that are all there at once.
+pub(super) fn place(manifest: &Manifest, images: Images) -> Placement {
+    let memory = manifest.board.memory.0;
+    let image = Piece { start: BOARD_RAM + IMAGE_OFFSET, size: images.scale(IMAGE_SIZE) };
+    let bundle_start = BOARD_RAM + (memory / 2).min(INITRD_OFFSET);
+    let bundle =
+        Piece { start: bundle_start, size: images.scale(bundle_size(manifest)).next_multiple_of(4 * KIB) };
+    let tree = Piece { start: bundle.end().next_multiple_of(TREE_ALIGN), size: TREE_SIZE };
+    let own_size = HEAP_SIZE + STACK_SIZE * u64::from(manifest.board.cpus.saturating_sub(1));
+    let own = Piece { start: (BOARD_RAM + memory).saturating_sub(own_size), size: own_size };
+
+    let mut free = Free(vec![(BOARD_RAM, BOARD_RAM + memory)]);
+    for piece in [image, bundle, tree, own] {
+        free.remove(piece);
+    }
+    let folder = manifest.source.folder();
+    let vms = manifest.vms.iter().map(|vm| place_vm(vm, folder, images, &mut free)).collect();
+    Placement { image, bundle, tree, own, vms }
+}
+
+fn place_vm(vm: &Vm, folder: &Path, images: Images, free: &mut Free) -> VmPlace {
+    let Some(ram) = free.take(vm.memory.0) else { return VmPlace::default() };
+    let Boot::Firmware(source) = &vm.boot else { return VmPlace { ram: Some(ram), ..VmPlace::default() } };
+    let firmware = images.scale(firmware_size(folder, source)).max(1);
+    let flash = free.take(firmware.next_multiple_of(BLOCK));
+    VmPlace { ram: Some(ram), flash, erased: free.take(BLOCK) }
+}
+
+/// The images' sizes, each counted once, with a bundle's head.
+fn bundle_size(manifest: &Manifest) -> u64 {
+    let folder = manifest.source.folder();
+    let (mut kernels, mut initrds, mut firmwares) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for vm in &manifest.vms {
+        match &vm.boot {
+            Boot::Kernel { kernel, initrd } => {
+                kernels.insert(kernel);
+                initrds.extend(initrd);
+            }
+            Boot::Firmware(source) => {
+                firmwares.insert(source);
+            }
+        }
+    }
+    let kernels = kernels.into_iter().map(|source| match source {
+        KernelSource::File(path) => file_size(folder, path, 32 * MIB),
+        KernelSource::Debian { .. } => 36 * MIB,
+        KernelSource::Guest { .. } => 64 * KIB,
+    });
+    let initrds = initrds.into_iter().map(|source| match source {
+        InitrdSource::File(path) => file_size(folder, path, 16 * MIB),
+        InitrdSource::Demo => MIB,
+    });
+    let firmwares = firmwares.into_iter().map(|source| firmware_size(folder, source));
+    4 * KIB + kernels.chain(initrds).chain(firmwares).sum::<u64>()
+}
+
+fn firmware_size(folder: &Path, source: &FirmwareSource) -> u64 {
+    match source {
+        FirmwareSource::File(path) => file_size(folder, path, 2 * MIB),
+        FirmwareSource::DebianUBoot => MIB,
+    }
+}
+
+/// A file's size; it may be compressed, so this is a guess too.
+fn file_size(folder: &Path, path: &Path, guess: u64) -> u64 {
+    fs::metadata(folder.join(path)).map_or(guess, |file| file.len())
+}
+
+/// Free memory: sorted ranges, start and end.
+struct Free(Vec<(u64, u64)>);
+
+impl Free {
+    fn remove(&mut self, hole: Piece) {
+        let parts = |(start, end): (u64, u64)| [(start, end.min(hole.start)), (start.max(hole.end()), end)];
+        self.0 = self.0.iter().copied().flat_map(parts).filter(|(start, end)| start < end).collect();
+    }
+
+    /// From the bottom, in one piece, aligned so that the largest blocks fit.
+    fn take(&mut self, size: u64) -> Option<Piece> {
+        let alignments = if size >= GIB { &[GIB, BLOCK][..] } else { &[BLOCK][..] };
+        let fit = |align: u64| {
+            let starts = self.0.iter().map(|(start, end)| (start.next_multiple_of(align), *end));
+            starts.into_iter().find(|(start, end)| start.checked_add(size).is_some_and(|stop| stop <= *end))
+        };
+        let (start, _) = alignments.iter().find_map(|align| fit(*align))?;
+        let piece = Piece { start, size };
+        self.remove(piece);
+        Some(piece)
+    }
+}
