@@ -111,9 +111,17 @@ impl Instruction {
     pub fn executed_by(self, issuer: Issuer) -> Result<Self, Refused> {
         match issuer {
             Issuer::El1 { hcr } => self.executed_at_el1(hcr),
-            Issuer::El2 { hcr } if hcr & HCR_E2H != 0 => Err(Refused::HostExtensions),
+            Issuer::El2 { hcr } if self.is_for_host(hcr) => Err(Refused::HostExtensions),
             Issuer::El2 { .. } => Ok(self),
         }
+    }
+
+    /// Whether EL2 would do it to the EL2&0 regime: E2H makes that of EL2's own regime, and with TGE of EL1&0's stage 1.
+    fn is_for_host(self, hcr: u64) -> bool {
+        use Operation::{Alle2, Rvae2, Rvale2, Vae2, Vale2};
+        let of_el2 = matches!(self.operation, Alle2 | Vae2 | Vale2 | Rvae2 | Rvale2);
+        let of_stage1 = self.row().op1 == 0;
+        hcr & HCR_E2H != 0 && (of_el2 || of_stage1 && hcr & HCR_TGE != 0)
     }
 
     fn executed_at_el1(self, hcr: u64) -> Result<Self, Refused> {
@@ -149,11 +157,12 @@ impl fmt::Display for Instruction {
 /// Local TLBIs of EL1 count as their IS forms.
 const HCR_FB: u64 = 1 << 9;
 const HCR_TTLB: u64 = 1 << 25;
+const HCR_TGE: u64 = 1 << 27;
 const HCR_E2H: u64 = 1 << 34;
 const HCR_TTLBIS: u64 = 1 << 54;
 const HCR_TTLBOS: u64 = 1 << 55;
 
-/// Who executes a TLBI. Either way the instructions of EL1&0 act on the VMID in `VTTBR_EL2`.
+/// Who executes a TLBI. Either way those of EL1&0 act on the VMID in `VTTBR_EL2`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Issuer {
     /// A guest, under this `HCR_EL2`.
@@ -161,9 +170,9 @@ pub enum Issuer {
         /// `HCR_EL2`: FB, TTLB, TTLBIS and TTLBOS count.
         hcr: u64,
     },
-    /// The hypervisor. `HCR_EL2.TGE` makes no difference while E2H is 0.
+    /// The hypervisor.
     El2 {
-        /// `HCR_EL2`: E2H counts.
+        /// `HCR_EL2`: E2H counts, and next to it TGE.
         hcr: u64,
     },
 }
@@ -178,6 +187,6 @@ pub enum Refused {
     #[error("trapped to EL2")]
     Trapped,
     /// The EL2&0 regime is not modelled.
-    #[error("HCR_EL2.E2H is set, and the model has no EL2&0 regime")]
+    #[error("with HCR_EL2.E2H this is for the EL2&0 regime, which the model has not")]
     HostExtensions,
 }

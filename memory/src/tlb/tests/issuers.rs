@@ -128,11 +128,28 @@ fn other_cpus_act_on_the_issuers_vmid() {
     assert!(left.iter().all(|entry| entry.tag != el1(1, 5)));
 }
 
+/// With E2H, EL2's own TLBIs are for EL2&0, and with TGE too those of EL1&0's stage 1; of stage 2 and all, never.
 #[test]
 fn the_host_extensions_are_refused() {
-    let hcr = HCR_E2H | HCR_TGE;
-    let vae2 = instruction(Operation::Vae2, Scope::Local);
-    assert_eq!(vae2.executed_by(Issuer::El2 { hcr }), Err(Refused::HostExtensions));
+    let refused = |operation, hcr| {
+        let result = instruction(operation, Scope::Local).executed_by(Issuer::El2 { hcr });
+        result == Err(Refused::HostExtensions)
+    };
+    let both = HCR_E2H | HCR_TGE;
+    for operation in
+        [Operation::Vae2, Operation::Vale2, Operation::Alle2, Operation::Rvae2, Operation::Rvale2]
+    {
+        assert_eq!(
+            [0, HCR_TGE, HCR_E2H, both].map(|hcr| refused(operation, hcr)),
+            [false, false, true, true]
+        );
+    }
+    for operation in [Operation::Vmalle1, Operation::Vae1, Operation::Aside1, Operation::Rvaale1] {
+        assert_eq!([HCR_TGE, HCR_E2H, both].map(|hcr| refused(operation, hcr)), [false, false, true]);
+    }
+    for operation in [Operation::Vmalls12e1, Operation::Alle1, Operation::Ipas2e1, Operation::Ripas2le1] {
+        assert_eq!([HCR_TGE, HCR_E2H, both].map(|hcr| refused(operation, hcr)), [false; 3]);
+    }
 }
 
 /// EL2's entries are nobody's VM's: its TLBIs find them whatever VMID is loaded, and no other does.
