@@ -6,6 +6,7 @@
 //! escape sequences of colours; who prints it to something other than a terminal drops them.
 
 pub mod arguments;
+pub mod attrs;
 pub mod map;
 pub mod register;
 pub mod registers;
@@ -48,6 +49,9 @@ pub enum ExplainError {
         /// The register, as written.
         name: String,
     },
+    /// A memory type that there is not.
+    #[error(transparent)]
+    Attributes(#[from] attrs::AttrsError),
     /// The value is none.
     #[error(transparent)]
     Value(#[from] ValueError),
@@ -69,6 +73,7 @@ pub enum Output {
 pub fn explain(question: &Explain, warn: impl Fn(&Diagnostics)) -> Result<Output, Failure> {
     match (&question.topic, &question.register) {
         (Some(Topic::Registers), _) | (None, None) => Ok(Output::Print(register::listing())),
+        (Some(Topic::Attrs(question)), _) => Ok(attrs::answer(question).map_err(ExplainError::from)?),
         (Some(Topic::Map(map)), _) => {
             let (manifest, warnings) = manifest::load(&map.manifest, &BoardOptions::default())?;
             warn(&warnings);

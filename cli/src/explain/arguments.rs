@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::attrs::AttrsArguments;
+
 const EXAMPLES: &str = "\
 Examples:
   vambrace explain esr 0x93c08006
@@ -38,6 +40,8 @@ pub struct Explain {
 /// What can be explained besides a register's value.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Topic {
+    /// Tell what the memory types of both stages give together
+    Attrs(AttrsArguments),
     /// Draw the VMs' address spaces, and where they lie in the board's memory
     Map(MapArguments),
     /// List the registers that can be explained
