@@ -16,6 +16,12 @@ use crate::smccc::{Call, Outcome, Services, Suspend};
 
 const VERSION: Version = Version { major: 1, minor: 1 };
 
+/// The function id of PSCI_VERSION.
+pub(crate) const VERSION_FUNCTION: u32 = 0x8400_0000;
+
+/// What PSCI_VERSION returns: the major version above the minor one.
+pub(crate) const VERSION_VALUE: u64 = 1 << 16 | 1;
+
 /// CPU_SUSPEND's power_state, original format: a core in standby.
 const STANDBY: u32 = 0;
 /// CPU_SUSPEND's power_state, original format: a core powered down. The deeper states, of clusters and of the

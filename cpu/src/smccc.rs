@@ -114,6 +114,22 @@ pub fn call(call: &Call, caller: usize, power: &mut PowerStates, services: &mut 
     }
 }
 
+/// The answer to a function id where it is the same for every caller, with the immediate 0: PSCI_VERSION, and what
+/// nobody serves. `None`: ask [`call`].
+#[inline]
+#[must_use]
+pub const fn constant_answer(function: u32) -> Option<u64> {
+    /// The owner of a service: Arm's architecture calls, standard services, and others, which a VM does not have.
+    const OWNER: u32 = 0x3F00_0000;
+    const ARCHITECTURE: u32 = 0x0000_0000;
+    const STANDARD: u32 = 0x0400_0000;
+    match function {
+        psci::VERSION_FUNCTION => Some(psci::VERSION_VALUE),
+        _ if matches!(function & OWNER, ARCHITECTURE | STANDARD) => None,
+        _ => Some(NOT_SUPPORTED),
+    }
+}
+
 /// SMCCC_ARCH_FEATURES. Whether the CPU needs a workaround by firmware, a VM cannot be told truly:
 /// NOT_SUPPORTED.
 const fn arch_features(function: u32) -> u64 {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The programs. Each has a binary of its name in `src/bin/`.
 
+pub mod bench;
 pub mod gic;
 pub mod heartbeat;
 pub mod hello;

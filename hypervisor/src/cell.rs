@@ -12,6 +12,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering
 use spin::mutex::SpinMutex;
 use vambrace_hypervisor::board::MAX_CPUS;
 use vambrace_interrupts::VcpuSet;
+use vambrace_machine::short::Constants;
 use vambrace_machine::{Ending, Lifecycle, Vcpu, Vm};
 use vambrace_memory::vmid::VmidHolder;
 
@@ -37,6 +38,8 @@ pub(crate) struct VmCell {
     pub(crate) vm: SpinMutex<Vm>,
     /// Its CPUs.
     pub(crate) vcpus: Box<[SpinMutex<Vcpu>]>,
+    /// What always reads the same for each of them.
+    pub(crate) constants: Box<[Constants]>,
     /// Where they live.
     pub(crate) homes: Box<[Home]>,
     /// Its memory.

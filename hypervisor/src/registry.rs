@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering
 
 use spin::Once;
 use spin::mutex::SpinMutex;
+use vambrace_machine::short::Constants;
 use vambrace_machine::vm::Platform;
 use vambrace_machine::{Ending, Vcpu, Vm};
 use vambrace_memory::Ipa;
@@ -129,15 +130,17 @@ impl Registry {
         let firmware =
             in_flash.map(|load| load.ipa + self.bundle.blob(load.blob).len() as u64).max().unwrap_or(0);
         let space = Space::new(config, firmware, self.machine.pa_bits, self.machine.encoding)?;
-        let vm = Vm::new(config, &self.machine.platform, clock::seconds())?;
+        let mut vm = Vm::new(config, &self.machine.platform, clock::seconds())?;
         let pins: Vec<_> = config.vcpus.iter().map(|vcpu| vcpu.cpu).collect();
         let homes = percpu::find_homes(&pins).ok_or(CreateError::NoHome)?;
         let vcpus = (0..homes.len() as u16).map(|index| SpinMutex::new(Vcpu::new(index))).collect();
+        let constants = (0..homes.len() as u16).map(|index| Constants::new(&mut vm, index)).collect();
         let cell = Arc::new(VmCell {
             id,
             vtcr: space.geometry().vtcr(self.machine.vmids),
             vm: SpinMutex::new(vm),
             vcpus,
+            constants,
             homes,
             space,
             vmid: SpinMutex::new(VmidHolder::new()),

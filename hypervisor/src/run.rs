@@ -228,6 +228,7 @@ impl Pcpu {
         let mut turn_end = self.turn_end(slice_end);
         // What has to be done before the next entry: look at the list registers, and at timer and traps.
         let (mut refresh, mut replan) = (true, true);
+        let Some(constants) = cell.constants.get(usize::from(vcpu.index)) else { return Leave::Stopped };
         loop {
             if self.shared.attention.is_called() {
                 refresh |= self.attend(Some(id));
@@ -243,7 +244,8 @@ impl Pcpu {
                 self.program_timer(Some((vcpu, turn_end.min(alarm))));
                 self.set_hcr(vcpu);
             }
-            let cause = world::enter(&mut vcpu.registers.frame);
+            let (frame, short) = vcpu.for_entry(constants);
+            let cause = world::enter(frame, short);
             if vcpu.virtual_serror {
                 vcpu.virtual_serror = features::has_virtual_serror();
             }

@@ -102,7 +102,8 @@ system_registers! {
     readonly EsrEl2 = "esr_el2";
     readonly FarEl2 = "far_el2";
     readonly HpfarEl2 = "hpfar_el2";
-    readonly ElrEl2 = "elr_el2";
+    safe ElrEl2 = "elr_el2";
+    readonly SpsrEl2 = "spsr_el2";
 
     // What the machine is.
     readonly MpidrEl1 = "mpidr_el1";

@@ -2,6 +2,9 @@
 //! The way into a guest and back: one function that returns when the guest traps.
 
 use vambrace_cpu::registers::{FpRegisters, Frame};
+use vambrace_machine::short::{self, SCRATCH_REGISTERS, Served, Short, Trap};
+
+use crate::sysreg::{ElrEl2, EsrEl2, FarEl2, HpfarEl2, Read, SafeWrite, SctlrEl1, SpsrEl2};
 
 /// Why the guest is back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,12 +21,28 @@ const SYNCHRONOUS: u64 = 0;
 const INTERRUPT: u64 = 1;
 const SERROR: u64 = 2;
 
+/// What `short_synchronous` returns when the exit is served, and nothing is to be reloaded.
+const SERVED: u64 = 0;
+/// What it returns when it is not served. Anything else is the number of a register to reload.
+const NOT_SERVED: u64 = 1;
+
+/// What the vectors find a guest's exit by.
+#[repr(C)]
+struct Entry<'a> {
+    /// The host's stack pointer; `world_enter` fills it in, and the frame.
+    host_stack: u64,
+    frame: *mut Frame,
+    short: Short<'a>,
+}
+
 core::arch::global_asm!(
     include_str!("world.S"),
     PC = const core::mem::offset_of!(Frame, pc),
     SYNCHRONOUS = const SYNCHRONOUS,
     INTERRUPT = const INTERRUPT,
     SERROR = const SERROR,
+    NOT_SERVED = const NOT_SERVED,
+    short_synchronous = sym short_synchronous,
     EMERGENCY_STACK_SIZE = const crate::panic::EMERGENCY_STACK_SIZE,
     emergency_stack = sym crate::panic::EMERGENCY_STACK,
     el2_fault = sym crate::panic::el2_fault,
@@ -32,22 +51,77 @@ core::arch::global_asm!(
 const _: () = assert!(core::mem::offset_of!(Frame, x) == 0, "the assembly addresses Xn at 8 * n");
 const _: () = assert!(core::mem::offset_of!(Frame, pstate) == core::mem::offset_of!(Frame, pc) + 8);
 
+#[expect(improper_ctypes, reason = "the assembly knows the first two fields of Entry, which is repr(C)")]
 unsafe extern "C" {
-    fn world_enter(frame: *mut Frame) -> u64;
+    fn world_enter(frame: *mut Frame, entry: *mut Entry<'_>) -> u64;
 }
 
 /// Runs the guest whose state is loaded, from `frame` on, until it traps.
-pub(crate) fn enter(frame: &mut Frame) -> Cause {
+///
+/// Exits that `short` serves do not come out.
+pub(crate) fn enter(frame: &mut Frame, short: Short<'_>) -> Cause {
     // Only an EL1 or EL0 state can be entered, whatever the frame holds: M[3:2] above EL1 would be EL2 itself.
     debug_assert!(frame.pstate & 0x1F == 0x10 || frame.pstate & 0xF <= 5);
-    // SAFETY: the frame is valid and exclusively ours; ERET goes to EL1 or EL0, where HCR_EL2 and stage 2
+    let mut entry = Entry { host_stack: 0, frame: core::ptr::null_mut(), short };
+    // SAFETY: frame and entry are valid and exclusively ours; ERET goes to EL1 or EL0, where HCR_EL2 and stage 2
     // confine what runs; the vectors restore all that this function's caller relies on.
-    match unsafe { world_enter(frame) } {
+    match unsafe { world_enter(frame, &mut entry) } {
         SYNCHRONOUS => Cause::Synchronous,
         INTERRUPT => Cause::Interrupt,
         _ => Cause::SystemError,
     }
 }
+
+/// The trap that is being served, in the machine's registers.
+struct Trapped;
+
+impl Trap for Trapped {
+    #[inline(always)]
+    fn esr(&self) -> u64 {
+        EsrEl2.read()
+    }
+
+    #[inline(always)]
+    fn far(&self) -> u64 {
+        FarEl2.read()
+    }
+
+    #[inline(always)]
+    fn hpfar(&self) -> u64 {
+        HpfarEl2.read()
+    }
+
+    #[inline(always)]
+    fn pc(&self) -> u64 {
+        ElrEl2.read()
+    }
+
+    #[inline(always)]
+    fn set_pc(&mut self, pc: u64) {
+        ElrEl2.write(pc);
+    }
+
+    #[inline(always)]
+    fn pstate(&self) -> u64 {
+        SpsrEl2.read()
+    }
+
+    #[inline(always)]
+    fn sctlr(&self) -> u64 {
+        SctlrEl1.read()
+    }
+}
+
+/// The short path of a synchronous exception. Of the frame only X0 to X18 and X30 are true.
+extern "C" fn short_synchronous(frame: &mut Frame, entry: &mut Entry<'_>) -> u64 {
+    match short::serve(&mut Trapped, &mut frame.x, &mut entry.short) {
+        Served::Yes => SERVED,
+        Served::No => NOT_SERVED,
+        Served::YesInto(register) => register.into(),
+    }
+}
+
+const _: () = assert!(SCRATCH_REGISTERS == 19, "the vectors save X0 to X18 and X30 for the short path");
 
 core::arch::global_asm!(
     include_str!("fp.S"),

@@ -76,6 +76,12 @@ enum Hope {
 }
 
 impl ExceptionLoop {
+    /// The vCPU has got something done: its next exception is the first of a row.
+    #[inline(always)]
+    pub(crate) const fn forget(&mut self) {
+        self.last = None;
+    }
+
     /// The vCPU, in this state, takes an exception.
     fn note(&mut self, frame: &Frame, el1: &El1Registers) -> Hope {
         let is_nested = self.last == Some((el1.elr, el1.spsr));

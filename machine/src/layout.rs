@@ -54,6 +54,16 @@ pub const VIRTUAL_TIMER_INTID: u32 = 27;
 /// PPI (INTID) of the PMU, unused as yet.
 pub const PMU_INTID: u32 = 23;
 
+/// The redistributor of vCPU `index`.
+#[must_use]
+pub const fn redistributor(index: u16) -> Ipa {
+    let index = index as u64;
+    match index.checked_sub(GICR_COUNT) {
+        None => Ipa(GICR.0 + index * GICR_STRIDE),
+        Some(beyond) => Ipa(GICR_HIGH.0 + beyond * GICR_STRIDE),
+    }
+}
+
 /// The MPIDR affinity fields of vCPU `index`: 16 CPUs a cluster, so that one SGI1R write reaches a whole
 /// cluster, as on QEMU's `virt`.
 #[must_use]

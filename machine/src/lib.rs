@@ -21,6 +21,7 @@ pub mod layout;
 mod mmio;
 pub mod report;
 mod set_way;
+pub mod short;
 mod system_register;
 mod translation;
 pub mod vcpu;

@@ -37,9 +37,15 @@ impl Recent {
     /// Remembers an exit, forgetting the oldest.
     #[inline]
     pub fn push(&mut self, esr: u64, pc: u64) {
+        self.push_with(esr, pc, None);
+    }
+
+    /// Remembers an exit that is about an address.
+    #[inline]
+    pub(crate) fn push_with(&mut self, esr: u64, pc: u64, address: Option<Va>) {
         let at = self.next % RECENT_EXITS;
         if let Some(slot) = self.ring.get_mut(at) {
-            *slot = PastExit { esr, pc, address: None };
+            *slot = PastExit { esr, pc, address };
         }
         self.next = at + 1;
     }
@@ -111,7 +117,7 @@ impl Vcpu {
 
     /// The vCPU has got something done, and is in no loop of exceptions.
     pub(crate) fn note_progress(&mut self) {
-        self.exceptions = ExceptionLoop::default();
+        self.exceptions.forget();
     }
 }
 

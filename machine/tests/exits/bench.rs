@@ -21,6 +21,8 @@ use vambrace_memory::features::Features;
 use vambrace_memory::{GuestMemory, Ipa, OutsideMemory};
 use vambrace_wire::bundle::{Devices, VcpuConfig, VmConfig};
 
+use crate::short;
+
 /// RAM of each VM here, in bytes.
 pub(crate) const RAM_SIZE: u64 = 64 << 10;
 /// Where code runs.
@@ -308,6 +310,7 @@ impl Bench {
 
     /// An exit as ESR_EL2, FAR_EL2 and HPFAR_EL2 tell of it.
     pub(crate) fn exit_of(&mut self, index: usize, esr: u64, far: u64, hpfar: u64) -> Resume {
+        let predicted = short::predict(self, index, [esr, far, hpfar]);
         let vcpu = &mut self.vcpus[index];
         self.host.current = index;
         self.host.borrowed = false;
@@ -319,6 +322,9 @@ impl Bench {
         });
         assert_eq!(allocations.count_total, 0, "an exit allocates");
         let resume = resume.expect("it has been served");
+        if let Some(predicted) = predicted {
+            predicted.check(vcpu, resume);
+        }
         if self.host.borrowed {
             self.host.cores[index].el1 = vcpu.registers.el1.clone();
         } else {

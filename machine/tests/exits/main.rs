@@ -35,4 +35,5 @@ mod events;
 mod faults;
 mod mmio;
 mod random;
+mod short;
 mod system_registers;

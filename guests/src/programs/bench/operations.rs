@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The operations that are measured. Each is one instruction sequence between two reads of the counter.
+
+use core::arch::{asm, global_asm};
+
+use crate::psci;
+
+/// The SGI that is sent.
+pub(super) const SGI: u32 = 5;
+
+/// Something to be measured.
+pub(super) struct Operation {
+    pub(super) name: &'static str,
+    /// Does it once; returns the ticks it took.
+    pub(super) run: fn() -> u64,
+    /// The counter is read where the operation ends, not behind it: nothing is to be taken off.
+    pub(super) is_timed_inside: bool,
+    /// Without a hypervisor there is something to measure too. (There is no firmware to call then.)
+    pub(super) exists_natively: bool,
+}
+
+impl Operation {
+    const fn new(name: &'static str, run: fn() -> u64) -> Self {
+        Self { name, run, is_timed_inside: false, exists_natively: true }
+    }
+
+    const fn timed_inside(self) -> Self {
+        Self { is_timed_inside: true, ..self }
+    }
+
+    const fn only_in_a_vm(self) -> Self {
+        Self { exists_natively: false, ..self }
+    }
+}
+
+/// Times instructions; a calling-convention call may clobber x0 to x17.
+macro_rules! timed {
+    ($($instruction:literal),* $(; $($operand:tt)*)?) => {{
+        let (before, after): (u64, u64);
+        // SAFETY: the instructions are reads of registers, calls that keep all but x0 to x17, and loads from devices.
+        unsafe {
+            asm!(
+                "isb", "mrs x20, cntvct_el0", $($instruction,)* "mrs x21, cntvct_el0",
+                $($($operand)*,)?
+                out("x20") before, out("x21") after, clobber_abi("C"), options(nostack),
+            );
+        }
+        after - before
+    }};
+}
+
+/// Nothing: what the measurement itself takes.
+pub(super) const EMPTY: Operation = Operation::new("empty", || timed!());
+
+/// All others, in the order of the table.
+pub(super) const OPERATIONS: &[Operation] = &[
+    Operation::new("id-register", || timed!("mrs x0, id_aa64pfr0_el1")),
+    Operation::new("hvc-psci-version", || {
+        timed!("hvc #0"; in("x0") psci::VERSION)
+    })
+    .only_in_a_vm(),
+    Operation::new("smc-psci-version", || {
+        timed!("smc #0"; in("x0") psci::VERSION)
+    })
+    .only_in_a_vm(),
+    Operation::new("hvc-unknown", || {
+        timed!("hvc #0"; in("x0") UNKNOWN_FUNCTION)
+    })
+    .only_in_a_vm(),
+    Operation::new("gicd-typer-read", || {
+        timed!("ldr w0, [x22]"; in("x22") crate::gic::GICD + crate::gic::offset::TYPER)
+    }),
+    Operation::new("gicr-typer-read", || {
+        timed!("ldr x0, [x22]"; in("x22") crate::gic::GICR + crate::gic::offset::GICR_TYPER)
+    }),
+    Operation::new("pl011-status-read", || timed!("ldr w0, [x22]"; in("x22") UART_FLAGS)),
+    Operation::new("sgi-to-self", sgi_to_self).timed_inside(),
+    Operation::new("timer-busy", || timer(Waiting::Busy)).timed_inside(),
+    Operation::new("timer-from-wfi", || timer(Waiting::Wfi)).timed_inside(),
+    Operation::new("end-of-interrupt", || {
+        let _ = sgi_to_self();
+        // SAFETY: the handler wrote it last.
+        unsafe { bench_end_cost }
+    })
+    .timed_inside(),
+];
+
+/// An OEM service call that nobody serves.
+const UNKNOWN_FUNCTION: u64 = 0x8300_FF00;
+/// UARTFR.
+const UART_FLAGS: u64 = 0x0900_0018;
+
+/// Sends an SGI to this CPU and takes it: from before the write to the handler's first instruction.
+fn sgi_to_self() -> u64 {
+    let (before, taken): (u64, u64);
+    // SAFETY: the vectors of this module use x9 to x15 only, and no stack.
+    unsafe {
+        asm!(
+            "mov x9, #0",
+            "msr daifclr, #2",
+            "isb",
+            "mrs x20, cntvct_el0",
+            "msr icc_sgi1r_el1, {sgi}",
+            "isb",
+            "2: cbz x9, 2b",
+            "msr daifset, #2",
+            sgi = in(reg) sgi_to_this_cpu(),
+            out("x20") before, out("x9") taken,
+            out("x10") _, out("x11") _, out("x12") _, out("x13") _, out("x14") _, out("x15") _,
+            options(nostack),
+        );
+    }
+    taken - before
+}
+
+/// ICC_SGI1R_EL1 for this CPU.
+fn sgi_to_this_cpu() -> u64 {
+    let affinity = crate::cpu::affinity();
+    u64::from(SGI) << 24 | (affinity >> 8 & 0xFF) << 16 | (affinity & 0xF0) << 40 | 1 << (affinity & 0xF)
+}
+
+/// How an interrupt is waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    Busy,
+    Wfi,
+}
+
+/// Sets the virtual timer and takes its interrupt: from when it expires to the handler's first instruction.
+fn timer(waiting: Waiting) -> u64 {
+    const AHEAD: u64 = 5000;
+    let (at, taken): (u64, u64);
+    // SAFETY: as for `sgi_to_self`.
+    unsafe {
+        asm!(
+            "mov x9, #0",
+            "isb",
+            "mrs x20, cntvct_el0",
+            "add x20, x20, {ahead}",
+            "msr cntv_cval_el0, x20",
+            "mov x10, #1",
+            "msr cntv_ctl_el0, x10",
+            "msr daifclr, #2",
+            "isb",
+            "2: cbz {wfi}, 3f",
+            "wfi",
+            "3: cbz x9, 2b",
+            "msr daifset, #2",
+            ahead = in(reg) AHEAD,
+            wfi = in(reg) u64::from(waiting == Waiting::Wfi),
+            out("x20") at, out("x9") taken,
+            out("x10") _, out("x11") _, out("x12") _, out("x13") _, out("x14") _, out("x15") _,
+            options(nostack),
+        );
+    }
+    taken - at
+}
+
+/// Puts the vectors of this module in place.
+pub(super) fn take_interrupts() {
+    // SAFETY: the table is whole; exceptions other than IRQ go to the usual vectors.
+    unsafe { asm!("msr vbar_el1, {}", "isb", in(reg) &raw const bench_vectors, options(nostack)) };
+}
+
+unsafe extern "C" {
+    static bench_vectors: u8;
+    static bench_end_cost: u64;
+}
+
+global_asm!(include_str!("vectors.S"));

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The short path: exits whose answer is known before they happen.
+//!
+//! ID registers, PSCI_VERSION, function ids that nobody serves, and the type registers of the interrupt controller read
+//! the same as long as the VM lives. [`Constants`] has the answers; giving one takes no lock, and no more of the
+//! guest's registers than a function call may clobber. Whatever is the least bit out of the ordinary (another
+//! exception level, a step, big-endian data, an operand the vectors have not saved) is left to
+//! [`handle`](crate::handle), which would have given the same answer: a test runs both on the same exits.
+
+use vambrace_cpu::sysreg::SysReg;
+use vambrace_cpu::{pstate, smccc};
+use vambrace_interrupts::Width;
+use vambrace_memory::Va;
+
+use crate::injection::ExceptionLoop;
+use crate::layout;
+use crate::vcpu::{Recent, Vcpu};
+use crate::vm::Vm;
+
+/// How many registers from X0 on a function call may clobber: the short path has these and X30, and no others.
+pub const SCRATCH_REGISTERS: usize = 19;
+
+/// The registers of a trap, each read when it is wanted.
+pub trait Trap {
+    /// ESR_EL2.
+    fn esr(&self) -> u64;
+    /// FAR_EL2.
+    fn far(&self) -> u64;
+    /// HPFAR_EL2.
+    fn hpfar(&self) -> u64;
+    /// ELR_EL2.
+    fn pc(&self) -> u64;
+    /// Writes ELR_EL2.
+    fn set_pc(&mut self, pc: u64);
+    /// SPSR_EL2.
+    fn pstate(&self) -> u64;
+    /// SCTLR_EL1.
+    fn sctlr(&self) -> u64;
+}
+
+/// A device register that always reads the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct ConstantRegister {
+    /// The IPA, and above it the access size as the syndrome spells it (SAS).
+    key: u64,
+    value: u64,
+}
+
+const SIZE_SHIFT: u32 = 62;
+
+/// What always reads the same for one vCPU.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Constants {
+    /// The ID registers, by CRm and op2.
+    ids: [[u64; 8]; 8],
+    device: [ConstantRegister; 2],
+}
+
+impl Constants {
+    /// Those of a vCPU of this VM.
+    #[must_use]
+    pub fn new(vm: &mut Vm, vcpu: u16) -> Self {
+        let id = |crm, op2| vm.id_registers.read(SysReg { op0: 3, op1: 0, crn: 0, crm, op2 }).unwrap_or(0);
+        let mut ids = [[0; 8]; 8];
+        for (crm, row) in (0..).zip(&mut ids) {
+            for (op2, value) in (0..).zip(row) {
+                *value = id(crm, op2);
+            }
+        }
+        let typer = layout::GICD.0 + 4;
+        let own = layout::redistributor(vcpu).0 + 8;
+        let device = [
+            ConstantRegister { key: typer | 2 << SIZE_SHIFT, value: vm.gic.read_distributor(4, Width::Word) },
+            ConstantRegister {
+                key: own | 3 << SIZE_SHIFT,
+                value: vm.gic.read_redistributor(vcpu.into(), 8, Width::Double),
+            },
+        ];
+        Self { ids, device }
+    }
+}
+
+/// What the short path works on, beside the registers.
+#[derive(Debug)]
+pub struct Short<'a> {
+    constants: &'a Constants,
+    recent: &'a mut Recent,
+    exceptions: &'a mut ExceptionLoop,
+}
+
+impl<'a> Short<'a> {
+    pub(crate) const fn new(
+        constants: &'a Constants,
+        recent: &'a mut Recent,
+        exceptions: &'a mut ExceptionLoop,
+    ) -> Self {
+        Self { constants, recent, exceptions }
+    }
+}
+
+impl Vcpu {
+    /// What a vCPU is entered with: its frame, and apart from it what the short path works on.
+    pub fn for_entry<'a>(
+        &'a mut self,
+        constants: &'a Constants,
+    ) -> (&'a mut vambrace_cpu::registers::Frame, Short<'a>) {
+        let Self { registers, recent, exceptions, .. } = self;
+        (&mut registers.frame, Short::new(constants, recent, exceptions))
+    }
+}
+
+/// What the short path made of an exit.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// Nothing, and nothing has changed: the exit goes the long way.
+    No,
+    /// All. The guest goes on.
+    Yes,
+    /// All, and of the registers that were not saved this one was written.
+    YesInto(u8),
+}
+
+/// Serves an exit if it is one with a known answer. Of `x` only the first [`SCRATCH_REGISTERS`] and X30 are true.
+///
+/// Each cause goes its own way to the end, since what they could share costs more to bring together than to repeat.
+#[inline(always)]
+pub fn serve(trap: &mut impl Trap, x: &mut [u64; 31], short: &mut Short<'_>) -> Served {
+    let esr = trap.esr();
+    if let Some((rt, value)) = id_register(esr, short.constants) {
+        if steps_plainly(trap.pstate()) {
+            short.step_over(esr, None, trap);
+            return set(x, rt, value);
+        }
+        return Served::No;
+    }
+    match esr >> 26 {
+        HVC64 => {
+            let Some(value) = call(esr, x) else { return Served::No };
+            short.note(esr, trap.pc(), None);
+            set_results(x, value)
+        }
+        DATA_ABORT_LOWER => {
+            let Some((far, rt, value)) =
+                device_register(esr, trap, short.constants).filter(|_| is_ordinary(trap.pstate()))
+            else {
+                return Served::No;
+            };
+            short.step_over(esr, Some(Va(far)), trap);
+            set(x, rt, value)
+        }
+        SMC64 => {
+            let Some(value) = call(esr, x).filter(|_| steps_plainly(trap.pstate())) else {
+                return Served::No;
+            };
+            short.step_over(esr, None, trap);
+            set_results(x, value)
+        }
+        _ => Served::No,
+    }
+}
+
+impl Short<'_> {
+    /// Remembers the exit, as the long way does: the vCPU gets on.
+    #[inline(always)]
+    fn note(&mut self, esr: u64, pc: u64, address: Option<Va>) {
+        self.recent.push_with(esr, pc, address);
+        self.exceptions.forget();
+    }
+
+    /// Remembers the exit and steps over its instruction.
+    #[inline(always)]
+    fn step_over(&mut self, esr: u64, address: Option<Va>, trap: &mut impl Trap) {
+        let pc = trap.pc();
+        self.note(esr, pc, address);
+        trap.set_pc(pc.wrapping_add(4));
+    }
+}
+
+/// Writes register `rt` of an instruction.
+#[inline(always)]
+fn set(x: &mut [u64; 31], rt: usize, value: u64) -> Served {
+    let Some(register) = x.get_mut(rt) else { return Served::Yes };
+    *register = value;
+    if rt < SCRATCH_REGISTERS { Served::Yes } else { Served::YesInto(rt as u8) }
+}
+
+/// Writes the results of a call.
+#[inline(always)]
+fn set_results(x: &mut [u64; 31], value: u64) -> Served {
+    let [x0, x1, x2, x3, ..] = x;
+    (*x0, *x1, *x2, *x3) = (value, 0, 0, 0);
+    Served::Yes
+}
+
+const HVC64: u64 = vambrace_cpu::syndrome::class::HVC64 as u64;
+const SMC64: u64 = vambrace_cpu::syndrome::class::SMC64 as u64;
+const SYSTEM: u64 = vambrace_cpu::syndrome::class::SYSTEM as u64;
+const DATA_ABORT_LOWER: u64 = vambrace_cpu::syndrome::class::DATA_ABORT_LOWER as u64;
+
+/// Nothing in PSTATE would change by stepping over the instruction. (It is AArch64's.)
+#[inline(always)]
+const fn steps_plainly(pstate: u64) -> bool {
+    pstate & pstate::BTYPE == 0 && pstate & pstate::SS == 0
+}
+
+/// Besides: made at AArch64 EL1. (HVC, SMC and ID registers come from nowhere else.)
+#[inline(always)]
+const fn is_ordinary(pstate: u64) -> bool {
+    const AARCH32: u64 = 1 << 4;
+    const EL1: u64 = 1 << 2;
+    steps_plainly(pstate) && pstate & AARCH32 == 0 && pstate & EL1 != 0
+}
+
+/// PSCI_VERSION, and what nobody serves.
+#[inline(always)]
+fn call(esr: u64, x: &[u64; 31]) -> Option<u64> {
+    if esr & 0xFFFF != 0 {
+        return None;
+    }
+    smccc::constant_answer(x[0] as u32)
+}
+
+/// MRS of S3_0_C0_C<1 to 7>_<op2>: Rt and the value. The class is looked at together with the rest: this is the most
+/// frequent exit of a kernel that boots.
+#[inline(always)]
+fn id_register(esr: u64, constants: &Constants) -> Option<(usize, u64)> {
+    // The class, Op0, Op1, CRn, the direction, and of CRm the bit that says 8 and above. Op2 and the rest choose.
+    const FIXED: u64 = 0x3F << 26 | 0b11 << 20 | 0b111 << 14 | 0b1111 << 10 | 1 << 4 | 1;
+    const ID_SPACE_READ: u64 = SYSTEM << 26 | 0b11 << 20 | 1;
+    let (crm, op2, rt) = (esr >> 1 & 0b111, esr >> 17 & 0b111, (esr >> 5 & 0b1_1111) as usize);
+    if esr & FIXED != ID_SPACE_READ || crm == 0 {
+        return None;
+    }
+    let value = *constants.ids.get(crm as usize)?.get(op2 as usize)?;
+    Some((rt, value))
+}
+
+/// A load, without sign extension, from a register that never changes: FAR_EL2, Rt and the value.
+#[inline(always)]
+fn device_register(esr: u64, trap: &impl Trap, constants: &Constants) -> Option<(u64, usize, u64)> {
+    const ISV: u64 = 1 << 24;
+    const SSE: u64 = 1 << 21;
+    const SF: u64 = 1 << 15;
+    const VNCR: u64 = 1 << 13;
+    const FNV: u64 = 1 << 10;
+    const EA_CM_S1PTW_WNR: u64 = 0b1111 << 6;
+    const STATUS_KIND: u64 = 0b11_1100;
+    const TRANSLATION_FAULT: u64 = 0b00_0100;
+    const BIG_ENDIAN: u64 = 1 << 25;
+    if esr & (ISV | SSE | VNCR | FNV | EA_CM_S1PTW_WNR | STATUS_KIND) != ISV | TRANSLATION_FAULT {
+        return None;
+    }
+    let far = trap.far();
+    let ipa = (trap.hpfar() & 0xFFF_FFFF_FFF0) << 8 | far & 0xFFF;
+    let size = esr >> 22 & 0b11;
+    // A doubleword goes into a 64-bit register, or the instruction is no ordinary one.
+    if size == 3 && esr & SF == 0 {
+        return None;
+    }
+    let key = ipa | size << SIZE_SHIFT;
+    let register = constants.device.iter().find(|register| register.key == key)?;
+    if trap.sctlr() & BIG_ENDIAN != 0 {
+        return None;
+    }
+    Some((far, (esr >> 16 & 0b1_1111) as usize, register.value))
+}
