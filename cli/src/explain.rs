@@ -12,6 +12,7 @@ pub mod register;
 pub mod registers;
 pub mod svg;
 mod value;
+pub mod walk;
 
 use std::path::PathBuf;
 
@@ -52,6 +53,9 @@ pub enum ExplainError {
     /// A memory type that there is not.
     #[error(transparent)]
     Attributes(#[from] attrs::AttrsError),
+    /// A walk that cannot be explained.
+    #[error(transparent)]
+    Walk(#[from] walk::WalkError),
     /// The value is none.
     #[error(transparent)]
     Value(#[from] ValueError),
@@ -73,6 +77,7 @@ pub enum Output {
 pub fn explain(question: &Explain, warn: impl Fn(&Diagnostics)) -> Result<Output, Failure> {
     match (&question.topic, &question.register) {
         (Some(Topic::Registers), _) | (None, None) => Ok(Output::Print(register::listing())),
+        (Some(Topic::Walk(question)), _) => Ok(walk::answer(question).map_err(ExplainError::from)?),
         (Some(Topic::Attrs(question)), _) => Ok(attrs::answer(question).map_err(ExplainError::from)?),
         (Some(Topic::Map(map)), _) => {
             let (manifest, warnings) = manifest::load(&map.manifest, &BoardOptions::default())?;

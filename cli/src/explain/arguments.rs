@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::attrs::AttrsArguments;
+use super::walk::WalkArguments;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -44,6 +45,8 @@ pub enum Topic {
     Attrs(AttrsArguments),
     /// Draw the VMs' address spaces, and where they lie in the board's memory
     Map(MapArguments),
+    /// Follow a virtual address through the tables of both stages
+    Walk(Box<WalkArguments>),
     /// List the registers that can be explained
     Registers,
 }

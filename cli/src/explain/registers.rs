@@ -17,6 +17,8 @@ mod syndrome;
 mod translation;
 mod vtcr;
 
+pub(super) use mair::attribute as memory_attribute;
+
 /// A register, or several with the same layout at different exception levels.
 #[derive(Debug)]
 pub struct Register {

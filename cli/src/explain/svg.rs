@@ -122,6 +122,26 @@ impl Svg {
         ));
     }
 
+    /// A line of several pieces with an arrowhead at its end. Of the class `flow`, the head is `flow head`.
+    pub fn arrow(&mut self, points: &[(f64, f64)], class: &str) {
+        let [.., before, end] = points else { return };
+        let list: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+        self.element(format_args!(
+            r#"<polyline points="{}" fill="none" class="{}"/>"#,
+            list.join(" "),
+            Escaped(class)
+        ));
+        let (dx, dy) = (end.0 - before.0, end.1 - before.1);
+        let length = dx.hypot(dy).max(1.0);
+        let (dx, dy) = (dx / length, dy / length);
+        let corner = |side: f64| (end.0 - 7.0 * dx - side * dy, end.1 - 7.0 * dy + side * dx);
+        let ((x1, y1), (x2, y2), (x, y)) = (corner(3.5), corner(-3.5), *end);
+        self.element(format_args!(
+            r#"<polygon points="{x:.1},{y:.1} {x1:.1},{y1:.1} {x2:.1},{y2:.1}" class="{} head"/>"#,
+            Escaped(class)
+        ));
+    }
+
     /// A band with soft bends from one upright edge to another. An edge is x, top and bottom.
     pub fn band(&mut self, from: (f64, f64, f64), to: (f64, f64, f64), class: &str) {
         let ((x1, top1, bottom1), (x2, top2, bottom2)) = (from, to);

@@ -22,7 +22,7 @@ pub(super) const REGISTERS: &[Register] = &[Register {
 }];
 
 /// One byte of MAIR in words; PAR_EL1.ATTR has the same format.
-pub(super) fn attribute(byte: u64) -> String {
+pub(in crate::explain) fn attribute(byte: u64) -> String {
     match byte {
         0x00 | 0x04 | 0x08 | 0x0C => device(byte).to_owned(),
         0x01 | 0x05 | 0x09 | 0x0D => format!("{}, XS = 0", device(byte)),
