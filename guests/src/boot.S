@@ -114,8 +114,11 @@ prepare_cpu:
     isb
     ret
 
-// x1 = the table.
+// x1 = the table. At EL2 the map is EL2's own: EL1's registers are then the program's to play with.
 enable_mmu:
+    mrs     x2, CurrentEL
+    cmp     x2, #(2 << 2)
+    b.eq    enable_mmu_of_el2
     ldr     x2, ={MAIR}
     msr     mair_el1, x2
     ldr     x2, ={TCR}
@@ -134,6 +137,23 @@ enable_mmu:
     isb
     ldr     x2, ={SCTLR}
     msr     sctlr_el1, x2
+    isb
+    ret
+
+// PS stays 32 bits: all that a program at EL2 needs lies below 4 GiB.
+enable_mmu_of_el2:
+    ldr     x2, ={MAIR}
+    msr     mair_el2, x2
+    ldr     x2, ={TCR_EL2}
+    msr     tcr_el2, x2
+    msr     ttbr0_el2, x1
+    isb
+    tlbi    alle2
+    ic      iallu
+    dsb     nsh
+    isb
+    ldr     x2, ={SCTLR_EL2}
+    msr     sctlr_el2, x2
     isb
     ret
 

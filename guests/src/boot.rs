@@ -19,6 +19,8 @@ global_asm!(
     MAIR = const mmu::MAIR,
     TCR = const mmu::TCR,
     SCTLR = const mmu::SCTLR,
+    TCR_EL2 = const mmu::TCR_EL2,
+    SCTLR_EL2 = const mmu::SCTLR_EL2,
     R_AARCH64_RELATIVE = const R_AARCH64_RELATIVE,
     primary = sym primary,
     secondary = sym smp::secondary,

@@ -21,6 +21,10 @@ const EL0: u64 = 1 << 6;
 pub const TCR: u64 = 25 | 1 << 8 | 1 << 10 | 3 << 12 | 1 << 23;
 /// SCTLR_EL1: the MMU and the caches on, reserved ones.
 pub const SCTLR: u64 = 0x30D0_0800 | 1 | 1 << 2 | 1 << 12;
+/// TCR_EL2: the same, with 32 bits of physical address.
+pub const TCR_EL2: u64 = 25 | 1 << 8 | 1 << 10 | 3 << 12 | 1 << 23 | 1 << 31;
+/// SCTLR_EL2: the same.
+pub const SCTLR_EL2: u64 = 0x30C5_0830 | 1 | 1 << 2 | 1 << 12;
 
 /// 1 GiB, what an entry maps.
 pub const ENTRY_SIZE: u64 = 1 << 30;

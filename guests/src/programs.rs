@@ -2,6 +2,7 @@
 //! The programs. Each has a binary of its name in `src/bin/`.
 
 pub mod bench;
+pub mod conformance;
 pub mod gic;
 pub mod heartbeat;
 pub mod hello;

@@ -61,9 +61,10 @@ pub fn call(conduit: Conduit, function: u64, arguments: [u64; 3]) -> [u64; 4] {
     x
 }
 
-/// A PSCI call by HVC; returns its result.
+/// A PSCI call, to the level above ours by HVC or, at EL2, by SMC; returns its result.
 pub fn psci(function: u64, arguments: [u64; 3]) -> i64 {
-    let [result, ..] = call(Conduit::Hvc, function, arguments);
+    let conduit = if crate::cpu::exception_level() == 2 { Conduit::Smc } else { Conduit::Hvc };
+    let [result, ..] = call(conduit, function, arguments);
     // 32-bit calls return 32 bits.
     if function & (1 << 30) == 0 { i64::from(result as u32 as i32) } else { result.cast_signed() }
 }

@@ -16,7 +16,7 @@ const ALLOWED: [(&str, &[&str]); 10] = [
     ("io", &["memory"]),
     ("machine", &["cpu", "memory", "interrupts", "io", "wire"]),
     ("hypervisor", &["cpu", "memory", "interrupts", "io", "machine", "wire"]),
-    ("guests", &[]),
+    ("guests", &["memory"]),
     ("cli", &["cpu", "machine", "memory", "wire"]),
     ("tests", &["cli", "wire"]),
 ];
