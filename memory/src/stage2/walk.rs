@@ -6,7 +6,7 @@
 use super::regime::Regime;
 use super::tables::TableMemory;
 use crate::access::{Access, El, Permissions, Rights};
-use crate::attributes::{DeviceKind, Shareability, Stage2Type};
+use crate::attributes::{Shareability, Stage2Encoding, Stage2Type};
 use crate::fault::FaultKind;
 use crate::features::HardwareUpdates;
 use crate::granule::{AddressFormat, Stage};
@@ -36,7 +36,7 @@ impl<M: PhysicalMemory> PhysicalMemory for &M {
 pub struct Output {
     /// The physical address.
     pub pa: Pa,
-    /// The memory type stage 2 asks for. A reserved `MemAttr` is read as the most restrictive.
+    /// The memory type stage 2 asks for.
     pub memory: Stage2Type,
     /// The shareability stage 2 asks for.
     pub shareability: Shareability,
@@ -75,8 +75,7 @@ pub(crate) fn translate(
     if leaf.raw & ACCESS_FLAG == 0 && regime.hardware_updates() == HardwareUpdates::None {
         return Err(Refused { kind: FaultKind::AccessFlag, level: leaf.level });
     }
-    let memory = Stage2Type::from_mem_attr(leaf.raw >> 2, regime.encoding())
-        .unwrap_or(Stage2Type::Device(DeviceKind::NGnRnE));
+    let memory = memory_type(leaf.raw >> 2, regime.encoding());
     let permissions = permissions(leaf.raw, regime);
     witness.see(Step::Leaf { stage: Stage::Two, permissions });
     let allowed = match purpose {
@@ -105,6 +104,19 @@ pub(crate) fn translate(
         size,
         contiguous_size: size << contiguous,
     })
+}
+
+/// `MemAttr`. A reserved value is Normal memory still, of a cacheability that the architecture leaves open: it is read as
+/// Non-cacheable where it is so. With FWB the bit above the field is not looked at.
+///
+/// Source: the pseudocode `S2DecodeMemAttrs`, `AArch64.S2ApplyFWBMemAttrs`.
+fn memory_type(field: u64, encoding: Stage2Encoding) -> Stage2Type {
+    let reserved = || match encoding {
+        // Only the inner half can be reserved in Normal memory; 0b01 there is Non-cacheable.
+        Stage2Encoding::Combining => Stage2Type::from_mem_attr(field | 0b01, encoding),
+        Stage2Encoding::Forcing => Stage2Type::from_mem_attr(field & 0b0111, encoding),
+    };
+    Stage2Type::from_mem_attr(field, encoding).or_else(reserved).unwrap_or(Stage2Type::NonCacheable)
 }
 
 /// S2AP and XN. A clean page that hardware makes writable counts as writable.
@@ -167,4 +179,22 @@ pub(super) fn descend_in(memory: &impl TableMemory, start: &Start, ipa: Ipa) -> 
 /// Whether EL1's walker may write the stage-1 descriptor that `output` leads to.
 pub(crate) const fn allows_update(output: &Output) -> bool {
     output.permissions.allow(Access::Write, El::El1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attributes::{Cacheability, DeviceKind};
+
+    #[test]
+    fn a_reserved_memory_type_is_not_device() {
+        let outer = [Cacheability::NonCacheable, Cacheability::WriteThrough, Cacheability::WriteBack];
+        for (field, outer) in [0b0100, 0b1000, 0b1100].into_iter().zip(outer) {
+            let normal = Stage2Type::Normal { inner: Cacheability::NonCacheable, outer };
+            assert_eq!(memory_type(field, Stage2Encoding::Combining), normal);
+        }
+        assert_eq!(memory_type(0b0100, Stage2Encoding::Forcing), Stage2Type::NonCacheable);
+        assert_eq!(memory_type(0b1110, Stage2Encoding::Forcing), Stage2Type::ForcedWriteBack);
+        assert_eq!(memory_type(0b1011, Stage2Encoding::Forcing), Stage2Type::Device(DeviceKind::GRE));
+    }
 }
