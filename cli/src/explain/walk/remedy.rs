@@ -118,8 +118,12 @@ fn stage1_bits(registers: &Registers, trace: &Trace, leaf: &[(u32, &'static str)
         let ours = Pa(entry.address());
         let pa = row.stage2.as_ref().map_or(Some(ours), |walk| walk.pa);
         let Some(pa) = pa.filter(|_| registers.stage1().enabled()) else { continue };
-        let bits = if entry.kind == Kind::Table { &table } else { leaf };
-        flips.extend(descriptor_bits(1, &entry, pa, bits));
+        if entry.kind == Kind::Table {
+            // A table can but take away, so only what it takes away is to blame.
+            flips.extend(descriptor_bits(1, &entry, pa, &table).into_iter().filter(|flip| !flip.to));
+        } else {
+            flips.extend(descriptor_bits(1, &entry, pa, leaf));
+        }
     }
     flips
 }
@@ -236,11 +240,12 @@ fn mapping(origin: Origin, ipa: Ipa, walk: Option<&Walk2>) -> String {
     let place = walk.and_then(|walk| walk.entries.last()).map_or_else(String::new, |entry| {
         format!(": write a valid descriptor of level {} at PA {:#x}", entry.level, entry.address())
     });
-    let what = match origin {
-        Origin::Stage1Walk { .. } => {
-            ", where stage 1 has a table; or move the table to memory that the VM has"
+    match origin {
+        Origin::Stage1Walk { .. } => format!(
+            "map IPA {ipa}, where stage 1 has a table, in stage 2{place}; or move the table to memory that the VM has"
+        ),
+        Origin::Stage1 | Origin::Stage2 { .. } => {
+            format!("map IPA {ipa} in stage 2{place}; or let stage 1 lead to memory that the VM has")
         }
-        Origin::Stage1 | Origin::Stage2 { .. } => "; or let stage 1 lead to memory that the VM has",
-    };
-    format!("map IPA {ipa} in stage 2{place}{what}")
+    }
 }

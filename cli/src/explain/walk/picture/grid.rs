@@ -15,6 +15,9 @@ const GAP: f64 = 20.0;
 const HEIGHT: f64 = 46.0;
 const STEP: f64 = HEIGHT + 24.0;
 
+const HEADING: &str = "Every address of stage 1 is an IPA: stage 2 translates it before memory is read";
+const HEADING_WIDTH: f64 = 870.0;
+
 /// A row of the grid.
 struct Row<'a> {
     label: String,
@@ -43,8 +46,9 @@ impl Grid {
         self.cell(self.first_level + self.levels)
     }
 
+    /// The grid may be narrower than its heading.
     fn right(&self) -> f64 {
-        self.read() + READ
+        (self.read() + READ).max(self.x + HEADING_WIDTH)
     }
 }
 
@@ -92,8 +96,7 @@ fn rows(report: &Report) -> Vec<Row<'_>> {
 }
 
 fn heading(svg: &mut Svg, grid: &Grid, y: f64) {
-    let words = "Every address of stage 1 is an IPA: stage 2 translates it before memory is read";
-    svg.text((grid.x, y + 14.0), Anchor::Start, "heading", words);
+    svg.text((grid.x, y + 14.0), Anchor::Start, "heading", HEADING);
     let head = grid.y - 12.0;
     svg.text((grid.x + LABEL + IPA / 2.0, head), Anchor::Middle, "label", "IPA");
     for level in grid.first_level..grid.first_level + grid.levels {

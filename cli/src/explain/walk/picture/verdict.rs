@@ -81,7 +81,9 @@ fn translated(found: &Found, limit: f64) -> Vec<Line> {
 
 fn faulted(fault: &FaultWords, limit: f64) -> Vec<Line> {
     let stage = if fault.stage1_walk { "2, on a stage 1 table".to_owned() } else { fault.stage.to_string() };
-    let mut all = vec![line("alarm", format!("{}, level {}, stage {stage}", fault.kind, fault.level), 24.0)];
+    let heading = format!("{}, level {} of stage {stage}", fault.kind, fault.level);
+    let heading = lines(&heading, limit, Font::Bold).into_iter();
+    let mut all: Vec<Line> = heading.map(|words| line("alarm", words, 20.0)).collect();
     all.extend(paragraph("why", &fault.why, limit));
     if let Some(remedy) = fault.remedies.first() {
         all.extend(paragraph("what to change", remedy, limit));
