@@ -40,7 +40,7 @@ pub use plan::Plan;
 pub use regime::{BadVtcr, Doubt, Regime};
 use tables::{Extent, Table, visit};
 pub use tables::{FrameSource, TableMemory};
-pub use walk::{Output, PhysicalMemory};
+pub use walk::{Output, PhysicalMemory, memory_type};
 pub(crate) use walk::{allows_update, translate};
 
 use crate::addr::PAGE_SIZE;

@@ -110,7 +110,8 @@ pub(crate) fn translate(
 /// Non-cacheable where it is so. With FWB the bit above the field is not looked at.
 ///
 /// Source: the pseudocode `S2DecodeMemAttrs`, `AArch64.S2ApplyFWBMemAttrs`.
-fn memory_type(field: u64, encoding: Stage2Encoding) -> Stage2Type {
+#[must_use]
+pub fn memory_type(field: u64, encoding: Stage2Encoding) -> Stage2Type {
     let reserved = || match encoding {
         // Only the inner half can be reserved in Normal memory; 0b01 there is Non-cacheable.
         Stage2Encoding::Combining => Stage2Type::from_mem_attr(field | 0b01, encoding),

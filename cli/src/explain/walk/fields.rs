@@ -6,6 +6,7 @@
 
 use vambrace_memory::attributes::{Shareability, Stage2Type};
 use vambrace_memory::granule::{AddressFormat, Stage};
+use vambrace_memory::stage2::memory_type;
 use vambrace_memory::translation::Registers;
 use vambrace_memory::walk::{Entry, Kind, Start};
 
@@ -164,9 +165,11 @@ fn stage2_leaf(raw: Raw, entry: &Entry, start: &Start, registers: &Registers) ->
         0b10 => "writes, no reads",
         _ => "reads and writes",
     };
-    let memory = match Stage2Type::from_mem_attr(raw.bits(5, 2), registers.stage2().encoding()) {
-        Some(memory) => memory.to_string(),
-        None => "reserved, taken as Device-nGnRnE".to_owned(),
+    let encoding = registers.stage2().encoding();
+    let memory = memory_type(raw.bits(5, 2), encoding);
+    let memory = match Stage2Type::from_mem_attr(raw.bits(5, 2), encoding) {
+        Some(_) => memory.to_string(),
+        None => format!("reserved, taken as {memory}"),
     };
     let mut fields = vec![
         execute_never(raw, registers),

@@ -16,6 +16,7 @@ use crate::explain::svg::{Anchor, Font, Svg, width};
 const MARGIN: f64 = 36.0;
 /// The width of what comes out.
 const VERDICT: f64 = 410.0;
+const WIDEST_VERDICT: f64 = 620.0;
 
 const STYLE: &str = "\
 .title { font-size: 22px; font-weight: bold; }
@@ -54,7 +55,7 @@ pub(super) fn draw(report: &Report) -> String {
     let top = columns_bottom + 34.0;
     let (grid_right, grid_bottom) = grid::draw(&mut svg, report, (MARGIN, top));
     let left = grid_right + 44.0;
-    let box_width = VERDICT.max(columns_right - left);
+    let box_width = VERDICT.max(columns_right - left).min(WIDEST_VERDICT);
     let verdict_bottom = verdict::draw(&mut svg, report, (left, top), box_width);
     let right = columns_right.max(left + box_width).max(MARGIN + width(&shape(report), Font::Normal));
     svg.finish(right + MARGIN, grid_bottom.max(verdict_bottom) + 30.0)

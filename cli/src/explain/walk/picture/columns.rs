@@ -83,7 +83,8 @@ const MARGIN: f64 = 30.0;
 fn bar(svg: &mut Svg, rect: Rect, class: &str, (high, low): (u32, u32), va: u64) {
     svg.rect(rect, class);
     let middle = rect.x + rect.width / 2.0;
-    svg.text((middle, rect.y - 6.0), Anchor::Middle, "mono", &format!("{high}:{low}"));
+    let range = if high == low { high.to_string() } else { format!("{high}:{low}") };
+    svg.text((middle, rect.y - 6.0), Anchor::Middle, "mono", &range);
     let value = va >> low & u64::MAX >> (63 - (high - low));
     svg.text((middle, rect.y + 28.0), Anchor::Middle, "value", &format!("{value:#x}"));
 }

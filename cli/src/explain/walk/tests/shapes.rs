@@ -27,25 +27,39 @@ impl PhysicalMemory for Random {
             1 => 0b01,
             _ => 0b11,
         };
-        // Mostly accessible, and mostly an address that fits.
+        // Mostly accessible, mostly accessed, and mostly an address that fits.
         let wide = if mixed >> 56 & 0xf == 0 { mixed } else { mixed & !(0xff << 40) };
-        Some(wide & !0b11 | kind | 1 << 10 | 0b11 << 6)
+        let accessed = u64::from(mixed >> 52 & 0xf != 0);
+        Some(wide & !0b11 & !(1 << 10) | kind | accessed << 10 | 0b11 << 6)
     }
 }
 
+/// Values of `VTCR_EL2` that allow walks, of each granule and from each level, and one that allows none.
+const VTCR: [u64; 9] = [
+    24 | 1 << 6,
+    16 | 2 << 6,
+    31,
+    24 | 1 << 6 | 0b10 << 14,
+    17 | 2 << 6 | 0b10 << 14,
+    24 | 1 << 6 | 0b01 << 14,
+    12 | 1 << 32 | 1 << 33,
+    12 | 3 << 6 | 0b10 << 14 | 1 << 32,
+    63,
+];
+
 fn registers() -> impl Strategy<Value = Registers> {
-    let fields =
-        (any::<u64>(), any::<u64>(), any::<u64>(), 12_u64..40, 12_u64..40, 0_u64..4, 0_u64..4, 0_u64..4);
-    (fields, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
-        |((ttbr, vttbr, mair, t0sz, vt0sz, tg, vtg, sl0), lpa2, pan, stage2)| Registers {
+    let words = (any::<u64>(), any::<u64>(), any::<u64>());
+    let shape = (12_u64..40, 0_u64..4, prop::sample::select(VTCR.to_vec()));
+    (words, shape, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |((ttbr, vttbr, mair), (t0sz, tg, vtcr), lpa2, pan, stage2)| Registers {
             sctlr: 1 | 1 << 2 | 1 << 12,
             tcr: t0sz | tg << 14 | t0sz << 16 | 2 << 30 | 6 << 32 | u64::from(lpa2) << 59,
-            ttbr0: ttbr,
+            ttbr0: ttbr & !(0xff << 40),
             ttbr1: ttbr,
             mair,
             pan,
             hcr: u64::from(stage2) | u64::from(pan) << 2,
-            vtcr: vt0sz | sl0 << 6 | vtg << 14 | 6 << 16 | u64::from(lpa2) << 32,
+            vtcr: vtcr | 6 << 16,
             vttbr,
             features: if lpa2 { Features::FULL } else { Features::ARMV8_0 },
         },
