@@ -63,13 +63,22 @@ pub(crate) enum Refusal {
     Stage2 { kind: FaultKind, level: i8 },
 }
 
+/// What hardware writes into a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Update {
+    /// That it was used; it may be marked dirty at once.
+    AccessFlag,
+    /// Only that it was written through.
+    DirtyState,
+}
+
 /// Where the descriptors of stage 1 lie.
 pub(crate) trait Source {
     /// Reads the eight bytes at `ipa`, little-endian.
     fn read(&mut self, ipa: Ipa, level: i8, witness: &mut impl Witness) -> Result<u64, Refusal>;
 
     /// Hardware is about to write the descriptor at `ipa` back.
-    fn update(&mut self, ipa: Ipa, level: i8) -> Result<(), Refusal>;
+    fn update(&mut self, ipa: Ipa, level: i8, update: Update) -> Result<(), Refusal>;
 }
 
 /// A guest's memory, where stage 2 has been seen to already.
@@ -80,7 +89,7 @@ impl<M: GuestMemory> Source for Direct<'_, M> {
         self.0.read_u64(ipa).map_err(|_| Refusal::Outside)
     }
 
-    fn update(&mut self, _: Ipa, _: i8) -> Result<(), Refusal> {
+    fn update(&mut self, _: Ipa, _: i8, _: Update) -> Result<(), Refusal> {
         Ok(())
     }
 }
@@ -133,9 +142,9 @@ pub(crate) fn translate_from(
     if !permissions.allow(access, el) {
         return Err(fault(FaultKind::Permission, leaf.level, va));
     }
-    if descriptor.is_updated_by(access, regime) {
+    if let Some(update) = descriptor.updated_by(access, regime) {
         let at = Ipa(leaf.address());
-        source.update(at, leaf.level).map_err(|by| refused(by, at, leaf.level, va))?;
+        source.update(at, leaf.level, update).map_err(|by| refused(by, at, leaf.level, va))?;
     }
     let granule = walk.start.granule;
     let size = 1_u64 << granule.shift(leaf.level);

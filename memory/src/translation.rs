@@ -20,7 +20,7 @@ use crate::attributes::{Combined, MemoryType, combine};
 use crate::fault::{Fault, FaultKind, Origin};
 use crate::features::Features;
 use crate::par::Report;
-use crate::stage1::{self, Refusal};
+use crate::stage1::{self, Refusal, Update};
 use crate::stage2::{self, PhysicalMemory};
 use crate::walk::{Purpose, Witness};
 use crate::{Ipa, Pa, Va};
@@ -104,7 +104,20 @@ pub fn translate(
     el: El,
     witness: &mut impl Witness,
 ) -> Result<Outcome, Fault> {
-    let stage1 = translate_stage1(memory, registers, va, access, el, witness)?;
+    let stage1 = first(memory, registers, va, access, el, Maker::Access, witness)?;
+    second(memory, registers, stage1, va, access, el, witness)
+}
+
+/// Goes on with stage 2 where stage 1 has led.
+fn second(
+    memory: &impl PhysicalMemory,
+    registers: &Registers,
+    stage1: stage1::Translation,
+    va: Va,
+    access: Access,
+    el: El,
+    witness: &mut impl Witness,
+) -> Result<Outcome, Fault> {
     let regime = registers.stage2();
     if !regime.enabled() {
         let attributes = Combined::of_stage1(stage1.memory, stage1.shareability);
@@ -145,7 +158,19 @@ pub fn translate_stage1(
     el: El,
     witness: &mut impl Witness,
 ) -> Result<stage1::Translation, Fault> {
-    let mut source = Behind { memory, regime: registers.stage2() };
+    first(memory, registers, va, access, el, Maker::Access, witness)
+}
+
+fn first(
+    memory: &impl PhysicalMemory,
+    registers: &Registers,
+    va: Va,
+    access: Access,
+    el: El,
+    maker: Maker,
+    witness: &mut impl Witness,
+) -> Result<stage1::Translation, Fault> {
+    let mut source = Behind { memory, regime: registers.stage2(), maker };
     stage1::translate_from(&mut source, &registers.stage1(), va, access, el, witness)
 }
 
@@ -173,19 +198,30 @@ pub fn at(
     let registers = &Registers { pan: false, ..*registers };
     let success =
         |address, memory: MemoryType, shareability| Report::of_success(address, memory, shareability);
+    let stage1 = first(memory, registers, va, access, el, Maker::Instruction, &mut ());
     match stages {
-        Stages::First => translate_stage1(memory, registers, va, access, el, &mut ())
-            .map(|stage1| success(stage1.ipa.0, stage1.memory, stage1.shareability)),
-        Stages::Both => translate(memory, registers, va, access, el, &mut ())
+        Stages::First => stage1.map(|stage1| success(stage1.ipa.0, stage1.memory, stage1.shareability)),
+        Stages::Both => stage1
+            .and_then(|stage1| second(memory, registers, stage1, va, access, el, &mut ()))
             .map(|both| success(both.pa.0, both.attributes.memory, both.attributes.shareability)),
     }
     .unwrap_or_else(Report::from)
+}
+
+/// What asks for a translation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Maker {
+    /// An access.
+    Access,
+    /// `AT`, which accesses nothing: it may set access flags, but marks nothing dirty.
+    Instruction,
 }
 
 /// Memory that stage 1 reaches through stage 2.
 struct Behind<'a, M> {
     memory: &'a M,
     regime: stage2::Regime,
+    maker: Maker,
 }
 
 impl<M: PhysicalMemory> stage1::Source for Behind<'_, M> {
@@ -194,8 +230,8 @@ impl<M: PhysicalMemory> stage1::Source for Behind<'_, M> {
         self.memory.read(pa).ok_or(Refusal::Outside)
     }
 
-    fn update(&mut self, ipa: Ipa, level: i8) -> Result<(), Refusal> {
-        if !self.regime.enabled() {
+    fn update(&mut self, ipa: Ipa, level: i8, update: Update) -> Result<(), Refusal> {
+        if !self.regime.enabled() || (self.maker, update) == (Maker::Instruction, Update::DirtyState) {
             return Ok(());
         }
         let output = self.translate(ipa, level, &mut ())?;

@@ -65,6 +65,11 @@ impl Start {
         }
     }
 
+    /// What of `input` an entry of `level` leaves untranslated.
+    const fn offset(&self, input: u64, level: i8) -> u64 {
+        input & ((1 << self.granule.shift(level)) - 1)
+    }
+
     /// The index of `input` in a table of `level`.
     const fn index(&self, input: u64, level: i8) -> u64 {
         let bits = if level == self.level { self.root_index_bits } else { self.granule.index_bits() };
@@ -144,7 +149,9 @@ pub(crate) fn descend<T: Tables>(
         if kind == Kind::Invalid {
             return Err(Stop::Translation { level });
         }
-        if too_wide(output, start.output_bits) {
+        // A block may be larger than the output size: then where in it counts too.
+        let reached = if kind == Kind::Table { output } else { output | start.offset(input, level) };
+        if too_wide(reached, start.output_bits) {
             return Err(Stop::AddressSize { level });
         }
         if kind != Kind::Table {
@@ -233,5 +240,39 @@ impl Witness for () {
 impl<F: FnMut(Step)> Witness for F {
     fn see(&mut self, step: Step) {
         self(step);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A root whose every entry is the same.
+    struct Root(u64);
+
+    impl Tables for Root {
+        type Refusal = ();
+
+        fn read(&mut self, _: u64, _: i8) -> Result<u64, ()> {
+            Ok(self.0)
+        }
+
+        fn see(&mut self, _: &Entry) {}
+    }
+
+    #[test]
+    fn an_address_within_a_block_may_be_too_wide() {
+        // 512 GiB from 0 with an output size of 36 bits.
+        let start = Start {
+            granule: Granule::Kib4,
+            format: AddressFormat::Lpa2,
+            level: 0,
+            root_index_bits: 9,
+            root: 0,
+            output_bits: 36,
+        };
+        let walk = |input| descend(&start, input, &mut Root(0b01)).map(|entry| entry.output);
+        assert_eq!(walk((1 << 36) - 8), Ok(0));
+        assert_eq!(walk(1 << 36), Err(Stop::AddressSize { level: 0 }));
     }
 }

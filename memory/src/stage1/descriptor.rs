@@ -3,7 +3,7 @@
 //!
 //! Source: Arm ARM, "VMSAv8-64 descriptor formats", "Data access permissions", "Instruction execution permissions".
 
-use super::Regime;
+use super::{Regime, Update};
 use crate::access::{Access, Permissions, Rights};
 use crate::attributes::Shareability;
 use crate::features::HardwareUpdates;
@@ -85,11 +85,15 @@ impl Descriptor {
         self.0 & DIRTY_BIT_MODIFIER != 0 && matches!(regime.hardware_updates(), HardwareUpdates::DirtyState)
     }
 
-    /// Whether hardware writes the descriptor back on this access, which it allows.
-    pub(super) const fn is_updated_by(self, access: Access, regime: &Regime) -> bool {
+    /// What hardware writes back on this access, which it allows.
+    pub(super) const fn updated_by(self, access: Access, regime: &Regime) -> Option<Update> {
         let dirtied =
             matches!(access, Access::Write) && self.0 & AP_READ_ONLY != 0 && self.clean_but_writable(regime);
-        dirtied || !self.accessed()
+        match (self.accessed(), dirtied) {
+            (false, _) => Some(Update::AccessFlag),
+            (true, true) => Some(Update::DirtyState),
+            (true, false) => None,
+        }
     }
 
     /// The permissions of this leaf below tables that took `inherited` away; hierarchical permissions, WXN and PAN taken

@@ -298,3 +298,18 @@ fn tables_outside_memory_are_external_aborts() {
         (Origin::Stage1Walk { ipa: Ipa(S1[0] + 8) }, FaultKind::ExternalAbortOnWalk, 1)
     );
 }
+
+#[test]
+fn at_marks_nothing_dirty() {
+    const READ_ONLY_BUT_DIRTIABLE: u64 = 1 << 7 | 1 << 51;
+    const WRITABLE: u64 = 1 << 7;
+    let registers = Registers { features: Features::FULL, tcr: registers().tcr | 0b11 << 39, ..registers() };
+    let mut board = Board::new();
+    board.set_stage1(3, 3, IPA | S1_PAGE | READ_ONLY_BUT_DIRTIABLE);
+    board.set_stage2(S1[2], S1[2] + OFFSET | S2_PAGE & !WRITABLE);
+    let table = Origin::Stage1Walk { ipa: Ipa(S1[2] + 3 * 8) };
+    assert_eq!(board.refuses(&registers, Access::Write), (table, FaultKind::Permission, 3));
+    let report = |stages| at(&board, &registers, Va(VA), Access::Write, El::El1, stages);
+    assert!(matches!(report(Stages::First), Report::Success { .. }));
+    assert!(matches!(report(Stages::Both), Report::Success { .. }));
+}
