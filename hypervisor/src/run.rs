@@ -203,7 +203,7 @@ impl Pcpu {
             barrier::dsb_sy();
             barrier::wfi();
         }
-        self.serve_interrupts(None);
+        self.serve_interrupts(CpuInterface::acknowledge(), None);
     }
 
     /// Gives a vCPU the machine until there is a reason to take it away.
@@ -244,14 +244,14 @@ impl Pcpu {
                 self.program_timer(Some((vcpu, turn_end.min(alarm))));
                 self.set_hcr(vcpu);
             }
-            let (frame, short) = vcpu.for_entry(constants);
-            let cause = world::enter(frame, short);
+            let (frame, short) = vcpu.for_entry(constants, &cell.vm);
+            let (cause, acknowledged) = world::enter(frame, short, &mut self.interface, self.virtual_timer);
             if vcpu.virtual_serror {
                 vcpu.virtual_serror = features::has_virtual_serror();
             }
             let exit = match cause {
                 Cause::Interrupt => {
-                    refresh |= self.serve_interrupts(Some((cell, vcpu)));
+                    refresh |= self.serve_interrupts(acknowledged, Some((cell, vcpu)));
                     replan = true;
                     let Some(end) = self.goes_on(id, turn_end) else { return Leave::Preempted };
                     turn_end = end;

@@ -166,6 +166,7 @@ system_registers! {
 
     // The virtual GIC's CPU interface control.
     safe IchHcrEl2 = "s3_4_c12_c11_0";
+    readonly IchElrsrEl2 = "s3_4_c12_c11_5";
     safe IchVmcrEl2 = "s3_4_c12_c11_7";
     readonly IchVtrEl2 = "s3_4_c12_c11_1";
     safe IchAp0r0El2 = "s3_4_c12_c8_0";

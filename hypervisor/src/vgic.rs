@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The machine's virtual CPU interface: list registers and the registers around them, to and from values.
 
-use vambrace_interrupts::{CpuInterface, Level};
+use vambrace_interrupts::{Added, CpuInterface, Level};
+use vambrace_machine::short::Lists;
 
 use crate::sysreg::*;
 
@@ -133,6 +134,23 @@ impl Interface {
     /// Empties the interface: the vCPU has left, and what was in it has been folded.
     pub(crate) fn clear(&mut self) {
         self.write_lists(&CpuInterface::default());
+    }
+}
+
+impl Lists for Interface {
+    #[inline(always)]
+    fn empty(&self) -> u64 {
+        IchElrsrEl2.read()
+    }
+
+    #[inline(always)]
+    fn rewrite(&mut self, added: Added) {
+        write_list_register(added.index, added.value.0);
+    }
+
+    fn add(&mut self, added: Added) {
+        write_list_register(added.index, added.value.0);
+        self.used = self.used.max(added.index as u8 + 1);
     }
 }
 

@@ -14,14 +14,15 @@
 .balign 64
 .global world_enter
 world_enter:
-    stp     x19, x20, [sp, #-96]!
+    stp     x19, x20, [sp, #-112]!
     stp     x21, x22, [sp, #16]
     stp     x23, x24, [sp, #32]
     stp     x25, x26, [sp, #48]
     stp     x27, x28, [sp, #64]
     stp     x29, x30, [sp, #80]
+    str     x0, [sp, #96]
     mov     x2, sp
-    stp     x2, x0, [x1]
+    str     x2, [x1]
     msr     tpidr_el2, x1
     mov     sp, x0
     ldp     x1, x2, [x0, #{PC}]         // PC, PSTATE
@@ -75,8 +76,7 @@ resume:
     .balign 128
     save_scratch
     bl      \short
-    mrs     x1, tpidr_el2
-    ldr     x1, [x1, #8]
+    ldr     x1, [sp, #96]
     cbnz    x0, 1f
     mov     sp, x1
     b       resume
@@ -129,7 +129,7 @@ guest_exit:
     ldp     x25, x26, [sp, #48]
     ldp     x27, x28, [sp, #64]
     ldp     x29, x30, [sp, #80]
-    ldp     x19, x20, [sp], #96
+    ldp     x19, x20, [sp], #112
     ret
 
 // A fault in EL2 itself. The emergency stack, since the usual one may be the culprit.
@@ -156,10 +156,10 @@ vectors:
     from_el2
     from_el2
     from_guest_short {SYNCHRONOUS}, {short_synchronous}    // lower EL, AArch64
-    from_guest {INTERRUPT}
-    from_guest {INTERRUPT}
+    from_guest_short {INTERRUPT}, {short_interrupt}
+    from_guest_short {INTERRUPT}, {short_interrupt}
     from_guest {SERROR}
     from_guest {SYNCHRONOUS}            // lower EL, AArch32
-    from_guest {INTERRUPT}
-    from_guest {INTERRUPT}
+    from_guest_short {INTERRUPT}, {short_interrupt}
+    from_guest_short {INTERRUPT}, {short_interrupt}
     from_guest {SERROR}

@@ -4,7 +4,9 @@
 use vambrace_cpu::registers::{FpRegisters, Frame};
 use vambrace_machine::short::{self, SCRATCH_REGISTERS, Served, Short, Trap};
 
+use crate::gic::CpuInterface;
 use crate::sysreg::{ElrEl2, EsrEl2, FarEl2, HpfarEl2, Read, SafeWrite, SctlrEl1, SpsrEl2};
+use crate::vgic::Interface;
 
 /// Why the guest is back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +31,13 @@ const NOT_SERVED: u64 = 1;
 /// What the vectors find a guest's exit by.
 #[repr(C)]
 struct Entry<'a> {
-    /// The host's stack pointer; `world_enter` fills it in, and the frame.
+    /// The host's stack pointer; `world_enter` fills it in.
     host_stack: u64,
-    frame: *mut Frame,
     short: Short<'a>,
+    lists: &'a mut Interface,
+    virtual_timer: u32,
+    /// The physical interrupt that was acknowledged, and is not served.
+    acknowledged: Option<u32>,
 }
 
 core::arch::global_asm!(
@@ -43,6 +48,7 @@ core::arch::global_asm!(
     SERROR = const SERROR,
     NOT_SERVED = const NOT_SERVED,
     short_synchronous = sym short_synchronous,
+    short_interrupt = sym short_interrupt,
     EMERGENCY_STACK_SIZE = const crate::panic::EMERGENCY_STACK_SIZE,
     emergency_stack = sym crate::panic::EMERGENCY_STACK,
     el2_fault = sym crate::panic::el2_fault,
@@ -51,25 +57,32 @@ core::arch::global_asm!(
 const _: () = assert!(core::mem::offset_of!(Frame, x) == 0, "the assembly addresses Xn at 8 * n");
 const _: () = assert!(core::mem::offset_of!(Frame, pstate) == core::mem::offset_of!(Frame, pc) + 8);
 
-#[expect(improper_ctypes, reason = "the assembly knows the first two fields of Entry, which is repr(C)")]
+#[expect(improper_ctypes, reason = "the assembly knows the first field of Entry, which is repr(C)")]
 unsafe extern "C" {
     fn world_enter(frame: *mut Frame, entry: *mut Entry<'_>) -> u64;
 }
 
 /// Runs the guest whose state is loaded, from `frame` on, until it traps.
 ///
-/// Exits that `short` serves do not come out.
-pub(crate) fn enter(frame: &mut Frame, short: Short<'_>) -> Cause {
+/// Exits that `short` serves do not come out, nor does the guest's own timer, if its interrupt can simply be handed on. For
+/// an interrupt comes with the cause which one was acknowledged, if any.
+pub(crate) fn enter(
+    frame: &mut Frame,
+    short: Short<'_>,
+    lists: &mut Interface,
+    virtual_timer: u32,
+) -> (Cause, Option<u32>) {
     // Only an EL1 or EL0 state can be entered, whatever the frame holds: M[3:2] above EL1 would be EL2 itself.
     debug_assert!(frame.pstate & 0x1F == 0x10 || frame.pstate & 0xF <= 5);
-    let mut entry = Entry { host_stack: 0, frame: core::ptr::null_mut(), short };
+    let mut entry = Entry { host_stack: 0, short, lists, virtual_timer, acknowledged: None };
     // SAFETY: frame and entry are valid and exclusively ours; ERET goes to EL1 or EL0, where HCR_EL2 and stage 2
     // confine what runs; the vectors restore all that this function's caller relies on.
-    match unsafe { world_enter(frame, &mut entry) } {
+    let cause = match unsafe { world_enter(frame, &mut entry) } {
         SYNCHRONOUS => Cause::Synchronous,
         INTERRUPT => Cause::Interrupt,
         _ => Cause::SystemError,
-    }
+    };
+    (cause, entry.acknowledged)
 }
 
 /// The trap that is being served, in the machine's registers.
@@ -114,11 +127,25 @@ impl Trap for Trapped {
 
 /// The short path of a synchronous exception. Of the frame only X0 to X18 and X30 are true.
 extern "C" fn short_synchronous(frame: &mut Frame, entry: &mut Entry<'_>) -> u64 {
-    match short::serve(&mut Trapped, &mut frame.x, &mut entry.short) {
+    match short::serve(&mut Trapped, &mut frame.x, &mut entry.short, &mut entry.lists) {
         Served::Yes => SERVED,
         Served::No => NOT_SERVED,
         Served::YesInto(register) => register.into(),
     }
+}
+
+/// The short path of a physical interrupt: the guest's own virtual timer, which is handed on, linked, for the guest to
+/// end.
+extern "C" fn short_interrupt(_: &mut Frame, entry: &mut Entry<'_>) -> u64 {
+    let intid = CpuInterface::acknowledge();
+    if intid == Some(entry.virtual_timer)
+        && short::give_timer(&mut entry.short, entry.virtual_timer as u16, entry.lists)
+    {
+        CpuInterface::drop_priority(entry.virtual_timer);
+        return SERVED;
+    }
+    entry.acknowledged = intid;
+    NOT_SERVED
 }
 
 const _: () = assert!(SCRATCH_REGISTERS == 19, "the vectors save X0 to X18 and X30 for the short path");

@@ -344,6 +344,20 @@ impl Bank {
 
 /// Moves between the model and list registers.
 impl Bank {
+    /// Whether interrupt `n` is in a list register.
+    pub(crate) const fn is_resident(&self, n: u32) -> bool {
+        self.resident >> n & 1 != 0
+    }
+
+    /// Whether interrupt `n`, once pending, can be lent at once: it would be forwarded, nothing else is known of it, and
+    /// no physical interrupt waits to be deactivated.
+    pub(crate) const fn takes_directly(&self, n: u32, groups: u32) -> bool {
+        let bit = 1 << n;
+        self.forwarded(groups) & bit != 0
+            && (self.latch | self.line | self.active | self.active_written) & bit == 0
+            && self.released | self.relinked == 0
+    }
+
     /// Lends interrupt `n`, with INTID `intid`, to a list register. If it is active, it may be pending there too if
     /// it is in one of `groups`.
     pub(crate) fn lend(&mut self, n: u32, intid: u32, groups: u32) -> ListRegister {

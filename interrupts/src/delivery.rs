@@ -132,12 +132,17 @@ impl Vgic {
 
         let mut lr = [0; 16];
         let mut used = 0;
-        for (register, key) in lr.iter_mut().zip(pending_chosen.iter().chain(active_chosen)) {
+        for ((index, register), key) in (0..).zip(&mut lr).zip(pending_chosen.iter().chain(active_chosen)) {
             // An active one that is pending again stays here if it may go on here, before all that is left over.
             let stays = !is_pending_left && self.is_routed_to(vcpu, key.intid());
             let groups = if stays { self.groups } else { 0 };
             if let Some((bank, n)) = self.bank_mut(vcpu, key.intid()) {
                 *register = bank.lend(n, key.intid(), groups).0;
+            }
+            if let Some(state) = self.vcpus.get_mut(vcpu)
+                && let Some(place) = state.places.get_mut(key.intid() as usize)
+            {
+                *place = index;
             }
             used += 1;
         }

@@ -32,6 +32,7 @@ mod affinity;
 mod bank;
 mod config;
 mod delivery;
+mod direct;
 mod distributor;
 mod list_register;
 mod redistributor;
@@ -42,6 +43,7 @@ mod vcpu_set;
 mod vgic;
 
 pub use config::{ConfigError, VgicConfig};
+pub use direct::{Added, Arrival};
 pub use list_register::{CpuInterface, ListRegister, State};
 pub use sgi::{SgiRegister, SgiRequest, SgiTargets};
 pub use vcpu_set::{MAX_VCPUS, VcpuSet};

@@ -71,14 +71,15 @@ impl ListRegister {
     const HW: u64 = 1 << 61;
 
     /// An interrupt of Group 0 that lives in this list register alone.
-    pub(crate) fn new(intid: u32, priority: u8, state: State) -> Self {
+    #[inline]
+    pub(crate) const fn new(intid: u32, priority: u8, state: State) -> Self {
         let state = match state {
             State::Inactive => 0,
             State::Pending => 1,
             State::Active => 2,
             State::ActivePending => 3,
         };
-        Self(u64::from(intid) | u64::from(priority) << 48 | state << 62)
+        Self(intid as u64 | (priority as u64) << 48 | state << 62)
     }
 
     /// The same in Group 1.
@@ -92,8 +93,16 @@ impl ListRegister {
     }
 
     /// The same, linked to a physical interrupt that is deactivated with it.
-    pub(crate) fn with_physical(self, pintid: u16) -> Self {
-        Self(self.0 | Self::HW | u64::from(pintid & 0x1FFF) << 32)
+    #[inline]
+    pub(crate) const fn with_physical(self, pintid: u16) -> Self {
+        Self(self.0 | Self::HW | (pintid as u64 & 0x1FFF) << 32)
+    }
+
+    /// Whether both hold the same interrupt in the same state, linked alike; priority and group apart.
+    #[inline(always)]
+    pub(crate) const fn is_alike(self, other: Self) -> bool {
+        const PRIORITY_AND_GROUP: u64 = 0xFF << 48 | ListRegister::GROUP1;
+        (self.0 ^ other.0) & !PRIORITY_AND_GROUP == 0
     }
 
     /// The interrupt's INTID, as the guest sees it.

@@ -88,6 +88,8 @@ pub(crate) struct Vcpu {
     pub(crate) filled: bool,
     /// Something changed since the list registers were filled, or they are not.
     pub(crate) stale: bool,
+    /// The list register that a private interrupt was lent to last. A hint: whoever uses it looks there.
+    pub(crate) places: [u8; 32],
 }
 
 impl Vcpu {
@@ -101,6 +103,7 @@ impl Vcpu {
             declined_groups: 0,
             filled: false,
             stale: true,
+            places: [0; 32],
         }
     }
 

@@ -7,9 +7,11 @@
 //! exception level, a step, big-endian data, an operand the vectors have not saved) is left to
 //! [`handle`](crate::handle), which would have given the same answer: a test runs both on the same exits.
 
+use spin::mutex::{SpinMutex, SpinMutexGuard};
+use vambrace_cpu::registers::Frame;
 use vambrace_cpu::sysreg::SysReg;
 use vambrace_cpu::{pstate, smccc};
-use vambrace_interrupts::Width;
+use vambrace_interrupts::{Added, Arrival, Width};
 use vambrace_memory::Va;
 
 use crate::injection::ExceptionLoop;
@@ -38,6 +40,33 @@ pub trait Trap {
     fn sctlr(&self) -> u64;
 }
 
+/// The machine's list registers.
+pub trait Lists {
+    /// ICH_ELRSR_EL2: bit `n` says that list register `n` holds nothing.
+    fn empty(&self) -> u64;
+    /// Writes a list register that is in use: its interrupt is lent again.
+    fn rewrite(&mut self, added: Added);
+    /// Writes a list register, from now on in use.
+    fn add(&mut self, added: Added);
+}
+
+impl<L: Lists> Lists for &mut L {
+    #[inline(always)]
+    fn empty(&self) -> u64 {
+        L::empty(self)
+    }
+
+    #[inline(always)]
+    fn rewrite(&mut self, added: Added) {
+        L::rewrite(self, added);
+    }
+
+    #[inline(always)]
+    fn add(&mut self, added: Added) {
+        L::add(self, added);
+    }
+}
+
 /// A device register that always reads the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct ConstantRegister {
@@ -54,6 +83,8 @@ pub struct Constants {
     /// The ID registers, by CRm and op2.
     ids: [[u64; 8]; 8],
     device: [ConstantRegister; 2],
+    /// ICC_SGI1R_EL1 for the vCPU itself, without an INTID.
+    sgi_to_self: u64,
 }
 
 impl Constants {
@@ -76,7 +107,10 @@ impl Constants {
                 value: vm.gic.read_redistributor(vcpu.into(), 8, Width::Double),
             },
         ];
-        Self { ids, device }
+        let affinity = layout::affinity(vcpu);
+        let (aff0, aff1, aff2) = (affinity & 0xFF, affinity >> 8 & 0xFF, affinity >> 16 & 0xFF);
+        let sgi_to_self = aff2 << 32 | aff1 << 16 | (aff0 >> 4) << 44 | 1 << (aff0 & 0xF);
+        Self { ids, device, sgi_to_self }
     }
 }
 
@@ -86,16 +120,8 @@ pub struct Short<'a> {
     constants: &'a Constants,
     recent: &'a mut Recent,
     exceptions: &'a mut ExceptionLoop,
-}
-
-impl<'a> Short<'a> {
-    pub(crate) const fn new(
-        constants: &'a Constants,
-        recent: &'a mut Recent,
-        exceptions: &'a mut ExceptionLoop,
-    ) -> Self {
-        Self { constants, recent, exceptions }
-    }
+    vm: &'a SpinMutex<Vm>,
+    vcpu: u16,
 }
 
 impl Vcpu {
@@ -103,9 +129,10 @@ impl Vcpu {
     pub fn for_entry<'a>(
         &'a mut self,
         constants: &'a Constants,
-    ) -> (&'a mut vambrace_cpu::registers::Frame, Short<'a>) {
-        let Self { registers, recent, exceptions, .. } = self;
-        (&mut registers.frame, Short::new(constants, recent, exceptions))
+        vm: &'a SpinMutex<Vm>,
+    ) -> (&'a mut Frame, Short<'a>) {
+        let Self { index, registers, recent, exceptions, .. } = self;
+        (&mut registers.frame, Short { constants, recent, exceptions, vm, vcpu: *index })
     }
 }
 
@@ -125,7 +152,12 @@ pub enum Served {
 ///
 /// Each cause goes its own way to the end, since what they could share costs more to bring together than to repeat.
 #[inline(always)]
-pub fn serve(trap: &mut impl Trap, x: &mut [u64; 31], short: &mut Short<'_>) -> Served {
+pub fn serve(
+    trap: &mut impl Trap,
+    x: &mut [u64; 31],
+    short: &mut Short<'_>,
+    lists: &mut impl Lists,
+) -> Served {
     let esr = trap.esr();
     if let Some((rt, value)) = id_register(esr, short.constants) {
         if steps_plainly(trap.pstate()) {
@@ -134,12 +166,20 @@ pub fn serve(trap: &mut impl Trap, x: &mut [u64; 31], short: &mut Short<'_>) -> 
         }
         return Served::No;
     }
-    match esr >> 26 {
-        HVC64 => {
-            let Some(value) = call(esr, x) else { return Served::No };
+    // HVC and SMC.
+    if esr >> 27 == HVC64 >> 1 {
+        let Some(value) = call(esr, x) else { return Served::No };
+        // They differ in the class's lowest bit.
+        if esr >> 26 & 1 == 0 {
             short.note(esr, trap.pc(), None);
-            set_results(x, value)
+        } else if steps_plainly(trap.pstate()) {
+            short.step_over(esr, None, trap);
+        } else {
+            return Served::No;
         }
+        return set_results(x, value);
+    }
+    match esr >> 26 {
         DATA_ABORT_LOWER => {
             let Some((far, rt, value)) =
                 device_register(esr, trap, short.constants).filter(|_| is_ordinary(trap.pstate()))
@@ -149,15 +189,58 @@ pub fn serve(trap: &mut impl Trap, x: &mut [u64; 31], short: &mut Short<'_>) -> 
             short.step_over(esr, Some(Va(far)), trap);
             set(x, rt, value)
         }
-        SMC64 => {
-            let Some(value) = call(esr, x).filter(|_| steps_plainly(trap.pstate())) else {
-                return Served::No;
-            };
-            short.step_over(esr, None, trap);
-            set_results(x, value)
-        }
+        SYSTEM => system_register(trap, x, short, lists),
         _ => Served::No,
     }
+}
+
+/// SGIs to oneself. Apart, since it needs more registers than the others, which would have to save them too.
+#[inline(never)]
+fn system_register(
+    trap: &mut impl Trap,
+    x: &[u64; 31],
+    short: &mut Short<'_>,
+    lists: &mut impl Lists,
+) -> Served {
+    let esr = trap.esr();
+    let Some(intid) = sgi_to_self(esr, x, short.constants).filter(|_| is_ordinary(trap.pstate())) else {
+        return Served::No;
+    };
+    if !lend(short, Arrival::Sgi { intid }, lists) {
+        return Served::No;
+    }
+    short.step_over(esr, None, trap);
+    Served::Yes
+}
+
+/// Hands the vCPU its virtual timer's interrupt, whose physical one, `physical`, has been acknowledged and its priority
+/// dropped: the guest itself will end it. False if that takes more, and nothing has changed.
+#[inline(always)]
+pub fn give_timer(short: &mut Short<'_>, physical: u16, lists: &mut impl Lists) -> bool {
+    lend(short, Arrival::Linked { intid: layout::VIRTUAL_TIMER_INTID, physical }, lists)
+}
+
+/// Puts an interrupt into the list registers, if that takes no more.
+#[inline(always)]
+fn lend(short: &mut Short<'_>, arrival: Arrival, lists: &mut impl Lists) -> bool {
+    let Some(vm) = short.vm.try_lock() else { return false };
+    match vm.gic.lend_again(short.vcpu.into(), arrival, lists.empty()) {
+        Some(again) => {
+            drop(vm);
+            lists.rewrite(again);
+            true
+        }
+        None => lend_first(vm, short.vcpu, arrival, lists),
+    }
+}
+
+/// Apart, since it happens once.
+#[cold]
+#[inline(never)]
+fn lend_first(mut vm: SpinMutexGuard<'_, Vm>, vcpu: u16, arrival: Arrival, lists: &mut impl Lists) -> bool {
+    let Some(added) = vm.gic.add(vcpu.into(), arrival, lists.empty()) else { return false };
+    lists.add(added);
+    true
 }
 
 impl Short<'_> {
@@ -194,7 +277,7 @@ fn set_results(x: &mut [u64; 31], value: u64) -> Served {
 }
 
 const HVC64: u64 = vambrace_cpu::syndrome::class::HVC64 as u64;
-const SMC64: u64 = vambrace_cpu::syndrome::class::SMC64 as u64;
+const _: () = assert!(HVC64 & 1 == 0 && vambrace_cpu::syndrome::class::SMC64 as u64 == HVC64 | 1);
 const SYSTEM: u64 = vambrace_cpu::syndrome::class::SYSTEM as u64;
 const DATA_ABORT_LOWER: u64 = vambrace_cpu::syndrome::class::DATA_ABORT_LOWER as u64;
 
@@ -234,6 +317,20 @@ fn id_register(esr: u64, constants: &Constants) -> Option<(usize, u64)> {
     }
     let value = *constants.ids.get(crm as usize)?.get(op2 as usize)?;
     Some((rt, value))
+}
+
+/// MSR of ICC_SGI1R_EL1 that names the vCPU itself and no other: the SGI.
+#[inline(always)]
+fn sgi_to_self(esr: u64, x: &[u64; 31], constants: &Constants) -> Option<u32> {
+    const RT: u64 = 0b1_1111 << 5;
+    const SGI1R_WRITE: u64 = 0b11 << 20 | 0b101 << 17 | 0b1100 << 10 | 0b1011 << 1;
+    const INTID: u64 = 0xF << 24;
+    if esr & 0x1FF_FFFF & !RT != SGI1R_WRITE {
+        return None;
+    }
+    let rt = (esr >> 5 & 0b1_1111) as usize;
+    let value = *x.get(rt).filter(|_| rt < SCRATCH_REGISTERS)?;
+    (value & !INTID == constants.sgi_to_self).then_some((value >> 24 & 0xF) as u32)
 }
 
 /// A load, without sign extension, from a register that never changes: FAR_EL2, Rt and the value.

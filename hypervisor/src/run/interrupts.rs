@@ -15,12 +15,17 @@ use crate::{barrier, console, registry};
 const INTERRUPTS_AT_ONCE: usize = 32;
 
 impl Pcpu {
-    /// Serves the physical interrupts that are pending. Says whether the resident vCPU's list registers must be
+    /// Serves the physical interrupts that are pending, `first` being the one that was acknowledged. Says whether the resident vCPU's list registers must be
     /// looked at.
-    pub(super) fn serve_interrupts(&mut self, resident: Option<(&Cell, &mut Vcpu)>) -> bool {
+    pub(super) fn serve_interrupts(
+        &mut self,
+        first: Option<u32>,
+        resident: Option<(&Cell, &mut Vcpu)>,
+    ) -> bool {
         let mut refresh = false;
-        for _ in 0..INTERRUPTS_AT_ONCE {
-            let Some(intid) = CpuInterface::acknowledge() else { break };
+        let further = (1..INTERRUPTS_AT_ONCE).map(|_| CpuInterface::acknowledge());
+        for intid in core::iter::once(first).chain(further) {
+            let Some(intid) = intid else { break };
             if intid == self.virtual_timer {
                 refresh |=
                     self.virtual_timer_fired(resident.as_ref().map(|(cell, vcpu)| (&***cell, &**vcpu)));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A machine's virtual CPU interface with its list registers, as IHI 0069 describes it.
 
-use vambrace_interrupts::{CpuInterface, ListRegister, State};
+use vambrace_interrupts::{Added, CpuInterface, ListRegister, State};
 
 const STATE: u64 = 3 << 62;
 const EOI_COUNT: u64 = 0x1F << 27;
@@ -25,6 +25,19 @@ impl Machine {
         self.registers.lr = interface.lr;
         self.registers.used = interface.used;
         self.registers.hcr = interface.hcr;
+    }
+
+    /// ICH_ELRSR_EL2.
+    pub(crate) fn empty(&self) -> u64 {
+        let is_empty = |lr: ListRegister| lr.state() == State::Inactive && !lr.wants_eoi_maintenance();
+        self.lrs().fold(0, |empty, (index, lr)| empty | u64::from(is_empty(lr)) << index)
+    }
+
+    /// Puts one interrupt more into a list register.
+    pub(crate) fn add(&mut self, added: Added) {
+        assert!(self.empty() >> added.index & 1 != 0, "over another");
+        self.registers.lr[added.index] = added.value.0;
+        self.registers.used = self.registers.used.max(added.index as u8 + 1);
     }
 
     fn lrs(&self) -> impl Iterator<Item = (usize, ListRegister)> + '_ {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use vambrace_interrupts::{Level, SgiRegister, SgiRequest, VcpuSet, Vgic, VgicConfig, Width};
+use vambrace_interrupts::{Added, Arrival, Level, SgiRegister, SgiRequest, VcpuSet, Vgic, VgicConfig, Width};
 
 use crate::machine::Machine;
 use crate::op::{Field, Op};
@@ -15,6 +15,12 @@ use crate::reference::{Cpu, Id, Interrupt, Reference, Route};
 /// SPIs: more than one bank, and the last one incomplete.
 const SPIS: u32 = 40;
 const TIMER: u32 = 27;
+
+/// Adds an interrupt to a vCPU's list registers without a refill, if that can be.
+fn directly(vgic: &mut Vgic, cpu: usize, arrival: Arrival, machine: &Machine) -> Option<Added> {
+    let empty = machine.empty();
+    vgic.lend_again(cpu, arrival, empty).or_else(|| vgic.add(cpu, arrival, empty))
+}
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
@@ -369,6 +375,16 @@ impl System {
             let interrupt = self.reference.get(Reference::id(cpu, TIMER));
             interrupt.latch = true;
             interrupt.linked = true;
+            if let Some(machine) = &mut self.machines[cpu]
+                && let Some(added) = directly(
+                    &mut self.vgic,
+                    cpu,
+                    Arrival::Linked { intid: TIMER, physical: TIMER as u16 },
+                    machine,
+                )
+            {
+                return machine.add(added);
+            }
             let kicks = self.vgic.inject_linked(cpu, TIMER, TIMER).unwrap();
             self.settle(kicks);
         }
@@ -380,6 +396,14 @@ impl System {
             let is_target = list.map_or(cpu != from, |list| list >> cpu & 1 != 0);
             let interrupt = self.reference.get(Reference::id(cpu, intid));
             interrupt.latch |= is_target && (!interrupt.group1 || register == SgiRegister::Sgi1r);
+        }
+        let is_to_self = list.is_some_and(|list| list & ((1 << self.machines.len()) - 1) == 1 << from);
+        if is_to_self
+            && register == SgiRegister::Sgi1r
+            && let Some(machine) = &mut self.machines[from]
+            && let Some(added) = directly(&mut self.vgic, from, Arrival::Sgi { intid }, machine)
+        {
+            return machine.add(added);
         }
         let kicks = self.vgic.send_sgi(from, SgiRequest::decode(register, value));
         self.settle(kicks);

@@ -4,14 +4,16 @@
 //! Each exit that any test here makes up is first shown to the short path, on a copy whose registers beyond those it may
 //! look at are garbage. If it serves the exit, the long way must come to the same.
 
+use spin::mutex::SpinMutex;
 use vambrace_cpu::pstate;
 use vambrace_cpu::syndrome::class;
 use vambrace_cpu::sysreg::SysReg;
-use vambrace_machine::short::{Constants, SCRATCH_REGISTERS, Served, Trap, serve};
-use vambrace_machine::{Resume, Vcpu, layout};
+use vambrace_interrupts::{Added, CpuInterface, ListRegister, State};
+use vambrace_machine::short::{Constants, Lists, SCRATCH_REGISTERS, Served, Trap, give_timer, serve};
+use vambrace_machine::{Resume, Vcpu, Vm, layout};
 
 use crate::access::{TRANSLATION, iss, moves};
-use crate::bench::{Bench, EL1H, syndrome};
+use crate::bench::{Bench, EL1H, LIST_REGISTERS, syndrome};
 
 /// What is in the registers that the short path must not look at.
 const UNSAVED: u64 = 0x5A5A_0BAD_5A5A_0BAD;
@@ -56,8 +58,33 @@ impl Trap for Registers {
     }
 }
 
-/// The vCPU as the short path leaves it.
-pub(crate) struct Predicted(Vcpu);
+/// List registers as plain values.
+struct FakeLists(CpuInterface);
+
+impl Lists for FakeLists {
+    fn empty(&self) -> u64 {
+        let is_empty = |lr: ListRegister| lr.state() == State::Inactive && !lr.wants_eoi_maintenance();
+        (0..).zip(self.0.lr).fold(0, |empty, (n, lr)| empty | u64::from(is_empty(ListRegister(lr))) << n)
+    }
+
+    fn rewrite(&mut self, added: Added) {
+        assert!(added.index < usize::from(self.0.used));
+        self.add(added);
+    }
+
+    fn add(&mut self, added: Added) {
+        assert!(self.empty() >> added.index & 1 != 0 && added.index < usize::from(LIST_REGISTERS));
+        self.0.lr[added.index] = added.value.0;
+        self.0.used = self.0.used.max(added.index as u8 + 1);
+    }
+}
+
+/// What the short path leaves behind.
+pub(crate) struct Predicted {
+    vcpu: Vcpu,
+    vm: Vm,
+    interface: CpuInterface,
+}
 
 /// What the short path makes of an exit; `None` if it leaves it to the long one.
 pub(crate) fn predict(bench: &mut Bench, index: usize, [esr, far, hpfar]: [u64; 3]) -> Option<Predicted> {
@@ -72,14 +99,17 @@ pub(crate) fn predict(bench: &mut Bench, index: usize, [esr, far, hpfar]: [u64; 
     let mut trap = Registers { esr, far, hpfar, pc: frame.pc, pstate: frame.pstate, sctlr };
     let constants = Constants::new(&mut bench.vm.lock(), index as u16);
     let before = frame.x;
-    let (frame, mut short) = vcpu.for_entry(&constants);
+    let vm = SpinMutex::new(bench.vm.lock().clone());
+    let mut lists = FakeLists(bench.host.cores[index].interface.clone());
+    let (frame, mut short) = vcpu.for_entry(&constants, &vm);
     let unsaved = SCRATCH_REGISTERS..30;
     frame.x[unsaved.clone()].fill(UNSAVED);
-    let reloaded = match serve(&mut trap, &mut frame.x, &mut short) {
+    let reloaded = match serve(&mut trap, &mut frame.x, &mut short, &mut lists) {
         Served::No => {
             frame.x[unsaved.clone()].copy_from_slice(&before[unsaved]);
             assert_eq!(vcpu, bench.vcpus[index], "left to the long way, and yet something has changed");
             assert_eq!(trap.pc, vcpu.registers.frame.pc);
+            assert!(*vm.lock() == *bench.vm.lock());
             return None;
         }
         Served::Yes => None,
@@ -91,19 +121,30 @@ pub(crate) fn predict(bench: &mut Bench, index: usize, [esr, far, hpfar]: [u64; 
         assert_eq!(frame.x[register], UNSAVED, "written, and not told");
         frame.x[register] = before[register];
     }
-    Some(Predicted(vcpu))
+    Some(Predicted { vcpu, vm: vm.into_inner(), interface: lists.0 })
+}
+
+/// Takes a vCPU's interrupts back from list registers, and fills them anew.
+fn settle(vm: &mut Vm, vcpu: u16, interface: &CpuInterface) {
+    let _ = vm.gic.fold(vcpu.into(), interface);
+    let _ = vm.gic.fill(vcpu.into());
 }
 
 impl Predicted {
     /// The long way must have come to the same.
-    pub(crate) fn check(&self, vcpu: &Vcpu, resume: Resume) {
+    pub(crate) fn check(mut self, vcpu: &Vcpu, vm: &Vm, interface: &CpuInterface, resume: Resume) {
         assert_eq!(resume, Resume::Guest);
-        assert_eq!(self.0.registers.frame, vcpu.registers.frame);
-        assert!(self.0.recent.iter().eq(vcpu.recent.iter()), "remembered otherwise");
+        assert_eq!(self.vcpu.registers.frame, vcpu.registers.frame);
+        assert!(self.vcpu.recent.iter().eq(vcpu.recent.iter()), "remembered otherwise");
         let mut alike = vcpu.clone();
-        alike.registers = self.0.registers.clone();
-        alike.recent = self.0.recent.clone();
-        assert_eq!(alike, self.0);
+        alike.registers = self.vcpu.registers.clone();
+        alike.recent = self.vcpu.recent.clone();
+        assert_eq!(alike, self.vcpu);
+        // The long way may leave the list registers to the next entry: taken back and filled, both are the same.
+        let mut vm = vm.clone();
+        settle(&mut vm, vcpu.index, interface);
+        settle(&mut self.vm, vcpu.index, &self.interface);
+        assert!(self.vm == vm, "another VM");
     }
 }
 
@@ -141,9 +182,10 @@ fn the_short_path_serves_what_it_is_for_into_every_register() {
                 bench.frame().x[0] = function;
                 let predicted =
                     predict(&mut bench, 0, cause).unwrap_or_else(|| panic!("{cause:x?} is not served"));
+                drop(predicted);
+                // Which compares it with the long way.
                 let [esr, far, hpfar] = cause;
-                let resume = bench.exit_of(0, esr, far, hpfar);
-                predicted.check(&bench.vcpus[0], resume);
+                assert_eq!(bench.exit_of(0, esr, far, hpfar), Resume::Guest);
             }
         }
     }
@@ -204,4 +246,74 @@ fn what_is_out_of_the_ordinary_goes_the_long_way() {
     assert!(refused(id_register(SysReg { op0: 3, op1: 0, crn: 0, crm: 0, op2: 1 }, 1)));
     assert!(refused(id_register(SysReg { op0: 3, op1: 0, crn: 0, crm: 8, op2: 1 }, 1)));
     assert!(refused([syndrome(class::SYSTEM, SysReg::ID_AA64PFR0_EL1.to_iss()).0, 0, 0]), "a write");
+}
+
+const SGI_FRAME: u64 = layout::GICR.0 + 0x1_0000;
+
+/// A VM of so many vCPUs whose first has all its private interrupts in Group 1 and enabled, and is on its CPU.
+fn with_interrupts(vcpus: usize) -> Bench {
+    let mut bench = Bench::new(vcpus);
+    bench.write(layout::GICD.0, 0b11);
+    bench.write(SGI_FRAME + 0x80, u32::MAX.into());
+    bench.write(SGI_FRAME + 0x100, u32::MAX.into());
+    bench
+}
+
+/// MSR ICC_SGI1R_EL1, X7.
+fn sgi1r() -> Cause {
+    [syndrome(class::SYSTEM, SysReg::ICC_SGI1R_EL1.to_iss() | 7 << 5).0, 0, 0]
+}
+
+#[test]
+fn an_sgi_to_oneself_is_lent_at_once() {
+    let mut bench = with_interrupts(2);
+    for intid in 0..4 {
+        bench.frame().x[7] = intid << 24 | 1;
+        let predicted = predict(&mut bench, 0, sgi1r()).expect("there is room");
+        let added = ListRegister(predicted.interface.lr[0]);
+        assert_eq!((u64::from(added.intid()), added.state()), (intid, State::Pending));
+    }
+    let [esr, ..] = sgi1r();
+    assert_eq!(bench.exit_of(0, esr, 0, 0), Resume::Guest);
+}
+
+#[test]
+fn sgis_to_others_and_in_other_ways_go_the_long_way() {
+    for value in [5 << 24 | 0b10, 5 << 24 | 0b11, 5 << 24 | 1 << 40, 5 << 24 | 1 | 1 << 16, 5 << 24] {
+        let mut bench = with_interrupts(2);
+        bench.frame().x[7] = value;
+        assert!(predict(&mut bench, 0, sgi1r()).is_none(), "{value:#x}");
+    }
+    let mut bench = with_interrupts(2);
+    bench.frame().x[20] = 5 << 24 | 1;
+    let unsaved = [syndrome(class::SYSTEM, SysReg::ICC_SGI1R_EL1.to_iss() | 20 << 5).0, 0, 0];
+    assert!(predict(&mut bench, 0, unsaved).is_none(), "an operand that is not saved");
+    let mut disabled = Bench::new(1);
+    disabled.frame().x[7] = 5 << 24 | 1;
+    assert!(predict(&mut disabled, 0, sgi1r()).is_none());
+}
+
+/// The timer's interrupt by the short path: the VM and the list registers then, or `None`.
+fn timer(bench: &mut Bench) -> Option<(Vm, CpuInterface)> {
+    let constants = Constants::new(&mut bench.vm.lock(), 0);
+    let vm = SpinMutex::new(bench.vm.lock().clone());
+    let mut lists = FakeLists(bench.host.cores[0].interface.clone());
+    let (_, mut short) = bench.vcpus[0].for_entry(&constants, &vm);
+    let physical = layout::VIRTUAL_TIMER_INTID as u16;
+    give_timer(&mut short, physical, &mut lists).then(|| (vm.into_inner(), lists.0))
+}
+
+#[test]
+fn the_timer_is_linked_as_by_the_long_way() {
+    let mut bench = with_interrupts(1);
+    let (mut short, lists) = timer(&mut bench).expect("there is room");
+    assert_eq!(ListRegister(lists.lr[0]).physical(), Some(layout::VIRTUAL_TIMER_INTID));
+    let before = bench.host.cores[0].interface.clone();
+    let mut long = bench.vm.lock().clone();
+    let _ = long.gic.inject_linked(0, layout::VIRTUAL_TIMER_INTID, layout::VIRTUAL_TIMER_INTID);
+    settle(&mut long, 0, &before);
+    settle(&mut short, 0, &lists);
+    assert!(short == long);
+    let mut without_group = Bench::new(1);
+    assert!(timer(&mut without_group).is_none());
 }

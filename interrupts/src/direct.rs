@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One private interrupt, straight into a list register.
+//!
+//! The usual way takes all of a vCPU's interrupts back, chooses anew and fills all list registers. Where nothing is left
+//! over that could come before, that is more than it needs: the interrupt can simply be added where the machine has
+//! an empty list register. This is what an SGI of a vCPU to itself and the timer's interrupt are nearly always.
+//!
+//! And nearly always it is the same interrupt as the last time, in the same list register, which the guest has emptied:
+//! then even the value is the same, and the model already says what it will say ([`Vgic::lend_again`]).
+//!
+//! Nothing is done by halves: [`None`] says that the usual way has to be gone, and that nothing has changed.
+
+use crate::list_register::{HCR_EN, HCR_TDIR, ListRegister, State};
+use crate::vgic::{SPI_BASE, Vcpu, Vgic};
+
+/// A private interrupt that has become pending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// An SGI that the vCPU has sent to itself by ICC_SGI1R_EL1.
+    Sgi {
+        /// Its INTID.
+        intid: u32,
+    },
+    /// An interrupt that stands for a physical one, as [`Vgic::inject_linked`] makes it pending.
+    Linked {
+        /// Its INTID.
+        intid: u32,
+        /// The physical one.
+        physical: u16,
+    },
+}
+
+impl Arrival {
+    #[inline(always)]
+    const fn intid(self) -> u32 {
+        match self {
+            Self::Sgi { intid } | Self::Linked { intid, .. } => intid,
+        }
+    }
+
+    /// The list register that holds it, but for priority and group.
+    #[inline(always)]
+    fn register(self) -> ListRegister {
+        let register = ListRegister::new(self.intid(), 0, State::Pending);
+        match self {
+            Self::Sgi { .. } => register,
+            Self::Linked { physical, .. } => register.with_physical(physical),
+        }
+    }
+}
+
+/// A list register to be written.
+#[must_use = "the machine's list register is to be written"]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Added {
+    /// Which one.
+    pub index: usize,
+    /// Its value.
+    pub value: ListRegister,
+}
+
+impl Vcpu {
+    /// Whether the list registers hold all there is, as the model knows it.
+    #[inline(always)]
+    const fn holds_all(&self) -> bool {
+        // With any other bit set, interrupts are left over.
+        self.filled && !self.stale && self.interface.hcr & !(HCR_EN | HCR_TDIR) == 0
+    }
+}
+
+impl Vgic {
+    /// Lends an interrupt as it was lent before, if nothing has changed but that the guest has handled it. The vCPU runs
+    /// here; bit `n` of `empty` says that its list register `n` is (ICH_ELRSR_EL2).
+    ///
+    /// The model stays as it is. It says that the interrupt is in that list register, its latch with it, and does not know
+    /// what became of it there; all of which is true again.
+    #[inline(always)]
+    #[must_use]
+    pub fn lend_again(&self, vcpu: usize, arrival: Arrival, empty: u64) -> Option<Added> {
+        let state = self.vcpus.get(vcpu)?;
+        let index = usize::from(*state.places.get(arrival.intid() as usize)?);
+        let value = ListRegister(*state.interface.lr.get(index)?);
+        let is_lent = state.holds_all() && state.private.is_resident(arrival.intid());
+        (is_lent && value.is_alike(arrival.register()) && empty >> index & 1 != 0)
+            .then_some(Added { index, value })
+    }
+
+    /// Adds an interrupt to the list registers; see [`Vgic::lend_again`], which has been asked before.
+    pub fn add(&mut self, vcpu: usize, arrival: Arrival, empty: u64) -> Option<Added> {
+        let intid = arrival.intid();
+        let state = self.vcpus.get_mut(vcpu)?;
+        if !state.holds_all() || intid >= SPI_BASE {
+            return None;
+        }
+        let used = usize::from(state.interface.used);
+        let index = if state.private.is_resident(intid) {
+            let of_it = |lr: &u64| ListRegister(*lr).intid() == intid;
+            state.interface.lr.iter().take(used).position(of_it)?
+        } else {
+            empty.trailing_zeros() as usize
+        };
+        if index >= usize::from(self.config.list_registers) || empty >> index & 1 == 0 {
+            return None;
+        }
+        let slot = state.interface.lr.get_mut(index)?;
+        let before = (index < used).then_some(ListRegister(*slot));
+        if before.is_some_and(|before| before.intid() >= SPI_BASE)
+            || !state.private.takes_directly(intid, self.groups)
+        {
+            return None;
+        }
+        if let Some(before) = before {
+            state.private.retire(before.intid(), before, State::Inactive);
+        }
+        match arrival {
+            Arrival::Linked { physical, .. } => state.private.link(intid, physical),
+            Arrival::Sgi { .. } => {
+                let _ = state.private.set_latch(intid);
+            }
+        }
+        let value = state.private.lend(intid, intid, self.groups);
+        *slot = value.0;
+        state.interface.used = state.interface.used.max(index as u8 + 1);
+        *state.places.get_mut(intid as usize)? = index as u8;
+        Some(Added { index, value })
+    }
+}
