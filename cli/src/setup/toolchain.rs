@@ -20,7 +20,8 @@ use crate::progress::{Progress, Step};
 /// What the hypervisor and the guests are compiled for: no floating-point registers, which belong to guests.
 pub const TARGET: &str = "aarch64-unknown-none-softfloat";
 
-/// The packages that run on bare metal.
+/// The packages that run on bare metal. Each is built by itself: together they would share the features of what they
+/// depend on, and the guests have no allocator.
 const PACKAGES: [&str; 2] = ["vambrace-hypervisor", "vambrace-guests"];
 
 /// The oldest compiler that will do; `rust-version` in the workspace's Cargo.toml.
@@ -233,18 +234,20 @@ impl Toolchain {
     pub fn build(self, progress: Progress) -> Result<Bare, SetupError> {
         let mut step = None;
         let mut programs = Vec::new();
-        process::run(
-            &mut self.command(Task::Build),
-            "mend what the compiler says above",
-            |line| match line {
-                Line::Out(message) => programs.extend(parse_executable(message)),
-                Line::Err(text) => {
-                    if let Some(package) = text.trim_start().strip_prefix("Compiling ") {
-                        show(progress, &mut step, package);
+        for package in PACKAGES {
+            process::run(
+                &mut self.command(Task::Build, package),
+                "mend what the compiler says above",
+                |line| match line {
+                    Line::Out(message) => programs.extend(parse_executable(message)),
+                    Line::Err(text) => {
+                        if let Some(package) = text.trim_start().strip_prefix("Compiling ") {
+                            show(progress, &mut step, package);
+                        }
                     }
-                }
-            },
-        )?;
+                },
+            )?;
+        }
         let mut bare = Bare::default();
         for path in programs {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
@@ -271,8 +274,10 @@ impl Toolchain {
             install_debian(cache, &DEBIAN_CLIPPY_PACKAGES, progress)?;
         }
         let step = progress.step("checking the hypervisor and the guests with clippy");
-        process::run(&mut self.command(Task::Lint), self.clippy(), |line| match line {
-            Line::Out(text) | Line::Err(text) => step.detail(text),
+        PACKAGES.into_iter().try_for_each(|package| {
+            process::run(&mut self.command(Task::Lint, package), self.clippy(), |line| match line {
+                Line::Out(text) | Line::Err(text) => step.detail(text),
+            })
         })
     }
 
@@ -288,8 +293,8 @@ impl Toolchain {
         }
     }
 
-    /// The cargo command.
-    fn command(self, task: Task) -> Command {
+    /// The cargo command for one package.
+    fn command(self, task: Task, package: &str) -> Command {
         let root = workspace();
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
         let mut command = match (self, task) {
@@ -305,9 +310,7 @@ impl Toolchain {
             Task::Lint => command.arg("clippy"),
         };
         command.args(["--profile", "bare", "--target", TARGET, "--color", "never"]);
-        for package in PACKAGES {
-            command.args(["--package", package]);
-        }
+        command.args(["--package", package]);
         // A folder of its own: the cargo that runs us may hold the lock of the other.
         command.arg("--manifest-path").arg(root.join("Cargo.toml"));
         command.arg("--target-dir").arg(target.join("bare"));
@@ -354,7 +357,7 @@ mod tests {
     #[test]
     fn the_outer_cargos_variables_do_not_reach_the_inner_one() {
         // cargo test has set at least these.
-        let command = Toolchain::Debian.command(Task::Build);
+        let command = Toolchain::Debian.command(Task::Build, PACKAGES[0]);
         let removed: Vec<_> = command
             .get_envs()
             .filter(|(_, value)| value.is_none())

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Putting a vCPU into the machine and taking it out.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use vambrace_interrupts::{Activity, Level};
 use vambrace_machine::{Lifecycle, Vcpu, layout};
@@ -17,10 +17,11 @@ use crate::sysreg::{CntvCtlEl0, CntvoffEl2, GuardedWrite, HcrEl2, SafeWrite, Vmp
 use crate::{barrier, clock, resident, vgic, world};
 
 /// Stage-2 root tables without an entry, for a CPU without a VM: as many as a 4 KiB granule's smallest trees have.
+/// Atomics, so that they are no constant, which would be 16 KiB of zeros in the image.
 #[repr(C, align(16384))]
-struct EmptyRoot([u8; 16384]);
+struct EmptyRoot([AtomicU64; 2048]);
 
-static EMPTY_ROOT: EmptyRoot = EmptyRoot([0; 16384]);
+static EMPTY_ROOT: EmptyRoot = EmptyRoot([const { AtomicU64::new(0) }; 2048]);
 
 /// Whether a VM goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
