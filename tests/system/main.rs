@@ -7,6 +7,7 @@
 use std::process::ExitCode;
 
 mod command;
+mod conformance;
 mod demo;
 mod guests;
 mod hostile;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         command::cases(),
         start::cases(),
         guests::cases(),
+        conformance::cases(),
         linux::cases(),
         many::cases(),
         resets::cases(),

@@ -2,20 +2,24 @@
 //! Where the CPU at hand does not do what the architecture says. For QEMU's CPUs each entry says which rule it is, and
 //! what QEMU does instead; such a case is counted under the entry's name.
 
-use vambrace_memory::access::Access;
-use vambrace_memory::attributes::{DeviceKind, MemoryType};
-use vambrace_memory::granule::AddressFormat;
+use vambrace_memory::access::{Access, El};
+use vambrace_memory::attributes::{DeviceKind, MemoryType, Stage2Type};
+use vambrace_memory::granule::{AddressFormat, Stage};
 use vambrace_memory::par::Report;
+use vambrace_memory::stage1::Half;
+use vambrace_memory::stage2::BadVtcr;
 use vambrace_memory::translation::{self, Registers, Stages};
-use vambrace_memory::walk::{Entry, Start, Step};
+use vambrace_memory::walk::{self, Entry, Start, Step};
 use vambrace_memory::{Va, hcr};
 
 use super::compare::{Answer, Case, Kind};
 use super::pool::Pool;
 use super::random::bits;
-use super::registers::SCTLR_CACHES;
+use super::registers::{SCTLR_CACHES, SCTLR_WXN};
 use super::tables::Set;
 
+/// A translation fault at level 0.
+const TRANSLATION: u8 = 0x04;
 const TCR_HA_HD: u64 = 0b11 << 39;
 
 /// A known departure: its index in [`ALL`].
@@ -47,17 +51,26 @@ enum When {
 }
 
 /// All of them.
-pub(super) const ALL: [Rule; 8] = [
+pub(super) const ALL: [Rule; 17] = [
     Rule { name: "AT and stage-2 permissions", when: When::Foreseen(at_stops_qemu) },
     Rule {
         name: "upper address bits and a small IPS or PS",
         when: When::Foreseen(wide_address_in_descriptor),
     },
+    Rule { name: "upper address bits of a root", when: When::Foreseen(wide_root) },
+    Rule { name: "roots of less than 64 bytes", when: When::Foreseen(small_root) },
+    Rule { name: "output beyond IPS or PS in a large block", when: When::Foreseen(output_too_wide) },
+    Rule { name: "bits below the address of a large block", when: When::Seen(bits_below_block) },
+    Rule { name: "AT and dirty state", when: When::Seen(at_marks_dirty) },
+    Rule { name: "stage-2 T0SZ below the minimum", when: When::Foreseen(input_too_wide) },
     Rule { name: "SCTLR_EL1.C", when: When::Seen(caches_off) },
     Rule { name: "level of HCR_EL2.PTW's faults", when: When::Seen(protected_walk) },
     Rule { name: "HCR_EL2.PTW without stage 2", when: When::Seen(protected_without_stage2) },
+    Rule { name: "HCR_EL2.CD with FWB", when: When::Seen(caches_off_and_forced) },
     Rule { name: "FWB and two kinds of Device", when: When::Seen(forced_device) },
     Rule { name: "Device over Normal", when: When::Seen(device_over_normal) },
+    Rule { name: "reserved MemAttr or SH", when: When::Seen(reserved_attributes) },
+    Rule { name: "WXN under PAN", when: When::Seen(wxn_under_pan) },
     Rule { name: "execution from writable-clean pages", when: When::Seen(writable_clean) },
 ];
 
@@ -87,38 +100,116 @@ fn at_stops_qemu(of: &Circumstances<'_>) -> bool {
 /// 15:12, and with DS a descriptor of the others bits 51:50 in bits 9:8, whatever IPS or PS says; with a smaller output
 /// size they must be 0, or there is an address size fault. QEMU looks at them only where the output size is 52 bits.
 fn wide_address_in_descriptor(of: &Circumstances<'_>) -> bool {
-    let refused = |status: u8| status & 0x3c == 0;
-    let is_address_size = match of.model {
-        Answer::Reports(Report::Fault { status, .. }) => refused(status),
-        Answer::Faults { esr, .. } => refused((esr & 0x3f) as u8),
-        _ => false,
-    };
-    if !is_address_size {
+    if !is_address_size_fault(of.model) {
         return false;
     }
+    let ignored = |_, start: Start, entry: Entry| {
+        let seen = match start.format {
+            AddressFormat::Lpa2 => entry.output & bits(50),
+            AddressFormat::Plain | AddressFormat::Lpa => entry.output & bits(48),
+        };
+        start.output_bits <= 48 && entry.output >> start.output_bits != 0 && seen >> start.output_bits == 0
+    };
+    meets(of, ignored)
+}
+
+/// With DS a TTBR holds bits 51:48 of the root's address in bits 5:2, whatever IPS or PS says. QEMU looks at them only
+/// where the output size is 52 bits.
+fn wide_root(of: &Circumstances<'_>) -> bool {
+    let is_wide = |(start, _): (Start, u64)| start.output_bits <= 48 && start.root >> 48 != 0;
+    is_address_size_fault(of.model) && starts(of).any(is_wide)
+}
+
+/// Where a TTBR holds 52 bits of address, the root is aligned to 64 bytes at least, since bits 5:2 are the upper ones.
+/// QEMU leaves those of bits 5:2 in the address that the root's own size does not clear.
+fn small_root(of: &Circumstances<'_>) -> bool {
+    starts(of)
+        .any(|(start, ttbr)| start.output_bits > 48 && ttbr & 0x3c & !bits(start.root_size_shift()) != 0)
+}
+
+/// Where the walks of both stages start, each with its TTBR.
+fn starts(of: &Circumstances<'_>) -> impl Iterator<Item = (Start, u64)> {
+    let (registers, va) = (&of.set.registers, Va(of.case.va));
+    let ttbr = match Half::of(va) {
+        Half::Lower => registers.ttbr0,
+        Half::Upper => registers.ttbr1,
+    };
+    let stage1 = registers.stage1().start(va, of.case.access, of.case.el).ok();
+    let stage2 = registers.stage2().start().ok();
+    [stage1.map(|start| (start, ttbr)), stage2.map(|start| (start, registers.vttbr))].into_iter().flatten()
+}
+
+fn is_address_size_fault(answer: Answer) -> bool {
+    let is = |status: u8| status & 0x3c == 0 || status == 0x29;
+    match answer {
+        Answer::Reports(Report::Fault { status, .. }) => is(status),
+        Answer::Faults { esr, .. } => is((esr & 0x3f) as u8),
+        _ => false,
+    }
+}
+
+/// An output address wider than IPS or PS is an address size fault; of a block larger than that size, which only
+/// FEAT_LPA2 and FEAT_LPA have, the offset counts as well. QEMU looks at the descriptor only.
+fn output_too_wide(of: &Circumstances<'_>) -> bool {
+    let reaches_over = |_, start: Start, entry: Entry| {
+        is_large_block(start, entry) && entry.output >> start.output_bits == 0
+    };
+    is_address_size_fault(of.model) && meets(of, reaches_over)
+}
+
+/// Bits of a descriptor below the alignment of its block are reserved and not looked at. QEMU compares them with the
+/// output size.
+fn bits_below_block(of: &Circumstances<'_>, machine: Answer) -> bool {
+    let is_set = |_, start: Start, entry: Entry| {
+        let below = entry.raw & bits(start.granule.shift(entry.level));
+        is_large_block(start, entry) && below >> start.output_bits != 0
+    };
+    is_address_size_fault(machine) && meets(of, is_set)
+}
+
+fn is_large_block(start: Start, entry: Entry) -> bool {
+    entry.kind == walk::Kind::Block && start.granule.shift(entry.level) > start.output_bits
+}
+
+/// `AT` marks nothing dirty, so that stage 2 need not let it write to the table for that. QEMU treats it as a store.
+fn at_marks_dirty(of: &Circumstances<'_>, machine: Answer) -> bool {
+    let refused = matches!(machine, Answer::Reports(Report::Fault { status, stage1_walk: true, .. })
+        if status & 0x3c == 0x0c);
+    refused
+        && of.case.kind != Kind::Access
+        && of.case.access == Access::Write
+        && of.set.registers.tcr & TCR_HA_HD == TCR_HA_HD
+}
+
+/// Whether the walk meets a descriptor that is so.
+fn meets(of: &Circumstances<'_>, is_so: impl Fn(Stage, Start, Entry) -> bool) -> bool {
     let mut found = false;
     let mut starts = (None, None);
-    let ignored = |start: Option<Start>, entry: Entry| {
-        start.is_some_and(|start| {
-            let seen = match start.format {
-                AddressFormat::Lpa2 => entry.output & bits(50),
-                AddressFormat::Plain | AddressFormat::Lpa => entry.output & bits(48),
-            };
-            start.output_bits <= 48
-                && entry.output >> start.output_bits != 0
-                && seen >> start.output_bits == 0
-        })
-    };
     let mut witness = |step: Step| match step {
         Step::Stage1Start { start, .. } => starts.0 = start,
         Step::Stage2Start { start, .. } => starts.1 = start,
-        Step::Stage1(entry) => found |= ignored(starts.0, entry),
-        Step::Stage2(entry) => found |= ignored(starts.1, entry),
+        Step::Stage1(entry) => found |= starts.0.is_some_and(|start| is_so(Stage::One, start, entry)),
+        Step::Stage2(entry) => found |= starts.1.is_some_and(|start| is_so(Stage::Two, start, entry)),
         Step::Leaf { .. } | Step::Stage2End { .. } => {}
     };
     let Case { va, access, el, .. } = of.case;
-    let _ = translation::translate(of.pool, &of.set.registers, Va(va), access, el, &mut witness);
+    let registers = Registers { pan: false, ..of.set.registers };
+    let _ = translation::translate(of.pool, &registers, Va(va), access, el, &mut witness);
     found
+}
+
+/// A T0SZ of stage 2 below its minimum, which the physical address size gives, is a translation fault at level 0 or is
+/// taken for the minimum. QEMU takes 16 for the minimum whatever the physical address size, and walks.
+fn input_too_wide(of: &Circumstances<'_>) -> bool {
+    let features = of.set.registers.features;
+    let at_level_0 = match of.model {
+        Answer::Reports(Report::Fault { status, stage2, .. }) => stage2 && status == TRANSLATION,
+        Answer::Faults { taken_by, esr, .. } => taken_by == 2 && (esr & 0x3f) as u8 == TRANSLATION,
+        _ => false,
+    };
+    at_level_0
+        && features.pa_bits() < 48
+        && matches!(of.set.registers.stage2().start(), Err(BadVtcr::Size { t0sz: 16.., .. }))
 }
 
 /// `SCTLR_EL1.C` = 0 makes all data accesses to Normal memory Non-cacheable at stage 1. QEMU has no caches, and reports
@@ -171,6 +262,15 @@ fn protected_without_stage2(of: &Circumstances<'_>, machine: Answer) -> bool {
     }
 }
 
+/// `HCR_EL2.CD` makes all Normal memory Non-cacheable for data, whether stage 2 forces another type (FWB) or not. QEMU
+/// looks at the bit only without FWB.
+fn caches_off_and_forced(of: &Circumstances<'_>, machine: Answer) -> bool {
+    const BOTH: u64 = hcr::FWB | hcr::CD;
+    of.set.registers.hcr & BOTH == BOTH
+        && only_attributes(of, machine)
+        && matches!(of.model, Answer::Reports(Report::Success { memory: MemoryType::NON_CACHEABLE, .. }))
+}
+
 /// With FWB, where both stages say Device the more restrictive kind wins, as without it. QEMU takes stage 2's.
 fn forced_device(of: &Circumstances<'_>, machine: Answer) -> bool {
     if of.set.registers.hcr & hcr::FWB == 0 || !only_attributes(of, machine) {
@@ -203,10 +303,35 @@ fn device_over_normal(of: &Circumstances<'_>, machine: Answer) -> bool {
     is_mixed && device_kind(machine).is_some() && device_kind(machine) < device_kind(of.model)
 }
 
+/// What reserved values of `MemAttr` and `SH` stand for is CONSTRAINED UNPREDICTABLE: QEMU makes another choice than the
+/// model.
+fn reserved_attributes(of: &Circumstances<'_>, machine: Answer) -> bool {
+    let encoding = of.set.registers.stage2().encoding();
+    let is_reserved = |stage, start: Start, entry: Entry| {
+        let shareability = start.format != AddressFormat::Lpa2 && entry.raw >> 8 & 0b11 == 0b01;
+        let memory = stage == Stage::Two && Stage2Type::from_mem_attr(entry.raw >> 2, encoding).is_none();
+        matches!(entry.kind, walk::Kind::Block | walk::Kind::Page) && (shareability || memory)
+    };
+    only_attributes(of, machine) && meets(of, is_reserved)
+}
+
+/// WXN keeps EL1 from executing what it could write, and PAN, which is for data only, changes nothing about that. QEMU
+/// takes what PAN denies for not writable, and so for executable.
+fn wxn_under_pan(of: &Circumstances<'_>, _: Answer) -> bool {
+    let Registers { sctlr, pan, .. } = of.set.registers;
+    let is_privileged_fetch = of.case.access == Access::Execute && of.case.el == El::El1;
+    pan && sctlr & SCTLR_WXN != 0 && is_privileged_fetch && is_permission_fault_of_stage1(of.model)
+}
+
+fn is_permission_fault_of_stage1(answer: Answer) -> bool {
+    matches!(answer, Answer::Faults { taken_by: 1, esr, .. } if esr & 0x3c == 0x0c)
+}
+
 /// A page that hardware makes writable on the first write (DBM, with HA and HD) has the effective value 0 of AP[2]: it
 /// is writable, so with WXN nobody executes from it, and EL1 never does if EL0 can write it. QEMU clears AP[2] only for
 /// a store, and lets such a page be executed until it is dirty.
 fn writable_clean(of: &Circumstances<'_>, _: Answer) -> bool {
-    let refused = matches!(of.model, Answer::Faults { taken_by: 1, esr, .. } if esr & 0x3c == 0x0c);
-    refused && of.case.access == Access::Execute && of.set.registers.tcr & TCR_HA_HD == TCR_HA_HD
+    is_permission_fault_of_stage1(of.model)
+        && of.case.access == Access::Execute
+        && of.set.registers.tcr & TCR_HA_HD == TCR_HA_HD
 }

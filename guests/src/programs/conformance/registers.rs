@@ -21,7 +21,8 @@ pub(super) const SCTLR_M: u64 = 1;
 pub(super) const SCTLR_CACHES: u64 = 1 << 2 | 1 << 12;
 /// SCTLR_EL1.EE.
 pub(super) const SCTLR_EE: u64 = 1 << 25;
-const SCTLR_WXN: u64 = 1 << 19;
+/// SCTLR_EL1.WXN.
+pub(super) const SCTLR_WXN: u64 = 1 << 19;
 const SCTLR_EPAN: u64 = 1 << 57;
 /// VTCR_EL2's reserved bit.
 pub(super) const VTCR_RES1: u64 = 1 << 31;

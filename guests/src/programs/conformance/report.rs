@@ -43,7 +43,7 @@ impl Counts {
         }
     }
 
-    /// The cases that were compared.
+    /// The cases that were compared: neither left out nor known departures.
     pub(super) const fn cases(&self) -> u64 {
         self.translations + self.accesses
     }
@@ -55,12 +55,13 @@ impl Counts {
                 self.left_out += 1;
                 return;
             }
-            Verdict::Same(answer) => self.note_answer(answer),
             Verdict::Departs(departure) => {
                 if let Some(count) = self.departures.get_mut(departure.0) {
                     *count += 1;
                 }
+                return;
             }
+            Verdict::Same(answer) => self.note_answer(answer),
             Verdict::Differs(_) => self.mismatches += 1,
         }
         match case.kind {
