@@ -55,9 +55,6 @@ pub struct WalkArguments {
     /// Read registers from a JSON file; flags override it
     #[arg(long, value_name = "FILE")]
     pub registers: Option<PathBuf>,
-    /// The registers.
-    #[command(flatten)]
-    pub flags: RegisterArguments,
     /// What the access does
     #[arg(long, value_enum, default_value = "read")]
     pub access: Access,
@@ -73,6 +70,9 @@ pub struct WalkArguments {
     /// Draw the walk in this file, as SVG
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
     pub svg: Option<PathBuf>,
+    /// The registers.
+    #[command(flatten)]
+    pub flags: RegisterArguments,
 }
 
 /// What an access does, on the command line.

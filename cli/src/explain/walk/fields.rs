@@ -17,7 +17,8 @@ use crate::explain::registers::memory_attribute;
 pub(super) fn fields(stage: Stage, entry: &Entry, start: &Start, registers: &Registers) -> Vec<FieldWords> {
     let raw = Raw(entry.raw);
     let mut fields = match (stage, entry.kind) {
-        (_, Kind::Invalid) => vec![raw.field(63, 2, "ignored", String::new())],
+        // Nobody looks at the rest.
+        (_, Kind::Invalid) => Vec::new(),
         (Stage::One, Kind::Table) => {
             let mut fields = table_permissions(raw);
             fields.extend(addresses(raw, start, start.granule.page_shift(), "the next table's address"));

@@ -183,7 +183,13 @@ impl Flip {
                     Register::Vtcr => "VTCR_EL2",
                     Register::Hcr | Register::Pan => "HCR_EL2",
                 };
-                format!("{verb} {register}.{name} (bit {bit})")
+                // Many bits of a descriptor would do as well: the words say which.
+                let or = if name == &"PTW" {
+                    ", or map the page as Normal memory in stage 2 (MemAttr)"
+                } else {
+                    ""
+                };
+                format!("{verb} {register}.{name} (bit {bit}){or}")
             }
         }
     }

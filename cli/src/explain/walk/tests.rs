@@ -157,7 +157,7 @@ fn registers_that_allow_no_walk_are_named() {
         let report = Report::new(&image, &registers, question, &[]);
         match &report.outcome {
             report::Ending::Fault(fault) => {
-                assert!(fault.why.contains(words) && !words.is_empty(), "{}", fault.why)
+                assert!(fault.why.contains(words) && !words.is_empty(), "{}", fault.why);
             }
             report::Ending::Translated(_) => assert_eq!(words, "", "no fault"),
         }

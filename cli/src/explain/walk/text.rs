@@ -87,8 +87,7 @@ fn nested(text: &mut String, walk: &Stage2Walk) {
             // A table's descriptor says no more than the line above.
             continue;
         }
-        let words =
-            descriptor.fields.iter().filter(|field| field.name != "ignored" && field.name != "address");
+        let words = descriptor.fields.iter().filter(|field| field.name != "address");
         let words: Vec<String> = words
             .map(|field| format!("{} = {}", field.name, number(field.value, field.high - field.low)))
             .collect();
