@@ -45,6 +45,8 @@ pub struct FaultWords {
     pub par: Option<Hex>,
     /// What stage 1 allows, if it came to a block or page.
     pub stage1_permissions: Option<Permissions>,
+    /// What the walk of stage 2 that refuses allows, if it came to a block or page.
+    pub stage2_permissions: Option<Permissions>,
     /// What to change.
     pub remedies: Vec<String>,
 }
@@ -81,6 +83,7 @@ impl FaultWords {
             hpfar: fault.hpfar().map(Hex),
             par: par(question.access, fault),
             stage1_permissions: trace.allows,
+            stage2_permissions: refused_walk(trace, fault).and_then(|walk| walk.allows),
             remedies: remedies(memory, registers, question, trace, fault),
         }
     }

@@ -213,8 +213,8 @@ impl Report {
         if registers.stage2().enabled() {
             notes.extend(registers.stage2().doubts().map(|doubt| format!("VTCR_EL2: {doubt}")));
         }
-        if trace.va != va && trace.va != Va(0) {
-            notes.push(format!("bits 63:56 of the VA are a tag: {} is translated", trace.va));
+        if let Some(untagged) = trace.va.filter(|untagged| *untagged != va) {
+            notes.push(format!("bits 63:56 of the VA are a tag: {untagged} is translated"));
         }
         let levels = trace.rows.iter().map(|row| Level::new(row, &trace, registers)).collect();
         let output = trace.output.as_ref().map(|walk| Stage2Walk::new(walk, registers));

@@ -137,6 +137,9 @@ fn each_remedy_is_one_that_helps() {
     );
     let pan = remedies(Example::Mapped, |registers| registers.pan = true, Does::Read, El::El1);
     assert_eq!(pan, [format!("clear AP[1] (bit 6) {at}"), "clear PSTATE.PAN".to_owned()]);
+    let uncertain = |registers: &mut Registers| registers.sctlr |= 1 << 19;
+    let wxn = remedies(Example::Mapped, uncertain, Does::Execute, El::El0);
+    assert!(wxn.contains(&format!("set AP[2] (bit 7) {at}, and clear UXN (bit 54) {at}")), "{wxn:?}");
     let s2 = remedies(Example::FaultS2, |_| (), Does::Write, El::El1);
     assert_eq!(s2, ["set S2AP[1] (bit 7) of the level 3 descriptor of stage 2 at PA 0x400112e0"]);
 }
@@ -195,4 +198,51 @@ fn a_dump_and_a_file_of_registers_give_what_the_example_gives() {
     let both = format!("--image {} --image {}@0x4010_0000", first.display(), second.display());
     let parts = printed(&line.replace(&format!("--image {}", dump.display()), &both));
     assert_eq!(parts, text);
+}
+
+/// Memory with single descriptors in place of what is there.
+struct Changed {
+    image: Image,
+    words: Vec<(u64, u64)>,
+    /// Whether all descriptors of stage 1 are in big-endian order: those from this address on.
+    swapped_from: Option<u64>,
+}
+
+impl PhysicalMemory for Changed {
+    fn read(&self, pa: Pa) -> Option<u64> {
+        let word = self.words.iter().find(|(at, _)| *at == pa.0);
+        let word = word.map(|(_, word)| *word).or_else(|| self.image.read(pa))?;
+        Some(if self.swapped_from.is_some_and(|from| pa.0 >= from) { word.swap_bytes() } else { word })
+    }
+}
+
+fn remedies_with(words: &[(u64, u64)], big_endian: bool, features: Option<u64>) -> Vec<String> {
+    let (image, mut registers) = Example::Mapped.build();
+    let words = words.to_vec();
+    let memory = Changed { image, words, swapped_from: big_endian.then_some(0x4010_0000) };
+    registers.sctlr |= u64::from(big_endian) << 25;
+    registers.features.mmfr1 = features.unwrap_or(registers.features.mmfr1);
+    let question = Question { va: Va(0xaaaa_d0e5_1238), access: Does::Write, el: El::El0 };
+    match Report::new(&memory, &registers, question, &[]).outcome {
+        report::Ending::Fault(fault) => fault.remedies,
+        report::Ending::Translated(_) => Vec::new(),
+    }
+}
+
+#[test]
+fn access_flags_tables_and_big_endian_tables_have_their_remedies() {
+    let (leaf, table) = ((0x4012_6288, 0x0060_0000_4005_cb47_u64), (0x4011_5438, 0x4002_6003 | 0b11 << 61));
+    let flag = "set AF (bit 10) of the level 3 descriptor of stage 1 at IPA 0x40026288";
+    for big_endian in [false, true] {
+        assert_eq!(remedies_with(&[], big_endian, None), [""; 0], "the example itself works");
+        assert_eq!(remedies_with(&[leaf], big_endian, None), [flag, "set TCR_EL1.HA (bit 39)"]);
+        // A CPU whose hardware sets no access flags.
+        assert_eq!(remedies_with(&[leaf], big_endian, Some(0)), [flag]);
+        let at = "of the level 2 descriptor of stage 1 at IPA 0x40015438";
+        let both = format!("clear APTable[0] (bit 61) {at}, and clear APTable[1] (bit 62) {at}");
+        assert_eq!(remedies_with(&[table], big_endian, None), [both]);
+    }
+    let stage2 = (0x4001_12e0, 0x4015_c3ff_u64);
+    let words = remedies_with(&[stage2], false, None);
+    assert_eq!(words[0], "set AF (bit 10) of the level 3 descriptor of stage 2 at PA 0x400112e0");
 }

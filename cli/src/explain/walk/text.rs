@@ -187,13 +187,16 @@ fn faulted(text: &mut String, fault: &FaultWords) {
     for remedy in &fault.remedies {
         let _ = write!(text, "  {GOOD}mend{GOOD:#}      {}", wrap(remedy, 12).trim_start());
     }
+    for (name, permissions) in [("stage 1", fault.stage1_permissions), ("stage 2", fault.stage2_permissions)]
+    {
+        if let Some(Permissions { el1, el0 }) = permissions {
+            let _ = writeln!(text, "  {name}   allows EL1 {}, EL0 {}", rights(el1), rights(el0));
+        }
+    }
     let level = fault.taken_to;
     let _ = writeln!(text, "  taken to  {level}");
-    let _ = writeln!(
-        text,
-        "  ESR_{level}   {:#010x}  {} (without ISV and what it makes valid)",
-        fault.esr.0, fault.esr_words
-    );
+    let _ = writeln!(text, "  ESR_{level}   {:#010x}  {}", fault.esr.0, fault.esr_words);
+    let _ = writeln!(text, "            {DIM}(but for ISV, and what it makes valid){DIM:#}");
     let _ = writeln!(text, "  FAR_{level}   {}", fault.far);
     if fault.stage == 2 {
         let hpfar = fault.hpfar.map_or_else(

@@ -11,8 +11,8 @@ use vambrace_memory::{Ipa, Pa, Va};
 /// All steps.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trace {
-    /// The address, its tag taken off.
-    pub(super) va: Va,
+    /// The address, its tag taken off; `None` if the registers of stage 1 allow no walk.
+    pub(super) va: Option<Va>,
     /// Where stage 1 starts, if it is on and allows a walk.
     pub(super) start: Option<Start>,
     /// The levels of stage 1.
@@ -78,7 +78,7 @@ impl Trace {
 impl Witness for Trace {
     fn see(&mut self, step: Step) {
         match step {
-            Step::Stage1Start { va, start } => (self.va, self.start) = (va, start),
+            Step::Stage1Start { va, start } => (self.va, self.start) = (Some(va), start),
             Step::Stage1(entry) => self.stage1(entry),
             Step::Stage2Start { purpose, ipa, start } => {
                 self.start2(purpose, Walk2 { ipa, start, entries: Vec::new(), allows: None, pa: None });
