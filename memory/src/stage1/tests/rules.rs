@@ -319,3 +319,29 @@ fn the_asid_is_where_tcr_says() {
     assert_eq!(Regime { tcr: 1 << 36, ..regime }.asid(), 0x1234);
     assert_eq!(Regime { tcr: 1 << 36 | 1 << 22, ..regime }.asid(), 0x5678);
 }
+
+#[test]
+fn where_the_registers_allow_no_walk_they_say_which_field_is_to_blame() {
+    let regime = Shape::LINUX.regime();
+    let (low, high) = (Va(VA), Va(VA | 0xffff << 48));
+    let start = |regime: &Regime, va, el| regime.start(va, Access::Read, el).map(|start| start.level);
+    assert_eq!((start(&regime, low, El::El0), start(&regime, high, El::El0)), (Ok(0), Ok(0)));
+    let with = |tcr: u64| Regime { tcr, ..regime };
+    let (lower, upper) = (Half::Lower, Half::Upper);
+    let disabled = with(regime.tcr | 1 << 23);
+    assert_eq!(start(&disabled, high, El::El1), Err(NoWalk::Disabled { half: upper }));
+    assert_eq!(start(&disabled, low, El::El1), Ok(0));
+    let closed = with(regime.tcr | 1 << 55);
+    assert_eq!(start(&closed, low, El::El0), Err(NoWalk::ClosedToEl0 { half: lower }));
+    assert_eq!(start(&closed, low, El::El1), Ok(0));
+    let wide = with(regime.tcr & !0x3f | 15);
+    let size = NoWalk::Size { half: lower, value: 15, smallest: 16, largest: 48 };
+    assert_eq!(start(&wide, low, El::El1), Err(size));
+    let short = with(regime.tcr & !0x3f | 32);
+    let outside = NoWalk::NotCanonical { half: lower, input_bits: 32 };
+    assert_eq!(start(&short, low, El::El1), Err(outside));
+    assert_eq!(
+        outside.to_string(),
+        "the VA is not canonical: T0SZ gives 32 bits, and bit 55 is 0, so bits 32 and up must all be 0"
+    );
+}
