@@ -17,6 +17,7 @@ mod pool;
 mod random;
 mod registers;
 mod report;
+mod shrink;
 mod stub;
 mod tables;
 
@@ -93,7 +94,7 @@ impl Run {
                 break;
             }
             let mut random = Random::new(self.seed, number);
-            let set = tables::make(&mut random, pool, features, extras);
+            let mut set = tables::make(&mut random, pool, features, extras);
             let before = counts.mismatches;
             let first = try_set(pool, &set, &mut counts);
             if let Some((case, difference)) = first.filter(|_| before < self.show) {
@@ -102,7 +103,8 @@ impl Run {
                     self.seed,
                     counts.mismatches - before
                 );
-                report::print(pool, &set, case, difference);
+                let shrunk = shrink::shrink(pool, &mut set, case);
+                report::print(pool, &set, case, shrunk.unwrap_or(difference));
             }
             pool.clear();
         }
