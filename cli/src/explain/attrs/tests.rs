@@ -110,3 +110,9 @@ fn the_picture_is_well_formed_and_nothing_overlaps() {
         svg::check::sound(&Matrix::new(encoding).svg());
     }
 }
+
+#[test]
+fn the_documents_picture_is_current() {
+    let theirs = include_str!("../../../../docs/attributes.svg");
+    assert!(Matrix::new(Stage2Encoding::Combining).svg() == theirs, "draw docs/attributes.svg anew");
+}

@@ -75,7 +75,8 @@ pub(super) fn draw(svg: &mut Svg, report: &Report, (x, y): (f64, f64)) -> (f64, 
         Ending::Translated(_) => "before the access itself",
         Ending::Fault(_) => "before the fault",
     };
-    let reads = format!("{} memory reads {then}", grid.reads);
+    let plural = if grid.reads == 1 { "" } else { "s" };
+    let reads = format!("{} memory read{plural} {then}", grid.reads);
     svg.text((x, bottom), Anchor::Start, "tiny", &reads);
     (grid.right(), bottom)
 }
