@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Small EL1 programs: examples, and payloads for the tests.
+//! Small EL1 programs: examples, and payloads for the tests. One of them, `conformance`, runs at EL2 instead.
 //!
 //! Each program is a file in `programs/` and a binary of the same name; what they share is the run-time library
 //! in the other files. A program is a Linux arm64 Image: it is loaded as a kernel is, finds the device tree in

@@ -175,12 +175,8 @@ impl Builder<'_> {
             let slot = table + index(&start, ipa, level) * 8;
             let raw = self.pool.get(slot);
             if raw != 0 {
-                match start.kind(raw, level) {
-                    Kind::Table if level < leaf => {
-                        table = start.format.address(raw, start.granule.page_shift())
-                    }
-                    _ => return,
-                }
+                let Some(next) = next_table(&start, raw, level, leaf) else { return };
+                table = next;
             } else if level == leaf {
                 let output = pa & !bits(start.granule.shift(level));
                 let raw = leaf::of_stage2(self.random, &self.registers, &start, level, output, style);
@@ -224,12 +220,8 @@ impl Builder<'_> {
             let slot = known.pa + offset;
             let raw = self.to_memory(self.pool.get(slot));
             if raw != 0 {
-                match start.kind(raw, level) {
-                    Kind::Table if level < leaf => {
-                        table = start.format.address(raw, start.granule.page_shift())
-                    }
-                    _ => return,
-                }
+                let Some(next) = next_table(start, raw, level, leaf) else { return };
+                table = next;
                 continue;
             }
             let raw = if level == leaf {
@@ -266,6 +258,12 @@ impl Builder<'_> {
             let _ = addresses.try_push(address & !7);
         }
     }
+}
+
+/// Where a table's descriptor leads; `None` if something else is in the way to the leaf.
+fn next_table(start: &Start, raw: u64, level: i8, leaf: i8) -> Option<u64> {
+    let is_table = level < leaf && start.kind(raw, level) == Kind::Table;
+    is_table.then(|| start.format.address(raw, start.granule.page_shift()))
 }
 
 fn index(start: &Start, input: u64, level: i8) -> u64 {
