@@ -46,7 +46,7 @@ impl Board {
         board.set(S2[0] + 8, S2[1] | TABLE);
         board.set(S2[1], S2[2] | TABLE);
         for ipa in S1.into_iter().chain([IPA]) {
-            board.set_stage2(ipa, ipa + OFFSET | S2_PAGE);
+            board.set_stage2(ipa, (ipa + OFFSET) | S2_PAGE);
         }
         board
     }
@@ -123,8 +123,8 @@ fn the_witness_sees_every_descriptor_in_order() {
 fn stage_2_off_leaves_stage_1s_word() {
     let mut board = Board::new();
     let registers = Registers { hcr: 0, ttbr0: S1[0] + OFFSET, ..registers() };
-    board.set_stage1(1, 1, S1[1] + OFFSET | TABLE);
-    board.set_stage1(2, 2, S1[2] + OFFSET | TABLE);
+    board.set_stage1(1, 1, (S1[1] + OFFSET) | TABLE);
+    board.set_stage1(2, 2, (S1[2] + OFFSET) | TABLE);
     let found = board.translate(&registers, Access::Read).unwrap();
     assert_eq!((found.pa, found.stage2), (Pa(IPA + 0x128), None));
     assert_eq!(found.attributes.memory_rule, MemoryRule::Stage2Off);
@@ -137,7 +137,7 @@ fn dc_turns_stage_1_off_and_stage_2_on() {
     let found = translate(&board, &registers, Va(IPA + 8), Access::Write, El::El0, &mut ()).unwrap();
     assert_eq!((found.pa, found.attributes.memory), (Pa(IPA + OFFSET + 8), MemoryType::WRITE_BACK));
     // Stage 1 is Non-shareable then, so the word is stage 2's.
-    board.set_stage2(IPA, IPA + OFFSET | S2_PAGE & !(0b11 << 8));
+    board.set_stage2(IPA, (IPA + OFFSET) | S2_PAGE & !(0b11 << 8));
     let found = translate(&board, &registers, Va(IPA), Access::Write, El::El0, &mut ()).unwrap();
     assert_eq!(found.attributes.shareability, crate::attributes::Shareability::NonShareable);
 }
@@ -176,25 +176,25 @@ fn a_stage_2_fault_on_a_stage_1_table_is_s1ptw() {
 #[test]
 fn stage_2_must_let_the_walker_read() {
     let mut board = Board::new();
-    board.set_stage2(S1[1], S1[1] + OFFSET | S2_PAGE & !(1 << 6));
+    board.set_stage2(S1[1], (S1[1] + OFFSET) | S2_PAGE & !(1 << 6));
     let (origin, kind, _) = board.refuses(&registers(), Access::Read);
     assert_eq!((origin, kind), (Origin::Stage1Walk { ipa: Ipa(S1[1] + 16) }, FaultKind::Permission));
     // Read-only is enough, unless hardware has a flag to set.
-    board.set_stage2(S1[1], S1[1] + OFFSET | S2_PAGE & !(1 << 7));
-    board.set_stage2(S1[2], S1[2] + OFFSET | S2_PAGE & !(1 << 7));
+    board.set_stage2(S1[1], (S1[1] + OFFSET) | S2_PAGE & !(1 << 7));
+    board.set_stage2(S1[2], (S1[2] + OFFSET) | S2_PAGE & !(1 << 7));
     assert!(board.translate(&registers(), Access::Read).is_ok());
     board.set_stage1(3, 3, IPA | S1_PAGE & !(1 << 10));
     let with_ha = Registers { tcr: registers().tcr | 1 << 39, ..registers() };
     let (origin, kind, _) = board.refuses(&with_ha, Access::Read);
     assert_eq!((origin, kind), (Origin::Stage1Walk { ipa: Ipa(S1[2] + 24) }, FaultKind::Permission));
-    board.set_stage2(S1[2], S1[2] + OFFSET | S2_PAGE);
+    board.set_stage2(S1[2], (S1[2] + OFFSET) | S2_PAGE);
     assert!(board.translate(&with_ha, Access::Read).is_ok());
 }
 
 #[test]
 fn ptw_keeps_tables_out_of_device_memory() {
     let mut board = Board::new();
-    board.set_stage2(S1[0], S1[0] + OFFSET | S2_PAGE & !(0b1111 << 2) | 0b01 << 2);
+    board.set_stage2(S1[0], (S1[0] + OFFSET) | S2_PAGE & !(0b1111 << 2) | 0b01 << 2);
     assert!(board.translate(&registers(), Access::Read).is_ok());
     let protected = Registers { hcr: hcr::VM | hcr::PTW, ..registers() };
     let (origin, kind, _) = board.refuses(&protected, Access::Read);
@@ -214,7 +214,7 @@ fn the_more_restrictive_permission_wins() {
     for (stage1, stage2, access, blame) in cases {
         let mut board = Board::new();
         board.set_stage1(3, 3, (IPA | S1_PAGE) ^ stage1);
-        board.set_stage2(IPA, (IPA + OFFSET | S2_PAGE) ^ stage2);
+        board.set_stage2(IPA, ((IPA + OFFSET) | S2_PAGE) ^ stage2);
         let found = board.translate(&registers(), access).err().map(|fault| (fault.origin, fault.kind));
         assert_eq!(found, blame.map(|origin| (origin, FaultKind::Permission)), "{stage1:#x} {stage2:#x}");
     }
@@ -224,7 +224,7 @@ fn the_more_restrictive_permission_wins() {
 fn xnx_tells_the_levels_apart() {
     let execute = |xn: u64, el, features| {
         let mut board = Board::new();
-        board.set_stage2(IPA, IPA + OFFSET | S2_PAGE | xn << 53);
+        board.set_stage2(IPA, (IPA + OFFSET) | S2_PAGE | xn << 53);
         let registers = Registers { features, ..registers() };
         translate(&board, &registers, Va(VA), Access::Execute, el, &mut ()).is_ok()
     };
@@ -242,7 +242,7 @@ fn device_of_either_stage_makes_device() {
     let memory = |attribute: u64, mem_attr: u64, hcr: u64| {
         let mut board = Board::new();
         board.set_stage1(3, 3, IPA | S1_PAGE | attribute << 2);
-        board.set_stage2(IPA, IPA + OFFSET | S2_PAGE & !(0b1111 << 2) | mem_attr << 2);
+        board.set_stage2(IPA, (IPA + OFFSET) | S2_PAGE & !(0b1111 << 2) | mem_attr << 2);
         let registers = Registers { hcr: hcr | hcr::VM, ..registers() };
         board.translate(&registers, Access::Read).unwrap().attributes.memory
     };
@@ -306,7 +306,7 @@ fn at_marks_nothing_dirty() {
     let registers = Registers { features: Features::FULL, tcr: registers().tcr | 0b11 << 39, ..registers() };
     let mut board = Board::new();
     board.set_stage1(3, 3, IPA | S1_PAGE | READ_ONLY_BUT_DIRTIABLE);
-    board.set_stage2(S1[2], S1[2] + OFFSET | S2_PAGE & !WRITABLE);
+    board.set_stage2(S1[2], (S1[2] + OFFSET) | S2_PAGE & !WRITABLE);
     let table = Origin::Stage1Walk { ipa: Ipa(S1[2] + 3 * 8) };
     assert_eq!(board.refuses(&registers, Access::Write), (table, FaultKind::Permission, 3));
     let report = |stages| at(&board, &registers, Va(VA), Access::Write, El::El1, stages);
