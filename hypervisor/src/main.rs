@@ -32,6 +32,7 @@ mod job;
 #[cfg(target_os = "none")]
 mod layout;
 #[cfg(target_os = "none")]
+mod mem;
 mod memory;
 #[cfg(target_os = "none")]
 mod mmu;

@@ -221,6 +221,7 @@ impl Vm {
         }
         self.gic.reset();
         self.mistakes = 0;
+        self.offer_input();
     }
 
     /// Switches the first CPU on; it starts when its physical CPU next looks.
@@ -303,9 +304,10 @@ impl Vm {
         self.settle_lines()
     }
 
-    /// Moves waiting keys into the UART as it has room.
+    /// Moves waiting keys into the UART as it has room. While the VM stops they wait: a reset would drop them.
     pub(crate) fn offer_input(&mut self) {
         if let Some(uart) = &mut self.uart
+            && self.lifecycle == Lifecycle::Running
             && !self.input.is_empty()
         {
             let taken = uart.receive(&self.input);

@@ -15,8 +15,8 @@ use crate::{barrier, console, registry};
 const INTERRUPTS_AT_ONCE: usize = 32;
 
 impl Pcpu {
-    /// Serves the physical interrupts that are pending, `first` being the one that was acknowledged. Says whether the resident vCPU's list registers must be
-    /// looked at.
+    /// Serves the physical interrupts that are pending, `first` being the one that was acknowledged. Says whether the
+    /// resident vCPU's list registers must be looked at.
     pub(super) fn serve_interrupts(
         &mut self,
         first: Option<u32>,

@@ -58,6 +58,15 @@ pub(super) enum Leave {
     Stopped,
 }
 
+/// Whether a vCPU is in the machine while others are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Machine {
+    /// None is.
+    Free,
+    /// One is, and its VM's tables are loaded.
+    Taken,
+}
+
 /// Makes a vCPU one that has just been switched on. It is not in the machine.
 fn start_vcpu(cell: &VmCell, vcpu: &mut Vcpu, entry: Entry) {
     vcpu.start(entry);
@@ -76,7 +85,7 @@ impl Pcpu {
                 slot.state = State::Off;
                 self.queue.block(id);
             }
-            Leave::Stopped => self.park(id),
+            Leave::Stopped => self.park(id, Machine::Free),
             Leave::Waits(until) => self.wait(id, cell, vcpu, until),
             Leave::Suspends(entry) => {
                 slot.suspended = Some(entry);
@@ -125,7 +134,7 @@ impl Pcpu {
     }
 
     /// A vCPU's VM has come to an end: it never enters the guest again in this life.
-    pub(super) fn park(&mut self, id: u16) {
+    pub(super) fn park(&mut self, id: u16, machine: Machine) {
         let Some(Some(slot)) = self.slots.get_mut(usize::from(id)) else { return };
         let life = slot.cell.life.load(Ordering::Acquire);
         let Some(ending) = slot.cell.ending() else { return };
@@ -140,7 +149,10 @@ impl Pcpu {
             self.fp_owner = None;
         }
         let cell = Arc::clone(&slot.cell);
-        self.leave_translation();
+        // Else what is loaded is the resident vCPU's. If that is of the same VM, it is parked yet, and last.
+        if machine == Machine::Free {
+            self.leave_translation();
+        }
         if cell.park_one() == Parked::Last {
             self.jobs.push_back(registry::end(&cell, ending));
         }
@@ -186,7 +198,7 @@ impl Pcpu {
     }
 
     /// Looks at a vCPU that is not in the machine: is it to start, to stop, to wake?
-    pub(super) fn look_at(&mut self, id: u16) {
+    pub(super) fn look_at(&mut self, id: u16, machine: Machine) {
         let Some(Some(slot)) = self.slots.get_mut(usize::from(id)) else { return };
         let cell = Arc::clone(&slot.cell);
         let index = usize::from(slot.vcpu);
@@ -195,7 +207,7 @@ impl Pcpu {
             return;
         }
         if cell.ending().is_some() {
-            self.park(id);
+            self.park(id, machine);
             return;
         }
         match slot.state {
@@ -222,12 +234,13 @@ impl Pcpu {
     /// Looks at all who called. Says whether the resident vCPU is among them.
     pub(super) fn attend(&mut self, resident: Option<u16>) -> bool {
         let mut called = false;
+        let machine = if resident.is_some() { Machine::Taken } else { Machine::Free };
         let shared = self.shared;
         let mail = shared.attention.take(|slot| {
             if Some(slot) == resident {
                 called = true;
             } else {
-                self.look_at(slot);
+                self.look_at(slot, machine);
             }
         });
         if mail == HasMail::Waiting {

@@ -2,7 +2,7 @@
 //! The UART and the clock, from a guest's store to the console and from a key to a list register.
 
 use vambrace_interrupts::{Activity, ListRegister, State, VcpuSet};
-use vambrace_machine::layout;
+use vambrace_machine::{Ending, layout};
 
 use crate::bench::Bench;
 
@@ -189,4 +189,16 @@ fn the_clock_tells_the_time_and_rings() {
     assert!(bench.vm.lock().advance_clock(at + 1).contains(0));
     assert_eq!(listed(&mut bench, 0), [(RTC_INTID, State::Pending)]);
     assert_eq!(bench.vm.lock().clock_deadline(), None);
+}
+
+#[test]
+fn keys_typed_during_a_reset_are_for_the_next_life() {
+    let mut bench = Bench::new(1);
+    let _ = bench.vm.lock().type_keys(b"a");
+    bench.vm.lock().stop(Ending::Reset);
+    let _ = bench.vm.lock().type_keys(b"q");
+    bench.vm.lock().reset();
+    assert_eq!(bench.read(FR) & 1 << 4, 0, "something has been received");
+    assert_eq!(bench.read(DR), u64::from(b'q'), "what the UART had received is gone with it");
+    assert_eq!(bench.read(FR) & 1 << 4, 1 << 4);
 }
