@@ -109,7 +109,9 @@ impl fmt::Display for MemoryRule {
         f.write_str(match self {
             Self::DeviceBeatsNormal => "any Device type beats Normal",
             Self::StricterDevice => "both are Device: the more restrictive type wins",
-            Self::LesserCacheability => "both are Normal: the lesser cacheability wins, inner and outer apart",
+            Self::LesserCacheability => {
+                "both are Normal: the lesser cacheability wins, inner and outer apart"
+            }
             Self::ForcedWriteBack => "FWB: stage 2 forces Normal Write-Back, whatever stage 1 says",
             Self::AsStage1 => "FWB: stage 2 leaves the type to stage 1",
             Self::ForcedNonCacheable => "FWB: stage 2 makes Normal memory Non-cacheable",
@@ -209,7 +211,8 @@ impl Stage2Type {
                 Self::Normal { inner, outer },
                 MemoryType::Normal { inner: their_inner, outer: their_outer },
             ) => {
-                let memory = MemoryType::Normal { inner: inner.min(their_inner), outer: outer.min(their_outer) };
+                let memory =
+                    MemoryType::Normal { inner: inner.min(their_inner), outer: outer.min(their_outer) };
                 (memory, MemoryRule::LesserCacheability)
             }
         }
