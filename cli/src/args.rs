@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench;
 use crate::explain::arguments::Explain;
 use crate::manifest::{BoardOptions, Size};
 use crate::runner::Clock;
@@ -27,7 +28,7 @@ pub struct Arguments {
 const EXIT_CODES: &str = "\
 Exit codes:
   0    success; after run: all VMs powered off
-  1    a VM crashed
+  1    a VM crashed; after bench: a target was missed
   2    the manifest or the arguments are wrong
   3    something is missing on this computer and could not be fetched
   4    the hypervisor itself failed
@@ -51,6 +52,8 @@ pub enum Command {
         /// The manifest
         manifest: PathBuf,
     },
+    /// Count the instructions that a VM's operations take, with and without Vambrace
+    Bench(Bench),
     /// Tell what is there on this computer, what is missing, and what mends it
     Doctor,
     /// Put register values and memory maps in words and pictures
@@ -82,6 +85,39 @@ pub struct Run {
     /// Print a QEMU command line to run by hand, and run nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// `vambrace bench`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = BENCH)]
+pub struct Bench {
+    /// The processor, by QEMU's name; the targets are for the one taken without it
+    #[arg(long, value_name = "NAME", default_value = bench::PROCESSOR)]
+    pub cpu: String,
+    /// How often each operation is done
+    #[arg(long, value_name = "COUNT", default_value = "200", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    /// Print JSON, for programs
+    #[arg(long)]
+    pub json: bool,
+    /// Draw the figures in this file, as SVG
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+}
+
+const BENCH: &str = "\
+Two runs of the same build print the same: QEMU counts instructions. Medians are held against the targets.
+
+Exit codes:
+  0    every target is met
+  1    a target is missed";
+
+impl Bench {
+    /// What to measure.
+    #[must_use]
+    pub fn options(&self) -> bench::Options {
+        bench::Options { cpu: self.cpu.clone(), rounds: self.rounds }
+    }
 }
 
 /// The board, in place of what the manifest says.
@@ -151,10 +187,25 @@ mod tests {
     }
 
     #[test]
+    fn bench_has_a_processor_unless_told() {
+        let bench = |line: &str| match Arguments::try_parse_from(line.split(' ')).unwrap().command {
+            Some(Command::Bench(bench)) => bench.options(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(bench("vambrace bench"), bench::Options::default());
+        let max = bench::Options { cpu: "max".into(), rounds: 20 };
+        assert_eq!(bench("vambrace bench --cpu max --rounds 20 --json --svg x.svg"), max);
+    }
+
+    #[test]
     fn nonsense_is_refused_with_exit_code_2() {
-        for line in
-            ["vambrace run --timeout 0", "vambrace run --smp many", "vambrace build x", "vambrace fly"]
-        {
+        for line in [
+            "vambrace run --timeout 0",
+            "vambrace run --smp many",
+            "vambrace build x",
+            "vambrace bench --rounds 0",
+            "vambrace fly",
+        ] {
             let error = Arguments::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, Parser};
 
-use crate::args::{Arguments, Command, DEMO, Run};
+use crate::args::{Arguments, Bench, Command, DEMO, Run};
 use crate::build::{self, Afterwards};
 use crate::diagnostic::{Diagnostics, Style};
 use crate::exit::Exit;
@@ -18,7 +18,7 @@ use crate::progress::Progress;
 use crate::runner::{self, Board, Boot, Config, Session};
 use crate::setup::qemu::Qemu;
 use crate::setup::{self, Setup};
-use crate::{console, doctor, explain, image, schema};
+use crate::{bench, console, doctor, explain, image, schema};
 
 /// The whole command: reads the arguments of this process and does what they say.
 #[must_use]
@@ -29,6 +29,7 @@ pub fn main() -> Exit {
         Some(Command::Run(run)) => start(&run),
         Some(Command::Build { manifest, output }) => write_image(&manifest, &output),
         Some(Command::Check { manifest }) => check(&manifest),
+        Some(Command::Bench(bench)) => measure(&bench),
         Some(Command::Doctor) => examine(),
         Some(Command::Explain(question)) => explain(&question),
         Some(Command::Schema) => say(&schema::schema()).map(|()| Exit::Success),
@@ -110,6 +111,22 @@ fn check(path: &Path) -> Result<Exit, Failure> {
     warn(&warnings);
     say(&format!("{}: {} VMs, no mistakes\n", path.display(), manifest.vms.len()))?;
     Ok(Exit::Success)
+}
+
+/// `vambrace bench`.
+fn measure(bench: &Bench) -> Result<Exit, Failure> {
+    let setup = Setup::new(Progress::for_stderr())?;
+    let qemu = setup.qemu()?;
+    check_processor(&qemu, &bench.cpu)?;
+    let bare = setup.bare()?;
+    let report = bench::measure(&setup, &bare, &qemu, &bench.options())?;
+    if let Some(path) = &bench.svg {
+        let written = std::fs::write(path, report.svg());
+        written.map_err(|error| Failure::Write { path: path.clone(), error })?;
+        complain(&format!("vambrace: wrote {}\n", path.display()));
+    }
+    say(&if bench.json { report.json() } else { report.text() })?;
+    Ok(if report.meets_all() { Exit::Success } else { Exit::Missed })
 }
 
 /// `vambrace doctor`.

@@ -10,6 +10,8 @@ pub enum Exit {
     Success,
     /// A VM crashed.
     Crashed,
+    /// A figure of the bench is worse than its target.
+    Missed,
     /// The manifest or the arguments are wrong.
     Usage,
     /// Something is missing on this computer and could not be fetched.
@@ -28,7 +30,7 @@ impl Exit {
     pub fn code(self) -> u8 {
         match self {
             Self::Success => 0,
-            Self::Crashed => 1,
+            Self::Crashed | Self::Missed => 1,
             Self::Usage => 2,
             Self::Setup => 3,
             Self::Hypervisor => 4,

@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use crate::bench::BenchError;
 use crate::diagnostic::{Diagnostics, Style, nearest};
 use crate::exit::Exit;
 use crate::explain::ExplainError;
@@ -38,6 +39,9 @@ pub enum Failure {
         /// Those it knows.
         known: Vec<String>,
     },
+    /// There are no figures.
+    #[error(transparent)]
+    Bench(#[from] BenchError),
     /// QEMU did not start.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -79,6 +83,7 @@ impl Failure {
             Self::Manifest(_) | Self::Explain(_) | Self::Write { .. } | Self::Processor { .. } => Exit::Usage,
             Self::Plan(PlanError::Image { .. }) => Exit::Setup,
             Self::Plan(_) => Exit::Usage,
+            Self::Bench(_) => Exit::Hypervisor,
             Self::Setup(_) | Self::Image(_) | Self::Run(_) | Self::Terminal(_) => Exit::Setup,
         }
     }

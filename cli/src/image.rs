@@ -11,8 +11,10 @@
 //! Whatever boots Linux loads the whole file, whose size its header announces; the hypervisor finds the bundle
 //! directly behind itself. The header is the kernel's, "Booting AArch64 Linux", section 4.
 
-use object::LittleEndian;
-use object::read::elf::{ElfFile64, ProgramHeader};
+use object::elf::{SHF_ALLOC, SHF_EXECINSTR, SHT_NOBITS};
+use object::read::elf::{ElfFile64, ProgramHeader, SectionHeader};
+use object::{LittleEndian, Object, ObjectSection};
+use serde::Serialize;
 
 /// Where the parts of the combined image begin, in bytes.
 pub const ALIGN: usize = 4096;
@@ -72,6 +74,46 @@ pub fn flatten(elf: &[u8]) -> Result<Vec<u8>, ImageError> {
         flat[start..end].copy_from_slice(bytes);
     }
     Ok(flat)
+}
+
+/// How much of a program is what, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Sections {
+    /// Instructions.
+    pub text: u64,
+    /// Constants, and what relocates the program.
+    pub rodata: u64,
+    /// Variables that do not start as zero.
+    pub data: u64,
+    /// Variables that do, and stacks; not in the file.
+    pub bss: u64,
+}
+
+/// Counts a linked program's sections.
+///
+/// # Errors
+/// [`ImageError::NotElf`].
+pub fn sections(elf: &[u8]) -> Result<Sections, ImageError> {
+    let file =
+        ElfFile64::<LittleEndian>::parse(elf).map_err(|error| ImageError::NotElf(error.to_string()))?;
+    let mut sections = Sections::default();
+    for section in file.sections() {
+        let header = section.elf_section_header();
+        let flags = header.sh_flags(LittleEndian);
+        let part = if !flags.contains(SHF_ALLOC) {
+            continue;
+        } else if header.sh_type(LittleEndian) == SHT_NOBITS {
+            &mut sections.bss
+        } else if flags.contains(SHF_EXECINSTR) {
+            &mut sections.text
+        } else if section.name() == Ok(".data") {
+            &mut sections.data
+        } else {
+            &mut sections.rodata
+        };
+        *part += header.sh_size(LittleEndian);
+    }
+    Ok(sections)
 }
 
 /// The size in memory that an Image header announces.

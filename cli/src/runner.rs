@@ -67,6 +67,13 @@ pub enum Boot {
         /// As [`crate::plan::build`] makes it.
         bundle: Vec<u8>,
     },
+    /// A kernel alone, without Vambrace: what it says arrives as text outside any message.
+    Kernel {
+        /// A Linux arm64 Image.
+        image: Vec<u8>,
+        /// Its command line.
+        cmdline: String,
+    },
     /// A file with both, as `vambrace build` writes it.
     File(PathBuf),
 }

@@ -18,6 +18,7 @@ _start:
     .long   0
 
 primary_entry:
+    mrs     x21, cntvct_el0
     msr     daifset, #0xf
     mov     x20, x0
 
@@ -83,6 +84,7 @@ primary_entry:
 7:  mov     x0, #0
     bl      prepare_cpu
     mov     x0, x20
+    mov     x1, x21
     bl      {primary}
 8:  wfi
     b       8b

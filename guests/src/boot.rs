@@ -33,9 +33,11 @@ unsafe extern "Rust" {
 }
 
 /// Where `boot.S` enters Rust on the first CPU: MMU on, memory as the program expects it.
-extern "C" fn primary(device_tree: usize) -> ! {
+///
+/// `started` is the virtual count at the first instruction.
+extern "C" fn primary(device_tree: usize, started: u64) -> ! {
     // SAFETY: the boot protocol has put the device tree's address in x0, and nobody writes there.
-    match unsafe { Machine::discover(device_tree) } {
+    match unsafe { Machine::discover(device_tree, started) } {
         Some(machine) => {
             let (base, size) = machine.memory();
             mmu::map_memory(base, size);

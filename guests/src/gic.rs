@@ -281,10 +281,16 @@ pub fn running_priority() -> u32 {
 
 /// Sends SGI `intid` to the CPUs with one affinity.
 pub fn send_sgi(intid: u32, affinity: u64) {
+    write_sgi1r(sgi1r(intid, affinity));
+}
+
+/// ICC_SGI1R_EL1 for SGI `intid` to the CPU with an affinity.
+#[must_use]
+pub fn sgi1r(intid: u32, affinity: u64) -> u64 {
     let aff0 = affinity & 0xFF;
     let target = 1 << (aff0 & 0xF);
     let higher = (affinity >> 8 & 0xFF) << 16 | (affinity >> 16 & 0xFF) << 32 | (affinity >> 32 & 0xFF) << 48;
-    write_sgi1r(u64::from(intid) << 24 | higher | (aff0 >> 4) << 44 | target);
+    u64::from(intid) << 24 | higher | (aff0 >> 4) << 44 | target
 }
 
 /// Sends SGI `intid` to all CPUs but this one.

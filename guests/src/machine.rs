@@ -10,18 +10,20 @@ use dtoolkit::{Node, Property};
 #[derive(Clone, Copy, Debug)]
 pub struct Machine {
     tree: Fdt<'static>,
+    started: u64,
 }
 
 /// First word of a device tree, big-endian.
 const MAGIC: u32 = 0xD00D_FEED;
 
 impl Machine {
-    /// Reads the device tree at `address`; `None` when there is none.
+    /// Reads the device tree at `address`; `None` when there is none. The program's first instruction was at the virtual
+    /// count `started`.
     ///
     /// # Safety
     /// `address` is 0 or that of mapped memory which nobody changes, and the device tree's own length is true.
     #[must_use]
-    pub unsafe fn discover(address: usize) -> Option<Self> {
+    pub unsafe fn discover(address: usize, started: u64) -> Option<Self> {
         let header = ptr::with_exposed_provenance::<[u32; 2]>(address);
         if header.is_null() || !header.is_aligned() {
             return None;
@@ -33,7 +35,13 @@ impl Machine {
         }
         // SAFETY: by the caller's promise.
         let bytes = unsafe { core::slice::from_raw_parts(header.cast::<u8>(), u32::from_be(len) as usize) };
-        Fdt::new(bytes).ok().map(|tree| Self { tree })
+        Fdt::new(bytes).ok().map(|tree| Self { tree, started })
+    }
+
+    /// The virtual count at the program's first instruction.
+    #[must_use]
+    pub fn started(&self) -> u64 {
+        self.started
     }
 
     /// The affinities of the CPUs, as MPIDR_EL1 has them; the first is the one that was started.

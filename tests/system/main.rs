@@ -6,6 +6,7 @@
 
 use std::process::ExitCode;
 
+mod bench;
 mod command;
 mod conformance;
 mod demo;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     let cases = [
         demo::cases(),
         command::cases(),
+        bench::cases(),
         start::cases(),
         guests::cases(),
         conformance::cases(),

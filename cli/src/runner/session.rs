@@ -205,8 +205,14 @@ impl Drop for Session {
 
 /// Writes what QEMU loads and returns the arguments that name it.
 fn write_images(boot: &Boot, folder: &Path) -> io::Result<Vec<OsString>> {
-    let mut arguments: Vec<OsString> = vec!["-append".into(), command_line::WIRE.into(), "-kernel".into()];
+    let cmdline = if let Boot::Kernel { cmdline, .. } = boot { cmdline } else { command_line::WIRE };
+    let mut arguments: Vec<OsString> = vec!["-append".into(), cmdline.into(), "-kernel".into()];
     match boot {
+        Boot::Kernel { image, .. } => {
+            let kernel = folder.join("kernel.img");
+            std::fs::write(&kernel, image)?;
+            arguments.push(kernel.into());
+        }
         Boot::Parts { hypervisor, bundle } => {
             let (kernel, initrd) = (folder.join("hypervisor.img"), folder.join("bundle.img"));
             std::fs::write(&kernel, hypervisor)?;

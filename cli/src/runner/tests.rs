@@ -118,3 +118,16 @@ fn the_process_is_gone_when_the_session_is() {
     drop(running);
     assert!(!process.exists());
 }
+
+#[test]
+fn a_kernel_alone_gets_its_own_command_line_and_speaks_in_plain_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path(), "echo \"$@\"", b"");
+    config.boot = Boot::Kernel { image: b"kernel".to_vec(), cmdline: "native rounds=3".into() };
+    config.vms.clear();
+    let outcome = run(&config).unwrap();
+    let said = String::from_utf8_lossy(&outcome.raw).into_owned();
+    assert!(said.contains("-append native rounds=3 -kernel "), "{said}");
+    assert!(!said.contains("-initrd") && !said.contains("vambrace.wire"), "{said}");
+    assert_eq!(outcome.summary.ending, Some(Ending::Broken(Some(0))));
+}

@@ -14,7 +14,7 @@ use super::privilege::Privilege;
 use super::process::{self, Line};
 use super::sources::{self, Source};
 use super::{Cache, SetupError, workspace};
-use crate::image;
+use crate::image::{self, Sections};
 use crate::progress::{Progress, Step};
 
 /// What the hypervisor and the guests are compiled for: no floating-point registers, which belong to guests.
@@ -56,6 +56,8 @@ enum Task {
 pub struct Bare {
     /// The hypervisor, beginning with its Linux arm64 Image header.
     pub hypervisor: Vec<u8>,
+    /// What it is made of.
+    pub sections: Sections,
     /// The guests, by name.
     pub guests: BTreeMap<String, Vec<u8>>,
 }
@@ -257,6 +259,7 @@ impl Toolchain {
             })?;
             if name == PACKAGES[0] {
                 bare.hypervisor = flat;
+                bare.sections = image::sections(&elf).unwrap_or_default();
             } else {
                 bare.guests.insert(name, flat);
             }

@@ -6,40 +6,65 @@
 //! less what an empty measurement takes. So a rare slow one shows in the maximum and cannot hide in a mean. Interrupts go
 //! to vectors of this program's own, whose first instruction reads the counter.
 //!
-//! A line for each operation: `bench: NAME MIN MEDIAN MAX`. Parameters: `rounds=N` (200), `native`.
+//! A line for each operation: `bench: NAME MIN MEDIAN MAX`. Parameters: `rounds=N` (200), `native`, and `suite=`, since
+//! each needs a machine of its own:
+//!
+//! - `one` (as without it): one CPU by itself.
+//! - `pair`: two CPUs that interrupt each other.
+//! - `shared`: two CPUs that are vCPUs of one physical CPU, and take turns.
+//! - `reset`: the machine resets itself once.
 
+mod life;
 mod operations;
+mod pair;
+mod shared;
 
-use operations::{OPERATIONS, Operation};
+use operations::Operation;
 
 use crate::machine::Machine;
 use crate::{cpu, gic, timer};
 
-/// The most rounds.
-const MAX_ROUNDS: usize = 2000;
+/// The most rounds; their samples are on the stack.
+const MAX_ROUNDS: usize = 1000;
 /// Rounds before the first that counts.
 const WARM_UP: usize = 3;
 
 /// Runs the program.
 pub fn run(machine: &Machine) {
-    let rounds = (machine.number("rounds", 200) as usize).clamp(1, MAX_ROUNDS);
-    gic::init_distributor();
+    set_up_cpu();
+    let bench = Bench {
+        rounds: (machine.number("rounds", 200) as usize).clamp(1, MAX_ROUNDS),
+        is_native: machine.is_native(),
+    };
+    let is_done = match machine.parameter("suite") {
+        Some("pair") => pair::run(&bench, machine),
+        Some("shared") => shared::run(&bench, machine),
+        Some("reset") => life::reset(machine),
+        _ => {
+            life::start(machine);
+            bench.measure_all(operations::ALONE);
+            true
+        }
+    };
+    cpu::mask_interrupts();
+    println!("bench: {}", if is_done { "done" } else { "failed" });
+}
+
+/// This CPU's interrupts and vectors; the first one sets up what all share too.
+fn set_up_cpu() {
+    if cpu::index() == 0 {
+        gic::init_distributor();
+    }
     gic::init_cpu();
     gic::enable(timer::VIRTUAL_INTID);
     gic::enable(operations::SGI);
     operations::take_interrupts();
-    let mut samples = [0; MAX_ROUNDS];
-    let empty = measure(&operations::EMPTY, 0, &mut samples[..rounds]);
-    println!("bench: counter {} {} {}", empty.min, empty.median, empty.max);
-    for operation in OPERATIONS {
-        if machine.is_native() && !operation.exists_natively {
-            continue;
-        }
-        let found = measure(operation, if operation.is_timed_inside { 0 } else { empty.min }, &mut samples[..rounds]);
-        println!("bench: {} {} {} {}", operation.name, found.min, found.median, found.max);
-    }
-    cpu::mask_interrupts();
-    println!("bench: done");
+}
+
+/// What the operations of a suite have in common.
+struct Bench {
+    rounds: usize,
+    is_native: bool,
 }
 
 /// What the rounds of an operation took.
@@ -49,6 +74,25 @@ struct Figures {
     max: u64,
 }
 
+impl Bench {
+    /// Measures what exists here, and prints it.
+    fn measure_all(&self, operations: &[Operation]) {
+        let mut samples = [0; MAX_ROUNDS];
+        let samples = samples.get_mut(..self.rounds).unwrap_or_default();
+        let empty = measure(&operations::EMPTY, 0, samples).min;
+        for operation in operations {
+            if self.is_native && !operation.exists_natively {
+                continue;
+            }
+            let rounds = samples.len().div_ceil(operation.rounds_divided_by);
+            let samples = samples.get_mut(..rounds).unwrap_or_default();
+            let Figures { min, median, max } =
+                measure(operation, if operation.is_timed_inside { 0 } else { empty }, samples);
+            println!("bench: {} {min} {median} {max}", operation.name);
+        }
+    }
+}
+
 /// Measures an operation; `overhead` is taken off each sample.
 fn measure(operation: &Operation, overhead: u64, samples: &mut [u64]) -> Figures {
     for _ in 0..WARM_UP {
@@ -56,6 +100,9 @@ fn measure(operation: &Operation, overhead: u64, samples: &mut [u64]) -> Figures
     }
     for sample in samples.iter_mut() {
         *sample = (operation.run)().saturating_sub(overhead);
+    }
+    if operation.writes_to_the_console {
+        println!("");
     }
     samples.sort_unstable();
     let at = |index: usize| samples.get(index).copied().unwrap_or(0);

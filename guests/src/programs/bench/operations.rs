@@ -3,7 +3,7 @@
 
 use core::arch::{asm, global_asm};
 
-use crate::psci;
+use crate::{cpu, gic, psci};
 
 /// The SGI that is sent.
 pub(super) const SGI: u32 = 5;
@@ -17,19 +17,38 @@ pub(super) struct Operation {
     pub(super) is_timed_inside: bool,
     /// Without a hypervisor there is something to measure too. (There is no firmware to call then.)
     pub(super) exists_natively: bool,
+    /// Each round writes a character to the console.
+    pub(super) writes_to_the_console: bool,
+    /// A round takes long: one for so many of the others'.
+    pub(super) rounds_divided_by: usize,
 }
 
 impl Operation {
-    const fn new(name: &'static str, run: fn() -> u64) -> Self {
-        Self { name, run, is_timed_inside: false, exists_natively: true }
+    pub(super) const fn new(name: &'static str, run: fn() -> u64) -> Self {
+        Self {
+            name,
+            run,
+            is_timed_inside: false,
+            exists_natively: true,
+            writes_to_the_console: false,
+            rounds_divided_by: 1,
+        }
     }
 
-    const fn timed_inside(self) -> Self {
+    pub(super) const fn timed_inside(self) -> Self {
         Self { is_timed_inside: true, ..self }
     }
 
-    const fn only_in_a_vm(self) -> Self {
+    pub(super) const fn only_in_a_vm(self) -> Self {
         Self { exists_natively: false, ..self }
+    }
+
+    pub(super) const fn in_fewer_rounds(self, divided_by: usize) -> Self {
+        Self { rounds_divided_by: divided_by, ..self }
+    }
+
+    const fn on_the_console(self) -> Self {
+        Self { writes_to_the_console: true, ..self }
     }
 }
 
@@ -52,8 +71,8 @@ macro_rules! timed {
 /// Nothing: what the measurement itself takes.
 pub(super) const EMPTY: Operation = Operation::new("empty", || timed!());
 
-/// All others, in the order of the table.
-pub(super) const OPERATIONS: &[Operation] = &[
+/// What one CPU does by itself, in the order of the table.
+pub(super) const ALONE: &[Operation] = &[
     Operation::new("id-register", || timed!("mrs x0, id_aa64pfr0_el1")),
     Operation::new("hvc-psci-version", || {
         timed!("hvc #0"; in("x0") psci::VERSION)
@@ -67,13 +86,21 @@ pub(super) const OPERATIONS: &[Operation] = &[
         timed!("hvc #0"; in("x0") UNKNOWN_FUNCTION)
     })
     .only_in_a_vm(),
+    Operation::new("affinity-info", || {
+        timed!("hvc #0"; in("x0") psci::AFFINITY_INFO, in("x1") cpu::affinity(), in("x2") 0)
+    })
+    .only_in_a_vm(),
     Operation::new("gicd-typer-read", || {
-        timed!("ldr w0, [x22]"; in("x22") crate::gic::GICD + crate::gic::offset::TYPER)
+        timed!("ldr w0, [x22]"; in("x22") gic::GICD + gic::offset::TYPER)
     }),
     Operation::new("gicr-typer-read", || {
-        timed!("ldr x0, [x22]"; in("x22") crate::gic::GICR + crate::gic::offset::GICR_TYPER)
+        timed!("ldr x0, [x22]"; in("x22") gic::GICR + gic::offset::GICR_TYPER)
     }),
     Operation::new("pl011-status-read", || timed!("ldr w0, [x22]"; in("x22") UART_FLAGS)),
+    Operation::new("pl011-write", || {
+        timed!("strb w0, [x22]"; in("x0") u64::from(b'.'), in("x22") UART_DATA)
+    })
+    .on_the_console(),
     Operation::new("sgi-to-self", sgi_to_self).timed_inside(),
     Operation::new("timer-busy", || timer(Waiting::Busy)).timed_inside(),
     Operation::new("timer-from-wfi", || timer(Waiting::Wfi)).timed_inside(),
@@ -87,6 +114,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
 
 /// An OEM service call that nobody serves.
 const UNKNOWN_FUNCTION: u64 = 0x8300_FF00;
+/// UARTDR.
+const UART_DATA: u64 = 0x0900_0000;
 /// UARTFR.
 const UART_FLAGS: u64 = 0x0900_0018;
 
@@ -104,19 +133,13 @@ fn sgi_to_self() -> u64 {
             "isb",
             "2: cbz x9, 2b",
             "msr daifset, #2",
-            sgi = in(reg) sgi_to_this_cpu(),
+            sgi = in(reg) gic::sgi1r(SGI, cpu::affinity()),
             out("x20") before, out("x9") taken,
             out("x10") _, out("x11") _, out("x12") _, out("x13") _, out("x14") _, out("x15") _,
             options(nostack),
         );
     }
     taken - before
-}
-
-/// ICC_SGI1R_EL1 for this CPU.
-fn sgi_to_this_cpu() -> u64 {
-    let affinity = crate::cpu::affinity();
-    u64::from(SGI) << 24 | (affinity >> 8 & 0xFF) << 16 | (affinity & 0xF0) << 40 | 1 << (affinity & 0xF)
 }
 
 /// How an interrupt is waited for.

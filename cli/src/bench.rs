@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `vambrace bench`: what a VM's operations cost, in instructions, with and without Vambrace.
+//!
+//! The guest `bench` does each operation many times and says what it took; here it is run, on a board for each suite of
+//! operations, and natively at EL1 (QEMU without its EL2) where that makes sense. QEMU counts instructions (`-icount`),
+//! so the same build gives the same figures on every computer. [`operation`] knows what is measured and how much it
+//! may cost, [`suite`] runs it, and [`Report`] is the outcome as a value: text, JSON and picture are made from it.
+
+mod drawing;
+pub mod operation;
+mod others;
+pub mod record;
+pub mod suite;
+mod text;
+
+use serde::Serialize;
+
+use crate::image::Sections;
+use crate::setup::{Bare, Setup};
+use operation::OPERATIONS;
+use suite::{Machine, Readings, Suite};
+
+/// The processor that the targets are for.
+pub const PROCESSOR: &str = "cortex-a72";
+
+/// The version of the JSON form; it changes when a key changes its meaning or goes away.
+const FORMAT: u32 = 1;
+
+/// The most that the image may take up in a file, in bytes.
+const IMAGE_TARGET: u64 = 256 << 10;
+
+/// What to measure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// QEMU's name for the processor.
+    pub cpu: String,
+    /// How often each operation is done.
+    pub rounds: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { cpu: PROCESSOR.to_owned(), rounds: 200 }
+    }
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// The guest did not come to its end.
+    #[error("the bench guest did not come to its end ({suite}): {how}\nreport this as a bug")]
+    Unfinished {
+        /// Which suite, and on which machine.
+        suite: String,
+        /// What happened instead, and the last it said.
+        how: String,
+    },
+}
+
+/// What was measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The version of this form.
+    pub format: u32,
+    /// QEMU's version.
+    pub qemu: String,
+    /// The processor, by QEMU's name.
+    pub cpu: String,
+    /// How often each operation was done.
+    pub rounds: u32,
+    /// The operations, in the table's order. All figures are instructions.
+    pub operations: Vec<Row>,
+    /// The hypervisor's image, in bytes.
+    pub image: Image,
+}
+
+/// One operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// Its name in the guest.
+    pub name: String,
+    /// What it is, in words.
+    pub what: String,
+    /// The median without a hypervisor, where that means something.
+    pub native: Option<u64>,
+    /// Under Vambrace.
+    pub vambrace: Figures,
+    /// What the median may be at most, on the processor that targets are for.
+    pub target: Option<u64>,
+    /// Whether it is.
+    pub verdict: Verdict,
+}
+
+/// What the rounds took, in instructions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Figures {
+    /// The quickest round.
+    pub min: u64,
+    /// The one in the middle.
+    pub median: u64,
+    /// The slowest round.
+    pub max: u64,
+}
+
+/// How a figure stands to its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// No more than the target.
+    Met,
+    /// More than the target.
+    Missed,
+    /// There is no target.
+    NoTarget,
+}
+
+impl Verdict {
+    fn new(figure: u64, target: Option<u64>) -> Self {
+        match target {
+            None => Self::NoTarget,
+            Some(target) if figure <= target => Self::Met,
+            Some(_) => Self::Missed,
+        }
+    }
+}
+
+/// The hypervisor's image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Image {
+    /// The file: text, constants and data.
+    pub bytes: u64,
+    /// What it is made of.
+    pub sections: Sections,
+    /// The most that the file may be.
+    pub target: u64,
+    /// Whether it is.
+    pub verdict: Verdict,
+}
+
+/// Measures everything. `bare` is what `setup` has built.
+///
+/// # Errors
+/// When QEMU does not start or the guest does not come to its end.
+pub fn measure(
+    setup: &Setup,
+    bare: &Bare,
+    qemu: &crate::setup::qemu::Qemu,
+    options: &Options,
+) -> Result<Report, crate::failure::Failure> {
+    let mut vambrace = Readings::default();
+    let mut native = Readings::default();
+    let machine = Machine { setup, bare, qemu, options };
+    for suite in Suite::ALL {
+        vambrace.extend(machine.under_vambrace(suite)?);
+        if suite.exists_natively() {
+            native.extend(machine.natively(suite)?);
+        }
+    }
+    Ok(Report::new(options, qemu.version, &vambrace, &native, bare))
+}
+
+impl Report {
+    fn new(
+        options: &Options,
+        (major, minor): (u32, u32),
+        vambrace: &Readings,
+        native: &Readings,
+        bare: &Bare,
+    ) -> Self {
+        let has_targets = options.cpu == PROCESSOR;
+        let rows = OPERATIONS.iter().filter_map(|operation| {
+            let vambrace = *vambrace.get(operation.name)?;
+            let target = operation.target.filter(|_| has_targets);
+            Some(Row {
+                name: operation.name.to_owned(),
+                what: operation.what.to_owned(),
+                native: native.get(operation.name).map(|figures| figures.median),
+                vambrace,
+                target,
+                verdict: Verdict::new(vambrace.median, target),
+            })
+        });
+        let bytes = bare.hypervisor.len() as u64;
+        Self {
+            format: FORMAT,
+            qemu: format!("{major}.{minor}"),
+            cpu: options.cpu.clone(),
+            rounds: options.rounds,
+            operations: rows.collect(),
+            image: Image {
+                bytes,
+                sections: bare.sections,
+                target: IMAGE_TARGET,
+                verdict: Verdict::new(bytes, Some(IMAGE_TARGET)),
+            },
+        }
+    }
+
+    /// Whether every target is met.
+    #[must_use]
+    pub fn meets_all(&self) -> bool {
+        let verdicts = self.operations.iter().map(|row| row.verdict).chain([self.image.verdict]);
+        verdicts.into_iter().all(|verdict| verdict != Verdict::Missed)
+    }
+
+    /// For programs; docs/performance.md describes it.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The report as a bar chart: for each operation a group of bars, Vambrace's first, and a mark where its target is.
+//!
+//! The scale is linear, so that a bar twice as long is twice the cost. What is longer than the scale is cut off, its
+//! figure beside it; starts and resets, which take thousands of times as long, are left to the table.
+
+use super::others::OTHERS;
+use super::text::grouped;
+use super::{PROCESSOR, Report, Row};
+use crate::explain::svg::{Anchor, Font, Rect, Svg, width};
+
+const STYLE: &str = "\
+.own { font-size: 11.5px; font-weight: bold; }
+.vambrace { fill: #2f6fab; }
+.native { fill: #566170; }
+.other0 { fill: #e3b36b; }
+.other1 { fill: #d58a97; }
+.other2 { fill: #9dc792; }
+.other3 { fill: #b79bce; }
+.grid { stroke: #dfe3e8; }
+.axis { stroke: #7d8792; }
+.target { stroke: #b23a54; stroke-width: 2; }
+";
+
+const MARGIN: f64 = 28.0;
+/// Where bars begin.
+const LEFT: f64 = 330.0;
+const TOP: f64 = 112.0;
+/// Length of the scale in pixels, and in instructions.
+const SCALE: (f64, f64) = (600.0, 1800.0);
+const GRID: u32 = 300;
+const BAR: f64 = 13.0;
+const BETWEEN: f64 = 12.0;
+/// From this many instructions on an operation is not drawn.
+const TOO_MANY: u64 = 100_000;
+
+/// A bar.
+struct Bar {
+    class: String,
+    figure: u64,
+}
+
+impl Report {
+    /// The picture, as SVG.
+    #[must_use]
+    pub fn svg(&self) -> String {
+        let mut svg = Svg::new("What a VM's operations cost, in instructions", STYLE);
+        svg.text((MARGIN, 36.0), Anchor::Start, "heading", "What a VM's operations cost, in instructions");
+        let how = format!("{}, QEMU {}, instructions counted; the shorter, the better", self.cpu, self.qemu);
+        svg.text((MARGIN, 58.0), Anchor::Start, "small", &how);
+        self.legend(&mut svg);
+
+        let groups: Vec<(&Row, Vec<Bar>)> = self
+            .operations
+            .iter()
+            .filter(|row| row.vambrace.median < TOO_MANY)
+            .map(|row| (row, self.bars(row)))
+            .collect();
+        let height = |bars: &[Bar]| bars.len() as f64 * BAR + BETWEEN;
+        let bottom = TOP + groups.iter().map(|(_, bars)| height(bars)).sum::<f64>();
+        grid(&mut svg, bottom);
+        let mut y = TOP;
+        for (row, bars) in &groups {
+            group(&mut svg, row, bars, y);
+            y += height(bars);
+        }
+        svg.line((LEFT, TOP - 8.0), (LEFT, bottom), "axis");
+        svg.finish(LEFT + SCALE.0 + 90.0 + MARGIN, bottom + 34.0)
+    }
+
+    /// Others were measured on one processor only.
+    fn has_others(&self) -> bool {
+        self.cpu == PROCESSOR
+    }
+
+    fn bars(&self, row: &Row) -> Vec<Bar> {
+        let mut bars = vec![Bar { class: "vambrace".to_owned(), figure: row.vambrace.median }];
+        if self.has_others() {
+            bars.extend(OTHERS.iter().enumerate().filter_map(|(index, other)| {
+                Some(Bar { class: format!("other{index}"), figure: other.figure(&row.name)? })
+            }));
+        }
+        bars.extend(row.native.map(|figure| Bar { class: "native".to_owned(), figure }));
+        bars
+    }
+
+    fn legend(&self, svg: &mut Svg) {
+        let mut entries = vec![("vambrace".to_owned(), "Vambrace")];
+        if self.has_others() {
+            entries.extend(
+                OTHERS.iter().enumerate().map(|(index, other)| (format!("other{index}"), other.name)),
+            );
+        }
+        entries.push(("native".to_owned(), "without a hypervisor"));
+        let mut x = MARGIN;
+        let y = 82.0;
+        for (class, text) in entries {
+            svg.rect(Rect { x, y: y - 10.0, width: 18.0, height: 12.0 }, &class);
+            svg.text((x + 24.0, y), Anchor::Start, "small", text);
+            x += 24.0 + width(text, Font::Small) + 14.0;
+        }
+        svg.line((x + 4.0, y - 11.0), (x + 4.0, y + 3.0), "target");
+        svg.text((x + 12.0, y), Anchor::Start, "small", "target");
+    }
+}
+
+/// Where a figure is on the scale; its end, if beyond.
+fn position(figure: u64) -> f64 {
+    let (pixels, instructions) = SCALE;
+    LEFT + pixels * (figure as f64 / instructions).min(1.0)
+}
+
+fn grid(svg: &mut Svg, bottom: f64) {
+    let mut mark = 0;
+    while f64::from(mark) <= SCALE.1 {
+        let x = position(u64::from(mark));
+        svg.line((x, TOP - 8.0), (x, bottom), "grid");
+        svg.text((x, bottom + 18.0), Anchor::Middle, "small", &grouped(u64::from(mark)));
+        mark += GRID;
+    }
+}
+
+fn group(svg: &mut Svg, row: &Row, bars: &[Bar], top: f64) {
+    let middle = top + bars.len() as f64 * BAR / 2.0;
+    svg.text((LEFT - 12.0, middle + 4.0), Anchor::End, "", &row.what);
+    for (index, bar) in bars.iter().enumerate() {
+        let y = top + index as f64 * BAR;
+        let end = position(bar.figure);
+        let length = (end - LEFT).max(1.0);
+        svg.rect(Rect { x: LEFT, y: y + 1.0, width: length, height: BAR - 2.0 }, &bar.class);
+        let cut = if bar.figure as f64 > SCALE.1 { "… " } else { "" };
+        let figure = format!("{cut}{}", grouped(bar.figure));
+        let (class, font) = if index == 0 { ("own", Font::Bold) } else { ("small", Font::Small) };
+        // Vambrace's figure makes room for its target's mark.
+        let mark = row.target.map(position).filter(|_| index == 0).unwrap_or(end);
+        let is_near = mark > end && mark < end + 8.0 + width(&figure, font);
+        let x = if is_near { mark } else { end };
+        svg.text((x + 8.0, y + BAR - 2.5), Anchor::Start, class, &figure);
+    }
+    if let Some(x) = row.target.map(position) {
+        svg.line((x, top - 1.0), (x, top + BAR + 1.0), "target");
+    }
+}

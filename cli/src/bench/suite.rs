@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Runs the bench guest: a board for each suite, under Vambrace and natively.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{BenchError, Figures, Options};
+use crate::build::{self, Afterwards};
+use crate::diagnostic::Source;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::manifest::{self, BoardOptions};
+use crate::runner::{self, Board, Boot, Clock, Config, Ending, Outcome};
+use crate::setup::qemu::Qemu;
+use crate::setup::{Bare, Setup};
+
+/// What each operation took, by name.
+pub type Readings = BTreeMap<String, Figures>;
+
+/// The guest, and its VM.
+const GUEST: &str = "bench";
+/// Many times what it takes.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// RAM of the board without a hypervisor, in bytes.
+const NATIVE_MEMORY: u64 = 64 << 20;
+
+/// Operations that need the same board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suite {
+    /// One CPU by itself.
+    One,
+    /// Two CPUs, a vCPU on each.
+    Pair,
+    /// One CPU with two vCPUs.
+    Shared,
+    /// One CPU, whose VM resets itself.
+    Reset,
+}
+
+impl Suite {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::One, Self::Pair, Self::Shared, Self::Reset];
+
+    /// Its name as the guest's parameter.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::One => "one",
+            Self::Pair => "pair",
+            Self::Shared => "shared",
+            Self::Reset => "reset",
+        }
+    }
+
+    /// Whether its operations mean something without a hypervisor.
+    #[must_use]
+    pub fn exists_natively(self) -> bool {
+        matches!(self, Self::One | Self::Pair)
+    }
+
+    fn cpus(self) -> u16 {
+        if self == Self::Pair { 2 } else { 1 }
+    }
+
+    /// For each vCPU the CPU that it is pinned to.
+    fn pinning(self) -> &'static [u16] {
+        match self {
+            Self::One | Self::Reset => &[0],
+            Self::Pair => &[0, 1],
+            Self::Shared => &[0, 0],
+        }
+    }
+
+    fn manifest(self, options: &Options) -> String {
+        let Options { cpu, rounds } = options;
+        format!(
+            "[board]\ncpu = {cpu:?}\ncpus = {cpus}\n\n[[vm]]\nname = \"{GUEST}\"\nkernel = \"guest:{GUEST}\"\n\
+             memory = \"64MiB\"\ncpus = {pinning:?}\ncmdline = \"suite={name} rounds={rounds}\"\n",
+            cpus = self.cpus(),
+            pinning = self.pinning(),
+            name = self.name(),
+        )
+    }
+}
+
+/// What suites run on.
+pub(super) struct Machine<'a> {
+    pub(super) setup: &'a Setup,
+    pub(super) bare: &'a Bare,
+    pub(super) qemu: &'a Qemu,
+    pub(super) options: &'a Options,
+}
+
+impl Machine<'_> {
+    /// Runs a suite in a VM.
+    pub(super) fn under_vambrace(&self, suite: Suite) -> Result<Readings, Failure> {
+        let _step = self.setup.progress.step(&format!("measuring under Vambrace: {}", suite.name()));
+        let source = Source { path: PathBuf::from("bench.toml"), text: suite.manifest(self.options) };
+        let (manifest, _) = manifest::parse(source, &BoardOptions::default())?;
+        let bundle = build::bundle(&manifest, self.setup, self.bare, Afterwards::PowerOff)?;
+        let board = Board {
+            cpu: manifest.board.cpu.clone(),
+            cpus: manifest.board.cpus,
+            memory: manifest.board.memory.0,
+            clock: Clock::Instructions,
+            qemu_args: Vec::new(),
+        };
+        let boot = Boot::Parts { hypervisor: self.bare.hypervisor.clone(), bundle };
+        let outcome = self.run(board, boot, vec![GUEST.to_owned()])?;
+        let said = outcome.vm(GUEST).map(|vm| vm.text()).unwrap_or_default();
+        judge(suite, "under Vambrace", outcome.exit() == Exit::Success, &said, &outcome)
+    }
+
+    /// Runs a suite at EL1 of a board that has no EL2.
+    pub(super) fn natively(&self, suite: Suite) -> Result<Readings, Failure> {
+        let _step = self.setup.progress.step(&format!("measuring natively: {}", suite.name()));
+        let Options { cpu, rounds } = self.options;
+        let board = Board {
+            cpu: cpu.clone(),
+            cpus: suite.cpus(),
+            memory: NATIVE_MEMORY,
+            clock: Clock::Instructions,
+            // QEMU joins it with the machine's other properties.
+            qemu_args: ["-machine", "virtualization=off"].map(str::to_owned).into(),
+        };
+        let boot = Boot::Kernel {
+            image: self.bare.guests.get(GUEST).cloned().unwrap_or_default(),
+            cmdline: format!("native suite={} rounds={rounds}", suite.name()),
+        };
+        let outcome = self.run(board, boot, Vec::new())?;
+        let said = String::from_utf8_lossy(&outcome.raw).into_owned();
+        judge(suite, "natively", outcome.summary.ending == Some(Ending::Broken(Some(0))), &said, &outcome)
+    }
+
+    fn run(&self, board: Board, boot: Boot, vms: Vec<String>) -> Result<Outcome, Failure> {
+        let config = Config { qemu: self.qemu.clone(), board, boot, vms, timeout: Some(PATIENCE) };
+        Ok(runner::run(&config)?)
+    }
+}
+
+/// What the guest said, if it came to its end.
+fn judge(
+    suite: Suite,
+    machine: &str,
+    ended_well: bool,
+    said: &str,
+    outcome: &Outcome,
+) -> Result<Readings, Failure> {
+    if ended_well && said.lines().any(|line| line.trim_end() == "bench: done") {
+        return Ok(read(said));
+    }
+    let last: Vec<&str> = said.lines().rev().take(5).collect();
+    let last: Vec<&str> = last.into_iter().rev().collect();
+    Err(BenchError::Unfinished {
+        suite: format!("{} {machine}", suite.name()),
+        how: format!("{:?}, after it said:\n{}", outcome.summary.ending, last.join("\n")),
+    }
+    .into())
+}
+
+/// The figures in what the guest said.
+fn read(said: &str) -> Readings {
+    let mut readings = Readings::new();
+    let mut counts = BTreeMap::new();
+    for line in said.lines() {
+        // The figures of a life that ended by reset may not have come to the end of their line.
+        let Some((_, words)) = line.rsplit_once("bench: ") else { continue };
+        let words: Vec<&str> = words.split_whitespace().collect();
+        let numbers: Vec<u64> = words.iter().skip(1).filter_map(|word| word.parse().ok()).collect();
+        match (words.first(), numbers.as_slice()) {
+            (Some(name), [min, median, max]) => {
+                readings.insert((*name).to_owned(), Figures { min: *min, median: *median, max: *max });
+            }
+            (Some(name), [count]) => {
+                counts.insert(*name, *count);
+            }
+            _ => {}
+        }
+    }
+    if let (Some(from), Some(to)) = (counts.get("reset-at"), counts.get("restarted-at")) {
+        let took = to.saturating_sub(*from);
+        readings.insert("vm-reset".to_owned(), Figures { min: took, median: took, max: took });
+    }
+    readings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_read_and_the_rest_is_not() {
+        let said = "guest: hello\r\nbench: switch 1 2 3\r\n....\r\nbench: done\r\nbench: odd 1 two 3\r\n\
+                    bench: reset-at 100\r\nbench: restarted-at 150\r\n";
+        let figures = |min, median, max| Figures { min, median, max };
+        let expected = [("switch", figures(1, 2, 3)), ("vm-reset", figures(50, 50, 50))];
+        assert_eq!(read(said), expected.map(|(name, figures)| (name.to_owned(), figures)).into());
+    }
+
+    #[test]
+    fn the_manifests_have_no_mistakes() {
+        for suite in Suite::ALL {
+            let text = suite.manifest(&Options::default());
+            let source = Source { path: PathBuf::from("bench.toml"), text };
+            let (manifest, warnings) = manifest::parse(source, &BoardOptions::default()).unwrap();
+            assert!(warnings.is_empty(), "{warnings}");
+            assert_eq!(manifest.vms[0].vcpus.len(), suite.pinning().len());
+        }
+    }
+}

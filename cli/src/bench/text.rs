@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The report as a table.
+
+use std::fmt::Write as _;
+
+use super::{PROCESSOR, Report, Row, Verdict};
+use crate::image::Sections;
+
+impl Report {
+    /// The table.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = format!(
+            "Instructions on {}, QEMU {}, {} rounds\n\n{:42}{:>8}{:>15}{:>12}{:>12}{:>12}\n",
+            self.cpu, self.qemu, self.rounds, "", "native", "Vambrace: min", "median", "max", "at most"
+        );
+        for row in &self.operations {
+            text.push_str(&line(row));
+        }
+        let Sections { text: code, rodata, data, bss } = self.image.sections;
+        let _ = writeln!(
+            text,
+            "\nimage: {} KiB, at most {} KiB: {}\n  text {}, constants {}, data {}; memory zeroed at start (bss): {}",
+            kib(self.image.bytes),
+            kib(self.image.target),
+            words(self.image.verdict),
+            kib(code),
+            kib(rodata),
+            kib(data),
+            kib(bss)
+        );
+        let missed = self.operations.iter().filter(|row| row.verdict == Verdict::Missed).count()
+            + usize::from(self.image.verdict == Verdict::Missed);
+        match missed {
+            0 if self.cpu != PROCESSOR => {
+                let _ = writeln!(text, "the operations' targets are for {PROCESSOR}");
+            }
+            0 => text.push_str("every target is met\n"),
+            1 => text.push_str("1 target is missed\n"),
+            _ => {
+                let _ = writeln!(text, "{missed} targets are missed");
+            }
+        }
+        text
+    }
+}
+
+fn line(row: &Row) -> String {
+    let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), grouped);
+    let line = format!(
+        "{:42}{:>8}{:>15}{:>12}{:>12}{:>12}  {}",
+        row.what,
+        number(row.native),
+        grouped(row.vambrace.min),
+        grouped(row.vambrace.median),
+        grouped(row.vambrace.max),
+        number(row.target),
+        words(row.verdict),
+    );
+    format!("{}\n", line.trim_end())
+}
+
+fn words(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Met => "met",
+        Verdict::Missed => "MISSED",
+        Verdict::NoTarget => "",
+    }
+}
+
+/// Kibibytes, rounded up.
+fn kib(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 10)
+}
+
+/// A number with its thousands apart.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
