@@ -4,15 +4,15 @@
 use std::path::PathBuf;
 
 use vambrace::bench::record::{Comparison, Record};
-use vambrace::bench::{self, Options};
+use vambrace::bench::{self, Options, Report};
 use vambrace::diagnostic::Style;
 use vambrace::setup::workspace;
 use vambrace_tests::{Bench, Case, Need, Verdict, ensure};
 
-/// Set, it writes the record anew.
+/// Set, it writes the record anew, and the document with its picture.
 const RECORD: &str = "VAMBRACE_RECORD";
-/// Medians need few rounds.
-const ROUNDS: u32 = 20;
+/// Around the figures in the document.
+const MARKS: [&str; 2] = ["<!-- figures -->\n", "<!-- end of figures -->\n"];
 
 pub(crate) fn cases() -> Vec<Case> {
     // Where interrupts and timers cost other numbers of instructions in QEMU itself, the record does not hold.
@@ -23,12 +23,24 @@ fn file() -> PathBuf {
     workspace().join("tests/system/bench.toml")
 }
 
+/// Writes the record, and the same figures into the document.
+fn record(report: &Report) -> Verdict {
+    std::fs::write(file(), Record::new(report).text())?;
+    let document = workspace().join("docs/performance.md");
+    let text = std::fs::read_to_string(&document)?;
+    let [start, end] = MARKS;
+    let parts = text.split_once(start).and_then(|(before, rest)| Some((before, rest.split_once(end)?.1)));
+    let (before, after) = parts.ok_or("docs/performance.md has lost the marks around its figures")?;
+    std::fs::write(&document, [before, start, &report.markdown(), end, after].concat())?;
+    std::fs::write(workspace().join("docs/performance.svg"), report.svg())?;
+    Ok(())
+}
+
 fn compare(bench: &Bench) -> Verdict {
-    let options = Options { rounds: ROUNDS, ..Options::default() };
-    let report = bench::measure(&bench.setup, &bench.bare, &bench.qemu, &options)
+    let report = bench::measure(&bench.setup, &bench.bare, &bench.qemu, &Options::default())
         .map_err(|failure| failure.render(Style::Plain))?;
     if std::env::var_os(RECORD).is_some() {
-        std::fs::write(file(), Record::new(&report).text())?;
+        record(&report)?;
     }
     let record = Record::parse(&std::fs::read_to_string(file())?)?;
     let Comparison { worse, told } = record.compare(&report);

@@ -94,6 +94,19 @@ fn the_others_were_measured_at_operations_that_there_are() {
 }
 
 #[test]
+fn a_document_gets_the_same_figures() {
+    let text = report(PROCESSOR, |name, figure| figure + u64::from(name == "switch")).markdown();
+    for line in [
+        "| HVC, PSCI_VERSION | 2 | 80 | 80 | met |",
+        "| switch of vCPUs when one sleeps | - | 701 | 700 | missed |",
+        "| PL011 status read | 2 | 500 | - | |",
+        "| image, bytes | - | 245,760 | 262,144 | met |",
+    ] {
+        assert!(text.lines().any(|said| said == line), "{text}");
+    }
+}
+
+#[test]
 fn numbers_have_their_thousands_apart() {
     for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
         assert_eq!(text::grouped(number), text);

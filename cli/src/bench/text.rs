@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::{PROCESSOR, Report, Row, Verdict};
+use super::{Image, PROCESSOR, Report, Row, Verdict};
 use crate::image::Sections;
 
 impl Report {
@@ -40,6 +40,36 @@ impl Report {
             _ => {
                 let _ = writeln!(text, "{missed} targets are missed");
             }
+        }
+        text
+    }
+}
+
+impl Report {
+    /// The figures for a document, in Markdown.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), grouped);
+        let mut text = "| operation | native | Vambrace | at most | |\n|---|---|---|---|---|\n".to_owned();
+        let mut add =
+            |what: &str, native: Option<u64>, figure: u64, target: Option<u64>, verdict: Verdict| {
+                let verdict = words(verdict).to_lowercase();
+                let end = if verdict.is_empty() { verdict } else { verdict + " " };
+                let (native, figure, target) = (number(native), grouped(figure), number(target));
+                text.push_str(&format!("| {what} | {native} | {figure} | {target} | {end}|\n"));
+            };
+        for row in &self.operations {
+            add(&row.what, row.native, row.vambrace.median, row.target, row.verdict);
+        }
+        let Image { bytes, target, verdict, sections } = self.image;
+        add("image, bytes", None, bytes, Some(target), verdict);
+        for (what, bytes) in [
+            ("its text", sections.text),
+            ("its constants", sections.rodata),
+            ("its data", sections.data),
+            ("bss and stacks, bytes; not in the image", sections.bss),
+        ] {
+            add(what, None, bytes, None, Verdict::NoTarget);
         }
         text
     }
