@@ -130,8 +130,7 @@ fn shape(ipa: u32, start: i32, granule: &Granule) -> Vec<Remark> {
         let direction = if ipa < lowest { "too few" } else { "too many" };
         return vec![wrong(format!(
             "{ipa} bits of IPA are {direction} for a walk of {page} tables from level {start}: that takes \
-             {lowest} to {highest} bits, so every access is a level {} translation fault",
-            start.max(0)
+             {lowest} to {highest} bits, so every access is a level 0 translation fault"
         ))];
     }
     let mut remarks = vec![says(format!("the walk starts at level {start}, with {page} tables"))];
