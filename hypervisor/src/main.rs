@@ -33,6 +33,7 @@ mod job;
 mod layout;
 #[cfg(target_os = "none")]
 mod mem;
+#[cfg(target_os = "none")]
 mod memory;
 #[cfg(target_os = "none")]
 mod mmu;

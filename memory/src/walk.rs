@@ -2,7 +2,7 @@
 //! The walk down a tree of tables: the loop that both stages share.
 //!
 //! A stage decides where a walk starts and what its leaf means; everything in between is here, once. The tables
-//! are behind [`Tables`], so the same loop runs over a guest's memory in EL2, over a memory dump in the command, and
+//! are behind `Tables`, so the same loop runs over a guest's memory in EL2, over a memory dump in the command, and
 //! for stage 1 over a memory that is itself behind stage 2. It reads one descriptor a level and allocates nothing.
 //!
 //! Source: Arm ARM, "VMSAv8-64 address translation"; the pseudocode `AArch64.S1Walk` and `AArch64.S2Walk`.

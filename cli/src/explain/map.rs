@@ -2,7 +2,7 @@
 //! `vambrace explain map`: the VMs' address spaces, and where they lie in physical memory.
 //!
 //! [`Map`] is the picture as a value: lists of [`Region`]s, lowest address first. Text, JSON and the drawing are
-//! made from it. What a VM sees comes from the machine's address map, where it lies from [`placement`].
+//! made from it. What a VM sees comes from the machine's address map, where it lies from `placement`.
 
 mod drawing;
 mod placement;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `vambrace explain walk`: a translation through both stages, step by step, out of a memory dump.
 //!
-//! There is no walker here. The model translates and tells its steps to a [`trace`]; the [`report`] puts them in
+//! There is no walker here. The model translates and tells its steps to a `trace`; the `report` puts them in
 //! words, once, and text, JSON and picture are made from the report. What to change against a fault is found by
-//! asking the model again with bits flipped ([`remedy`]).
+//! asking the model again with bits flipped (`remedy`).
 
 mod example;
 mod fault;
