@@ -2,6 +2,7 @@
 //! What operations cost is no more than what is recorded in bench.toml.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use vambrace::bench::record::{Comparison, Record};
 use vambrace::bench::{self, Options, Report};
@@ -16,7 +17,10 @@ const MARKS: [&str; 2] = ["<!-- figures -->\n", "<!-- end of figures -->\n"];
 
 pub(crate) fn cases() -> Vec<Case> {
     // Where interrupts and timers cost other numbers of instructions in QEMU itself, the record does not hold.
-    vec![Case::new("bench::cortex_a72", compare).needs(Need::Qemu(10))]
+    vec![
+        Case::new("bench::cortex_a72", compare).needs(Need::Qemu(10)),
+        Case::new("bench::says_the_same_twice", twice).needs(Need::Qemu(10)),
+    ]
 }
 
 fn file() -> PathBuf {
@@ -58,4 +62,14 @@ fn compare(bench: &Bench) -> Verdict {
             report.text()
         )
     })
+}
+
+/// The command itself: the same figures both times, and an exit code that goes with them.
+fn twice(bench: &Bench) -> Verdict {
+    let run = || bench.vambrace(&["bench", "--json", "--rounds", "20"])?.finish(Duration::from_secs(300));
+    let (first, second) = (run()?, run()?);
+    let missed = first.out.contains("\"verdict\": \"missed\"");
+    first.exits_with(i32::from(missed))?.says("\"name\": \"vm-reset\"")?;
+    let difference = first.out.lines().zip(second.out.lines()).find(|(line, again)| line != again);
+    ensure(first.out == second.out, || format!("the second time it says other things: {difference:?}"))
 }
