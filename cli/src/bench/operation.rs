@@ -42,6 +42,7 @@ pub const OPERATIONS: &[Operation] = &[
     operation("ipi-round-trip", "IPI to a running vCPU and back", 800),
     without_target("ipi-to-sleeping", "IPI to a sleeping vCPU's handler"),
     operation("switch", "switch of vCPUs when one sleeps", 700),
+    without_target("switch-to-woken", "SGI to a sleeping vCPU of the same CPU"),
     without_target("switch-at-end-of-turn", "switch of vCPUs at the end of a turn"),
     operation("start", "reset to the guest's first instruction", 350_000),
     without_target("vm-reset", "a VM's reset, 64 MiB of RAM"),

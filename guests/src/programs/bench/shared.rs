@@ -13,20 +13,26 @@ use crate::{cpu, gic, smp};
 /// A turn lasts milliseconds: fewer rounds will do for it.
 const OPERATIONS: &[Operation] = &[
     Operation::new("switch", switch).timed_inside().only_in_a_vm(),
+    Operation::new("switch-to-woken", switch_to_woken).timed_inside().only_in_a_vm(),
     Operation::new("switch-at-end-of-turn", end_of_turn).timed_inside().only_in_a_vm().in_fewer_rounds(10),
 ];
 
 const PATIENCE: u64 = 5;
 
+/// ICC_SGI1R_EL1 to each of the two.
 static TO: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
-/// The counter when the first vCPU went to sleep.
-static LEFT: AtomicU64 = AtomicU64::new(0);
-/// What the second then found to have passed.
-static PASSED: AtomicU64 = AtomicU64::new(0);
+/// The counter at the last instruction before each fell asleep; 0 once it is awake, or somebody has looked.
+static LEFT: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+/// What had passed when the other one ran then.
+static SWITCHED: AtomicU64 = AtomicU64::new(0);
+/// The counter before the first sent its interrupt; 0 once the second has looked.
+static SENT: AtomicU64 = AtomicU64::new(0);
+/// What had passed when the second was awake.
+static WOKEN: AtomicU64 = AtomicU64::new(0);
 static UP: AtomicBool = AtomicBool::new(false);
 /// The second vCPU is to compute, and not to sleep.
 static SPINS: AtomicBool = AtomicBool::new(false);
-/// Which of the two computed last, and when.
+/// When each computed last; 0 once the other one has looked.
 static LAST: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 
 /// Runs the suite; `false` if the second vCPU does not come along.
@@ -47,23 +53,41 @@ fn other() {
     set_up_cpu();
     UP.store(true, Ordering::Release);
     while !SPINS.load(Ordering::Acquire) {
-        let woken = sleep(&AtomicU64::new(0));
-        let left = LEFT.swap(0, Ordering::AcqRel);
-        if left != 0 {
-            PASSED.store(woken - left, Ordering::Release);
+        let woken = sleep(1);
+        let sent = SENT.swap(0, Ordering::AcqRel);
+        if sent != 0 {
+            WOKEN.store(woken - sent, Ordering::Release);
         }
-        gic::write_sgi1r(TO[0].load(Ordering::Relaxed));
+        wake(1, &AtomicU64::new(0));
     }
     loop {
         compute(1);
     }
 }
 
-/// Sleeps until the SGI, acknowledges it; returns the counter at the first instruction. `left` gets the counter at the
-/// last one before.
-fn sleep(left: &AtomicU64) -> u64 {
+/// The two wake each other in turns. Whether the one that is woken runs at once or when the other sleeps is the
+/// hypervisor's affair: somewhere in the round one has gone to sleep, and the other has gone on.
+fn round() {
+    wake(0, &SENT);
+    let _ = sleep(0);
+}
+
+/// From where one vCPU falls asleep to the next instruction of the other.
+fn switch() -> u64 {
+    round();
+    SWITCHED.swap(0, Ordering::AcqRel)
+}
+
+/// An interrupt for a vCPU that sleeps: from before it is sent to the first instruction of the sleeper.
+fn switch_to_woken() -> u64 {
+    round();
+    WOKEN.swap(0, Ordering::AcqRel)
+}
+
+/// Vcpu `me` sleeps until the SGI and acknowledges it; returns the counter when it was awake.
+fn sleep(me: usize) -> u64 {
     let woken;
-    // SAFETY: interrupts are masked; `left` is writable.
+    // SAFETY: interrupts are masked; the static may be written.
     unsafe {
         asm!(
             "isb",
@@ -71,10 +95,12 @@ fn sleep(left: &AtomicU64) -> u64 {
             "str x9, [{left}]",
             "wfi",
             "mrs {woken}, cntvct_el0",
-            left = in(reg) left.as_ptr(), woken = out(reg) woken, out("x9") _,
+            left = in(reg) LEFT[me].as_ptr(), woken = out(reg) woken, out("x9") _,
             options(nostack),
         );
     }
+    LEFT[me].store(0, Ordering::Relaxed);
+    note_switch(me, woken);
     while gic::acknowledge() != SGI {
         cpu::wait_for_interrupt();
     }
@@ -82,11 +108,31 @@ fn sleep(left: &AtomicU64) -> u64 {
     woken
 }
 
-/// The other vCPU has an interrupt to wake up for, and this one goes to sleep: to the other's first instruction.
-fn switch() -> u64 {
-    gic::write_sgi1r(TO[1].load(Ordering::Relaxed));
-    let _ = sleep(&LEFT);
-    PASSED.swap(0, Ordering::AcqRel)
+/// Vcpu `me` sends the SGI to the other one; `sent` gets the counter before. It may go on only when the other one sleeps.
+fn wake(me: usize, sent: &AtomicU64) {
+    let after: u64;
+    // SAFETY: reads the counter, sends an interrupt; `sent` may be written.
+    unsafe {
+        asm!(
+            "dsb sy",
+            "mrs x9, cntvct_el0",
+            "str x9, [{sent}]",
+            "msr icc_sgi1r_el1, {to}",
+            "mrs {after}, cntvct_el0",
+            to = in(reg) TO[1 - me].load(Ordering::Relaxed), sent = in(reg) sent.as_ptr(),
+            after = out(reg) after, out("x9") _,
+            options(nostack),
+        );
+    }
+    note_switch(me, after);
+}
+
+/// If the other one has fallen asleep just now, how long ago that was.
+fn note_switch(me: usize, now: u64) {
+    let left = LEFT[1 - me].swap(0, Ordering::AcqRel);
+    if left != 0 {
+        SWITCHED.store(now - left, Ordering::Release);
+    }
 }
 
 /// Both compute: from the last instruction of the other's turn to the first of this one's, and a few of the loop.
