@@ -72,13 +72,14 @@ impl Attention {
     /// Takes all that there is to look at: calls `look` for each slot, and says whether there is mail.
     pub fn take(&self, mut look: impl FnMut(u16)) -> Mail {
         let summary = self.summary.swap(0, Ordering::AcqRel);
-        for (word, slots) in (0u16..).zip(&self.words) {
-            if summary & 1 << word == 0 {
-                continue;
-            }
+        let mut words = summary & !MAIL;
+        while words != 0 {
+            let word = words.trailing_zeros();
+            words &= words - 1;
+            let Some(slots) = self.words.get(word as usize) else { continue };
             let mut bits = slots.swap(0, Ordering::AcqRel);
             while bits != 0 {
-                look(word * 64 + bits.trailing_zeros() as u16);
+                look(word as u16 * 64 + bits.trailing_zeros() as u16);
                 bits &= bits - 1;
             }
         }

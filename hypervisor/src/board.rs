@@ -128,7 +128,7 @@ impl Board {
     /// Says what is missing.
     pub fn discover(tree: &[u8]) -> Result<Self, BoardError> {
         let fdt = Fdt::new(tree).map_err(|_| BoardError::NoDeviceTree)?;
-        let root = fdt.root();
+        let nodes = Nodes::below(fdt.root())?;
         let mut board = Self {
             memory: ArrayVec::new(),
             reserved: ArrayVec::new(),
@@ -136,26 +136,26 @@ impl Board {
             conduit: Conduit::Smc,
             gic: Gic::default(),
             timer: TimerInterrupts { virtual_timer: 0, hypervisor_timer: 0 },
-            uart: find_uart(fdt),
-            rtc: root.children().find(|node| is_compatible(*node, "arm,pl031")).and_then(first_register),
+            uart: nodes.uart(fdt),
+            rtc: nodes.rtc.and_then(first_register),
             initrd: None,
             bootargs: ArrayString::new(),
             seed: ArrayVec::new(),
         };
-        board.read_memory(fdt)?;
-        board.read_cpus(fdt)?;
-        board.conduit = read_conduit(root)?;
-        board.gic = read_gic(root).ok_or(BoardError::NoGicV3)?;
-        board.timer = read_timer(root).ok_or(BoardError::NoTimer)?;
-        board.read_chosen(fdt);
+        board.read_memory(fdt, &nodes)?;
+        board.read_cpus(nodes.cpus.ok_or(BoardError::NoCpus)?)?;
+        board.conduit = nodes.psci.and_then(read_conduit).ok_or(BoardError::NoPsci)?;
+        board.gic = nodes.gic.and_then(read_gic).ok_or(BoardError::NoGicV3)?;
+        board.timer = nodes.timer.and_then(read_timer).ok_or(BoardError::NoTimer)?;
+        if let Some(chosen) = nodes.chosen {
+            board.read_chosen(chosen);
+        }
         Ok(board)
     }
 
-    fn read_memory(&mut self, fdt: Fdt<'_>) -> Result<(), BoardError> {
-        for node in fdt.root().children().filter(|node| node.name_without_address() == "memory") {
-            for range in ranges(node) {
-                self.memory.try_push(range).map_err(|_| BoardError::TooMuch)?;
-            }
+    fn read_memory(&mut self, fdt: Fdt<'_>, nodes: &Nodes<'_>) -> Result<(), BoardError> {
+        for range in nodes.memory.iter().flat_map(|node| ranges(*node)) {
+            self.memory.try_push(range).map_err(|_| BoardError::TooMuch)?;
         }
         if self.memory.is_empty() {
             return Err(BoardError::NoMemory);
@@ -164,8 +164,7 @@ impl Board {
             let range = Range::new(entry.address(), entry.size());
             self.reserved.try_push(range).map_err(|_| BoardError::TooMuch)?;
         }
-        let reserved = fdt.find_node("/reserved-memory");
-        for node in reserved.iter().flat_map(|node| node.children()) {
+        for node in nodes.reserved.iter().flat_map(|node| node.children()) {
             for range in ranges(node) {
                 self.reserved.try_push(range).map_err(|_| BoardError::TooMuch)?;
             }
@@ -173,8 +172,7 @@ impl Board {
         Ok(())
     }
 
-    fn read_cpus(&mut self, fdt: Fdt<'_>) -> Result<(), BoardError> {
-        let cpus = fdt.find_node("/cpus").ok_or(BoardError::NoCpus)?;
+    fn read_cpus(&mut self, cpus: FdtNode<'_>) -> Result<(), BoardError> {
         for node in cpus.children().filter(|node| node.name_without_address() == "cpu") {
             let Some(reg) = node.property("reg") else { continue };
             let affinity = big_endian(reg.value()).ok_or(BoardError::NoCpus)?;
@@ -183,8 +181,7 @@ impl Board {
         if self.cpus.is_empty() { Err(BoardError::NoCpus) } else { Ok(()) }
     }
 
-    fn read_chosen(&mut self, fdt: Fdt<'_>) {
-        let Some(chosen) = fdt.find_node("/chosen") else { return };
+    fn read_chosen(&mut self, chosen: FdtNode<'_>) {
         let number = |name: &str| chosen.property(name).and_then(|property| big_endian(property.value()));
         if let (Some(start), Some(end)) = (number("linux,initrd-start"), number("linux,initrd-end")) {
             self.initrd = Some(Range { start, end }).filter(|range| !range.is_empty());
@@ -207,34 +204,82 @@ impl Board {
     }
 }
 
-/// Finds the console's PL011: `/chosen/stdout-path`, else the first in the tree. Also used alone, for the message
-/// of a boot that cannot go on.
-#[must_use]
-pub fn find_uart(fdt: Fdt<'_>) -> Option<Uart> {
-    let chosen = fdt.find_node("/chosen").and_then(|chosen| {
-        let property = chosen.property("stdout-path")?;
-        let path = core::str::from_utf8(property.value()).ok()?;
-        fdt.find_node(path.trim_end_matches('\0').split(':').next()?)
-    });
-    let by_path = chosen.filter(|node| is_compatible(*node, "arm,pl011"));
-    let node = by_path.or_else(|| fdt.root().children().find(|node| is_compatible(*node, "arm,pl011")))?;
-    let base = ranges(node).next()?.start;
-    Some(Uart { base, intid: interrupts(node).first().copied().unwrap_or(0) })
+/// The root's children that matter, found in one pass: a walk over the whole tree is what costs most of a boot.
+#[derive(Default)]
+struct Nodes<'a> {
+    chosen: Option<FdtNode<'a>>,
+    cpus: Option<FdtNode<'a>>,
+    reserved: Option<FdtNode<'a>>,
+    memory: ArrayVec<FdtNode<'a>, MAX_BANKS>,
+    psci: Option<FdtNode<'a>>,
+    gic: Option<FdtNode<'a>>,
+    timer: Option<FdtNode<'a>>,
+    /// The first PL011.
+    uart: Option<FdtNode<'a>>,
+    rtc: Option<FdtNode<'a>>,
 }
 
-fn read_conduit(root: FdtNode<'_>) -> Result<Conduit, BoardError> {
-    let psci = root
-        .children()
-        .find(|node| is_compatible(*node, "arm,psci-1.0") || is_compatible(*node, "arm,psci-0.2"))
-        .ok_or(BoardError::NoPsci)?;
-    match psci.property("method").ok_or(BoardError::NoPsci)?.value() {
-        b"smc\0" => Ok(Conduit::Smc),
-        _ => Err(BoardError::NoPsci),
+impl<'a> Nodes<'a> {
+    fn below(root: FdtNode<'a>) -> Result<Self, BoardError> {
+        let mut nodes = Self::default();
+        for node in root.children() {
+            match node.name_without_address() {
+                "chosen" => nodes.chosen = Some(node),
+                "cpus" => nodes.cpus = Some(node),
+                "reserved-memory" => nodes.reserved = Some(node),
+                "memory" => nodes.memory.try_push(node).map_err(|_| BoardError::TooMuch)?,
+                _ => nodes.note_compatible(node),
+            }
+        }
+        Ok(nodes)
+    }
+
+    fn note_compatible(&mut self, node: FdtNode<'a>) {
+        for entry in node.compatible().into_iter().flatten() {
+            let place = match entry {
+                "arm,psci-1.0" | "arm,psci-0.2" => &mut self.psci,
+                "arm,gic-v3" => &mut self.gic,
+                "arm,armv8-timer" => &mut self.timer,
+                PL011 => &mut self.uart,
+                "arm,pl031" => &mut self.rtc,
+                _ => continue,
+            };
+            place.get_or_insert(node);
+            return;
+        }
+    }
+
+    /// The console: `/chosen/stdout-path`, else the first PL011.
+    fn uart(&self, fdt: Fdt<'a>) -> Option<Uart> {
+        let wanted = self.chosen.and_then(|chosen| {
+            let property = chosen.property("stdout-path")?;
+            let path = core::str::from_utf8(property.value()).ok()?;
+            let path = path.trim_end_matches('\0').split(':').next()?;
+            // Nearly always it is the one that is known already.
+            let known = self.uart.filter(|node| path.strip_prefix('/') == Some(node.name()));
+            known.or_else(|| fdt.find_node(path))
+        });
+        let by_path = wanted.filter(|node| is_compatible(*node, PL011));
+        let node = by_path.or(self.uart)?;
+        let base = ranges(node).next()?.start;
+        Some(Uart { base, intid: interrupts(node).first().copied().unwrap_or(0) })
     }
 }
 
-fn read_gic(root: FdtNode<'_>) -> Option<Gic> {
-    let node = root.children().find(|node| is_compatible(*node, "arm,gic-v3"))?;
+const PL011: &str = "arm,pl011";
+
+/// Finds the console's PL011: `/chosen/stdout-path`, else the first in the tree. For the message of a boot that cannot go
+/// on.
+#[must_use]
+pub fn find_uart(fdt: Fdt<'_>) -> Option<Uart> {
+    Nodes::below(fdt.root()).ok()?.uart(fdt)
+}
+
+fn read_conduit(psci: FdtNode<'_>) -> Option<Conduit> {
+    (psci.property("method")?.value() == b"smc\0").then_some(Conduit::Smc)
+}
+
+fn read_gic(node: FdtNode<'_>) -> Option<Gic> {
     let regions =
         node.property("#redistributor-regions").and_then(|count| big_endian(count.value())).unwrap_or(1);
     let mut reg = ranges(node);
@@ -245,8 +290,7 @@ fn read_gic(root: FdtNode<'_>) -> Option<Gic> {
     Some(Gic { distributor, redistributors, maintenance })
 }
 
-fn read_timer(root: FdtNode<'_>) -> Option<TimerInterrupts> {
-    let node = root.children().find(|node| is_compatible(*node, "arm,armv8-timer"))?;
+fn read_timer(node: FdtNode<'_>) -> Option<TimerInterrupts> {
     // The binding's order: secure physical, physical, virtual, hypervisor physical.
     let mut interrupts = interrupts(node).into_iter().skip(2);
     Some(TimerInterrupts { virtual_timer: interrupts.next()?, hypervisor_timer: interrupts.next()? })

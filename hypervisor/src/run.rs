@@ -216,8 +216,10 @@ impl Pcpu {
         let Some(mutex) = cell.vcpus.get(usize::from(slot.vcpu)) else { return };
         let mut vcpu = mutex.lock();
         let started = now();
-        self.load(id, &cell, &vcpu);
-        let leave = self.stay(id, &cell, &mut vcpu, slice_end);
+        let leave = match self.load(id, &cell, &vcpu) {
+            Lives::Yes => self.stay(id, &cell, &mut vcpu, slice_end),
+            Lives::No => Leave::Stopped,
+        };
         self.unload(&cell, &mut vcpu);
         self.queue.charge(id, now().wrapping_sub(started));
         self.leave(id, &cell, &mut vcpu, leave);
@@ -227,7 +229,7 @@ impl Pcpu {
     fn stay(&mut self, id: u16, cell: &Cell, vcpu: &mut Vcpu, slice_end: Option<u64>) -> Leave {
         let mut turn_end = self.turn_end(slice_end);
         // What has to be done before the next entry: look at the list registers, and at timer and traps.
-        let (mut refresh, mut replan) = (true, true);
+        let (mut refresh, mut replan) = (false, true);
         let Some(constants) = cell.constants.get(usize::from(vcpu.index)) else { return Leave::Stopped };
         loop {
             if self.shared.attention.is_called() {

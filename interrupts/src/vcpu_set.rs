@@ -1,82 +1,79 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A set of vCPUs, by index.
+//! A set of vCPUs, by index: whoever has to look again.
 //!
-//! Fixed size, so that it can be returned on any exit without allocating; a summary of the words in use makes the
-//! usual sets, of none or one, cheap to ask and to walk.
+//! It is returned by every change of the GIC, so it is two words and goes in registers. The first 64 vCPUs have a bit each;
+//! further ones one for 64 together, which are told all if one is to be told. Who is told for nothing looks, finds
+//! nothing, and goes on.
 
 use serde::{Deserialize, Serialize};
 
 /// vCPUs a VM can have at most.
-pub const MAX_VCPUS: usize = WORDS * 64;
+pub const MAX_VCPUS: usize = GROUPS * 64;
 
-const WORDS: usize = 16;
+/// Groups of 64, the first of which has a bit for each.
+const GROUPS: usize = 16;
 
-/// A set of vCPU indices: those whose interrupts changed and who have to look again.
+/// A set of vCPU indices: those whose interrupts changed and who have to look again, and perhaps others from 64 on.
 #[must_use = "a vCPU that is not told may never see its interrupt"]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VcpuSet {
-    /// Bit `n`: word `n` is not zero.
-    used: u16,
-    words: [u64; WORDS],
+    /// vCPUs 0 to 63.
+    low: u64,
+    /// Bit `n`: vCPUs 64 `n` to 64 `n` + 63. Bit 0 is not used.
+    groups: u16,
 }
 
 impl VcpuSet {
     /// The empty set.
     pub const fn new() -> Self {
-        Self { used: 0, words: [0; WORDS] }
+        Self { low: 0, groups: 0 }
     }
 
     /// Adds a vCPU. One beyond [`MAX_VCPUS`] is no vCPU, and is left out.
-    pub fn insert(&mut self, vcpu: usize) {
-        if let Some(word) = self.words.get_mut(vcpu / 64) {
-            *word |= 1 << (vcpu % 64);
-            self.used |= 1 << (vcpu / 64);
+    #[inline]
+    pub const fn insert(&mut self, vcpu: usize) {
+        match vcpu / 64 {
+            0 => self.low |= 1 << vcpu,
+            group if group < GROUPS => self.groups |= 1 << group,
+            _ => {}
         }
     }
 
-    /// Removes a vCPU.
-    pub fn remove(&mut self, vcpu: usize) {
-        if let Some(word) = self.words.get_mut(vcpu / 64) {
-            *word &= !(1 << (vcpu % 64));
-            if *word == 0 {
-                self.used &= !(1 << (vcpu / 64));
-            }
+    /// Removes a vCPU; from 64 on it stays, with its group.
+    #[inline]
+    pub const fn remove(&mut self, vcpu: usize) {
+        if vcpu < 64 {
+            self.low &= !(1 << vcpu);
         }
-    }
-
-    /// Takes the lowest vCPU out.
-    pub fn pop_first(&mut self) -> Option<usize> {
-        let vcpu = self.iter().next()?;
-        self.remove(vcpu);
-        Some(vcpu)
     }
 
     /// Adds all of `other`.
-    pub fn extend(&mut self, other: &Self) {
-        for (word, more) in self.words.iter_mut().zip(&other.words) {
-            *word |= more;
-        }
-        self.used |= other.used;
+    #[inline]
+    pub const fn extend(&mut self, other: &Self) {
+        self.low |= other.low;
+        self.groups |= other.groups;
     }
 
     /// Whether the vCPU is in the set.
     #[must_use]
-    pub fn contains(&self, vcpu: usize) -> bool {
-        self.words.get(vcpu / 64).is_some_and(|word| word >> (vcpu % 64) & 1 != 0)
+    pub const fn contains(&self, vcpu: usize) -> bool {
+        match vcpu / 64 {
+            0 => self.low >> vcpu & 1 != 0,
+            group => group < GROUPS && self.groups >> group & 1 != 0,
+        }
     }
 
     /// Whether no vCPU is in the set.
+    #[inline]
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.used == 0
+        self.low == 0 && self.groups == 0
     }
 
     /// The vCPUs, in rising order.
-    pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
-        bits(self.used.into()).flat_map(|word| {
-            let members = self.words.get(word as usize).copied().unwrap_or(0);
-            bits(members).map(move |bit| word as usize * 64 + bit as usize)
-        })
+    pub fn iter(&self) -> impl Iterator<Item = usize> + use<> {
+        let low = bits(self.low).map(|vcpu| vcpu as usize);
+        low.chain(bits(self.groups.into()).flat_map(|group| (0..64).map(move |n| group as usize * 64 + n)))
     }
 }
 
@@ -110,27 +107,39 @@ mod tests {
 
     #[test]
     fn members_come_out_in_order() {
-        let set: VcpuSet = [300, 0, 63, 64, 1023, 1024].into_iter().collect();
-        assert_eq!(set.iter().collect::<Vec<_>>(), [0, 63, 64, 300, 1023]);
-        assert!(set.contains(300) && !set.contains(301) && !set.contains(1024));
+        let set: VcpuSet = [63, 0, 1024].into_iter().collect();
+        assert_eq!(set.iter().collect::<Vec<_>>(), [0, 63]);
+        assert!(set.contains(63) && !set.contains(1) && !set.contains(1024));
     }
 
     #[test]
-    fn the_last_member_of_a_word_empties_it() {
+    fn from_64_on_a_group_is_told_together() {
+        let mut set: VcpuSet = [5, 130].into_iter().collect();
+        assert!(set.contains(130) && set.contains(128) && !set.contains(127) && !set.contains(192));
+        assert_eq!(set.iter().count(), 65);
+        set.remove(128);
+        assert!(set.contains(130), "nobody is left out");
+        set.remove(5);
+        assert!(!set.is_empty());
+    }
+
+    #[test]
+    fn the_last_member_empties_it() {
         let mut set = VcpuSet::new();
         assert!(set.is_empty());
-        set.insert(70);
-        set.insert(71);
-        set.remove(70);
-        assert!(!set.is_empty());
-        set.remove(71);
+        set.insert(40);
+        set.insert(41);
+        set.remove(40);
+        assert_eq!(set.iter().collect::<Vec<_>>(), [41]);
+        set.remove(41);
         assert_eq!(set, VcpuSet::new());
     }
 
     #[test]
     fn extend_is_the_union() {
-        let mut set: VcpuSet = [1, 200].into_iter().collect();
-        set.extend(&[2, 200, 900].into_iter().collect());
-        assert_eq!(set.iter().collect::<Vec<_>>(), [1, 2, 200, 900]);
+        let mut set: VcpuSet = [1, 20].into_iter().collect();
+        set.extend(&[2, 20, 900].into_iter().collect());
+        assert_eq!(set.iter().take(3).collect::<Vec<_>>(), [1, 2, 20]);
+        assert!(set.contains(900));
     }
 }

@@ -3,8 +3,8 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use vambrace_interrupts::{Activity, Level};
-use vambrace_machine::{Lifecycle, Vcpu, layout};
+use vambrace_interrupts::{Activity, Level, VcpuSet};
+use vambrace_machine::{Lifecycle, Vcpu, Vm, layout};
 use vambrace_memory::stage2::Geometry;
 use vambrace_memory::vmid::Flush;
 
@@ -38,16 +38,8 @@ impl Pcpu {
         if vm.lifecycle != Lifecycle::Running {
             return Lives::No;
         }
-        // Whatever it changes is seen by the `fill` below.
-        self.settled_at = now();
-        let _ = vm.settle_physical_timer(vcpu, self.settled_at);
         let mut moved = vm.gic.fold(index, &self.interface.read());
-        if vgic::virtual_timer_line() == Level::Low {
-            moved.extend(&vm.retract_virtual_timer(index));
-        }
-        if vm.clock_deadline().is_some() {
-            moved.extend(&vm.advance_clock(clock::seconds()));
-        }
+        moved.extend(&self.settle(&mut vm, vcpu));
         // Whatever is for this vCPU it gets now.
         moved.remove(index);
         if let Some(lists) = vm.gic.fill(index) {
@@ -61,8 +53,8 @@ impl Pcpu {
         Lives::Yes
     }
 
-    /// Puts a vCPU into the machine.
-    pub(super) fn load(&mut self, id: u16, cell: &VmCell, vcpu: &Vcpu) {
+    /// Puts a vCPU into the machine, its list registers up to date. If its VM is stopping, it is not to be entered.
+    pub(super) fn load(&mut self, id: u16, cell: &VmCell, vcpu: &Vcpu) -> Lives {
         self.load_translation(cell, vcpu);
         let registers = &vcpu.registers;
         VmpidrEl2.write(1 << 31 | layout::affinity(vcpu.index));
@@ -73,18 +65,41 @@ impl Pcpu {
             resident::load_keys(&registers.keys);
         }
         features::set_fp(if self.fp_owner == Some(id) { Fp::IsLoaded } else { Fp::Traps });
+        barrier::isb();
         let index = usize::from(vcpu.index);
         let mut vm = cell.vm.lock();
         vm.gic.set_activity(index, Activity::Busy);
+        // The vCPU is folded, so its interrupts are all in the model.
+        let mut moved = self.settle(&mut vm, vcpu);
         let active = vm.gic.linked_active(index, self.virtual_timer);
         if let Some(interface) = vm.gic.fill(index) {
             self.interface.write_all(interface);
         }
+        while let Some(physical) = vm.gic.take_released(index) {
+            CpuInterface::deactivate(physical);
+        }
+        let lives = if vm.lifecycle == Lifecycle::Running { Lives::Yes } else { Lives::No };
         drop(vm);
+        moved.remove(index);
+        cell.notify(&moved);
         if active {
             self.gic.set_active(self.virtual_timer);
         }
         barrier::isb();
+        lives
+    }
+
+    /// Brings the lines of timers and clock to the GIC of the resident vCPU, which is folded. Says whom that concerns.
+    fn settle(&mut self, vm: &mut Vm, vcpu: &Vcpu) -> VcpuSet {
+        self.settled_at = now();
+        let mut moved = vm.settle_physical_timer(vcpu, self.settled_at);
+        if vgic::virtual_timer_line() == Level::Low {
+            moved.extend(&vm.retract_virtual_timer(vcpu.index.into()));
+        }
+        if vm.clock_deadline().is_some() {
+            moved.extend(&vm.advance_clock(clock::seconds()));
+        }
+        moved
     }
 
     /// Loads the VM's stage 2 under a VMID that is its own.

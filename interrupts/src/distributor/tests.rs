@@ -228,7 +228,8 @@ proptest! {
             let read = vgic.read_distributor(offset, width);
             prop_assert!(is_register(offset) || read == 0, "{:#x} reads {:#x}", offset, read);
             prop_assert!(width == Width::Double || read >> (8 * width.bytes()) == 0);
-            while let Some(vcpu) = kicks.pop_first() {
+            while let Some(vcpu) = kicks.iter().next() {
+            kicks.remove(vcpu);
                 let interface = vgic.fill(vcpu).unwrap().clone();
                 kicks.extend(&vgic.fold(vcpu, &interface));
             }

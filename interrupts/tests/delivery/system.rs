@@ -153,7 +153,8 @@ impl System {
 
     /// Lets everyone look again who has to.
     fn settle(&mut self, mut kicks: VcpuSet) {
-        while let Some(cpu) = kicks.pop_first() {
+        while let Some(cpu) = kicks.iter().next() {
+            kicks.remove(cpu);
             if self.machines[cpu].is_some() {
                 let more = self.refill(cpu);
                 kicks.extend(&more);
