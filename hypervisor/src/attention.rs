@@ -69,6 +69,24 @@ impl Attention {
         self.summary.load(Ordering::Relaxed) != 0
     }
 
+    /// Takes the call for `slot`, if that is all there is to look at. Else everything stays.
+    pub fn take_only(&self, slot: u16) -> bool {
+        let (word, bit) = (slot / 64, 1 << (slot % 64));
+        let Some(slots) = self.words.get(usize::from(word)) else { return false };
+        let alone = self.summary.compare_exchange(1 << word, 0, Ordering::AcqRel, Ordering::Relaxed);
+        if alone.is_err() {
+            return false;
+        }
+        let taken = slots.swap(0, Ordering::AcqRel);
+        if taken == bit {
+            return true;
+        }
+        // Others called: as if nobody had looked.
+        slots.fetch_or(taken, Ordering::Release);
+        self.summary.fetch_or(1 << word, Ordering::AcqRel);
+        false
+    }
+
     /// Takes all that there is to look at: calls `look` for each slot, and says whether there is mail.
     pub fn take(&self, mut look: impl FnMut(u16)) -> Mail {
         let summary = self.summary.swap(0, Ordering::AcqRel);
@@ -120,6 +138,27 @@ mod tests {
         assert_eq!(attention.call_for_mail(), Told::Now);
         assert_eq!(attention.take(|_| panic!("no slot was called")), Mail::Waiting);
         assert_eq!(attention.call(1), Told::Now);
+    }
+
+    #[test]
+    fn a_slot_is_taken_alone_or_not_at_all() {
+        let attention = Attention::new();
+        assert!(!attention.take_only(70));
+        let _ = attention.call(70);
+        assert!(attention.take_only(70) && !attention.is_called());
+        for others in [[70, 71], [70, 3]] {
+            for slot in others {
+                let _ = attention.call(slot);
+            }
+            assert!(!attention.take_only(70));
+            let mut seen = vec![];
+            let _ = attention.take(|slot| seen.push(slot));
+            seen.sort_by_key(|slot| others.iter().position(|other| other == slot));
+            assert_eq!(seen, others, "nothing is lost");
+        }
+        let _ = attention.call(70);
+        let _ = attention.call_for_mail();
+        assert!(!attention.take_only(70));
     }
 
     #[test]

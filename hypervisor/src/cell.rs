@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering
 use spin::mutex::SpinMutex;
 use vambrace_hypervisor::board::MAX_CPUS;
 use vambrace_interrupts::VcpuSet;
-use vambrace_machine::short::Constants;
+use vambrace_machine::short::{Constants, Neighbours};
 use vambrace_machine::{Ending, Lifecycle, Vcpu, Vm};
 use vambrace_memory::vmid::VmidHolder;
 
@@ -62,9 +62,7 @@ impl VmCell {
     /// Makes these of the VM's CPUs look at their interrupts and power states again.
     pub(crate) fn notify(&self, vcpus: &VcpuSet) {
         for vcpu in vcpus.iter() {
-            if let Some(home) = self.homes.get(vcpu) {
-                percpu::call(home.cpu, home.slot);
-            }
+            self.call(vcpu);
         }
     }
 
@@ -96,6 +94,14 @@ impl VmCell {
     pub(crate) fn begin_life(&self) {
         self.parked.store(0, Ordering::Release);
         self.life.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+impl Neighbours for VmCell {
+    fn call(&self, vcpu: usize) {
+        if let Some(home) = self.homes.get(vcpu) {
+            percpu::call(home.cpu, home.slot);
+        }
     }
 }
 

@@ -30,7 +30,7 @@ use crate::percpu::{self, Shared};
 use crate::registry::{self, Machine};
 use crate::sysreg::{CntfrqEl0, CntpctEl0, EsrEl2, FarEl2, HpfarEl2, Read};
 use crate::vgic::{Interface, Shape};
-use crate::world::{self, Cause};
+use crate::world::{self, Around, Cause};
 use crate::{barrier, boot, clock, console, panic, random, resident};
 
 mod interrupts;
@@ -247,7 +247,17 @@ impl Pcpu {
                 self.set_hcr(vcpu);
             }
             let (frame, short) = vcpu.for_entry(constants, &cell.vm);
-            let (cause, acknowledged) = world::enter(frame, short, &mut self.interface, self.virtual_timer);
+            let (cause, acknowledged) = world::enter(
+                frame,
+                short,
+                Around {
+                    lists: &mut self.interface,
+                    cell,
+                    attention: &self.shared.attention,
+                    slot: id,
+                    virtual_timer: self.virtual_timer,
+                },
+            );
             if vcpu.virtual_serror {
                 vcpu.virtual_serror = features::has_virtual_serror();
             }

@@ -2,9 +2,11 @@
 //! The way into a guest and back: one function that returns when the guest traps.
 
 use vambrace_cpu::registers::{FpRegisters, Frame};
+use vambrace_hypervisor::attention::Attention;
 use vambrace_machine::short::{self, SCRATCH_REGISTERS, Served, Short, Trap};
 
-use crate::gic::CpuInterface;
+use crate::cell::VmCell;
+use crate::gic::{self, CpuInterface};
 use crate::sysreg::{ElrEl2, EsrEl2, FarEl2, HpfarEl2, Read, SafeWrite, SctlrEl1, SpsrEl2};
 use crate::vgic::Interface;
 
@@ -28,14 +30,27 @@ const SERVED: u64 = 0;
 /// What it returns when it is not served. Anything else is the number of a register to reload.
 const NOT_SERVED: u64 = 1;
 
+/// What is around the vCPU that runs: what the short path may touch beside its own.
+pub(crate) struct Around<'a> {
+    /// The list registers of this CPU.
+    pub(crate) lists: &'a mut Interface,
+    /// The vCPU's VM.
+    pub(crate) cell: &'a VmCell,
+    /// Who calls this CPU.
+    pub(crate) attention: &'a Attention,
+    /// The vCPU's slot.
+    pub(crate) slot: u16,
+    /// The physical interrupt of the virtual timer.
+    pub(crate) virtual_timer: u32,
+}
+
 /// What the vectors find a guest's exit by.
 #[repr(C)]
 struct Entry<'a> {
     /// The host's stack pointer; `world_enter` fills it in.
     host_stack: u64,
     short: Short<'a>,
-    lists: &'a mut Interface,
-    virtual_timer: u32,
+    around: Around<'a>,
     /// The physical interrupt that was acknowledged, and is not served.
     acknowledged: Option<u32>,
 }
@@ -64,17 +79,12 @@ unsafe extern "C" {
 
 /// Runs the guest whose state is loaded, from `frame` on, until it traps.
 ///
-/// Exits that `short` serves do not come out, nor does the guest's own timer, if its interrupt can simply be handed on. For
-/// an interrupt comes with the cause which one was acknowledged, if any.
-pub(crate) fn enter(
-    frame: &mut Frame,
-    short: Short<'_>,
-    lists: &mut Interface,
-    virtual_timer: u32,
-) -> (Cause, Option<u32>) {
+/// Exits that `short` serves do not come out, nor do the guest's own timer and other vCPUs' SGIs, if they can simply be
+/// handed on. For an interrupt comes with the cause which one was acknowledged and is not served, if any.
+pub(crate) fn enter(frame: &mut Frame, short: Short<'_>, around: Around<'_>) -> (Cause, Option<u32>) {
     // Only an EL1 or EL0 state can be entered, whatever the frame holds: M[3:2] above EL1 would be EL2 itself.
     debug_assert!(frame.pstate & 0x1F == 0x10 || frame.pstate & 0xF <= 5);
-    let mut entry = Entry { host_stack: 0, short, lists, virtual_timer, acknowledged: None };
+    let mut entry = Entry { host_stack: 0, short, around, acknowledged: None };
     // SAFETY: frame and entry are valid and exclusively ours; ERET goes to EL1 or EL0, where HCR_EL2 and stage 2
     // confine what runs; the vectors restore all that this function's caller relies on.
     let cause = match unsafe { world_enter(frame, &mut entry) } {
@@ -127,7 +137,13 @@ impl Trap for Trapped {
 
 /// The short path of a synchronous exception. Of the frame only X0 to X18 and X30 are true.
 extern "C" fn short_synchronous(frame: &mut Frame, entry: &mut Entry<'_>) -> u64 {
-    match short::serve(&mut Trapped, &mut frame.x, &mut entry.short, &mut entry.lists) {
+    match short::serve(
+        &mut Trapped,
+        &mut frame.x,
+        &mut entry.short,
+        &mut entry.around.lists,
+        entry.around.cell,
+    ) {
         Served::Yes => SERVED,
         Served::No => NOT_SERVED,
         Served::YesInto(register) => register.into(),
@@ -135,16 +151,30 @@ extern "C" fn short_synchronous(frame: &mut Frame, entry: &mut Entry<'_>) -> u64
 }
 
 /// The short path of a physical interrupt: the guest's own virtual timer, which is handed on, linked, for the guest to
-/// end.
+/// end; and another CPU's call, if it is for an SGI to this vCPU and nothing else.
 extern "C" fn short_interrupt(_: &mut Frame, entry: &mut Entry<'_>) -> u64 {
-    let intid = CpuInterface::acknowledge();
-    if intid == Some(entry.virtual_timer)
-        && short::give_timer(&mut entry.short, entry.virtual_timer as u16, entry.lists)
-    {
-        CpuInterface::drop_priority(entry.virtual_timer);
-        return SERVED;
+    let Entry { short, around, acknowledged, .. } = entry;
+    *acknowledged = CpuInterface::acknowledge();
+    match *acknowledged {
+        Some(intid) if intid == around.virtual_timer => {
+            if short::give_timer(short, intid as u16, around.lists) {
+                CpuInterface::drop_priority(intid);
+                return SERVED;
+            }
+        }
+        Some(gic::KICK) => {
+            CpuInterface::end(gic::KICK);
+            *acknowledged = None;
+            if around.attention.take_only(around.slot) {
+                if short::take_arrived(short, around.lists) {
+                    return SERVED;
+                }
+                // There is more to it: found before the next entry.
+                let _ = around.attention.call(around.slot);
+            }
+        }
+        _ => {}
     }
-    entry.acknowledged = intid;
     NOT_SERVED
 }
 

@@ -306,6 +306,11 @@ impl Bank {
         bit
     }
 
+    /// Makes interrupt `n` not pending by its latch.
+    pub(crate) const fn take_latch(&mut self, n: u32) {
+        self.latch &= !(1 << n);
+    }
+
     /// Makes interrupt `n` pending, linked to a physical interrupt that is active.
     pub(crate) fn link(&mut self, n: u32, physical: u16) {
         let bit = 1 << n & self.implemented;

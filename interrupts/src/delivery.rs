@@ -25,7 +25,7 @@ impl Vgic {
     /// Whether the list registers of a vCPU are to be folded and filled before it is entered.
     #[must_use]
     pub fn needs_refill(&self, vcpu: usize) -> bool {
-        self.vcpus.get(vcpu).is_some_and(|vcpu| vcpu.stale)
+        self.vcpus.get(vcpu).is_some_and(|vcpu| vcpu.stale || vcpu.arrived != 0)
     }
 
     /// The vCPU's interface as it was last filled or folded: what to save, or to load on another CPU.
@@ -45,6 +45,7 @@ impl Vgic {
             return kicks;
         }
         state.stale = true;
+        state.arrived = 0;
         let groups_before = state.interface.groups();
         state.interface.vmcr = machine.vmcr;
         state.interface.ap0r = machine.ap0r;
@@ -163,6 +164,7 @@ impl Vgic {
         state.interface = CpuInterface { lr, used, hcr, ..state.interface };
         state.filled = true;
         state.stale = false;
+        state.arrived = 0;
     }
 
     /// Whether an interrupt would be signalled to a vCPU now, given its priority mask, group enables and running

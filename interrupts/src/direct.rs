@@ -63,6 +63,12 @@ impl Vcpu {
     /// Whether the list registers hold all there is, as the model knows it.
     #[inline(always)]
     const fn holds_all(&self) -> bool {
+        self.lists_hold_all() && self.arrived == 0
+    }
+
+    /// The same, but for what has arrived since.
+    #[inline(always)]
+    pub(crate) const fn lists_hold_all(&self) -> bool {
         // With any other bit set, interrupts are left over.
         self.filled && !self.stale && self.interface.hcr & !(HCR_EN | HCR_TDIR) == 0
     }
@@ -83,6 +89,29 @@ impl Vgic {
         let is_lent = state.holds_all() && state.private.is_resident(arrival.intid());
         (is_lent && value.is_alike(arrival.register()) && empty >> index & 1 != 0)
             .then_some(Added { index, value })
+    }
+
+    /// Lends the one SGI that has arrived since the list registers were filled, if nothing else has changed. The vCPU runs
+    /// here; for `empty` see [`Vgic::lend_again`].
+    pub fn take_arrived(&mut self, vcpu: usize, empty: u64) -> Option<Added> {
+        let state = self.vcpus.get_mut(vcpu)?;
+        let arrived = state.arrived;
+        if !state.lists_hold_all() || !arrived.is_power_of_two() {
+            return None;
+        }
+        let intid = arrived.trailing_zeros();
+        let arrival = Arrival::Sgi { intid };
+        // As if it arrived now.
+        state.arrived = 0;
+        state.private.take_latch(intid);
+        let added = self.lend_again(vcpu, arrival, empty).or_else(|| self.add(vcpu, arrival, empty));
+        if added.is_none()
+            && let Some(state) = self.vcpus.get_mut(vcpu)
+        {
+            let _ = state.private.set_latch(intid);
+            state.arrived = arrived;
+        }
+        added
     }
 
     /// Adds an interrupt to the list registers; see [`Vgic::lend_again`], which has been asked before.

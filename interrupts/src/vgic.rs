@@ -88,6 +88,8 @@ pub(crate) struct Vcpu {
     pub(crate) filled: bool,
     /// Something changed since the list registers were filled, or they are not.
     pub(crate) stale: bool,
+    /// SGIs that have become pending since the list registers were filled; nothing else has changed, unless `stale`.
+    pub(crate) arrived: u32,
     /// The list register that a private interrupt was lent to last. A hint: whoever uses it looks there.
     pub(crate) places: [u8; 32],
 }
@@ -103,6 +105,7 @@ impl Vcpu {
             declined_groups: 0,
             filled: false,
             stale: true,
+            arrived: 0,
             places: [0; 32],
         }
     }
@@ -127,7 +130,13 @@ impl Vcpu {
             return false;
         }
         let changed = self.private.set_latch(request.intid);
-        self.note_private(changed, groups)
+        let is_noteworthy = self.private.noteworthy(changed, groups) != 0;
+        if self.lists_hold_all() {
+            self.arrived |= if is_noteworthy { changed } else { 0 };
+        } else {
+            self.stale |= is_noteworthy;
+        }
+        is_noteworthy
     }
 }
 
@@ -291,6 +300,18 @@ impl Vgic {
             }
         }
         kicks
+    }
+}
+
+/// SGIs of one vCPU to another, which is what nearly all are.
+impl Vgic {
+    /// Sends an SGI by ICC_SGI1R_EL1 to the vCPU with a packed affinity (Aff3.Aff2.Aff1.Aff0). Says who has to look.
+    #[inline]
+    pub fn send_sgi_to(&mut self, affinity: u32, intid: u32) -> Option<usize> {
+        let vcpu = usize::from(self.affinities.find(Affinity(affinity))?);
+        let targets = SgiTargets::List { first: affinity & !0xF, list: 1 << (affinity & 0xF) };
+        let request = SgiRequest { register: SgiRegister::Sgi1r, intid, targets };
+        self.vcpus.get_mut(vcpu)?.receive_sgi(request, self.groups).then_some(vcpu)
     }
 }
 

@@ -17,7 +17,7 @@ use vambrace_memory::Va;
 use crate::injection::ExceptionLoop;
 use crate::layout;
 use crate::vcpu::{Recent, Vcpu};
-use crate::vm::Vm;
+use crate::vm::{Lifecycle, Vm};
 
 /// How many registers from X0 on a function call may clobber: the short path has these and X30, and no others.
 pub const SCRATCH_REGISTERS: usize = 19;
@@ -48,6 +48,12 @@ pub trait Lists {
     fn rewrite(&mut self, added: Added);
     /// Writes a list register, from now on in use.
     fn add(&mut self, added: Added);
+}
+
+/// The other vCPUs of the VM.
+pub trait Neighbours {
+    /// Makes a vCPU look at its interrupts.
+    fn call(&self, vcpu: usize);
 }
 
 impl<L: Lists> Lists for &mut L {
@@ -157,6 +163,7 @@ pub fn serve(
     x: &mut [u64; 31],
     short: &mut Short<'_>,
     lists: &mut impl Lists,
+    neighbours: &impl Neighbours,
 ) -> Served {
     let esr = trap.esr();
     if let Some((rt, value)) = id_register(esr, short.constants) {
@@ -189,28 +196,52 @@ pub fn serve(
             short.step_over(esr, Some(Va(far)), trap);
             set(x, rt, value)
         }
-        SYSTEM => system_register(trap, x, short, lists),
+        SYSTEM => system_register(trap, x, short, lists, neighbours),
         _ => Served::No,
     }
 }
 
-/// SGIs to oneself. Apart, since it needs more registers than the others, which would have to save them too.
+/// SGIs to one vCPU. Apart, since it needs more registers than the others, which would have to save them too.
 #[inline(never)]
 fn system_register(
     trap: &mut impl Trap,
     x: &[u64; 31],
     short: &mut Short<'_>,
     lists: &mut impl Lists,
+    neighbours: &impl Neighbours,
 ) -> Served {
     let esr = trap.esr();
-    let Some(intid) = sgi_to_self(esr, x, short.constants).filter(|_| is_ordinary(trap.pstate())) else {
-        return Served::No;
-    };
-    if !lend(short, Arrival::Sgi { intid }, lists) {
-        return Served::No;
+    let Some(value) = sgi1r(esr, x).filter(|_| is_ordinary(trap.pstate())) else { return Served::No };
+    let intid = (value >> 24 & 0xF) as u32;
+    if value & !SGI_INTID == short.constants.sgi_to_self {
+        if !lend(short, Arrival::Sgi { intid }, lists) {
+            return Served::No;
+        }
+    } else {
+        let Some(affinity) = only_target(value) else { return Served::No };
+        let Some(mut vm) = short.vm.try_lock() else { return Served::No };
+        let target = vm.gic.send_sgi_to(affinity, intid);
+        drop(vm);
+        if let Some(vcpu) = target {
+            neighbours.call(vcpu);
+        }
     }
     short.step_over(esr, None, trap);
     Served::Yes
+}
+
+/// Another vCPU has called: lends the one SGI that has arrived. False if there is more to it, and nothing has changed.
+#[inline(always)]
+pub fn take_arrived(short: &mut Short<'_>, lists: &mut impl Lists) -> bool {
+    let Some(mut vm) = short.vm.try_lock() else { return false };
+    if vm.lifecycle != Lifecycle::Running {
+        return false;
+    }
+    let added = vm.gic.take_arrived(short.vcpu.into(), lists.empty());
+    drop(vm);
+    let Some(added) = added else { return false };
+    lists.add(added);
+    true
 }
 
 /// Hands the vCPU its virtual timer's interrupt, whose physical one, `physical`, has been acknowledged and its priority
@@ -319,18 +350,32 @@ fn id_register(esr: u64, constants: &Constants) -> Option<(usize, u64)> {
     Some((rt, value))
 }
 
-/// MSR of ICC_SGI1R_EL1 that names the vCPU itself and no other: the SGI.
+/// ICC_SGI1R_EL1.INTID.
+const SGI_INTID: u64 = 0xF << 24;
+
+/// The value of an MSR of ICC_SGI1R_EL1, from a register that is saved.
 #[inline(always)]
-fn sgi_to_self(esr: u64, x: &[u64; 31], constants: &Constants) -> Option<u32> {
+fn sgi1r(esr: u64, x: &[u64; 31]) -> Option<u64> {
     const RT: u64 = 0b1_1111 << 5;
     const SGI1R_WRITE: u64 = 0b11 << 20 | 0b101 << 17 | 0b1100 << 10 | 0b1011 << 1;
-    const INTID: u64 = 0xF << 24;
     if esr & 0x1FF_FFFF & !RT != SGI1R_WRITE {
         return None;
     }
     let rt = (esr >> 5 & 0b1_1111) as usize;
-    let value = *x.get(rt).filter(|_| rt < SCRATCH_REGISTERS)?;
-    (value & !INTID == constants.sgi_to_self).then_some((value >> 24 & 0xF) as u32)
+    x.get(rt).filter(|_| rt < SCRATCH_REGISTERS).copied()
+}
+
+/// The packed affinity of the one vCPU that ICC_SGI1R_EL1 names.
+#[inline(always)]
+const fn only_target(value: u64) -> Option<u32> {
+    /// Reserved bits, and IRM.
+    const OTHERS: u64 = 0xFF << 56 | 0b111 << 41 | 1 << 40 | 0xF << 28;
+    let list = value as u16;
+    if value & OTHERS != 0 || !list.is_power_of_two() {
+        return None;
+    }
+    let aff3_to_1 = (value >> 48 & 0xFF) << 24 | (value >> 32 & 0xFF) << 16 | (value >> 16 & 0xFF) << 8;
+    Some((aff3_to_1 | (value >> 44 & 0xF) << 4) as u32 | list.trailing_zeros())
 }
 
 /// A load, without sign extension, from a register that never changes: FAR_EL2, Rt and the value.

@@ -64,8 +64,8 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         4 => cpu().prop_map(|cpu| Op::Timer { cpu }),
         6 => (cpu(), 0_u32..3, register, prop::option::of(any::<u16>()))
             .prop_map(|(from, intid, register, list)| Op::Sgi { from, intid, register, list }),
-        6 => (cpu(), 0_u32..3).prop_map(|(from, intid)| {
-            Op::Sgi { from, intid, register: SgiRegister::Sgi1r, list: Some(1 << from) }
+        8 => (cpu(), 0_u32..3, 0_usize..3).prop_map(|(from, intid, to)| {
+            Op::Sgi { from, intid, register: SgiRegister::Sgi1r, list: Some(1 << to) }
         }),
         14 => (cpu(), cpu(), irq(), field(), any::<bool>())
             .prop_map(|(by, cpu, irq, what, exact)| Op::Write { by, cpu, irq, what, exact }),

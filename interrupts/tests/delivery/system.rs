@@ -406,6 +406,18 @@ impl System {
         {
             return machine.add(added);
         }
+        let others = list.map_or(0, |list| u32::from(list) & ((1 << self.machines.len()) - 1));
+        if register == SgiRegister::Sgi1r && others.is_power_of_two() {
+            let target = others.trailing_zeros();
+            let Some(vcpu) = self.vgic.send_sgi_to(target, intid) else { return };
+            assert_eq!(vcpu, target as usize);
+            if let Some(machine) = &mut self.machines[vcpu]
+                && let Some(added) = self.vgic.take_arrived(vcpu, machine.empty())
+            {
+                return machine.add(added);
+            }
+            return self.settle([vcpu].into_iter().collect());
+        }
         let kicks = self.vgic.send_sgi(from, SgiRequest::decode(register, value));
         self.settle(kicks);
     }

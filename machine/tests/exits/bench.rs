@@ -323,7 +323,8 @@ impl Bench {
         assert_eq!(allocations.count_total, 0, "an exit allocates");
         let resume = resume.expect("it has been served");
         if let Some(predicted) = predicted {
-            predicted.check(vcpu, &self.vm.lock(), &self.host.cores[index].interface, resume);
+            let interface = &self.host.cores[index].interface;
+            predicted.check(vcpu, &self.vm.lock(), interface, &self.host.notified, resume);
         }
         if self.host.borrowed {
             self.host.cores[index].el1 = vcpu.registers.el1.clone();
