@@ -98,6 +98,10 @@ impl VmCell {
 }
 
 impl Neighbours for VmCell {
+    fn is_elsewhere(&self, vcpu: usize) -> bool {
+        self.homes.get(vcpu).is_some_and(|home| !percpu::is_here(home.cpu))
+    }
+
     fn call(&self, vcpu: usize) {
         if let Some(home) = self.homes.get(vcpu) {
             percpu::call(home.cpu, home.slot);

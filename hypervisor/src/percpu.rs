@@ -70,6 +70,11 @@ pub(crate) fn all() -> &'static [Shared] {
     CPUS.get().map_or(&[], |cpus| cpus)
 }
 
+/// Whether this is the CPU.
+pub(crate) fn is_here(cpu: u16) -> bool {
+    all().get(usize::from(cpu)).is_some_and(|shared| shared.affinity == boot::affinity())
+}
+
 /// Makes a CPU look at one of its slots.
 pub(crate) fn call(cpu: u16, slot: u16) {
     if let Some(shared) = all().get(usize::from(cpu)) {

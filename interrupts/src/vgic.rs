@@ -123,13 +123,13 @@ impl Vcpu {
     }
 
     /// Receives an SGI. True if the vCPU has to look again.
-    fn receive_sgi(&mut self, request: SgiRequest, groups: u32) -> bool {
-        let is_group1 = self.private.group1() >> request.intid & 1 != 0;
+    fn receive_sgi(&mut self, register: SgiRegister, intid: u32, groups: u32) -> bool {
+        let is_group1 = self.private.group1() >> intid & 1 != 0;
         // With one security state, only ICC_SGI1R generates Group 1 SGIs, and Group 0 ones too.
-        if is_group1 && request.register != SgiRegister::Sgi1r {
+        if is_group1 && register != SgiRegister::Sgi1r {
             return false;
         }
-        let changed = self.private.set_latch(request.intid);
+        let changed = self.private.set_latch(intid);
         let is_noteworthy = self.private.noteworthy(changed, groups) != 0;
         if self.lists_hold_all() {
             self.arrived |= if is_noteworthy { changed } else { 0 };
@@ -284,7 +284,9 @@ impl Vgic {
         match request.targets {
             SgiTargets::AllButSelf => {
                 for (vcpu, target) in self.vcpus.iter_mut().enumerate().filter(|&(vcpu, _)| vcpu != from) {
-                    target.receive_sgi(request, self.groups).then(|| kicks.insert(vcpu));
+                    target
+                        .receive_sgi(request.register, request.intid, self.groups)
+                        .then(|| kicks.insert(vcpu));
                 }
             }
             SgiTargets::List { first, list } => {
@@ -293,7 +295,8 @@ impl Vgic {
                         continue;
                     }
                     let target = self.vcpus.get_mut(usize::from(vcpu));
-                    if target.is_some_and(|target| target.receive_sgi(request, self.groups)) {
+                    let (register, intid) = (request.register, request.intid);
+                    if target.is_some_and(|target| target.receive_sgi(register, intid, self.groups)) {
                         kicks.insert(vcpu.into());
                     }
                 }
@@ -305,13 +308,20 @@ impl Vgic {
 
 /// SGIs of one vCPU to another, which is what nearly all are.
 impl Vgic {
-    /// Sends an SGI by ICC_SGI1R_EL1 to the vCPU with a packed affinity (Aff3.Aff2.Aff1.Aff0). Says who has to look.
+    /// The vCPU with a packed affinity, Aff3.Aff2.Aff1.Aff0.
     #[inline]
-    pub fn send_sgi_to(&mut self, affinity: u32, intid: u32) -> Option<usize> {
-        let vcpu = usize::from(self.affinities.find(Affinity(affinity))?);
-        let targets = SgiTargets::List { first: affinity & !0xF, list: 1 << (affinity & 0xF) };
-        let request = SgiRequest { register: SgiRegister::Sgi1r, intid, targets };
-        self.vcpus.get_mut(vcpu)?.receive_sgi(request, self.groups).then_some(vcpu)
+    #[must_use]
+    pub fn find(&self, affinity: u32) -> Option<usize> {
+        self.affinities.find(Affinity(affinity)).map(usize::from)
+    }
+
+    /// Sends an SGI by ICC_SGI1R_EL1 to one vCPU. Says whether it has to look.
+    #[inline]
+    #[must_use]
+    pub fn send_sgi_to(&mut self, vcpu: usize, intid: u32) -> bool {
+        let groups = self.groups;
+        let target = self.vcpus.get_mut(vcpu);
+        target.is_some_and(|target| target.receive_sgi(SgiRegister::Sgi1r, intid, groups))
     }
 }
 

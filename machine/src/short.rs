@@ -52,6 +52,8 @@ pub trait Lists {
 
 /// The other vCPUs of the VM.
 pub trait Neighbours {
+    /// Whether it lives on another physical CPU than this one.
+    fn is_elsewhere(&self, vcpu: usize) -> bool;
     /// Makes a vCPU look at its interrupts.
     fn call(&self, vcpu: usize);
 }
@@ -220,9 +222,14 @@ fn system_register(
     } else {
         let Some(affinity) = only_target(value) else { return Served::No };
         let Some(mut vm) = short.vm.try_lock() else { return Served::No };
-        let target = vm.gic.send_sgi_to(affinity, intid);
+        let Some(vcpu) = vm.gic.find(affinity) else { return Served::No };
+        // Whoever lives here too is to be looked at before this vCPU goes on, or it waits for as long as that runs.
+        if !neighbours.is_elsewhere(vcpu) {
+            return Served::No;
+        }
+        let has_to_look = vm.gic.send_sgi_to(vcpu, intid);
         drop(vm);
-        if let Some(vcpu) = target {
+        if has_to_look {
             neighbours.call(vcpu);
         }
     }

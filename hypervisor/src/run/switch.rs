@@ -71,13 +71,13 @@ impl Pcpu {
         vm.gic.set_activity(index, Activity::Busy);
         // The vCPU is folded, so its interrupts are all in the model.
         let mut moved = self.settle(&mut vm, vcpu);
-        let active = vm.gic.linked_active(index, self.virtual_timer);
         if let Some(interface) = vm.gic.fill(index) {
             self.interface.write_all(interface);
         }
-        while let Some(physical) = vm.gic.take_released(index) {
-            CpuInterface::deactivate(physical);
-        }
+        // No physical interrupt of its is active here yet, so what is over needs no deactivation. Only then does the
+        // timer's count, if it is not over.
+        while vm.gic.take_released(index).is_some() {}
+        let active = vm.gic.linked_active(index, self.virtual_timer);
         let lives = if vm.lifecycle == Lifecycle::Running { Lives::Yes } else { Lives::No };
         drop(vm);
         moved.remove(index);

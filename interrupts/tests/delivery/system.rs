@@ -409,8 +409,11 @@ impl System {
         let others = list.map_or(0, |list| u32::from(list) & ((1 << self.machines.len()) - 1));
         if register == SgiRegister::Sgi1r && others.is_power_of_two() {
             let target = others.trailing_zeros();
-            let Some(vcpu) = self.vgic.send_sgi_to(target, intid) else { return };
-            assert_eq!(vcpu, target as usize);
+            assert_eq!(self.vgic.find(target), Some(target as usize));
+            let vcpu = target as usize;
+            if !self.vgic.send_sgi_to(vcpu, intid) {
+                return;
+            }
             if let Some(machine) = &mut self.machines[vcpu]
                 && let Some(added) = self.vgic.take_arrived(vcpu, machine.empty())
             {
