@@ -140,7 +140,7 @@ fn examine() -> Result<Exit, Failure> {
 fn explain(question: &Explain) -> Result<Exit, Failure> {
     match explain::explain(question, warn)? {
         Output::Print(text) => {
-            anstream::stdout().write_all(text.as_bytes()).map_err(Failure::Terminal)?;
+            written(anstream::stdout().write_all(text.as_bytes()))?;
         }
         Output::File(path, text) => {
             std::fs::write(&path, text).map_err(|error| Failure::Write { path: path.clone(), error })?;
@@ -193,5 +193,13 @@ fn complain(text: &str) {
 }
 
 fn say(text: &str) -> Result<(), Failure> {
-    io::stdout().write_all(text.as_bytes()).map_err(Failure::Terminal)
+    written(io::stdout().write_all(text.as_bytes()))
+}
+
+/// Whoever reads our output, such as `head`, may have enough of it.
+fn written(outcome: io::Result<()>) -> Result<(), Failure> {
+    match outcome {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Terminal(error)),
+        _ => Ok(()),
+    }
 }
