@@ -154,21 +154,17 @@ extern "C" fn short_synchronous(frame: &mut Frame, entry: &mut Entry<'_>) -> u64
 /// end; and another CPU's call, if it is for an SGI to this vCPU and nothing else.
 extern "C" fn short_interrupt(_: &mut Frame, entry: &mut Entry<'_>) -> u64 {
     let Entry { short, around, acknowledged, .. } = entry;
-    *acknowledged = CpuInterface::acknowledge();
-    match *acknowledged {
-        Some(intid) if intid == around.virtual_timer => {
-            if short::give_timer(short, intid as u16, around.lists) {
-                CpuInterface::drop_priority(intid);
-                return SERVED;
-            }
-        }
-        Some(gic::KICK) => {
-            CpuInterface::end(gic::KICK);
-            *acknowledged = None;
-            return called(short, around);
-        }
-        _ => {}
+    let intid = CpuInterface::acknowledge();
+    if intid == Some(gic::KICK) {
+        CpuInterface::end(gic::KICK);
+        return called(short, around);
     }
+    let timer = around.virtual_timer;
+    if intid == Some(timer) && short::give_timer(short, timer as u16, around.lists) {
+        CpuInterface::drop_priority(timer);
+        return SERVED;
+    }
+    *acknowledged = intid;
     NOT_SERVED
 }
 
