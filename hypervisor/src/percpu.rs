@@ -72,7 +72,7 @@ pub(crate) fn all() -> &'static [Shared] {
 
 /// Whether this is the CPU.
 pub(crate) fn is_here(cpu: u16) -> bool {
-    all().get(usize::from(cpu)).is_some_and(|shared| shared.affinity == boot::affinity())
+    all().get(usize::from(cpu)).is_some_and(Shared::is_this_cpu)
 }
 
 /// Makes a CPU look at one of its slots.
@@ -92,12 +92,16 @@ pub(crate) fn send(cpu: u16, mail: Mail) {
 
 /// A CPU that looks before each entry anyway, since it is the one that calls, needs no interrupt.
 fn interrupt(shared: &Shared, told: Told) {
-    if told == Told::Now && shared.affinity != boot::affinity() {
+    if told == Told::Now && !shared.is_this_cpu() {
         gic::kick(shared.affinity);
     }
 }
 
 impl Shared {
+    fn is_this_cpu(&self) -> bool {
+        self.affinity == boot::affinity()
+    }
+
     /// Takes the mail.
     pub(crate) fn take_mail(&self) -> Vec<Mail> {
         core::mem::take(&mut *self.mailbox.lock())

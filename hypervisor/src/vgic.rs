@@ -149,7 +149,7 @@ impl Lists for Interface {
     }
 
     fn add(&mut self, added: Added) {
-        write_list_register(added.index, added.value.0);
+        self.rewrite(added);
         self.used = self.used.max(added.index as u8 + 1);
     }
 }

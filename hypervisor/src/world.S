@@ -5,7 +5,7 @@
 // Rust's. EL2 is built without floating point, so V0-V31 stay the guest's throughout.
 //
 // While the guest runs, SP_EL2 is its frame, so that the vectors can save at once, and TPIDR_EL2 is the entry (host
-// stack, frame, what the short path works on). A trap first goes the short way: only what a function call may clobber is
+// stack, what the short path works on); the frame's address is on the host's stack. A trap first goes the short way: only what a function call may clobber is
 // saved, and a Rust function answers what it can. Only if it cannot, the rest follows.
 
 .section .text.world, "ax"

@@ -123,8 +123,9 @@ impl Vgic {
         }
         let used = usize::from(state.interface.used);
         let index = if state.private.is_resident(intid) {
-            let of_it = |lr: &u64| ListRegister(*lr).intid() == intid;
-            state.interface.lr.iter().take(used).position(of_it)?
+            let place = usize::from(*state.places.get(intid as usize)?);
+            let is_there = state.interface.lr.get(place).is_some_and(|lr| ListRegister(*lr).intid() == intid);
+            Some(place).filter(|place| *place < used && is_there)?
         } else {
             empty.trailing_zeros() as usize
         };

@@ -11,7 +11,7 @@ use spin::mutex::{SpinMutex, SpinMutexGuard};
 use vambrace_cpu::registers::Frame;
 use vambrace_cpu::sysreg::SysReg;
 use vambrace_cpu::{pstate, smccc};
-use vambrace_interrupts::{Added, Arrival, Width};
+use vambrace_interrupts::{Added, Arrival, SgiRegister, SgiRequest, SgiTargets, Width};
 use vambrace_memory::Va;
 
 use crate::injection::ExceptionLoop;
@@ -214,13 +214,14 @@ fn system_register(
 ) -> Served {
     let esr = trap.esr();
     let Some(value) = sgi1r(esr, x).filter(|_| is_ordinary(trap.pstate())) else { return Served::No };
-    let intid = (value >> 24 & 0xF) as u32;
+    let intid = ((value & SGI_INTID) >> 24) as u32;
     if value & !SGI_INTID == short.constants.sgi_to_self {
         if !lend(short, Arrival::Sgi { intid }, lists) {
             return Served::No;
         }
     } else {
-        let Some(affinity) = only_target(value) else { return Served::No };
+        let request = SgiRequest::decode(SgiRegister::Sgi1r, value);
+        let Some(affinity) = only_target(request) else { return Served::No };
         let Some(mut vm) = short.vm.try_lock() else { return Served::No };
         let Some(vcpu) = vm.gic.find(affinity) else { return Served::No };
         // Whoever lives here too is to be looked at before this vCPU goes on, or it waits for as long as that runs.
@@ -372,17 +373,13 @@ fn sgi1r(esr: u64, x: &[u64; 31]) -> Option<u64> {
     x.get(rt).filter(|_| rt < SCRATCH_REGISTERS).copied()
 }
 
-/// The packed affinity of the one vCPU that ICC_SGI1R_EL1 names.
+/// The packed affinity of the one vCPU that an SGI is for.
 #[inline(always)]
-const fn only_target(value: u64) -> Option<u32> {
-    /// Reserved bits, and IRM.
-    const OTHERS: u64 = 0xFF << 56 | 0b111 << 41 | 1 << 40 | 0xF << 28;
-    let list = value as u16;
-    if value & OTHERS != 0 || !list.is_power_of_two() {
-        return None;
+fn only_target(request: SgiRequest) -> Option<u32> {
+    match request.targets() {
+        SgiTargets::List { first, list } if list.is_power_of_two() => Some(first | list.trailing_zeros()),
+        SgiTargets::List { .. } | SgiTargets::AllButSelf => None,
     }
-    let aff3_to_1 = (value >> 48 & 0xFF) << 24 | (value >> 32 & 0xFF) << 16 | (value >> 16 & 0xFF) << 8;
-    Some((aff3_to_1 | (value >> 44 & 0xF) << 4) as u32 | list.trailing_zeros())
 }
 
 /// A load, without sign extension, from a register that never changes: FAR_EL2, Rt and the value.

@@ -3,9 +3,9 @@
 //!
 //! The same tables mean different things to different CPUs: a bit is an execute-never control on one and ignored on
 //! another. The walker therefore asks this type, which keeps the registers as they are, so that a description of a
-//! CPU is four numbers that anyone can read off a machine.
+//! CPU is three numbers that anyone can read off a machine.
 //!
-//! Source: Arm ARM, `ID_AA64MMFR0_EL1` to `ID_AA64MMFR3_EL1`; "Principles of the ID scheme for fields in ID registers".
+//! Source: Arm ARM, `ID_AA64MMFR0_EL1` to `ID_AA64MMFR2_EL1`; "Principles of the ID scheme for fields in ID registers".
 
 use serde::{Deserialize, Serialize};
 
@@ -51,14 +51,30 @@ impl Features {
     /// Bits of physical address: `PARange`. A value from the future counts as the widest known.
     #[must_use]
     pub const fn pa_bits(self) -> u32 {
-        match self.mmfr0 & 0xf {
-            0b0000 => 32,
-            0b0001 => 36,
-            0b0010 => 40,
-            0b0011 => 42,
-            0b0100 => 44,
-            0b0101 => 48,
-            _ => 52,
+        address_bits(self.mmfr0 & 0xf)
+    }
+
+    /// `TCR_EL1.IPS` or `VTCR_EL2.PS` in bits, but no more than the CPU and the format of its descriptors have.
+    pub(crate) const fn output_bits(self, field: u64, format: AddressFormat) -> u32 {
+        min(address_bits(field & 0b111), min(format.max_bits(), self.pa_bits()))
+    }
+
+    /// The granule that a control register asks for. What is reserved or not implemented is read as the smallest that is
+    /// implemented.
+    pub(crate) fn granule(self, wanted: Option<Granule>, stage: Stage) -> Granule {
+        let implemented = |granule: &Granule| self.has_granule(*granule, stage);
+        wanted
+            .filter(implemented)
+            .or_else(|| Granule::ALL.into_iter().find(implemented))
+            .unwrap_or(Granule::Kib4)
+    }
+
+    /// The largest TxSZ.
+    pub(crate) const fn largest_size_field(self, granule: Granule) -> u64 {
+        match granule {
+            _ if !self.has_small_tables() => 39,
+            Granule::Kib4 | Granule::Kib16 => 48,
+            Granule::Kib64 => 47,
         }
     }
 
@@ -182,6 +198,34 @@ impl Features {
     pub const fn has_xnx(self) -> bool {
         self.mmfr1 >> 28 & 0xf != 0
     }
+}
+
+impl HardwareUpdates {
+    /// What of it the bits HA (`access_flag`) and HD (`dirty_state`) of `control` turn on; HD needs HA.
+    pub(crate) const fn enabled(self, control: u64, access_flag: u64, dirty_state: u64) -> Self {
+        match (self, control & access_flag != 0, control & dirty_state != 0) {
+            (Self::None, _, _) | (_, false, _) => Self::None,
+            (Self::DirtyState, true, true) => Self::DirtyState,
+            _ => Self::AccessFlag,
+        }
+    }
+}
+
+/// A physical address size, as ID and control registers spell it.
+pub(crate) const fn address_bits(field: u64) -> u32 {
+    match field {
+        0b000 => 32,
+        0b001 => 36,
+        0b010 => 40,
+        0b011 => 42,
+        0b100 => 44,
+        0b101 => 48,
+        _ => 52,
+    }
+}
+
+const fn min(a: u32, b: u32) -> u32 {
+    if a < b { a } else { b }
 }
 
 impl Default for Features {

@@ -26,11 +26,11 @@ mod tests;
 use descriptor::{Descriptor, TablePermissions};
 pub use no_walk::NoWalk;
 pub use regime::{Half, Regime};
-pub(crate) use regime::{address_bits, largest_size_field, output_bits};
 
 use crate::access::{Access, El, Permissions};
 use crate::attributes::{Cacheability, DeviceKind, MemoryType, Shareability};
 use crate::fault::{Fault, FaultKind, Origin};
+use crate::features::HardwareUpdates;
 use crate::granule::{AddressFormat, Stage};
 use crate::walk::{Entry, Kind, Step, Stop, Tables, Witness, descend};
 use crate::{GuestMemory, Ipa, Va};
@@ -129,7 +129,7 @@ pub(crate) fn translate_from(
     let mut tables = Walker { source, witness, regime, inherited: TablePermissions::default() };
     let leaf = descend(&walk.start, untagged.0, &mut tables).map_err(|stop| refuse(stop, va))?;
     let descriptor = Descriptor(leaf.raw);
-    if !descriptor.accessed() && regime.hardware_updates() == crate::features::HardwareUpdates::None {
+    if !descriptor.accessed() && regime.hardware_updates() == HardwareUpdates::None {
         return Err(fault(FaultKind::AccessFlag, leaf.level, va));
     }
     let inherited = if regime.hierarchical_permissions(walk.half) {

@@ -90,17 +90,13 @@ impl Half {
         self.field(tcr, 0, 16) & 0x3f
     }
 
-    /// The granule. What is reserved or not implemented is read as the smallest that is implemented.
+    /// The granule.
     fn granule(self, tcr: u64, features: Features) -> Granule {
         let wanted = match self {
             Self::Lower => Granule::from_tg0(tcr >> 14),
             Self::Upper => Granule::from_tg1(tcr >> 30),
         };
-        let implemented = |granule: &Granule| features.has_granule(*granule, Stage::One);
-        wanted
-            .filter(implemented)
-            .or_else(|| Granule::ALL.into_iter().find(implemented))
-            .unwrap_or(Granule::Kib4)
+        features.granule(wanted, Stage::One)
     }
 
     /// EPD: no walks from this half's TTBR.
@@ -168,13 +164,9 @@ impl Regime {
         self.sctlr & SCTLR_EE != 0
     }
 
-    /// `TCR_EL1.HA` and `HD`, as far as the CPU has them; HD needs HA.
+    /// `TCR_EL1.HA` and `HD`, as far as the CPU has them.
     pub(super) const fn hardware_updates(&self) -> HardwareUpdates {
-        match (self.features.hardware_updates(), self.tcr & TCR_HA != 0, self.tcr & TCR_HD != 0) {
-            (HardwareUpdates::None, _, _) | (_, false, _) => HardwareUpdates::None,
-            (HardwareUpdates::DirtyState, true, true) => HardwareUpdates::DirtyState,
-            _ => HardwareUpdates::AccessFlag,
-        }
+        self.features.hardware_updates().enabled(self.tcr, TCR_HA, TCR_HD)
     }
 
     /// Whether APTable, PXNTable and UXNTable count in this half: HPD (FEAT_HPDS).
@@ -226,7 +218,7 @@ impl Regime {
         }
         let levels = (input_bits - granule.page_shift()).div_ceil(granule.index_bits());
         let level = 4 - levels as i8;
-        let output_bits = output_bits(self.tcr >> 32, format, self.features);
+        let output_bits = self.features.output_bits(self.tcr >> 32, format);
         let ttbr = match half {
             Half::Lower => self.ttbr0,
             Half::Upper => self.ttbr1,
@@ -242,7 +234,7 @@ impl Regime {
         let wide =
             matches!(format, AddressFormat::Lpa2) || granule == Granule::Kib64 && self.features.has_lva();
         let smallest = if wide { 12 } else { 16 };
-        let largest = largest_size_field(granule, self.features);
+        let largest = self.features.largest_size_field(granule);
         let value = half.size_field(self.tcr);
         if (smallest..=largest).contains(&value) {
             Ok(64 - value as u32)
@@ -250,35 +242,4 @@ impl Regime {
             Err(NoWalk::Size { half, value, smallest, largest })
         }
     }
-}
-
-/// The largest TxSZ.
-pub(crate) const fn largest_size_field(granule: Granule, features: Features) -> u64 {
-    match granule {
-        _ if !features.has_small_tables() => 39,
-        Granule::Kib4 | Granule::Kib16 => 48,
-        Granule::Kib64 => 47,
-    }
-}
-
-/// `TCR_EL1.IPS` or `VTCR_EL2.PS` in bits, but no more than the CPU and the format of its descriptors have.
-pub(crate) const fn output_bits(field: u64, format: AddressFormat, features: Features) -> u32 {
-    min(address_bits(field), min(format.max_bits(), features.pa_bits()))
-}
-
-/// `IPS` or `PS` in bits.
-pub(crate) const fn address_bits(field: u64) -> u32 {
-    match field & 0b111 {
-        0b000 => 32,
-        0b001 => 36,
-        0b010 => 40,
-        0b011 => 42,
-        0b100 => 44,
-        0b101 => 48,
-        _ => 52,
-    }
-}
-
-const fn min(a: u32, b: u32) -> u32 {
-    if a < b { a } else { b }
 }

@@ -17,10 +17,10 @@ const VALID: u64 = 1 << 0;
 /// At levels 0 to 2: a table, not a block. At level 3: a page; reserved without it.
 const TABLE_OR_PAGE: u64 = 1 << 1;
 const MEM_ATTR: u64 = 0b1111 << 2;
-const READ: u64 = 1 << 6;
-const WRITE: u64 = 1 << 7;
+pub(super) const READ: u64 = 1 << 6;
+pub(super) const WRITE: u64 = 1 << 7;
 const INNER_SHAREABLE: u64 = 0b11 << 8;
-const ACCESS_FLAG: u64 = 1 << 10;
+pub(super) const ACCESS_FLAG: u64 = 1 << 10;
 /// XN[1:0] = 0b10: no execution at EL1 or EL0, with and without FEAT_XNX.
 const EXECUTE_NEVER: u64 = 1 << 54;
 const ADDRESS: u64 = 0x0000_ffff_ffff_f000;

@@ -12,10 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::Access;
 use crate::attributes::{CacheControl, Shareability, Stage2Encoding};
-use crate::features::{Features, HardwareUpdates};
+use crate::features::{Features, HardwareUpdates, address_bits};
 use crate::granule::{AddressFormat, Granule, Stage};
 use crate::hcr;
-use crate::stage1::{address_bits, largest_size_field, output_bits};
 use crate::walk::Start;
 
 const VTCR_HA: u64 = 1 << 21;
@@ -137,13 +136,9 @@ impl Regime {
         self.hcr & hcr::PTW != 0
     }
 
-    /// `VTCR_EL2.HA` and `HD`, as far as the CPU has them; HD needs HA.
+    /// `VTCR_EL2.HA` and `HD`, as far as the CPU has them.
     pub(super) const fn hardware_updates(&self) -> HardwareUpdates {
-        match (self.features.hardware_updates(), self.vtcr & VTCR_HA != 0, self.vtcr & VTCR_HD != 0) {
-            (HardwareUpdates::None, _, _) | (_, false, _) => HardwareUpdates::None,
-            (HardwareUpdates::DirtyState, true, true) => HardwareUpdates::DirtyState,
-            _ => HardwareUpdates::AccessFlag,
-        }
+        self.features.hardware_updates().enabled(self.vtcr, VTCR_HA, VTCR_HD)
     }
 
     /// Shareability of everything, where addresses take up the descriptor's own field: `SH0`.
@@ -160,11 +155,7 @@ impl Regime {
     /// The granule. What is reserved or not implemented is read as the smallest that is implemented.
     #[must_use]
     pub fn granule(&self) -> Granule {
-        let implemented = |granule: &Granule| self.features.has_granule(*granule, Stage::Two);
-        Granule::from_tg0(self.vtcr >> 14)
-            .filter(implemented)
-            .or_else(|| Granule::ALL.into_iter().find(implemented))
-            .unwrap_or(Granule::Kib4)
+        self.features.granule(Granule::from_tg0(self.vtcr >> 14), Stage::Two)
     }
 
     fn format(&self) -> AddressFormat {
@@ -179,7 +170,7 @@ impl Regime {
         let (granule, format) = (self.granule(), self.format());
         let t0sz = self.vtcr & 0x3f;
         let smallest = 64 - u64::from(self.features.pa_bits().min(format.max_bits()));
-        let largest = largest_size_field(granule, self.features);
+        let largest = self.features.largest_size_field(granule);
         if !(smallest..=largest).contains(&t0sz) {
             return Err(BadVtcr::Size { t0sz, smallest, largest });
         }
@@ -191,7 +182,7 @@ impl Regime {
         if !(smallest..=largest).contains(&ipa_bits) {
             return Err(BadVtcr::Inconsistent { level, ipa_bits, smallest, largest });
         }
-        let output_bits = output_bits(self.vtcr >> 16, format, self.features);
+        let output_bits = self.features.output_bits(self.vtcr >> 16, format);
         let root_index_bits = ipa_bits - resolved_below;
         let root = format.root(self.vttbr, output_bits, root_index_bits + 3);
         Ok(Start { granule, format, level, root_index_bits, root, output_bits })
@@ -225,7 +216,8 @@ impl Regime {
         let other_granule =
             (Granule::from_tg0(tg0) != Some(granule)).then_some(Doubt::Granule { tg0, taken: granule });
         let pa_bits = self.features.pa_bits();
-        let too_wide = (address_bits(self.vtcr >> 16) > pa_bits).then_some(Doubt::OutputSize { pa_bits });
+        let too_wide =
+            (address_bits(self.vtcr >> 16 & 0b111) > pa_bits).then_some(Doubt::OutputSize { pa_bits });
         let misaligned = self.start().ok().and_then(|start| {
             let size = 1_u64 << start.root_size_shift();
             let below = self.vttbr & 0x0000_ffff_ffff_fffe & (size - 1);

@@ -3,6 +3,7 @@
 //!
 //! Source: Arm ARM, "Stage 2 translation", the pseudocode `AArch64.S2Translate`.
 
+use super::descriptor::{ACCESS_FLAG, READ, WRITE};
 use super::regime::Regime;
 use super::tables::TableMemory;
 use crate::access::{Access, El, Permissions, Rights};
@@ -13,9 +14,6 @@ use crate::granule::{AddressFormat, Stage};
 use crate::walk::{Entry, Purpose, Start, Step, Stop, Tables, Witness, descend};
 use crate::{Ipa, Pa};
 
-const READ: u64 = 1 << 6;
-const WRITE: u64 = 1 << 7;
-const ACCESS_FLAG: u64 = 1 << 10;
 const DIRTY_BIT_MODIFIER: u64 = 1 << 51;
 const CONTIGUOUS: u64 = 1 << 52;
 
