@@ -10,6 +10,8 @@ use dtoolkit::{Node, Property};
 
 use crate::regions::Range;
 
+mod sound;
+
 /// The most physical CPUs that we run on.
 pub const MAX_CPUS: usize = 128;
 
@@ -122,35 +124,50 @@ pub fn device_tree_len(header: [u8; 8]) -> Option<usize> {
 }
 
 impl Board {
-    /// Reads the board from its device tree's bytes.
+    /// A board of which nothing is known yet.
+    #[must_use]
+    pub const fn unknown() -> Self {
+        Self {
+            memory: ArrayVec::new_const(),
+            reserved: ArrayVec::new_const(),
+            cpus: ArrayVec::new_const(),
+            conduit: Conduit::Smc,
+            gic: Gic {
+                distributor: Range { start: 0, end: 0 },
+                redistributors: ArrayVec::new_const(),
+                maintenance: 0,
+            },
+            timer: TimerInterrupts { virtual_timer: 0, hypervisor_timer: 0 },
+            uart: None,
+            rtc: None,
+            initrd: None,
+            bootargs: ArrayString::new_const(),
+            seed: ArrayVec::new_const(),
+        }
+    }
+
+    /// Reads the board from its device tree's bytes, into its place: it is too large to be moved about.
     ///
     /// # Errors
     /// Says what is missing.
-    pub fn discover(tree: &[u8]) -> Result<Self, BoardError> {
-        let fdt = Fdt::new(tree).map_err(|_| BoardError::NoDeviceTree)?;
-        let nodes = Nodes::below(fdt.root())?;
-        let mut board = Self {
-            memory: ArrayVec::new(),
-            reserved: ArrayVec::new(),
-            cpus: ArrayVec::new(),
-            conduit: Conduit::Smc,
-            gic: Gic::default(),
-            timer: TimerInterrupts { virtual_timer: 0, hypervisor_timer: 0 },
-            uart: nodes.uart(fdt),
-            rtc: nodes.rtc.and_then(first_register),
-            initrd: None,
-            bootargs: ArrayString::new(),
-            seed: ArrayVec::new(),
-        };
-        board.read_memory(fdt, &nodes)?;
-        board.read_cpus(nodes.cpus.ok_or(BoardError::NoCpus)?)?;
-        board.conduit = nodes.psci.and_then(read_conduit).ok_or(BoardError::NoPsci)?;
-        board.gic = nodes.gic.and_then(read_gic).ok_or(BoardError::NoGicV3)?;
-        board.timer = nodes.timer.and_then(read_timer).ok_or(BoardError::NoTimer)?;
-        if let Some(chosen) = nodes.chosen {
-            board.read_chosen(chosen);
+    pub fn discover(&mut self, tree: &[u8]) -> Result<(), BoardError> {
+        if !sound::is_sound(tree) {
+            return Err(BoardError::NoDeviceTree);
         }
-        Ok(board)
+        let fdt = Fdt::new_unchecked(tree);
+        let mut nodes = Nodes::default();
+        nodes.find(fdt.root())?;
+        self.uart = nodes.uart(fdt);
+        self.rtc = nodes.rtc.and_then(first_register);
+        self.read_memory(fdt, &nodes)?;
+        self.read_cpus(nodes.cpus.ok_or(BoardError::NoCpus)?)?;
+        self.conduit = nodes.psci.and_then(read_conduit).ok_or(BoardError::NoPsci)?;
+        self.gic = nodes.gic.and_then(read_gic).ok_or(BoardError::NoGicV3)?;
+        self.timer = nodes.timer.and_then(read_timer).ok_or(BoardError::NoTimer)?;
+        if let Some(chosen) = nodes.chosen {
+            self.read_chosen(chosen);
+        }
+        Ok(())
     }
 
     fn read_memory(&mut self, fdt: Fdt<'_>, nodes: &Nodes<'_>) -> Result<(), BoardError> {
@@ -220,18 +237,19 @@ struct Nodes<'a> {
 }
 
 impl<'a> Nodes<'a> {
-    fn below(root: FdtNode<'a>) -> Result<Self, BoardError> {
-        let mut nodes = Self::default();
+    fn find(&mut self, root: FdtNode<'a>) -> Result<(), BoardError> {
         for node in root.children() {
             match node.name_without_address() {
-                "chosen" => nodes.chosen = Some(node),
-                "cpus" => nodes.cpus = Some(node),
-                "reserved-memory" => nodes.reserved = Some(node),
-                "memory" => nodes.memory.try_push(node).map_err(|_| BoardError::TooMuch)?,
-                _ => nodes.note_compatible(node),
+                "chosen" => self.chosen = Some(node),
+                "cpus" => self.cpus = Some(node),
+                "reserved-memory" => self.reserved = Some(node),
+                "memory" => self.memory.try_push(node).map_err(|_| BoardError::TooMuch)?,
+                // QEMU's board has 32 of them, and they are nothing else.
+                "virtio_mmio" => {}
+                _ => self.note_compatible(node),
             }
         }
-        Ok(nodes)
+        Ok(())
     }
 
     fn note_compatible(&mut self, node: FdtNode<'a>) {
@@ -272,7 +290,10 @@ const PL011: &str = "arm,pl011";
 /// on.
 #[must_use]
 pub fn find_uart(fdt: Fdt<'_>) -> Option<Uart> {
-    Nodes::below(fdt.root()).ok()?.uart(fdt)
+    let mut nodes = Nodes::default();
+    // Too much of something else is no reason to be silent.
+    let _ = nodes.find(fdt.root());
+    nodes.uart(fdt)
 }
 
 fn read_conduit(psci: FdtNode<'_>) -> Option<Conduit> {

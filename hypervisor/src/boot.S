@@ -32,12 +32,17 @@ primary_entry:
     isb
 1:  adrp    x1, __bss_start
     add     x1, x1, :lo12:__bss_start
+    adrp    x2, __bss_end
+    add     x2, x2, :lo12:__bss_end
+2:  stp     xzr, xzr, [x1], #64         // both ends are multiples of 64
+    stp     xzr, xzr, [x1, #-48]
+    stp     xzr, xzr, [x1, #-32]
+    stp     xzr, xzr, [x1, #-16]
+    cmp     x1, x2
+    b.lo    2b
     adrp    x2, __boot_stack_top
     add     x2, x2, :lo12:__boot_stack_top
     mov     sp, x2
-2:  stp     xzr, xzr, [x1], #16
-    cmp     x1, x2
-    b.lo    2b
 
     // Relocate: R_AARCH64_RELATIVE only, which is all that a static PIE has.
     adrp    x19, __image_start

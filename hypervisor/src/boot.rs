@@ -44,10 +44,11 @@ extern "C" fn primary(device_tree: u64, exception_level: u64, _image: u64) -> ! 
         );
     }
     let Some(tree_bytes) = tree else { give_up(None, format_args!("{}", BoardError::NoDeviceTree)) };
-    match Board::discover(tree_bytes) {
-        Ok(board) => start(board, tree_bytes),
-        Err(error) => give_up(tree, format_args!("{error}")),
+    let mut board = Board::unknown();
+    if let Err(error) = board.discover(tree_bytes) {
+        give_up(tree, format_args!("{error}"));
     }
+    start(&board, tree_bytes)
 }
 
 /// The device tree's bytes, if x0 pointed to one.
@@ -87,18 +88,18 @@ fn give_up(tree: Option<&[u8]>, why: core::fmt::Arguments<'_>) -> ! {
 }
 
 /// The board is known: turn the MMU on, then bring up everything else.
-fn start(board: Board, tree: &'static [u8]) -> ! {
+fn start(board: &Board, tree: &'static [u8]) -> ! {
     let tree_range = Range::new(tree.as_ptr().addr() as u64, tree.len() as u64);
-    let stacks = place_stacks(&board, tree_range);
-    let map = map_all(&board, stacks);
+    let stacks = place_stacks(board, tree_range);
+    let map = map_all(board, stacks);
     // SAFETY: `map_all` has mapped the image, all memory and all devices that are used from here on.
     let regime = unsafe { map.activate() };
 
     let mode = if board.has_argument("vambrace.wire=1") { Mode::Frames } else { Mode::Text };
     // SAFETY: the device tree's PL011, mapped as Device memory; from here on only the console drives it.
     console::start(board.uart.map(|uart| unsafe { Uart::new(uart) }), mode);
-    give_memory_to_allocator(&board, tree_range, stacks);
-    let board: &'static Board = Box::leak(Box::new(board));
+    give_memory_to_allocator(board, tree_range, stacks);
+    let board: &'static Board = Box::leak(Box::new(board.clone()));
     let bundle = open_bundle(board);
     crate::run::start(board, bundle, |nth, index| {
         start_secondary(board, regime, index, stacks.start + nth as u64 * (GUARD + STACK));

@@ -9,6 +9,7 @@ unsafe extern "C" {
     static __rodata_end: u8;
     static __boot_stack_guard: u8;
     static __boot_stack_bottom: u8;
+    static __noinit_start: u8;
     static __image_end: u8;
     static secondary_entry: u8;
 }
@@ -42,6 +43,11 @@ pub(crate) fn data() -> Range {
 /// The page below the boot stack, never mapped.
 pub(crate) fn boot_stack_guard() -> Range {
     Range { start: address_of!(__boot_stack_guard), end: address_of!(__boot_stack_bottom) }
+}
+
+/// What the first CPU writes before the MMU is on, EL2's tables apart: relocated constants, data, its stack.
+pub(crate) fn written_at_boot() -> Range {
+    Range { start: address_of!(__text_end), end: address_of!(__noinit_start) }
 }
 
 /// Where a further CPU starts, for PSCI CPU_ON.

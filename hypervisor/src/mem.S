@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
 // memcpy and memset without floating-point registers, for the small structures that EL2 moves all the time: 32 bytes a turn
-// where both ends are aligned to 8, else a byte a turn, since with the MMU off no access may be unaligned. They stand in
-// for the weak ones of compiler_builtins, which take about five times as many instructions.
+// where that may be done. With the MMU off no access may be unaligned: both ends must be aligned to 8, or come to be so
+// together (the compiler likes to move all but the first byte of a value), else it is a byte a turn. They stand in for the
+// weak ones of compiler_builtins, which take about five times as many instructions.
 
 .section .text.mem, "ax"
 
@@ -13,8 +14,8 @@ memcpy:
     orr     x3, x0, x1
     mov     x4, x0
     tst     x3, #7
-    b.ne    4f
-    subs    x2, x2, #32
+    b.ne    8f
+9:  subs    x2, x2, #32
     b.lo    2f
 1:  ldp     x5, x6, [x1]
     ldp     x7, x8, [x1, #16]
@@ -37,6 +38,22 @@ memcpy:
     subs    x2, x2, #1
     b.ne    6b
 7:  ret
+8:  cmp     x2, #32
+    b.lo    4b
+    mrs     x3, CurrentEL
+    tbz     x3, #3, 11f                 // EL1: entered by mistake, the MMU off
+    mrs     x3, sctlr_el2
+    tbnz    x3, #0, 9b
+11: eor     x3, x0, x1
+    tst     x3, #7
+    b.ne    4b                          // never aligned together
+10: cbz     x2, 7b
+    ldrb    w5, [x1], #1
+    strb    w5, [x4], #1
+    sub     x2, x2, #1
+    tst     x4, #7
+    b.ne    10b
+    b       9b
 
 // void *memset(void *to, int byte, size_t len): x0 is kept.
 .balign 64

@@ -7,6 +7,7 @@
 //! The format of the tables is the crate `aarch64-paging`'s; the frames come from a small array in the image,
 //! since at that time there is no allocator yet.
 
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
 use aarch64_paging::descriptor::{El23Attributes, PhysicalAddress};
@@ -58,9 +59,11 @@ impl Kind {
 const FRAMES: usize = 48;
 
 #[repr(C, align(4096))]
-struct FramePool([[u8; 4096]; FRAMES]);
+struct FramePool([MaybeUninit<[u8; 4096]>; FRAMES]);
 
-static mut POOL: FramePool = FramePool([[0; 4096]; FRAMES]);
+/// Each frame is cleared when it is handed out: most never are.
+#[unsafe(link_section = ".noinit")]
+static mut POOL: FramePool = FramePool([MaybeUninit::uninit(); FRAMES]);
 
 /// Hands out the pool's frames, each once.
 struct BootFrames {
@@ -71,8 +74,12 @@ impl Translation<El23Attributes> for BootFrames {
     #[expect(clippy::panic, reason = "boot only; a board too scattered for the pool cannot be run on at all")]
     fn allocate_table(&mut self) -> (NonNull<PageTable<El23Attributes>>, PhysicalAddress) {
         assert!(self.next < FRAMES, "the board's memory is in too many pieces for EL2's map");
-        // SAFETY: the index was just checked, so the address is inside the pool.
-        let frame = unsafe { (&raw mut POOL).cast::<PageTable<El23Attributes>>().add(self.next) };
+        // SAFETY: the index was just checked, so the address is inside the pool; the frame is nobody's yet.
+        let frame = unsafe {
+            let frame = (&raw mut POOL).cast::<PageTable<El23Attributes>>().add(self.next);
+            frame.write_bytes(0, 1);
+            frame
+        };
         self.next += 1;
         match NonNull::new(frame) {
             Some(frame) => (frame, PhysicalAddress(frame.addr().get())),
@@ -145,10 +152,15 @@ impl Map {
     /// The map must cover all that EL2 uses: image, stacks, device tree, bundle, devices.
     pub(crate) unsafe fn activate(self) -> Regime {
         let regime = self.regime();
-        let image = layout::image();
-        // SAFETY: the caches are off and were since we came; the loader has cleaned its own lines of the image. What
-        // they may still hold of it is older than what we have written since.
-        unsafe { barrier::invalidate(image.start, image.len()) };
+        let pool = Range::new(
+            (&raw const POOL).addr() as u64,
+            (self.root.translation().next * size_of::<[u8; 4096]>()) as u64,
+        );
+        for written in [layout::written_at_boot(), pool] {
+            // SAFETY: the caches are off and were since we came; the loader has cleaned its own lines of the image.
+            // What they may still hold of it is older than what we have written since.
+            unsafe { barrier::invalidate(written.start, written.len()) };
+        }
         // SAFETY: an identity map of all that is in use, says the caller; the tables live in the image for ever.
         unsafe {
             MairEl2.write(regime.mair);
