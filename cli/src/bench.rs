@@ -7,6 +7,7 @@
 //! may cost, [`suite`] runs it, and [`Report`] is the outcome as a value: text, JSON and picture are made from it.
 
 mod drawing;
+pub mod footprint;
 pub mod operation;
 mod others;
 pub mod record;
@@ -17,6 +18,7 @@ use serde::Serialize;
 
 use crate::image::Sections;
 use crate::setup::{Bare, Setup};
+use footprint::Footprint;
 use operation::OPERATIONS;
 use suite::{Machine, Readings, Suite};
 
@@ -72,6 +74,8 @@ pub struct Report {
     pub operations: Vec<Row>,
     /// The hypervisor's image, in bytes.
     pub image: Image,
+    /// The RAM that it takes, in bytes.
+    pub footprint: Footprint,
 }
 
 /// One operation.
@@ -103,7 +107,7 @@ pub struct Figures {
 }
 
 /// How a figure stands to its target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// No more than the target.
@@ -111,6 +115,7 @@ pub enum Verdict {
     /// More than the target.
     Missed,
     /// There is no target.
+    #[default]
     NoTarget,
 }
 
@@ -156,7 +161,8 @@ pub fn measure(
             native.extend(machine.natively(suite)?);
         }
     }
-    Ok(Report::new(options, qemu.version, &vambrace, &native, bare))
+    let footprint = footprint::measure(&machine, bare.hypervisor.len() as u64)?;
+    Ok(Report::new(options, qemu.version, &vambrace, &native, bare, footprint))
 }
 
 impl Report {
@@ -166,6 +172,7 @@ impl Report {
         vambrace: &Readings,
         native: &Readings,
         bare: &Bare,
+        footprint: Footprint,
     ) -> Self {
         let has_targets = options.cpu == PROCESSOR;
         let rows = OPERATIONS.iter().filter_map(|operation| {
@@ -193,13 +200,15 @@ impl Report {
                 target: IMAGE_TARGET,
                 verdict: Verdict::new(bytes, Some(IMAGE_TARGET)),
             },
+            footprint,
         }
     }
 
     /// Whether every target is met.
     #[must_use]
     pub fn meets_all(&self) -> bool {
-        let verdicts = self.operations.iter().map(|row| row.verdict).chain([self.image.verdict]);
+        let verdicts =
+            self.operations.iter().map(|row| row.verdict).chain([self.image.verdict, self.footprint.verdict]);
         verdicts.into_iter().all(|verdict| verdict != Verdict::Missed)
     }
 

@@ -9,6 +9,7 @@ use vambrace_hypervisor::regions::{From, Range};
 use vambrace_wire::bundle::{Bundle, HEADER_LEN};
 
 use crate::console::{self, Mode};
+use crate::ledger::{self, Fixed};
 use crate::mmu::{Kind, Map, Regime};
 use crate::sysreg::{MpidrEl1, Read};
 use crate::uart::Uart;
@@ -92,6 +93,7 @@ fn start(board: &Board, tree: &'static [u8]) -> ! {
     let tree_range = Range::new(tree.as_ptr().addr() as u64, tree.len() as u64);
     let stacks = place_stacks(board, tree_range);
     let map = map_all(board, stacks);
+    let map_size = map.size();
     // SAFETY: `map_all` has mapped the image, all memory and all devices that are used from here on.
     let regime = unsafe { map.activate() };
 
@@ -99,6 +101,8 @@ fn start(board: &Board, tree: &'static [u8]) -> ! {
     // SAFETY: the device tree's PL011, mapped as Device memory; from here on only the console drives it.
     console::start(board.uart.map(|uart| unsafe { Uart::new(uart) }), mode);
     give_memory_to_allocator(board, tree_range, stacks);
+    let loaded = pages(tree_range).len() + pages(bundle_range(board)).len();
+    ledger::start(Fixed { map: map_size, stacks: stacks.len(), loaded });
     let board: &'static Board = Box::leak(Box::new(board.clone()));
     let bundle = open_bundle(board);
     crate::run::start(board, bundle, |nth, index| {

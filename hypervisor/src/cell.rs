@@ -16,6 +16,7 @@ use vambrace_machine::short::{Constants, Neighbours};
 use vambrace_machine::{Ending, Lifecycle, Vcpu, Vm};
 use vambrace_memory::vmid::VmidHolder;
 
+use crate::ledger::Ledger;
 use crate::percpu;
 use crate::space::Space;
 
@@ -56,6 +57,8 @@ pub(crate) struct VmCell {
     pub(crate) parked: AtomicUsize,
     /// It is over: its homes forget it.
     pub(crate) has_ended: AtomicBool,
+    /// The last to go.
+    pub(crate) ledger: Ledger,
 }
 
 impl VmCell {
@@ -90,6 +93,11 @@ impl VmCell {
         }
     }
 
+    /// Tells of the life that is over. All CPUs are parked.
+    pub(crate) fn tell_life(&self) {
+        self.ledger.tell(self.time_offset.load(Ordering::Acquire));
+    }
+
     /// Begins another life. All CPUs are parked.
     pub(crate) fn begin_life(&self) {
         self.parked.store(0, Ordering::Release);
@@ -114,7 +122,6 @@ impl Drop for VmCell {
         for home in &self.homes {
             percpu::give_slot_back(*home);
         }
-        VM_GONE.store(true, Ordering::Release);
     }
 }
 

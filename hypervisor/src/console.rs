@@ -180,7 +180,11 @@ impl Console {
             },
             FromHypervisor::Report { vm, text } => self.line(format_args!("vm{vm}! {text}\r\n")),
             FromHypervisor::End => self.line(format_args!("vambrace: all VMs have ended\r\n")),
-            FromHypervisor::Failed => {}
+            // For programs.
+            FromHypervisor::Life { .. }
+            | FromHypervisor::Gone { .. }
+            | FromHypervisor::Memory { .. }
+            | FromHypervisor::Failed => {}
         }
     }
 

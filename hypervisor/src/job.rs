@@ -62,6 +62,9 @@ impl Job {
 }
 
 fn load_step(cell: Cell, image: usize, done: u64) -> Option<Job> {
+    if image == 0 && done == 0 {
+        cell.ledger.copy();
+    }
     let Some((ipa, bytes)) = registry::image(cell.id, image) else {
         start(&cell);
         return None;
@@ -102,6 +105,7 @@ fn start(cell: &Cell) {
 }
 
 fn after_scrub(cell: Cell, then: Ending) -> Option<Job> {
+    cell.ledger.clear();
     if then != Ending::Reset {
         // The memory is free again when the last CPU has forgotten the VM.
         return None;

@@ -32,6 +32,8 @@ mod job;
 #[cfg(target_os = "none")]
 mod layout;
 #[cfg(target_os = "none")]
+mod ledger;
+#[cfg(target_os = "none")]
 mod mem;
 #[cfg(target_os = "none")]
 mod memory;

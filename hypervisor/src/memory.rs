@@ -6,6 +6,7 @@
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use spin::mutex::SpinMutex;
 use talc::TalcLock;
@@ -14,6 +15,7 @@ use talc::base::binning::Binning;
 use talc::source::Source;
 use vambrace_hypervisor::regions::{FreeMemory, From, Range};
 use vambrace_memory::Pa;
+use vambrace_wire::message::MemoryUse;
 
 /// All memory that nobody owns.
 static FREE: SpinMutex<FreeMemory> = SpinMutex::new(FreeMemory::new());
@@ -57,6 +59,33 @@ pub(crate) fn withhold(range: Range) {
 /// Takes `len` bytes of physical memory, aligned to `align`.
 pub(crate) fn take(len: u64, align: u64, from: From) -> Option<Pa> {
     FREE.lock().take(len, align, from)
+}
+
+/// Bytes of stage-2 tables.
+static TABLES: AtomicU64 = AtomicU64::new(0);
+
+/// Takes `len` bytes for a VM's stage-2 tables, aligned to the next power of two.
+pub(crate) fn take_tables(len: u64) -> Option<Pa> {
+    let start = take(len, len.next_power_of_two(), From::Top)?;
+    TABLES.fetch_add(len, Ordering::Relaxed);
+    Some(start)
+}
+
+/// Takes tables back.
+pub(crate) fn release_tables(range: Range) {
+    TABLES.fetch_sub(range.len(), Ordering::Relaxed);
+    release(range);
+}
+
+/// What changes of the memory that EL2 takes; the rest is 0.
+pub(crate) fn in_use() -> MemoryUse {
+    let heap = *HEAP.lock().counters();
+    MemoryUse {
+        heap: heap.claimed_bytes as u64,
+        values: heap.allocated_bytes as u64,
+        tables: TABLES.load(Ordering::Relaxed),
+        ..MemoryUse::default()
+    }
 }
 
 /// Bytes free.

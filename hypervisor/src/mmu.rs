@@ -134,6 +134,11 @@ impl Map {
         }
     }
 
+    /// How much memory its tables take, in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        (self.root.translation().next * size_of::<PageTable<El23Attributes>>()) as u64
+    }
+
     /// The register values that put the map to use.
     pub(crate) fn regime(&self) -> Regime {
         let pa_range = (IdAa64mmfr0El1.read() & 0xF).min(5);

@@ -16,8 +16,9 @@ use vambrace_memory::vmid::{VmidHolder, VmidWidth};
 use vambrace_wire::bundle::{Bundle, Seed, VmConfig};
 use vambrace_wire::message::{FromHypervisor, VmState};
 
-use crate::cell::{Cell, VmCell};
+use crate::cell::{Cell, VM_GONE, VmCell};
 use crate::job::Job;
+use crate::ledger::{self, Ledger};
 use crate::percpu::{self, Mail};
 use crate::space::Space;
 use crate::{clock, console, firmware};
@@ -40,6 +41,8 @@ struct Registry {
     bundle: Bundle<'static>,
     machine: Machine,
     states: SpinMutex<Vec<State>>,
+    /// For each VM whether it is over and its memory free.
+    gone: Vec<AtomicBool>,
     /// VMs that have not ended.
     remaining: AtomicUsize,
 }
@@ -51,8 +54,8 @@ enum State {
     Waiting,
     /// It exists.
     Alive(Weak<VmCell>),
-    /// It has ended.
-    Ended,
+    /// It could not be made.
+    Failed,
 }
 
 static REGISTRY: Once<Registry> = Once::new();
@@ -65,8 +68,10 @@ pub(crate) fn start(bundle: Bundle<'static>, machine: Machine) {
         bundle,
         machine,
         states: SpinMutex::new(states),
+        gone: (0..count).map(|_| AtomicBool::new(false)).collect(),
         remaining: AtomicUsize::new(count),
     });
+    ledger::open();
     advance();
     if count == 0 {
         finish();
@@ -80,7 +85,7 @@ pub(crate) fn advance() {
     {
         let mut states = registry.states.lock();
         for (id, config) in registry.bundle.directory.vms.iter().enumerate() {
-            let due = config.after.is_none_or(|after| is_gone(states.get(usize::from(after))));
+            let due = config.after.is_none_or(|after| registry.is_gone(after));
             if !due || !matches!(states.get(id), Some(State::Waiting)) {
                 continue;
             }
@@ -89,7 +94,7 @@ pub(crate) fn advance() {
                 Err(error) => {
                     console::warning!("{} cannot be made: {error}", config.name);
                     failed.push(id as u16);
-                    State::Ended
+                    State::Failed
                 }
             };
             if let Some(slot) = states.get_mut(id) {
@@ -103,13 +108,12 @@ pub(crate) fn advance() {
     }
 }
 
-/// Whether a VM has ended and its memory is free.
-fn is_gone(state: Option<&State>) -> bool {
-    match state {
-        Some(State::Alive(cell)) => cell.strong_count() == 0,
-        Some(State::Ended) => true,
-        _ => false,
+/// A VM is over, and what it had is free: one that waits for it, or for its memory, can be made.
+pub(crate) fn note_gone(id: u16) {
+    if let Some(gone) = REGISTRY.get().and_then(|registry| registry.gone.get(usize::from(id))) {
+        gone.store(true, Ordering::Release);
     }
+    VM_GONE.store(true, Ordering::Release);
 }
 
 /// Why a VM could not be made.
@@ -124,7 +128,12 @@ enum CreateError {
 }
 
 impl Registry {
+    fn is_gone(&self, id: u16) -> bool {
+        self.gone.get(usize::from(id)).is_some_and(|gone| gone.load(Ordering::Acquire))
+    }
+
     fn create(&self, id: u16, config: &VmConfig) -> Result<Cell, CreateError> {
+        let ledger = Ledger::new(id);
         let flash = vambrace_machine::layout::FLASH.0 + vambrace_machine::layout::FLASH_SIZE;
         let in_flash = config.loads.iter().filter(|load| load.ipa < flash);
         let firmware =
@@ -148,6 +157,7 @@ impl Registry {
             life: AtomicU32::new(0),
             parked: AtomicUsize::new(0),
             has_ended: AtomicBool::new(false),
+            ledger,
         });
         for (vcpu, home) in (0..).zip(&cell.homes) {
             percpu::send(home.cpu, Mail::Adopt { cell: Arc::clone(&cell), vcpu, slot: home.slot });
@@ -163,11 +173,14 @@ impl Registry {
 pub(crate) fn end(cell: &Cell, ending: Ending) -> Job {
     let job = Job::Scrub { cell: Arc::clone(cell), done: 0, then: ending };
     if ending == Ending::Reset {
+        cell.tell_life();
+        cell.ledger.begin();
         return job;
     }
     let state = if ending == Ending::Off { VmState::Off } else { VmState::Crashed };
     cell.vm.lock().flush_console(|bytes| console::say(&FromHypervisor::Console { vm: cell.id, bytes }));
     console::say(&FromHypervisor::State { vm: cell.id, state });
+    cell.tell_life();
     cell.has_ended.store(true, Ordering::Release);
     cell.notify_all();
     if let Some(registry) = REGISTRY.get() {
@@ -184,6 +197,7 @@ fn ended_one(registry: &Registry) {
 
 /// Nothing is left to run.
 fn finish() -> ! {
+    ledger::tell_boot();
     console::say(&FromHypervisor::End);
     firmware::system_off();
     loop {

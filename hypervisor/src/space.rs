@@ -235,14 +235,14 @@ impl FrameSource for FreeFrames {
 
     fn allocate_root(&mut self, frames: usize) -> Option<Pa> {
         let len = PAGE_SIZE * frames as u64;
-        let start = memory::take(len, len.next_power_of_two(), From::Top)?;
+        let start = memory::take_tables(len)?;
         // SAFETY: mapped, and nobody's but ours since a moment ago.
         unsafe { memory::fill(Range::new(start.0, len), 0) };
         Some(start)
     }
 
     fn free(&mut self, frame: Pa) {
-        memory::release(Range::new(frame.0, PAGE_SIZE));
+        memory::release_tables(Range::new(frame.0, PAGE_SIZE));
     }
 }
 

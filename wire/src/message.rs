@@ -8,8 +8,10 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use self::account::{Life, MemoryUse};
 pub use self::frame::{Decoder, FrameError, Piece, decode, encode};
 
+pub mod account;
 pub mod frame;
 
 /// The longest message in bytes, before encoding.
@@ -58,6 +60,29 @@ pub enum FromHypervisor<'a> {
         vm: u16,
         /// One line, without its end.
         text: &'a str,
+    },
+    /// A life of a VM is over, by its end or by a reset.
+    Life {
+        /// Index in the bundle.
+        vm: u16,
+        /// Its course.
+        life: Life,
+    },
+    /// A VM is no more, and its memory is free. Times are counts of the system counter.
+    Gone {
+        /// Index in the bundle.
+        vm: u16,
+        /// When its memory had been cleared.
+        cleared: u64,
+        /// When all of it was free.
+        at: u64,
+    },
+    /// The memory that EL2 takes.
+    Memory {
+        /// VMs that exist; 0 also says that it was so before the first.
+        vms: u16,
+        /// What for.
+        memory: MemoryUse,
     },
     /// All VMs have ended; the board powers off next.
     End,

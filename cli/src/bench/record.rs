@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Recorded figures, and whether new ones are as good: what CI holds a change against.
 //!
-//! The record is a TOML file with the median of each operation and the image's size in bytes. A figure may be a tenth
+//! The record is a TOML file with the median of each operation, the image's size and the memory's in bytes. A figure may be a tenth
 //! worse than recorded, since compilers differ; a target that the record meets may not be missed at all.
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use super::{Report, Verdict};
 /// What stands before the figures in the file.
 const HEADER: &str = "\
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# The medians of `vambrace bench` in instructions, and the image's size in bytes. Written by:
+# The medians of `vambrace bench` in instructions, and the sizes of image and memory in bytes. Written by:
 #   VAMBRACE_RECORD=1 cargo test -p vambrace-tests --test system bench::
 ";
 
@@ -30,6 +30,9 @@ pub struct Record {
     pub cpu: String,
     /// The image's size in bytes.
     pub image: u64,
+    /// The RAM that EL2 takes in bytes, by name.
+    #[serde(default)]
+    pub memory: BTreeMap<String, u64>,
     /// The operations' medians, by name.
     pub operations: BTreeMap<String, u64>,
 }
@@ -56,7 +59,13 @@ impl Record {
     #[must_use]
     pub fn new(report: &Report) -> Self {
         let medians = report.operations.iter().map(|row| (row.name.clone(), row.vambrace.median));
-        Self { cpu: report.cpu.clone(), image: report.image.bytes, operations: medians.collect() }
+        let memory = report.footprint.figures().map(|figure| (figure.name.to_owned(), figure.bytes));
+        Self {
+            cpu: report.cpu.clone(),
+            image: report.image.bytes,
+            memory: memory.into(),
+            operations: medians.collect(),
+        }
     }
 
     /// The file's text.
@@ -75,6 +84,10 @@ impl Record {
         }
         let image = Figure { what: "the image", now: report.image.bytes, target: Some(report.image.target) };
         comparison.add(&image, Some(self.image), report.image.verdict);
+        for figure in report.footprint.figures() {
+            let now = Figure { what: figure.what, now: figure.bytes, target: figure.target };
+            comparison.add(&now, self.memory.get(figure.name).copied(), figure.verdict);
+        }
         for name in self.operations.keys() {
             if !report.operations.iter().any(|row| row.name == *name) {
                 comparison.worse.push(format!("{name}: is not measured any more"));

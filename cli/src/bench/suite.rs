@@ -95,8 +95,15 @@ pub(super) struct Machine<'a> {
 impl Machine<'_> {
     /// Runs a suite in a VM.
     pub(super) fn under_vambrace(&self, suite: Suite) -> Result<Readings, Failure> {
-        let _step = self.setup.progress.step(&format!("measuring under Vambrace: {}", suite.name()));
-        let source = Source { path: PathBuf::from("bench.toml"), text: suite.manifest(self.options) };
+        let outcome = self.run_vms(suite.name(), suite.manifest(self.options))?;
+        let said = outcome.vm(GUEST).map(|vm| vm.text()).unwrap_or_default();
+        judge(suite.name(), "under Vambrace", outcome.exit() == Exit::Success, &said, &outcome)
+    }
+
+    /// Runs the VMs of a manifest to their end.
+    pub(super) fn run_vms(&self, what: &str, manifest: String) -> Result<Outcome, Failure> {
+        let _step = self.setup.progress.step(&format!("measuring under Vambrace: {what}"));
+        let source = Source { path: PathBuf::from("bench.toml"), text: manifest };
         let (manifest, _) = manifest::parse(source, &BoardOptions::default())?;
         let bundle = build::bundle(&manifest, self.setup, self.bare, Afterwards::PowerOff)?;
         let board = Board {
@@ -107,9 +114,7 @@ impl Machine<'_> {
             qemu_args: Vec::new(),
         };
         let boot = Boot::Parts { hypervisor: self.bare.hypervisor.clone(), bundle };
-        let outcome = self.run(board, boot, vec![GUEST.to_owned()])?;
-        let said = outcome.vm(GUEST).map(|vm| vm.text()).unwrap_or_default();
-        judge(suite, "under Vambrace", outcome.exit() == Exit::Success, &said, &outcome)
+        self.run(board, boot, manifest.vms.iter().map(|vm| vm.name.clone()).collect())
     }
 
     /// Runs a suite at EL1 of a board that has no EL2.
@@ -130,7 +135,13 @@ impl Machine<'_> {
         };
         let outcome = self.run(board, boot, Vec::new())?;
         let said = String::from_utf8_lossy(&outcome.raw).into_owned();
-        judge(suite, "natively", outcome.summary.ending == Some(Ending::Broken(Some(0))), &said, &outcome)
+        judge(
+            suite.name(),
+            "natively",
+            outcome.summary.ending == Some(Ending::Broken(Some(0))),
+            &said,
+            &outcome,
+        )
     }
 
     fn run(&self, board: Board, boot: Boot, vms: Vec<String>) -> Result<Outcome, Failure> {
@@ -141,7 +152,7 @@ impl Machine<'_> {
 
 /// What the guest said, if it came to its end.
 fn judge(
-    suite: Suite,
+    suite: &str,
     machine: &str,
     ended_well: bool,
     said: &str,
@@ -153,7 +164,7 @@ fn judge(
     let last: Vec<&str> = said.lines().rev().take(5).collect();
     let last: Vec<&str> = last.into_iter().rev().collect();
     Err(BenchError::Unfinished {
-        suite: format!("{} {machine}", suite.name()),
+        suite: format!("{suite} {machine}"),
         how: format!("{:?}, after it said:\n{}", outcome.summary.ending, last.join("\n")),
     }
     .into())

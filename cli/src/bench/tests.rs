@@ -25,7 +25,14 @@ fn report(cpu: &str, change: impl Fn(&str, u64) -> u64) -> Report {
     let options = Options { cpu: cpu.to_owned(), rounds: 10 };
     let sections = Sections { text: 200_000, rodata: 40_000, data: 16, bss: 100_000 };
     let bare = Bare { hypervisor: vec![0; 245_760], sections, ..Bare::default() };
-    Report::new(&options, (10, 0), &readings(&change), &native, &bare)
+    let footprint = Footprint {
+        beyond_image: 1 << 20,
+        target: 1 << 20,
+        verdict: Verdict::Met,
+        vm: change("vm", 20_000),
+        ..Footprint::default()
+    };
+    Report::new(&options, (10, 0), &readings(&change), &native, &bare, footprint)
 }
 
 #[test]
@@ -47,6 +54,22 @@ fn an_image_that_is_too_large_is_a_missed_target() {
     let mut report = report(PROCESSOR, |_, figure| figure);
     report.image.verdict = Verdict::new(IMAGE_TARGET + 1, Some(IMAGE_TARGET));
     assert!(!report.meets_all());
+}
+
+#[test]
+fn too_much_memory_is_a_missed_target_and_more_than_before_is_worse() {
+    let mut missed = report(PROCESSOR, |_, figure| figure);
+    missed.footprint.beyond_image += 1;
+    missed.footprint.verdict = Verdict::new(missed.footprint.beyond_image, Some(missed.footprint.target));
+    assert!(!missed.meets_all());
+    assert!(missed.text().contains("1025 KiB, at most 1024 KiB: MISSED\n"), "{}", missed.text());
+    let record = Record::new(&report(PROCESSOR, |_, figure| figure));
+    assert!(record.compare(&missed).worse[0].contains("is the target, which 1,048,576 met"));
+    let more = report(PROCESSOR, |name, figure| if name == "vm" { 22_001 } else { figure });
+    assert_eq!(
+        record.compare(&more).worse,
+        ["one more VM of a vCPU, bytes: 22,001, more than a tenth worse than the recorded 20,000"]
+    );
 }
 
 #[test]
@@ -75,6 +98,14 @@ fn the_json_has_the_keys_that_are_documented() {
         "target": 262_144, "verdict": "met",
     });
     assert_eq!(value["image"], image);
+    let footprint = &value["footprint"];
+    for key in ["beyond_image", "target", "verdict", "vm", "vcpu", "cpu"] {
+        assert!(!footprint[key].is_null(), "{key}");
+    }
+    for key in ["total", "image", "map", "stacks", "heap", "values", "tables", "loaded"] {
+        assert_eq!(footprint["at_boot"][key], 0, "{key}");
+        assert_eq!(footprint["with_two_vms"][key], 0, "{key}");
+    }
 }
 
 #[test]

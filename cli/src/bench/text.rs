@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use super::footprint::{Account, Footprint};
 use super::{Image, PROCESSOR, Report, Row, Verdict};
 use crate::image::Sections;
 
@@ -29,15 +30,16 @@ impl Report {
             kib(data),
             kib(bss)
         );
-        let missed = self.operations.iter().filter(|row| row.verdict == Verdict::Missed).count()
-            + usize::from(self.image.verdict == Verdict::Missed);
-        match missed {
+        text.push_str(&memory(&self.footprint));
+        let verdicts = self.operations.iter().map(|row| row.verdict);
+        let others = [self.image.verdict, self.footprint.verdict];
+        match verdicts.chain(others).filter(|verdict| *verdict == Verdict::Missed).count() {
             0 if self.cpu != PROCESSOR => {
                 let _ = writeln!(text, "the operations' targets are for {PROCESSOR}");
             }
             0 => text.push_str("every target is met\n"),
             1 => text.push_str("1 target is missed\n"),
-            _ => {
+            missed => {
                 let _ = writeln!(text, "{missed} targets are missed");
             }
         }
@@ -71,8 +73,47 @@ impl Report {
         ] {
             add(what, None, bytes, None, Verdict::NoTarget);
         }
+        for figure in self.footprint.figures() {
+            add(figure.what, None, figure.bytes, figure.target, figure.verdict);
+        }
         text
     }
+}
+
+/// The memory's part of the table.
+fn memory(footprint: &Footprint) -> String {
+    let Footprint { at_boot, with_two_vms, beyond_image, target, verdict, vm, vcpu, cpu } = *footprint;
+    let account = |what: &str, account: Account| {
+        let Account { total, image, map, stacks, heap, values, tables, loaded } = account;
+        format!(
+            "  {what}: {} KiB\n    image in memory {} (its own map fills {}), stacks of the other CPUs {}, heap {} \
+             (values fill {}), stage-2 tables {}; besides: bundle and device tree {}\n",
+            kib(total),
+            kib(image),
+            kib(map),
+            kib(stacks),
+            kib(heap),
+            kib(values),
+            kib(tables),
+            kib(loaded)
+        )
+    };
+    let mut text = format!(
+        "\nRAM beyond the image with 4 CPUs and 2 VMs of 512 MiB: {} KiB, at most {} KiB: {}\n",
+        kib(beyond_image),
+        kib(target),
+        words(verdict)
+    );
+    text.push_str(&account("all RAM after boot on 4 CPUs", at_boot));
+    text.push_str(&account("all RAM with the two VMs", with_two_vms));
+    let _ = writeln!(
+        text,
+        "  bytes for one more VM of a vCPU: {}, vCPU: {}, CPU: {}",
+        grouped(vm),
+        grouped(vcpu),
+        grouped(cpu)
+    );
+    text
 }
 
 fn line(row: &Row) -> String {

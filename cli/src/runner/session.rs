@@ -14,7 +14,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use vambrace_wire::message::{
-    Decoder, FromHypervisor, Level, MAX_FRAME, MAX_TEXT, Piece, ToHypervisor, VmState, decode, encode,
+    Decoder, FromHypervisor, Level, Life, MAX_FRAME, MAX_TEXT, MemoryUse, Piece, ToHypervisor, VmState,
+    decode, encode,
 };
 
 use super::{Boot, Config, RunError, command_line};
@@ -37,6 +38,12 @@ pub enum Message {
     State { vm: u16, state: VmState },
     /// A line of a VM's crash report.
     Report { vm: u16, text: String },
+    /// A life of a VM is over.
+    Life { vm: u16, life: Life },
+    /// A VM is no more.
+    Gone { vm: u16, cleared: u64, at: u64 },
+    /// The memory that it takes.
+    Memory { vms: u16, memory: MemoryUse },
     /// All VMs have ended.
     End,
     /// It failed; the report follows as text.
@@ -51,6 +58,9 @@ impl From<FromHypervisor<'_>> for Message {
             FromHypervisor::Console { vm, bytes } => Self::Console { vm, bytes: bytes.to_vec() },
             FromHypervisor::State { vm, state } => Self::State { vm, state },
             FromHypervisor::Report { vm, text } => Self::Report { vm, text: text.to_owned() },
+            FromHypervisor::Life { vm, life } => Self::Life { vm, life },
+            FromHypervisor::Gone { vm, cleared, at } => Self::Gone { vm, cleared, at },
+            FromHypervisor::Memory { vms, memory } => Self::Memory { vms, memory },
             FromHypervisor::End => Self::End,
             FromHypervisor::Failed => Self::Failed,
         }

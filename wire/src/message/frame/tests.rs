@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use proptest::prelude::*;
 
-use super::super::{FromHypervisor, Level, MAX_TEXT, ToHypervisor, VmState};
+use super::super::{FromHypervisor, Level, Life, MAX_TEXT, MemoryUse, ToHypervisor, VmState};
 use super::*;
 
 /// What came out of a stream: text runs joined, messages re-encoded to owned bytes.
@@ -60,6 +60,9 @@ fn the_longest_text_fits_every_message() {
         FromHypervisor::Console { vm: u16::MAX, bytes: &bytes },
         FromHypervisor::Report { vm: u16::MAX, text: &text },
         FromHypervisor::State { vm: u16::MAX, state: VmState::Reset(u32::MAX) },
+        FromHypervisor::Life { vm: u16::MAX, life: Life::from([u64::MAX; 4]) },
+        FromHypervisor::Gone { vm: u16::MAX, cleared: u64::MAX, at: u64::MAX },
+        FromHypervisor::Memory { vms: u16::MAX, memory: MemoryUse::from([u64::MAX; 7]) },
     ] {
         assert!(encode(&message, &mut buffer).is_ok());
     }
