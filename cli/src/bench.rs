@@ -8,6 +8,7 @@
 
 mod drawing;
 pub mod footprint;
+mod lifecycle;
 pub mod operation;
 mod others;
 pub mod record;
@@ -106,6 +107,13 @@ pub struct Figures {
     pub max: u64,
 }
 
+impl Figures {
+    /// Of what was done once.
+    const fn once(figure: u64) -> Self {
+        Self { min: figure, median: figure, max: figure }
+    }
+}
+
 /// How a figure stands to its target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -161,6 +169,7 @@ pub fn measure(
             native.extend(machine.natively(suite)?);
         }
     }
+    vambrace.extend(lifecycle::measure(&machine)?);
     let footprint = footprint::measure(&machine, bare.hypervisor.len() as u64)?;
     Ok(Report::new(options, qemu.version, &vambrace, &native, bare, footprint))
 }

@@ -89,7 +89,7 @@ fn for_each_line(start: u64, len: u64, act: impl Fn(u64)) {
 }
 
 /// The smallest data cache line of any cache, in bytes (CTR_EL0.DminLine).
-fn cache_line() -> u64 {
+pub(crate) fn cache_line() -> u64 {
     use crate::sysreg::{CtrEl0, Read};
     4 << ((CtrEl0.read() >> 16) & 0xF)
 }

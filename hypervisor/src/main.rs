@@ -16,6 +16,8 @@ mod boot;
 #[cfg(target_os = "none")]
 mod cell;
 #[cfg(target_os = "none")]
+mod clear;
+#[cfg(target_os = "none")]
 mod clock;
 #[cfg(target_os = "none")]
 mod console;

@@ -17,6 +17,7 @@ use vambrace_memory::{GuestMemory, Ipa, OutsideMemory, Pa};
 use vambrace_wire::bundle::VmConfig;
 
 use crate::barrier;
+use crate::clear::clear;
 use crate::memory;
 
 /// Blocks that RAM is aligned to where there is room.
@@ -66,8 +67,11 @@ impl Space {
         let end = layout::RAM.0.saturating_add(config.memory);
         let high = if config.vcpus.len() as u64 > layout::GICR_COUNT { layout::GICR_HIGH.0 * 2 } else { 0 };
         let bits = 64 - end.max(high).saturating_sub(1).leading_zeros();
-        let geometry = Geometry::for_machine(pa_bits, bits)?;
+        let mut geometry = Geometry::for_machine(pa_bits, bits)?;
         let ram = take(config.memory)?;
+        if ram.len() >= GIB && ram.start.is_multiple_of(GIB) {
+            geometry = geometry.with_gib_leaves();
+        }
         let mut space =
             Self { ram, flash: Range::default(), erased: Range::default(), stage2: None, geometry };
         if config.flash {
@@ -138,8 +142,7 @@ impl Space {
         let end = (self.ram.start + offset).saturating_add(len).min(self.ram.end);
         let range = Range { start: self.ram.start + offset, end };
         // SAFETY: the RAM is mapped and owned by this space, and the VM's CPUs are stopped.
-        unsafe { memory::fill(range, 0) };
-        barrier::clean_invalidate(range.start, range.len());
+        unsafe { clear(range) };
     }
 
     /// Copies an image's part to guest memory, out to the point of coherency: the guest starts with caches off.

@@ -109,6 +109,7 @@ system_registers! {
     readonly MpidrEl1 = "mpidr_el1";
     readonly MidrEl1 = "midr_el1";
     readonly CtrEl0 = "ctr_el0";
+    readonly DczidEl0 = "dczid_el0";
     readonly CntfrqEl0 = "cntfrq_el0";
     readonly CntpctEl0 = "cntpct_el0";
     readonly Rndr = "s3_3_c2_c4_0";

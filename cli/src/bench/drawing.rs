@@ -2,7 +2,7 @@
 //! The report as a bar chart: for each operation a group of bars, Vambrace's first, and a mark where its target is.
 //!
 //! The scale is linear, so that a bar twice as long is twice the cost. What is longer than the scale is cut off, its
-//! figure beside it; starts and resets, which take thousands of times as long, are left to the table.
+//! figure beside it; what makes, resets and ends whole machines takes thousands of times as long and is left to the table.
 
 use super::others::OTHERS;
 use super::text::grouped;
@@ -32,7 +32,7 @@ const GRID: u32 = 300;
 const BAR: f64 = 13.0;
 const BETWEEN: f64 = 12.0;
 /// From this many instructions on an operation is not drawn.
-const TOO_MANY: u64 = 100_000;
+const TOO_MANY: u64 = 20_000;
 
 /// A bar.
 struct Bar {

@@ -46,4 +46,11 @@ pub const OPERATIONS: &[Operation] = &[
     without_target("switch-at-end-of-turn", "switch of vCPUs at the end of a turn"),
     operation("start", "reset to the guest's first instruction", 350_000),
     without_target("vm-reset", "a VM's reset, 64 MiB of RAM"),
+    without_target("create-64mib", "making a VM of 64 MiB"),
+    without_target("create-1gib", "making a VM of 1 GiB"),
+    without_target("create-4gib", "making a VM of 4 GiB"),
+    without_target("create-copy", "of it: copying its image"),
+    without_target("destroy-64mib", "doing away with a VM of 64 MiB"),
+    without_target("destroy-clear", "of it: clearing its RAM"),
+    without_target("destroy-1gib", "doing away with a VM of 1 GiB"),
 ];

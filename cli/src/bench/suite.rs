@@ -191,7 +191,7 @@ fn read(said: &str) -> Readings {
     }
     if let (Some(from), Some(to)) = (counts.get("reset-at"), counts.get("restarted-at")) {
         let took = to.saturating_sub(*from);
-        readings.insert("vm-reset".to_owned(), Figures { min: took, median: took, max: took });
+        readings.insert("vm-reset".to_owned(), Figures::once(took));
     }
     readings
 }

@@ -13,6 +13,7 @@
 //! - `pair`: two CPUs that interrupt each other.
 //! - `shared`: two CPUs that are vCPUs of one physical CPU, and take turns.
 //! - `reset`: the machine resets itself once.
+//! - `life`: tells when it came to its first instruction, and no more.
 
 mod life;
 mod operations;
@@ -40,6 +41,10 @@ pub fn run(machine: &Machine) {
         Some("pair") => pair::run(&bench, machine),
         Some("shared") => shared::run(&bench, machine),
         Some("reset") => life::reset(machine),
+        Some("life") => {
+            life::first_instruction(machine);
+            true
+        }
         _ => {
             life::start(machine);
             bench.measure_all(operations::ALONE);

@@ -136,6 +136,19 @@ impl Geometry {
         Ok(Self { ipa_bits, pa_bits, start })
     }
 
+    /// This space, or a wider one whose tree starts at level 1 and so can map 1 GiB by an entry. For memory that comes in
+    /// such pieces the tree is the smaller one: a root, where the same memory takes two tables or more at level 2.
+    #[must_use]
+    pub const fn with_gib_leaves(self) -> Self {
+        // From here on a start at level 2 would take more than 16 tables.
+        const STARTS_AT_LEVEL_1: u32 = Level::L2.shift() + 9 + 4 + 1;
+        match Self::for_machine(self.pa_bits, STARTS_AT_LEVEL_1) {
+            Ok(wider) if self.ipa_bits < STARTS_AT_LEVEL_1 => wider,
+            // Wide enough already, or more than the CPU has.
+            _ => self,
+        }
+    }
+
     /// The IPA size in bits.
     #[must_use]
     pub const fn ipa_bits(self) -> u32 {

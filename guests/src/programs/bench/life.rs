@@ -30,6 +30,11 @@ pub(super) fn start(machine: &Machine) {
     tell("start", started_at(machine));
 }
 
+/// Tells how long the machine took from switching its CPU on to here, in ticks of the virtual counter.
+pub(super) fn first_instruction(machine: &Machine) {
+    println!("bench: first-instruction {}", machine.started());
+}
+
 /// In its first life, resets the machine; in the next, the count before and at the first instruction are both on the
 /// console: `bench: reset-at COUNT`, `bench: restarted-at COUNT`.
 pub(super) fn reset(machine: &Machine) -> bool {

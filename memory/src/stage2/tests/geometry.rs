@@ -22,6 +22,19 @@ fn the_shallowest_tree_is_chosen() {
 }
 
 #[test]
+fn a_tree_may_be_widened_to_map_a_gib_by_an_entry() {
+    let widened = |pa_bits, wanted| {
+        let geometry = Geometry::for_machine(pa_bits, wanted).unwrap().with_gib_leaves();
+        (geometry.ipa_bits(), geometry.start().number(), geometry.root_tables())
+    };
+    assert_eq!(widened(44, 33), (35, 1, 1));
+    assert_eq!(widened(36, 25), (35, 1, 1));
+    assert_eq!(widened(44, 40), shape(44, 40));
+    assert_eq!(widened(48, 48), shape(48, 48));
+    assert_eq!(widened(32, 32), shape(32, 32), "as far as the CPU goes");
+}
+
+#[test]
 fn every_tree_is_legal() {
     for pa_bits in [32, 36, 40, 42, 44, 48, 52, 56] {
         for wanted in 0..=pa_bits.min(48) {
