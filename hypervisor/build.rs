@@ -9,7 +9,7 @@ fn main() {
         println!("cargo::rustc-link-arg-bins=-T{folder}/image.ld");
         // The image runs wherever the firmware puts it and relocates itself before the MMU is on, constant
         // data included.
-        for argument in ["-pie", "--no-dynamic-linker", "-znotext", "-znorelro"] {
+        for argument in ["-pie", "--no-dynamic-linker", "-znotext", "-znorelro", "--pack-dyn-relocs=relr"] {
             println!("cargo::rustc-link-arg-bins={argument}");
         }
     }

@@ -4,9 +4,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 
-use crate::bench;
+use crate::bench::{self, against::Rival};
 use crate::explain::arguments::Explain;
 use crate::manifest::{BoardOptions, Size};
 use crate::runner::Clock;
@@ -97,12 +98,25 @@ pub struct Bench {
     /// How often each operation is done
     #[arg(long, value_name = "COUNT", default_value = "200", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
+    /// Measure the same under other hypervisors, in the same run
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub against: Vec<Rival>,
+    /// Leave out the whole systems: Linux as a guest and without a hypervisor, for which Debian's kernels are fetched
+    #[arg(long)]
+    pub operations_only: bool,
     /// Print JSON, for programs
     #[arg(long)]
     pub json: bool,
     /// Draw the figures in this file, as SVG
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
+    /// Only measure how things grow with the number of VMs and CPUs; it takes some minutes
+    #[arg(long, conflicts_with_all = ["svg", "rounds", "locate"])]
+    pub scale: bool,
+    /// Only tell which functions an operation's instructions are from, such as those of switch
+    #[arg(long = "where", value_name = "OPERATION", conflicts_with_all = ["json", "svg", "rounds"],
+        value_parser = PossibleValuesParser::new(bench::weights::watched()))]
+    pub locate: Option<String>,
 }
 
 const BENCH: &str = "\
@@ -116,7 +130,9 @@ impl Bench {
     /// What to measure.
     #[must_use]
     pub fn options(&self) -> bench::Options {
-        bench::Options { cpu: self.cpu.clone(), rounds: self.rounds }
+        let systems = if self.operations_only { bench::Systems::LeftOut } else { bench::Systems::Measured };
+        let (cpu, rounds, against) = (self.cpu.clone(), self.rounds, self.against.clone());
+        bench::Options { cpu, rounds, systems, against }
     }
 }
 
@@ -193,8 +209,25 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(bench("vambrace bench"), bench::Options::default());
-        let max = bench::Options { cpu: "max".into(), rounds: 20 };
-        assert_eq!(bench("vambrace bench --cpu max --rounds 20 --json --svg x.svg"), max);
+        let systems = bench::Systems::LeftOut;
+        let max = bench::Options { cpu: "max".into(), rounds: 20, systems, against: Vec::new() };
+        let line = "vambrace bench --cpu max --rounds 20 --operations-only --json --svg x.svg";
+        assert_eq!(bench(line), max);
+        assert_eq!(bench("vambrace bench --against xen,kvm").against, Rival::ALL);
+    }
+
+    #[test]
+    fn bench_answers_one_question_at_a_time() {
+        let bench = |line: &str| match Arguments::try_parse_from(line.split(' ')).map(|parsed| parsed.command)
+        {
+            Ok(Some(Command::Bench(bench))) => Some((bench.scale, bench.locate)),
+            _ => None,
+        };
+        assert_eq!(bench("vambrace bench --scale --json"), Some((true, None)));
+        assert_eq!(bench("vambrace bench --where switch --cpu max"), Some((false, Some("switch".into()))));
+        for line in ["--where fly", "--where start", "--where switch --json", "--scale --where switch"] {
+            assert_eq!(bench(&format!("vambrace bench {line}")), None, "{line}");
+        }
     }
 
     #[test]
@@ -204,6 +237,9 @@ mod tests {
             "vambrace run --smp many",
             "vambrace build x",
             "vambrace bench --rounds 0",
+            "vambrace bench --against",
+            "vambrace bench --against xen,zen",
+            "vambrace bench --against xen,,kvm",
             "vambrace fly",
         ] {
             let error = Arguments::try_parse_from(line.split(' ')).unwrap_err();

@@ -6,22 +6,29 @@
 //! so the same build gives the same figures on every computer. [`operation`] knows what is measured and how much it
 //! may cost, [`suite`] runs it, and [`Report`] is the outcome as a value: text, JSON and picture are made from it.
 
+pub mod against;
 mod drawing;
 pub mod footprint;
 mod lifecycle;
 pub mod operation;
 mod others;
 pub mod record;
+pub mod scale;
 pub mod suite;
+pub mod systems;
 mod text;
+pub mod weights;
 
 use serde::Serialize;
 
 use crate::image::Sections;
 use crate::setup::{Bare, Setup};
+use against::{Against, Rival};
 use footprint::Footprint;
 use operation::OPERATIONS;
-use suite::{Machine, Readings, Suite};
+use suite::{Level, Machine, Readings, Suite};
+use systems::System;
+use weights::Weights;
 
 /// The processor that the targets are for.
 pub const PROCESSOR: &str = "cortex-a72";
@@ -39,11 +46,26 @@ pub struct Options {
     pub cpu: String,
     /// How often each operation is done.
     pub rounds: u32,
+    /// Whether whole systems are measured too.
+    pub systems: Systems,
+    /// Under which other hypervisors too.
+    pub against: Vec<Rival>,
+}
+
+/// Whether whole systems are measured, for which Debian's kernels are fetched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Systems {
+    /// They are.
+    #[default]
+    Measured,
+    /// They are not.
+    LeftOut,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cpu: PROCESSOR.to_owned(), rounds: 200 }
+        let (systems, against) = (Systems::default(), Vec::new());
+        Self { cpu: PROCESSOR.to_owned(), rounds: 200, systems, against }
     }
 }
 
@@ -73,10 +95,14 @@ pub struct Report {
     pub rounds: u32,
     /// The operations, in the table's order. All figures are instructions.
     pub operations: Vec<Row>,
+    /// The same operations under other hypervisors, if that was asked for.
+    pub against: Vec<Against>,
     /// The hypervisor's image, in bytes.
     pub image: Image,
     /// The RAM that it takes, in bytes.
     pub footprint: Footprint,
+    /// Whole systems, unless they are left out.
+    pub systems: Vec<System>,
 }
 
 /// One operation.
@@ -94,6 +120,8 @@ pub struct Row {
     pub target: Option<u64>,
     /// Whether it is.
     pub verdict: Verdict,
+    /// What EL2 does in the median round, where it is watched.
+    pub weights: Option<Weights>,
 }
 
 /// What the rounds took, in instructions.
@@ -166,12 +194,38 @@ pub fn measure(
     for suite in Suite::ALL {
         vambrace.extend(machine.under_vambrace(suite)?);
         if suite.exists_natively() {
-            native.extend(machine.natively(suite)?);
+            native.extend(machine.natively(suite, Level::El1)?);
         }
     }
+    // What EL2 itself would do, by the same code.
+    vambrace.extend(machine.natively(Suite::Stage2, Level::El2)?);
     vambrace.extend(lifecycle::measure(&machine)?);
     let footprint = footprint::measure(&machine, bare.hypervisor.len() as u64)?;
-    Ok(Report::new(options, qemu.version, &vambrace, &native, bare, footprint))
+    let mut report = Report::new(options, qemu.version, &vambrace, &native, bare, footprint);
+    let weights = weights::measure(&machine)?;
+    for row in &mut report.operations {
+        row.weights = weights.get(&row.name).copied();
+    }
+    report.systems = match options.systems {
+        Systems::Measured => systems::measure_on(&machine)?,
+        Systems::LeftOut => Vec::new(),
+    };
+    report.against = against::measure(&machine, &native)?;
+    Ok(report)
+}
+
+/// Tells where an operation's instructions go: a table of functions. `operation` is one of [`weights::watched`].
+///
+/// # Errors
+/// When QEMU does not start or the guest does not come to its end.
+pub fn locate(
+    setup: &Setup,
+    bare: &Bare,
+    qemu: &crate::setup::qemu::Qemu,
+    options: &Options,
+    operation: &str,
+) -> Result<String, crate::failure::Failure> {
+    weights::locate(&Machine { setup, bare, qemu, options }, operation)
 }
 
 impl Report {
@@ -194,6 +248,7 @@ impl Report {
                 vambrace,
                 target,
                 verdict: Verdict::new(vambrace.median, target),
+                weights: None,
             })
         });
         let bytes = bare.hypervisor.len() as u64;
@@ -203,6 +258,7 @@ impl Report {
             cpu: options.cpu.clone(),
             rounds: options.rounds,
             operations: rows.collect(),
+            against: Vec::new(),
             image: Image {
                 bytes,
                 sections: bare.sections,
@@ -210,15 +266,21 @@ impl Report {
                 verdict: Verdict::new(bytes, Some(IMAGE_TARGET)),
             },
             footprint,
+            systems: Vec::new(),
         }
     }
 
     /// Whether every target is met.
     #[must_use]
     pub fn meets_all(&self) -> bool {
-        let verdicts =
-            self.operations.iter().map(|row| row.verdict).chain([self.image.verdict, self.footprint.verdict]);
-        verdicts.into_iter().all(|verdict| verdict != Verdict::Missed)
+        self.verdicts().all(|verdict| verdict != Verdict::Missed)
+    }
+
+    /// Everything that is held against a target.
+    fn verdicts(&self) -> impl Iterator<Item = Verdict> {
+        let systems = self.systems.iter().flat_map(|system| &system.phases).map(|phase| phase.verdict);
+        let others = [self.image.verdict, self.footprint.verdict].into_iter().chain(systems);
+        self.operations.iter().map(|row| row.verdict).chain(others)
     }
 
     /// For programs; docs/performance.md describes it.

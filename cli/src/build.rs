@@ -99,6 +99,18 @@ impl Images for Fetched<'_> {
         self.setup.initramfs().map_err(failed)
     }
 
+    fn debian_initrd(&self) -> Result<Vec<u8>, ImagesError> {
+        self.setup.root_initramfs().map_err(failed)
+    }
+
+    fn debian_modules(&self, version: Option<&str>) -> Result<Vec<u8>, ImagesError> {
+        match debian::modules(&self.setup.cache, self.setup.progress, version) {
+            Ok(path) => read(&path),
+            Err(KernelError::NoSuch { known, .. }) => Err(ImagesError::NoSuch { known }),
+            Err(KernelError::Setup(error)) => Err(failed(error)),
+        }
+    }
+
     fn guest(&self, name: &str) -> Result<Vec<u8>, ImagesError> {
         self.bare.guests.get(name).cloned().ok_or_else(|| ImagesError::NoSuch {
             known: self.bare.guests.keys().map(|name| format!("guest:{name}")).collect(),
@@ -106,13 +118,12 @@ impl Images for Fetched<'_> {
     }
 
     fn cmdline(&self, vm: &Vm) -> String {
-        if !matches!(vm.boot, Boot::Kernel { initrd: Some(InitrdSource::Demo), .. }) {
-            return vm.cmdline.clone();
-        }
+        let Boot::Kernel { initrd: Some(initrd), .. } = &vm.boot else { return vm.cmdline.clone() };
         let name = format!("{}{}", initramfs::NAME, vm.name);
-        let afterwards = match self.afterwards {
-            Afterwards::Shell => initramfs::INTERACTIVE,
-            Afterwards::PowerOff => "",
+        let afterwards = match (initrd, self.afterwards) {
+            (InitrdSource::File(_), _) => return vm.cmdline.clone(),
+            (InitrdSource::Demo, Afterwards::Shell) => initramfs::INTERACTIVE,
+            (InitrdSource::Demo, Afterwards::PowerOff) | (InitrdSource::Debian, _) => "",
         };
         [vm.cmdline.as_str(), &name, afterwards].join(" ").trim().to_owned()
     }

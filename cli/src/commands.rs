@@ -56,6 +56,7 @@ fn start(run: &Run) -> Result<Exit, Failure> {
     check_processor(&qemu, &manifest.board.cpu)?;
     let afterwards = if console::is_interactive() { Afterwards::Shell } else { Afterwards::PowerOff };
     let built = build::from_manifest(manifest, warnings, &setup, afterwards)?;
+    runner::make_disks(&built.manifest, &setup)?;
     let config = Config {
         qemu,
         board: board(&built.manifest, run),
@@ -119,6 +120,15 @@ fn measure(bench: &Bench) -> Result<Exit, Failure> {
     let qemu = setup.qemu()?;
     check_processor(&qemu, &bench.cpu)?;
     let bare = setup.bare()?;
+    if let Some(operation) = &bench.locate {
+        say(&bench::locate(&setup, &bare, &qemu, &bench.options(), operation)?)?;
+        return Ok(Exit::Success);
+    }
+    if bench.scale {
+        let scale = bench::scale::measure(&setup, &bare, &qemu, &bench.options())?;
+        say(&if bench.json { scale.json() } else { scale.text() })?;
+        return Ok(Exit::Success);
+    }
     let report = bench::measure(&setup, &bare, &qemu, &bench.options())?;
     if let Some(path) = &bench.svg {
         let written = std::fs::write(path, report.svg());
@@ -163,12 +173,14 @@ fn demo() -> PathBuf {
 
 /// The board that a manifest and the arguments describe.
 fn board(manifest: &Manifest, run: &Run) -> Board {
+    let mut qemu_args = runner::devices(manifest);
+    qemu_args.extend(run.qemu_arg.iter().cloned());
     Board {
         cpu: manifest.board.cpu.clone(),
         cpus: manifest.board.cpus,
         memory: manifest.board.memory.0,
         clock: run.clock(),
-        qemu_args: run.qemu_arg.clone(),
+        qemu_args,
     }
 }
 

@@ -8,8 +8,10 @@
 //!
 //! Nothing is downloaded here. Images that have to be fetched are checked when [`crate::plan`] has them.
 
+pub mod assign;
 pub(crate) mod file;
 mod files;
+pub mod io;
 mod resolve;
 mod structure;
 mod syntax;
@@ -41,6 +43,8 @@ pub struct Manifest {
     pub board: Board,
     /// The VMs, in the file's order; at least one.
     pub vms: Vec<Vm>,
+    /// The networks between VMs.
+    pub networks: Vec<io::Network>,
     /// The text, for complaints that come later.
     pub(crate) source: Arc<Source>,
     /// For the complaint that the board is too small, once the images are known.
@@ -58,6 +62,8 @@ pub struct Board {
     pub cpus: u16,
     /// RAM.
     pub memory: Size,
+    /// Its disks.
+    pub disks: Vec<io::BoardDisk>,
 }
 
 /// The kinds of board.
@@ -97,6 +103,10 @@ pub struct Vm {
     pub weight: u32,
     /// Its devices.
     pub devices: Devices,
+    /// Its virtio devices, by slot.
+    pub virtio: Vec<io::VirtioDevice>,
+    /// Devices of the board that belong to it alone.
+    pub assigned: Vec<assign::Assigned>,
     /// The VM that must have ended first, by index.
     pub after: Option<u16>,
     /// Where in the text all this stands.
@@ -194,17 +204,18 @@ fn understand(
     diagnostics: &mut Diagnostics,
 ) -> Option<Manifest> {
     let board = resolve::board(file.board, options, meant, diagnostics);
+    let networks = io::networks(file.network, diagnostics);
     let drafts: Vec<_> = file
         .vm
         .into_iter()
         .enumerate()
-        .map(|(index, vm)| resolve::vm(index, vm, &board, meant, diagnostics))
+        .map(|(index, vm)| resolve::vm(index, vm, &board, &networks, meant, diagnostics))
         .collect();
-    files::check(&drafts, source, diagnostics);
+    files::check(&drafts, &board.disks, source, diagnostics);
     let afters = together::check(&board, &drafts, meant, diagnostics);
     let vms = resolve::finish(drafts, afters)?;
     let (board, board_memory) = board.finish()?;
-    Some(Manifest { board, vms, source: Arc::clone(source), board_memory })
+    Some(Manifest { board, vms, networks, source: Arc::clone(source), board_memory })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! starts. The images that are not local files come through [`Images`], so that this needs no network and no
 //! tools.
 
+mod io;
 pub mod kernel;
 pub mod placement;
 
@@ -17,7 +18,8 @@ use std::sync::Arc;
 use vambrace_machine::device_tree::{Description, DeviceTree, ModelError};
 use vambrace_machine::layout::{FLASH, RAM};
 use vambrace_memory::Ipa;
-use vambrace_wire::bundle::{self, BundleError, Load, Seed, VcpuConfig, VmConfig};
+use vambrace_wire::bundle::io::{BoardDisk, Network};
+use vambrace_wire::bundle::{self, BundleError, Directory, Load, Seed, VcpuConfig, VmConfig};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, nearest};
 use crate::manifest::{
@@ -46,6 +48,18 @@ pub trait Images {
     /// # Errors
     /// See [`ImagesError`].
     fn demo_initrd(&self) -> Result<Vec<u8>, ImagesError>;
+
+    /// The initial RAM disk that starts the system on a disk.
+    ///
+    /// # Errors
+    /// See [`ImagesError`].
+    fn debian_initrd(&self) -> Result<Vec<u8>, ImagesError>;
+
+    /// The drivers of Debian's kernel for a VM's devices, to go before an initial RAM disk of ours.
+    ///
+    /// # Errors
+    /// See [`ImagesError`].
+    fn debian_modules(&self, version: Option<&str>) -> Result<Vec<u8>, ImagesError>;
 
     /// A small program of Vambrace's own, in the format of a kernel.
     ///
@@ -102,6 +116,10 @@ pub struct Plan {
     pub vms: Vec<VmConfig>,
     /// Each once.
     pub blobs: Vec<Arc<[u8]>>,
+    /// The networks between VMs.
+    pub networks: Vec<Network>,
+    /// The board's disks.
+    pub disks: Vec<BoardDisk>,
 }
 
 /// Makes the bundle's bytes.
@@ -111,7 +129,8 @@ pub struct Plan {
 pub fn build(manifest: &Manifest, images: &dyn Images) -> Result<Vec<u8>, PlanError> {
     let plan = plan(manifest, images)?;
     let blobs: Vec<&[u8]> = plan.blobs.iter().map(|blob| &**blob).collect();
-    Ok(bundle::build(plan.vms, &blobs)?)
+    let Plan { vms, networks, disks, .. } = plan;
+    Ok(bundle::build(Directory { vms, networks, disks, blobs: Vec::new() }, &blobs)?)
 }
 
 /// Places every image of every VM.
@@ -126,6 +145,7 @@ pub fn plan(manifest: &Manifest, images: &dyn Images) -> Result<Plan, PlanError>
         blobs: Blobs::default(),
         kernels: BTreeMap::new(),
         others: BTreeMap::new(),
+        room: 0,
     };
     let mut vms = Vec::new();
     for vm in &manifest.vms {
@@ -135,7 +155,8 @@ pub fn plan(manifest: &Manifest, images: &dyn Images) -> Result<Plan, PlanError>
             Err(Stop::Fatal(error)) => return Err(error),
         }
     }
-    let images = Size(planner.blobs.list.iter().map(|blob| blob.len() as u64).sum());
+    let images = planner.blobs.list.iter().map(|blob| blob.len() as u64).sum::<u64>();
+    let images = Size(images.saturating_add(planner.room));
     let sizes = manifest.vms.iter().map(|vm| (vm.memory, vm.spans.memory.clone(), vm.after));
     if let Some(diagnostic) = manifest.board_memory.too_small(images, sizes) {
         planner.diagnostics.push(diagnostic);
@@ -143,7 +164,14 @@ pub fn plan(manifest: &Manifest, images: &dyn Images) -> Result<Plan, PlanError>
     if planner.diagnostics.has_errors() {
         return Err(PlanError::Manifest(planner.diagnostics));
     }
-    Ok(Plan { vms, blobs: planner.blobs.list })
+    let networks = manifest.networks.iter();
+    let disks = manifest.board.disks.iter();
+    Ok(Plan {
+        vms,
+        blobs: planner.blobs.list,
+        networks: networks.map(|it| Network { name: it.name.clone(), uplink: it.uplink }).collect(),
+        disks: disks.map(|disk| BoardDisk { name: disk.name.clone() }).collect(),
+    })
 }
 
 struct Planner<'a> {
@@ -154,13 +182,31 @@ struct Planner<'a> {
     /// What earlier VMs have used, with its place in the bundle.
     kernels: BTreeMap<KernelSource, (Arc<KernelImage>, u16)>,
     others: BTreeMap<Other, (u64, u16)>,
+    /// Bytes of RAM that take what VMs write to disks.
+    room: u64,
 }
 
 /// An image that goes to memory as it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Other {
     Initrd(InitrdSource),
+    /// One of ours, with the drivers of Debian's kernel of this version.
+    WithDrivers(InitrdSource, Option<String>),
     Firmware(FirmwareSource),
+}
+
+/// The initial RAM disk that a VM gets: ours have drivers if the VM has devices for them.
+fn with_drivers(vm: &Vm, kernel: &KernelSource, initrd: &InitrdSource) -> Other {
+    match (kernel, initrd) {
+        (KernelSource::Debian { version }, InitrdSource::Demo) if !vm.virtio.is_empty() => {
+            Other::WithDrivers(InitrdSource::Demo, version.clone())
+        }
+        // Whatever the disk is on, its file system is a driver too.
+        (KernelSource::Debian { version }, InitrdSource::Debian) => {
+            Other::WithDrivers(InitrdSource::Debian, version.clone())
+        }
+        _ => Other::Initrd(initrd.clone()),
+    }
 }
 
 /// What a VM starts with.
@@ -200,6 +246,9 @@ impl Planner<'_> {
             boot_argument: RAM.0,
             seeds,
             devices: vm.devices,
+            virtio: self.virtio(vm)?,
+            registers: vm.assigned.iter().flat_map(|device| device.registers.clone()).collect(),
+            interrupts: vm.assigned.iter().flat_map(|device| device.interrupts.clone()).collect(),
             after: vm.after,
         })
     }
@@ -212,7 +261,7 @@ impl Planner<'_> {
     ) -> Result<Start, Stop> {
         let (kernel, kernel_blob) = self.kernel(vm, source)?;
         let initrd = match initrd {
-            Some(source) => Some(self.other(vm, Other::Initrd(source.clone()))?),
+            Some(initrd) => Some(self.other(vm, with_drivers(vm, source, initrd))?),
             None => None,
         };
         let initrd_len = initrd.map(|(len, _)| len);
@@ -239,8 +288,16 @@ impl Planner<'_> {
     fn tree(&mut self, vm: &Vm, initrd: Option<(Ipa, Ipa)>) -> Result<DeviceTree, Stop> {
         let cmdline = self.images.cmdline(vm);
         let vcpus = u16::try_from(vm.vcpus.len()).unwrap_or(u16::MAX);
-        let description =
-            Description { memory: vm.memory.0, vcpus, devices: vm.devices, cmdline: &cmdline, initrd };
+        let assigned: Vec<_> = vm.assigned.iter().map(|device| device.node.clone()).collect();
+        let description = Description {
+            memory: vm.memory.0,
+            vcpus,
+            devices: vm.devices,
+            virtio: vm.virtio.len(),
+            assigned: &assigned,
+            cmdline: &cmdline,
+            initrd,
+        };
         DeviceTree::new(&description).map_err(|error| Stop::Fatal(error.into()))
     }
 
@@ -277,9 +334,12 @@ impl Planner<'_> {
             return Ok(*known);
         }
         let bytes = match &source {
-            Other::Initrd(InitrdSource::File(path)) => self.read(path, vm, &vm.spans.initrd)?,
-            Other::Initrd(InitrdSource::Demo) => {
-                self.fetched(self.images.demo_initrd(), "the demo's initial RAM disk", &vm.spans.initrd)?
+            Other::Initrd(source) => self.initrd(vm, source)?,
+            Other::WithDrivers(source, version) => {
+                let drivers = self.images.debian_modules(version.as_deref());
+                let mut bytes = self.fetched(drivers, "the drivers of Debian's kernel", &vm.spans.boot)?;
+                bytes.extend(self.initrd(vm, source)?);
+                bytes
             }
             Other::Firmware(FirmwareSource::File(path)) => {
                 let bytes = self.read(path, vm, &vm.spans.boot)?;
@@ -294,6 +354,16 @@ impl Planner<'_> {
         let known = (bytes.len() as u64, self.blobs.add(bytes.into())?);
         self.others.insert(source, known);
         Ok(known)
+    }
+
+    /// An initial RAM disk without drivers.
+    fn initrd(&mut self, vm: &Vm, source: &InitrdSource) -> Result<Vec<u8>, Stop> {
+        let (bytes, name) = match source {
+            InitrdSource::File(path) => return self.read(path, vm, &vm.spans.initrd),
+            InitrdSource::Demo => (self.images.demo_initrd(), "the demo's initial RAM disk"),
+            InitrdSource::Debian => (self.images.debian_initrd(), "the initial RAM disk for Debian's system"),
+        };
+        self.fetched(bytes, name, &vm.spans.initrd)
     }
 
     /// A local file. It was there a moment ago, when the manifest was read.

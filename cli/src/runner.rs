@@ -10,11 +10,14 @@ use std::time::{Duration, Instant};
 use crate::setup::qemu::Qemu;
 
 mod command_line;
+mod devices;
 mod outcome;
 mod session;
 
 pub use self::command_line::{arguments, quote};
+pub use self::devices::{devices, make_disks};
 pub use self::outcome::{Ending, Outcome, Summary, VmOutcome};
+pub(crate) use self::session::spawn;
 pub use self::session::{Event, Message, Session};
 
 /// Something to run.
@@ -73,6 +76,13 @@ pub enum Boot {
         image: Vec<u8>,
         /// Its command line.
         cmdline: String,
+    },
+    /// Memory as a VM finds it, without Vambrace and without a boot loader.
+    Memory {
+        /// What lies where, by physical address.
+        parts: Vec<(u64, Vec<u8>)>,
+        /// The address at which the first CPU starts, the first byte of a part.
+        start: u64,
     },
     /// A file with both, as `vambrace build` writes it.
     File(PathBuf),

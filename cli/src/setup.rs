@@ -2,7 +2,7 @@
 //! Set-up, done unasked: whatever the machine lacks is fetched or built, and kept.
 //!
 //! Four things are needed beyond this crate: a toolchain for bare metal ([`toolchain`]), QEMU ([`qemu`]),
-//! Debian's arm64 kernels, busybox and U-Boot ([`debian`]), and the demo's initramfs ([`initramfs`]).
+//! Debian's arm64 kernels, busybox, U-Boot and root file system ([`debian`]), and initramfs images ([`initramfs`]).
 //! Packages are installed as root or through `sudo -n`; where neither is possible the error names the command
 //! to type. The system's own configuration of apt is read, never changed.
 //!
@@ -16,6 +16,7 @@ use crate::progress::Progress;
 pub mod apt;
 pub mod cache;
 pub mod debian;
+pub mod disk;
 pub mod initramfs;
 pub mod privilege;
 pub mod process;
@@ -100,6 +101,15 @@ impl Setup {
         Ok(debian::kernel(&self.cache, self.progress, version)?)
     }
 
+    /// The file with the drivers of a Debian kernel, to go before an initramfs of ours. `version` as for
+    /// [`Setup::kernel`].
+    ///
+    /// # Errors
+    /// When there is no such kernel or it cannot be fetched.
+    pub fn modules(&self, version: Option<&str>) -> Result<PathBuf, SetupError> {
+        Ok(debian::modules(&self.cache, self.progress, version)?)
+    }
+
     /// The file of Debian's U-Boot for QEMU's arm64 `virt` board, a flash image.
     ///
     /// # Errors
@@ -108,16 +118,36 @@ impl Setup {
         debian::u_boot(&self.cache, self.progress)
     }
 
+    /// The file of Xen, a flat arm64 Image.
+    ///
+    /// # Errors
+    /// When it cannot be fetched.
+    pub fn xen(&self) -> Result<PathBuf, SetupError> {
+        debian::xen(&self.cache, self.progress)
+    }
+
     /// The demo's initramfs: busybox and an init that introduces its VM; see [`initramfs`].
     ///
     /// # Errors
     /// When busybox cannot be fetched.
     pub fn initramfs(&self) -> Result<Vec<u8>, SetupError> {
-        let busybox = debian::busybox(&self.cache, self.progress)?;
-        let busybox = std::fs::read(&busybox).map_err(|error| SetupError::file("read", &busybox, &error))?;
-        initramfs::build(&busybox).map_err(|error| {
-            SetupError::new(format!("cannot pack the initramfs: {error}"), "report this as a bug")
-        })
+        debian::initramfs(&self.cache, self.progress, initramfs::DEMO)
+    }
+
+    /// The initramfs that starts the system on a disk; see [`initramfs`].
+    ///
+    /// # Errors
+    /// When busybox cannot be fetched.
+    pub fn root_initramfs(&self) -> Result<Vec<u8>, SetupError> {
+        debian::initramfs(&self.cache, self.progress, initramfs::ROOT)
+    }
+
+    /// The file of a disk with Debian's system on it, as it is when new: to be [copied](disk::copy), not to be written.
+    ///
+    /// # Errors
+    /// When its packages cannot be fetched or set up.
+    pub fn debian_root(&self) -> Result<PathBuf, SetupError> {
+        debian::root(&self.cache, self.progress, &self.qemu()?)
     }
 }
 

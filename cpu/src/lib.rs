@@ -10,6 +10,7 @@
 extern crate alloc;
 
 pub mod coprocessor;
+pub mod deadlines;
 pub mod exception;
 pub mod exit;
 pub mod id_registers;

@@ -37,7 +37,9 @@ impl Frame {
 macro_rules! register_group {
     ($(#[$doc:meta])* $name:ident { $($field:ident: $arm:literal,)* }) => {
         $(#[$doc])*
+        /// In this order in memory too, so that pairs are loaded and stored at once.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[repr(C)]
         pub struct $name {
             $(#[doc = $arm] pub $field: u64,)*
         }
@@ -77,9 +79,9 @@ register_group! {
         par: "PAR_EL1",
         csselr: "CSSELR_EL1",
         cntkctl: "CNTKCTL_EL1",
-        cntv_ctl: "CNTV_CTL_EL0",
-        cntv_cval: "CNTV_CVAL_EL0",
         mdscr: "MDSCR_EL1",
+        cntv_cval: "CNTV_CVAL_EL0",
+        cntv_ctl: "CNTV_CTL_EL0",
     }
 }
 
@@ -110,6 +112,20 @@ pub struct DebugRegisters {
     pub watchpoint_value: [u64; 16],
     /// DBGWCR0_EL1 to DBGWCR15_EL1.
     pub watchpoint_control: [u64; 16],
+    /// Whether any of them is enabled, as of when they were last fetched.
+    pub armed: bool,
+}
+
+impl DebugRegisters {
+    /// DBGBCR.E and DBGWCR.E.
+    const ENABLED: u64 = 1;
+
+    /// Whether any breakpoint or watchpoint is enabled.
+    #[must_use]
+    pub fn any_enabled(&self) -> bool {
+        let controls = self.breakpoint_control.iter().chain(&self.watchpoint_control);
+        controls.fold(0, |all, control| all | control) & Self::ENABLED != 0
+    }
 }
 
 /// The SIMD and floating-point registers.

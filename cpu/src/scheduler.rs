@@ -6,23 +6,30 @@
 //! that the shares of those that always want to run are as their weights. A vCPU that wakes goes first, on a
 //! credit of at most half a slice: it is answered soon, and sleeping earns it no more than its share. Times
 //! are counts of the system counter. Only [`RunQueue::add`] allocates.
+//!
+//! vCPUs are named by small numbers, so that finding one is an index; those that want to run and do not are in a heap. So
+//! a switch costs the same however many sleep, and grows with the logarithm of those that do not.
 
+use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 use core::num::{NonZeroU32, NonZeroU64};
 
-/// The vCPUs of one physical CPU, named by `Id`.
+/// The vCPUs of one physical CPU, by number.
 #[derive(Clone, Debug)]
-pub struct RunQueue<Id> {
-    entities: Vec<Entity<Id>>,
-    running: Option<Running<Id>>,
-    /// The least virtual time of any that are runnable. Never goes back.
+pub struct RunQueue {
+    entities: Vec<Option<Entity>>,
+    /// The one that was picked last, while it is runnable.
+    current: Option<Current>,
+    /// All others that are runnable, the one that has used least on top.
+    waiting: BinaryHeap<Reverse<Turn>>,
+    /// The least virtual time of any that are runnable, as of when somebody last woke or nobody was left; never goes back.
     floor: u128,
     slice: u64,
 }
 
 #[derive(Clone, Debug)]
-struct Entity<Id> {
-    id: Id,
+struct Entity {
     /// Virtual time that one count costs.
     cost: u64,
     /// Virtual time used.
@@ -30,17 +37,33 @@ struct Entity<Id> {
     runnable: bool,
 }
 
+/// A place in the order: the virtual time used, and who has used it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    used: u128,
+    id: u16,
+}
+
 #[derive(Clone, Copy, Debug)]
-struct Running<Id> {
-    id: Id,
+struct Current {
+    id: u16,
     slice_end: Option<u64>,
+    standing: Standing,
+}
+
+/// Whether the one that runs may run its slice to the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Secure,
+    /// One that has used less has woken.
+    Contested,
 }
 
 /// Which vCPU to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pick<Id> {
-    /// Its name.
-    pub id: Id,
+pub struct Pick {
+    /// Its number.
+    pub id: u16,
     /// When to [pick](RunQueue::pick) again at the latest; `None` while no other wants to run.
     pub slice_end: Option<u64>,
 }
@@ -53,113 +76,165 @@ pub struct AlreadyQueued;
 /// Virtual time that one count costs at weight 1.
 const UNIT_COST: u64 = 1 << 32;
 
-impl<Id: Copy + Eq> RunQueue<Id> {
+impl RunQueue {
     /// An empty queue whose slices are `slice` counts long.
     #[must_use]
     pub const fn new(slice: NonZeroU64) -> Self {
-        Self { entities: Vec::new(), running: None, floor: 0, slice: slice.get() }
+        Self { entities: Vec::new(), current: None, waiting: BinaryHeap::new(), floor: 0, slice: slice.get() }
     }
 
     /// Adds a vCPU, blocked.
     ///
     /// # Errors
-    /// [`AlreadyQueued`] when there is one of that name.
-    pub fn add(&mut self, id: Id, weight: NonZeroU32) -> Result<(), AlreadyQueued> {
-        if self.entities.iter().any(|entity| entity.id == id) {
-            return Err(AlreadyQueued);
+    /// [`AlreadyQueued`] when there is one of that number.
+    pub fn add(&mut self, id: u16, weight: NonZeroU32) -> Result<(), AlreadyQueued> {
+        self.raise_floor();
+        let place = usize::from(id);
+        if self.entities.len() <= place {
+            self.entities.resize(place + 1, None);
         }
-        let cost = UNIT_COST / u64::from(weight.get());
-        self.entities.push(Entity { id, cost: cost.max(1), used: self.floor, runnable: false });
-        Ok(())
+        // So that nothing is allocated when they wake.
+        self.waiting.reserve(self.entities.len().saturating_sub(self.waiting.len()));
+        match self.entities.get_mut(place) {
+            Some(free @ None) => {
+                let cost = (UNIT_COST / u64::from(weight.get())).max(1);
+                *free = Some(Entity { cost, used: self.floor, runnable: false });
+                Ok(())
+            }
+            _ => Err(AlreadyQueued),
+        }
     }
 
     /// Removes a vCPU; no effect when it is not there.
-    pub fn remove(&mut self, id: Id) {
-        self.stop_if_running(id);
-        self.entities.retain(|entity| entity.id != id);
+    pub fn remove(&mut self, id: u16) {
+        self.withdraw(id);
+        if let Some(entity) = self.entities.get_mut(usize::from(id)) {
+            *entity = None;
+        }
     }
 
     /// A vCPU has something to do. [Pick](Self::pick) afterwards: it may have to go first.
-    pub fn wake(&mut self, id: Id) {
+    pub fn wake(&mut self, id: u16) {
+        self.raise_floor();
         let (floor, slice) = (self.floor, self.slice);
-        let Some(entity) = self.entity_mut(id) else { return };
-        if entity.runnable {
-            return;
-        }
+        let Some(entity) = self.entity_mut(id).filter(|entity| !entity.runnable) else { return };
         entity.runnable = true;
         let credit = u128::from(slice / 2) * u128::from(entity.cost);
         entity.used = entity.used.max(floor.saturating_sub(credit));
         let used = entity.used;
-        let running = self.running.and_then(|running| self.entity(running.id));
-        if running.is_some_and(|running| used < running.used) {
-            self.running = None;
+        self.waiting.push(Reverse(Turn { used, id }));
+        if self.current_turn().is_some_and(|current| used < current.used)
+            && let Some(current) = &mut self.current
+        {
+            current.standing = Standing::Contested;
         }
     }
 
     /// A vCPU has nothing to do until it is woken. [Pick](Self::pick) afterwards.
-    pub fn block(&mut self, id: Id) {
-        self.stop_if_running(id);
-        if let Some(entity) = self.entity_mut(id) {
-            entity.runnable = false;
-        }
-        self.raise_floor();
+    #[inline(always)]
+    pub fn block(&mut self, id: u16) {
+        self.withdraw(id);
     }
 
     /// A vCPU has run for `ran` counts. To be said before [`wake`](Self::wake), [`block`](Self::block) or
     /// [`pick`](Self::pick), which compare what each has used.
-    pub fn charge(&mut self, id: Id, ran: u64) {
-        if let Some(entity) = self.entity_mut(id) {
-            // At least one count: however short the runs of a vCPU are, they add up.
-            let used = u128::from(ran.max(1)) * u128::from(entity.cost);
-            entity.used = entity.used.saturating_add(used);
+    pub fn charge(&mut self, id: u16, ran: u64) {
+        let is_current = self.current.is_some_and(|current| current.id == id);
+        let Some(entity) = self.entity_mut(id) else { return };
+        // At least one count: however short the runs of a vCPU are, they add up.
+        let used = u128::from(ran.max(1)) * u128::from(entity.cost);
+        entity.used = entity.used.saturating_add(used);
+        let turn = Turn { used: entity.used, id };
+        if entity.runnable && !is_current {
+            self.waiting.retain(|Reverse(other)| other.id != id);
+            self.waiting.push(Reverse(turn));
         }
-        self.raise_floor();
     }
 
     /// Chooses the vCPU to run from `now` on; `None` when none is runnable.
     ///
     /// The one that runs goes on to the end of its slice, unless one that has used less woke up.
-    pub fn pick(&mut self, now: u64) -> Option<Pick<Id>> {
-        let alone = self.entities.iter().filter(|entity| entity.runnable).nth(1).is_none();
-        let end_of_new_slice = if alone { None } else { Some(now.saturating_add(self.slice)) };
-        let next = match self.running {
-            Some(running) if running.slice_end.is_none_or(|end| now < end) => {
-                let slice_end = if alone { None } else { running.slice_end.or(end_of_new_slice) };
-                Running { slice_end, ..running }
-            }
-            _ => {
-                let runnable = self.entities.iter().filter(|entity| entity.runnable);
-                let id = runnable.min_by_key(|entity| entity.used)?.id;
-                Running { id, slice_end: end_of_new_slice }
-            }
+    pub fn pick(&mut self, now: u64) -> Option<Pick> {
+        if let Some(current) = self.current
+            && current.standing == Standing::Secure
+            && current.slice_end.is_none_or(|end| now < end)
+        {
+            let slice_end = if self.waiting.is_empty() {
+                None
+            } else {
+                current.slice_end.or(Some(now.saturating_add(self.slice)))
+            };
+            return Some(self.give_turn(current.id, slice_end));
+        }
+        let id = self.next()?;
+        let slice_end = if self.waiting.is_empty() { None } else { Some(now.saturating_add(self.slice)) };
+        Some(self.give_turn(id, slice_end))
+    }
+
+    fn give_turn(&mut self, id: u16, slice_end: Option<u64>) -> Pick {
+        self.current = Some(Current { id, slice_end, standing: Standing::Secure });
+        Pick { id, slice_end }
+    }
+
+    /// The one that has used least; the one that ran goes back to the others, if it is not the same.
+    fn next(&mut self) -> Option<u16> {
+        let Some(current) = self.current_turn() else {
+            return self.waiting.pop().map(|Reverse(turn)| turn.id);
         };
-        self.running = Some(next);
-        Some(Pick { id: next.id, slice_end: next.slice_end })
+        match self.waiting.peek_mut() {
+            Some(mut first) if first.0 < current => {
+                Some(core::mem::replace(&mut *first, Reverse(current)).0.id)
+            }
+            _ => Some(current.id),
+        }
     }
 
     /// Whether any vCPU is runnable.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        !self.entities.iter().any(|entity| entity.runnable)
+        self.current.is_none() && self.waiting.is_empty()
     }
 
-    fn entity(&self, id: Id) -> Option<&Entity<Id>> {
-        self.entities.iter().find(|entity| entity.id == id)
+    /// Whether any want to run beside the one that was picked last.
+    #[inline]
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
-    fn entity_mut(&mut self, id: Id) -> Option<&mut Entity<Id>> {
-        self.entities.iter_mut().find(|entity| entity.id == id)
+    fn entity_mut(&mut self, id: u16) -> Option<&mut Entity> {
+        self.entities.get_mut(usize::from(id))?.as_mut()
     }
 
-    fn stop_if_running(&mut self, id: Id) {
-        if self.running.is_some_and(|running| running.id == id) {
-            self.running = None;
+    /// How the one that was picked last stands now.
+    fn current_turn(&self) -> Option<Turn> {
+        let id = self.current?.id;
+        let used = self.entities.get(usize::from(id))?.as_ref()?.used;
+        Some(Turn { used, id })
+    }
+
+    /// Takes a vCPU out of those that are runnable.
+    #[inline(always)]
+    fn withdraw(&mut self, id: u16) {
+        let Some(entity) = self.entity_mut(id) else { return };
+        if !core::mem::replace(&mut entity.runnable, false) {
+            return;
+        }
+        let used = entity.used;
+        if self.current.is_some_and(|current| current.id == id) {
+            self.current = None;
+        } else {
+            self.waiting.retain(|Reverse(other)| other.id != id);
+        }
+        if self.is_idle() {
+            self.floor = self.floor.max(used);
         }
     }
 
     fn raise_floor(&mut self) {
-        let runnable = self.entities.iter().filter(|entity| entity.runnable);
-        if let Some(least) = runnable.map(|entity| entity.used).min() {
+        let waiting = self.waiting.peek().map(|Reverse(turn)| turn.used);
+        let current = self.current_turn().map(|turn| turn.used);
+        if let Some(least) = waiting.into_iter().chain(current).min() {
             self.floor = self.floor.max(least);
         }
     }

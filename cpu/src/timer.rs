@@ -77,6 +77,12 @@ pub const fn virtual_line(cntv_ctl: u64, cntv_cval: u64, cntvoff: u64, now: u64)
     asserted(cntv_ctl, cntv_cval, now.wrapping_sub(cntvoff))
 }
 
+/// Whether a timer asserts its interrupt whose control register, as the machine has it, reads so.
+#[must_use]
+pub const fn is_asserted(control: u64) -> bool {
+    control & (ENABLE | IMASK | ISTATUS) == ENABLE | ISTATUS
+}
+
 /// When, in counts of CNTPCT_EL0, a virtual timer wakes its vCPU; `now` when its interrupt is asserted
 /// already. `None`: never, as things are, or only after the counter wraps.
 #[must_use]

@@ -6,7 +6,7 @@ use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::machine::Machine;
-use crate::{exceptions, mmu, psci, smp};
+use crate::{console, exceptions, gic, mmu, psci, smp};
 
 /// Type of the one relocation that a static position-independent program has (ELF for the Arm 64-bit
 /// Architecture, "Dynamic relocations").
@@ -41,6 +41,8 @@ extern "C" fn primary(device_tree: usize, started: u64) -> ! {
         Some(machine) => {
             let (base, size) = machine.memory();
             mmu::map_memory(base, size);
+            console::find(&machine);
+            gic::find(&machine);
             guest_main(&machine);
         }
         None => println!("guest: no device tree at {device_tree:#x}"),

@@ -1,20 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A GICv3 with one Security state (Arm IHI 0069): distributor, this CPU's redistributor, CPU interface.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::machine::Machine;
 use crate::{cpu, mmio, timer};
 
-/// The distributor's address.
-pub const GICD: u64 = 0x0800_0000;
-/// The first redistributor's address.
-pub const GICR: u64 = 0x080A_0000;
 /// Bytes from one redistributor to the next.
 pub const GICR_STRIDE: u64 = 0x2_0000;
-/// The second region of redistributors, behind the first 123.
-pub const GICR_HIGH: u64 = 0x40_0000_0000;
-/// Redistributors in the first region.
-pub const GICR_COUNT: u64 = 123;
 /// What acknowledging gives when nothing is pending.
 pub const SPURIOUS: u32 = 1023;
 /// The first SPI.
@@ -79,26 +72,72 @@ pub enum Group {
     One,
 }
 
+/// A region of redistributors: its first address, and its length in bytes.
+struct Region(AtomicU64, AtomicU64);
+
+impl Region {
+    /// The addresses of its redistributors.
+    fn frames(&self) -> impl Iterator<Item = u64> + use<> {
+        let (base, size) = (self.0.load(Ordering::Relaxed), self.1.load(Ordering::Relaxed));
+        (0..size / GICR_STRIDE).map(move |index| base + index * GICR_STRIDE)
+    }
+}
+
+/// Where the device tree says that the distributor lies.
+static DISTRIBUTOR: AtomicU64 = AtomicU64::new(0);
+/// Where the redistributors lie; QEMU's `virt` has a second region behind the first 123.
+static REDISTRIBUTORS: [Region; 2] = [const { Region(AtomicU64::new(0), AtomicU64::new(0)) }; 2];
+
+/// The distributor's address.
+#[must_use]
+pub fn gicd() -> u64 {
+    DISTRIBUTOR.load(Ordering::Relaxed)
+}
+
+/// The first redistributor's address.
+#[must_use]
+pub fn gicr() -> u64 {
+    REDISTRIBUTORS[0].0.load(Ordering::Relaxed)
+}
+
+/// Looks where the device tree has the interrupt controller (binding `arm,gic-v3`): the distributor, then the regions of
+/// redistributors.
+pub(crate) fn find(machine: &Machine) {
+    let Some(mut ranges) = machine.device("arm,gic-v3") else { return };
+    if let Some((address, _)) = ranges.next() {
+        DISTRIBUTOR.store(address, Ordering::Relaxed);
+    }
+    for (region, (address, size)) in REDISTRIBUTORS.iter().zip(ranges) {
+        region.0.store(address, Ordering::Relaxed);
+        region.1.store(size, Ordering::Relaxed);
+    }
+}
+
 /// How many INTIDs the distributor has.
 #[must_use]
 pub fn intids() -> u32 {
-    32 * ((mmio::read32(GICD + offset::TYPER) & 0x1F) + 1)
+    32 * ((mmio::read32(gicd() + offset::TYPER) & 0x1F) + 1)
 }
 
 /// Sets the distributor up: SPIs in group 1, level, disabled, idle, priority 0xA0, routed to CPU 0; then on.
 pub fn init_distributor() {
-    mmio::write32(GICD + offset::CTLR, 0);
+    mmio::write32(gicd() + offset::CTLR, 0);
     wait_distributor();
     for intid in FIRST_SPI..intids() {
         reset_interrupt(intid);
-        mmio::write64(GICD + offset::IROUTER + 8 * u64::from(intid), 0);
+        mmio::write64(gicd() + offset::IROUTER + 8 * u64::from(intid), 0);
     }
-    mmio::write32(GICD + offset::CTLR, CTLR_ON);
+    enable_distributor();
+}
+
+/// Turns the distributor on as it is after reset: no SPI is enabled.
+pub fn enable_distributor() {
+    mmio::write32(gicd() + offset::CTLR, CTLR_ON);
     wait_distributor();
 }
 
 fn wait_distributor() {
-    timer::wait_for(1, || mmio::read32(GICD + offset::CTLR) & RWP == 0);
+    timer::wait_for(1, || mmio::read32(gicd() + offset::CTLR) & RWP == 0);
 }
 
 /// Finds and wakes this CPU's redistributor, resets its interrupts as for SPIs, and turns the CPU interface on:
@@ -119,18 +158,13 @@ pub fn init_cpu() {
     write_register!("icc_igrpen1_el1", 1);
 }
 
-/// Address of this CPU's redistributor, by the affinity in GICR_TYPER.
+/// Address of this CPU's redistributor, by the affinity in GICR_TYPER; the first one's if none has it.
 fn find_redistributor() -> u64 {
     let mpidr = cpu::affinity();
     let affinity = (mpidr & 0xFF_FFFF) | (mpidr >> 32) << 24;
-    let mut base = GICR;
-    while mmio::read64(base + offset::GICR_TYPER) >> 32 != affinity {
-        base += GICR_STRIDE;
-        if base == GICR + GICR_COUNT * GICR_STRIDE {
-            base = GICR_HIGH;
-        }
-    }
-    base
+    let frames = REDISTRIBUTORS.iter().flat_map(Region::frames);
+    let mut own = frames.filter(|base| mmio::read64(base + offset::GICR_TYPER) >> 32 == affinity);
+    own.next().unwrap_or_else(gicr)
 }
 
 /// Address of the frame with this CPU's SGIs and PPIs.
@@ -140,7 +174,7 @@ pub fn sgi_frame() -> u64 {
 }
 
 fn frame(intid: u32) -> u64 {
-    if intid < FIRST_SPI { sgi_frame() } else { GICD }
+    if intid < FIRST_SPI { sgi_frame() } else { gicd() }
 }
 
 /// Writes the interrupt's bit to a register of which ones set or clear.
@@ -231,7 +265,7 @@ pub fn set_trigger(intid: u32, trigger: Trigger) {
 
 /// Routes an SPI to the CPU with an affinity, or to [`ANY_CPU`].
 pub fn route(intid: u32, affinity: u64) {
-    mmio::write64(GICD + offset::IROUTER + 8 * u64::from(intid), affinity);
+    mmio::write64(gicd() + offset::IROUTER + 8 * u64::from(intid), affinity);
 }
 
 /// Acknowledges the most urgent interrupt of group 1.

@@ -4,6 +4,7 @@
 use core::ptr;
 
 use dtoolkit::fdt::{Fdt, FdtNode};
+use dtoolkit::standard::NodeStandard;
 use dtoolkit::{Node, Property};
 
 /// The virtual machine as the device tree describes it.
@@ -68,6 +69,18 @@ impl Machine {
             Some((reg.address().ok()?, reg.size().ok()?))
         };
         range().unwrap_or((0, 0))
+    }
+
+    /// The ranges of addresses of the first device, outside any bus, that is compatible with `name`.
+    #[must_use]
+    pub fn device(&self, name: &str) -> Option<impl Iterator<Item = (u64, u64)> + use<>> {
+        self.tree.root().children().find(|node| node.is_compatible(name)).map(registers)
+    }
+
+    /// The first range of addresses of each device, outside any bus, that is compatible with `name`.
+    pub fn devices(&self, name: &str) -> impl Iterator<Item = (u64, u64)> {
+        let nodes = self.tree.root().children().filter(move |node| node.is_compatible(name));
+        nodes.filter_map(|node| registers(node).next())
     }
 
     /// Every range of addresses that the device tree gives to memory or a device, a PCI host's windows included.

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The programs. Each has a binary of its name in `src/bin/`.
 
+pub mod assigned;
 pub mod bench;
 pub mod conformance;
+pub mod debug;
 pub mod gic;
 pub mod heartbeat;
 pub mod hello;
@@ -10,4 +12,6 @@ pub mod hostile;
 pub mod isa;
 pub mod reset;
 pub mod smp;
+pub mod stage2;
 pub mod timer;
+pub mod virtio;

@@ -46,7 +46,7 @@ impl Attention {
 
     /// Asks for a look at `slot`. All that was written before is seen by whoever looks.
     pub fn call(&self, slot: u16) -> Told {
-        let (word, bit) = (usize::from(slot) / 64, slot % 64);
+        let (word, bit) = (usize::from(slot / 64), slot % 64);
         let Some(target) = self.words.get(word) else { return Told::Before };
         // Release twice: the word before the summary, and the caller's change before both.
         target.fetch_or(1 << bit, Ordering::Release);

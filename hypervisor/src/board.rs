@@ -59,6 +59,20 @@ pub struct Gic {
     pub maintenance: u32,
 }
 
+/// The most virtio-mmio devices: as many as QEMU's `virt` has.
+pub const MAX_VIRTIO: usize = 32;
+
+/// A place for a virtio-mmio device; there may be none in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VirtioSlot {
+    /// Its registers.
+    pub base: u64,
+    /// Their length in bytes.
+    pub len: u64,
+    /// Its interrupt's INTID.
+    pub intid: u32,
+}
+
 /// What we know of the board.
 #[derive(Clone, Debug)]
 pub struct Board {
@@ -78,6 +92,8 @@ pub struct Board {
     pub uart: Option<Uart>,
     /// The registers of a PL031 real-time clock, if there is one.
     pub rtc: Option<u64>,
+    /// Where the registers of virtio-mmio devices are.
+    pub virtio: Range,
     /// The bundle, when it came as the initrd.
     pub initrd: Option<Range>,
     /// The command line.
@@ -140,6 +156,7 @@ impl Board {
             timer: TimerInterrupts { virtual_timer: 0, hypervisor_timer: 0 },
             uart: None,
             rtc: None,
+            virtio: Range { start: 0, end: 0 },
             initrd: None,
             bootargs: ArrayString::new_const(),
             seed: ArrayVec::new_const(),
@@ -159,6 +176,7 @@ impl Board {
         nodes.find(fdt.root())?;
         self.uart = nodes.uart(fdt);
         self.rtc = nodes.rtc.and_then(first_register);
+        self.virtio = nodes.virtio();
         self.read_memory(fdt, &nodes)?;
         self.read_cpus(nodes.cpus.ok_or(BoardError::NoCpus)?)?;
         self.conduit = nodes.psci.and_then(read_conduit).ok_or(BoardError::NoPsci)?;
@@ -234,9 +252,23 @@ struct Nodes<'a> {
     /// The first PL011.
     uart: Option<FdtNode<'a>>,
     rtc: Option<FdtNode<'a>>,
+    first_virtio: Option<FdtNode<'a>>,
+    last_virtio: Option<FdtNode<'a>>,
 }
 
+/// As far apart the first and the last virtio-mmio device are at most, if those between are to be found.
+const VIRTIO_WINDOW: u64 = 1 << 20;
+
 impl<'a> Nodes<'a> {
+    /// The addresses from the first virtio-mmio device's to the last one's, in either order.
+    fn virtio(&self) -> Range {
+        let ends = [self.first_virtio, self.last_virtio];
+        let mut ends = ends.into_iter().filter_map(|node| ranges(node?).next());
+        let (Some(one), Some(other)) = (ends.next(), ends.next()) else { return Range::default() };
+        let window = Range { start: one.start.min(other.start), end: one.end.max(other.end) };
+        if window.len() <= VIRTIO_WINDOW { window } else { Range::default() }
+    }
+
     fn find(&mut self, root: FdtNode<'a>) -> Result<(), BoardError> {
         for node in root.children() {
             match node.name_without_address() {
@@ -244,8 +276,11 @@ impl<'a> Nodes<'a> {
                 "cpus" => self.cpus = Some(node),
                 "reserved-memory" => self.reserved = Some(node),
                 "memory" => self.memory.try_push(node).map_err(|_| BoardError::TooMuch)?,
-                // QEMU's board has 32 of them, and they are nothing else.
-                "virtio_mmio" => {}
+                // QEMU's board has 32 of them, and they are nothing else: only the ends matter for now.
+                "virtio_mmio" => {
+                    self.first_virtio.get_or_insert(node);
+                    self.last_virtio = Some(node);
+                }
                 _ => self.note_compatible(node),
             }
         }
@@ -285,6 +320,18 @@ impl<'a> Nodes<'a> {
 }
 
 const PL011: &str = "arm,pl011";
+
+/// The virtio-mmio devices of a sound device tree whose registers are in `window`.
+pub fn virtio_slots(tree: &[u8], window: Range) -> ArrayVec<VirtioSlot, MAX_VIRTIO> {
+    let nodes = Fdt::new_unchecked(tree).root().children();
+    let slots = nodes.filter(|node| node.name_without_address() == "virtio_mmio").filter_map(|node| {
+        let registers = ranges(node).next()?;
+        let is_inside = window.start <= registers.start && registers.end <= window.end;
+        let intid = interrupts(node).first().copied()?;
+        is_inside.then_some(VirtioSlot { base: registers.start, len: registers.len(), intid })
+    });
+    slots.take(MAX_VIRTIO).collect()
+}
 
 /// Finds the console's PL011: `/chosen/stdout-path`, else the first in the tree. For the message of a boot that cannot go
 /// on.

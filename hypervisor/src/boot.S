@@ -44,21 +44,33 @@ primary_entry:
     add     x2, x2, :lo12:__boot_stack_top
     mov     sp, x2
 
-    // Relocate: R_AARCH64_RELATIVE only, which is all that a static PIE has.
+    // Relocate. A static PIE has relative relocations only, and they come packed (ELF gABI, SHT_RELR): an even word is the
+    // place of one, an odd word says by its bits 1 to 63 which of the 63 places behind the last are others.
     adrp    x19, __image_start
     add     x19, x19, :lo12:__image_start
-    adrp    x1, __rela_start
-    add     x1, x1, :lo12:__rela_start
-    adrp    x2, __rela_end
-    add     x2, x2, :lo12:__rela_end
+    adrp    x1, __relr_start
+    add     x1, x1, :lo12:__relr_start
+    adrp    x2, __relr_end
+    add     x2, x2, :lo12:__relr_end
 3:  cmp     x1, x2
     b.hs    4f
-    ldp     x3, x4, [x1], #16           // offset, type
-    ldr     x5, [x1], #8                // addend
-    cmp     x4, #{R_AARCH64_RELATIVE}
-    b.ne    3b
+    ldr     x3, [x1], #8
+    tbnz    x3, #0, 7f
+    add     x4, x3, x19
+    ldr     x5, [x4]
     add     x5, x5, x19
-    str     x5, [x3, x19]
+    str     x5, [x4], #8
+    b       3b
+7:  mov     x6, x4
+8:  lsr     x3, x3, #1
+    cbz     x3, 9f
+    tbz     x3, #0, 10f
+    ldr     x5, [x6]
+    add     x5, x5, x19
+    str     x5, [x6]
+10: add     x6, x6, #8
+    b       8b
+9:  add     x4, x4, #63 * 8
     b       3b
 
 4:  cmp     x21, #2

@@ -19,7 +19,6 @@ core::arch::global_asm!(
     include_str!("boot.S"),
     HCR_EL2 = const 1u64 << 31,
     SCTLR_EL2 = const crate::mmu::SCTLR_OFF,
-    R_AARCH64_RELATIVE = const 1027,
     primary = sym primary,
     secondary = sym secondary,
 );
@@ -105,7 +104,7 @@ fn start(board: &Board, tree: &'static [u8]) -> ! {
     ledger::start(Fixed { map: map_size, stacks: stacks.len(), loaded });
     let board: &'static Board = Box::leak(Box::new(board.clone()));
     let bundle = open_bundle(board);
-    crate::run::start(board, bundle, |nth, index| {
+    crate::run::start(board, tree, bundle, |nth, index| {
         start_secondary(board, regime, index, stacks.start + nth as u64 * (GUARD + STACK));
     })
 }
@@ -188,6 +187,7 @@ fn map_all(board: &Board, stacks: Range) -> Map {
     if let Some(rtc) = board.rtc {
         map.add(Range::new(rtc, 4096), Kind::Device);
     }
+    map.add(board.virtio, Kind::Device);
     map
 }
 

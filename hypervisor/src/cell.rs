@@ -10,12 +10,14 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use spin::mutex::SpinMutex;
+use vambrace_cpu::power::Power;
 use vambrace_hypervisor::board::MAX_CPUS;
 use vambrace_interrupts::VcpuSet;
 use vambrace_machine::short::{Constants, Neighbours};
 use vambrace_machine::{Ending, Lifecycle, Vcpu, Vm};
 use vambrace_memory::vmid::VmidHolder;
 
+use crate::devices::Devices;
 use crate::ledger::Ledger;
 use crate::percpu;
 use crate::space::Space;
@@ -43,6 +45,8 @@ pub(crate) struct VmCell {
     pub(crate) constants: Box<[Constants]>,
     /// Where they live.
     pub(crate) homes: Box<[Home]>,
+    /// What its virtio devices stand on.
+    pub(crate) devices: Devices,
     /// Its memory.
     pub(crate) space: Space,
     /// VTCR_EL2.
@@ -63,15 +67,40 @@ pub(crate) struct VmCell {
 
 impl VmCell {
     /// Makes these of the VM's CPUs look at their interrupts and power states again.
+    #[inline]
     pub(crate) fn notify(&self, vcpus: &VcpuSet) {
+        if !vcpus.is_empty() {
+            self.notify_each(vcpus);
+        }
+    }
+
+    fn notify_each(&self, vcpus: &VcpuSet) {
         for vcpu in vcpus.iter() {
-            self.call(vcpu);
+            if let Some(home) = self.homes.get(vcpu) {
+                percpu::call(home.cpu, home.slot);
+            }
         }
     }
 
     /// Makes all of the VM's CPUs look.
     pub(crate) fn notify_all(&self) {
         for home in &self.homes {
+            percpu::call(home.cpu, home.slot);
+        }
+    }
+
+    /// What its virtio devices waited for outside is there: one of its CPUs works on it.
+    pub(crate) fn outside_is_ready(&self) {
+        let worker = {
+            let mut vm = self.vm.lock();
+            vm.outside_is_ready();
+            if !vm.has_work() {
+                return;
+            }
+            (0..self.homes.len()).find(|index| vm.power.get(*index) == Power::On)
+        };
+        self.devices.set_due();
+        if let Some(home) = worker.and_then(|index| self.homes.get(index)) {
             percpu::call(home.cpu, home.slot);
         }
     }
@@ -105,15 +134,25 @@ impl VmCell {
     }
 }
 
-impl Neighbours for VmCell {
-    fn is_elsewhere(&self, vcpu: usize) -> bool {
-        self.homes.get(vcpu).is_some_and(|home| !percpu::is_here(home.cpu))
+/// The VM's CPUs as one that runs on this physical CPU sees them.
+#[derive(Debug)]
+pub(crate) struct Neighbourhood<'a> {
+    pub(crate) cell: &'a VmCell,
+    /// This CPU.
+    pub(crate) cpu: u16,
+}
+
+impl Neighbours for Neighbourhood<'_> {
+    type Home = Home;
+
+    #[inline(always)]
+    fn elsewhere(&self, vcpu: usize) -> Option<Home> {
+        self.cell.homes.get(vcpu).copied().filter(|home| home.cpu != self.cpu)
     }
 
-    fn call(&self, vcpu: usize) {
-        if let Some(home) = self.homes.get(vcpu) {
-            percpu::call(home.cpu, home.slot);
-        }
+    #[inline(always)]
+    fn call(&self, home: Home) {
+        percpu::call_other(home.cpu, home.slot);
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) struct ExitHost<'a> {
     interface: &'a mut Interface,
     el1: El1,
     flush: Flush,
+    work: Work,
 }
 
 /// Whether console output waits to be passed on.
@@ -33,6 +34,15 @@ pub(crate) enum Flush {
     Soon,
 }
 
+/// Whether the VM's virtio devices have work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// They have not.
+    None,
+    /// They have.
+    Due,
+}
+
 /// Where the EL1 registers are true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum El1 {
@@ -42,15 +52,16 @@ enum El1 {
 
 impl<'a> ExitHost<'a> {
     pub(crate) fn new(cell: &'a VmCell, interface: &'a mut Interface) -> Self {
-        Self { cell, interface, el1: El1::InTheMachine, flush: Flush::NotNeeded }
+        Self { cell, interface, el1: El1::InTheMachine, flush: Flush::NotNeeded, work: Work::None }
     }
 
-    /// Ends the exit: what was borrowed goes back to the machine. Says whether console output waits to be flushed.
-    pub(crate) fn finish(self, vcpu: &Vcpu) -> Flush {
+    /// Ends the exit: what was borrowed goes back to the machine. Says whether console output waits to be flushed, and
+    /// whether devices have work.
+    pub(crate) fn finish(self, vcpu: &Vcpu) -> (Flush, Work) {
         if self.el1 == El1::InTheValue {
             resident::load_el1(&vcpu.registers.el1);
         }
-        self.flush
+        (self.flush, self.work)
     }
 }
 
@@ -90,8 +101,8 @@ impl Host for ExitHost<'_> {
         }
     }
 
-    fn interrupt_interface(&mut self) -> CpuInterface {
-        self.interface.read()
+    fn read_interrupts(&mut self, known: &mut CpuInterface) {
+        self.interface.read(known);
     }
 
     fn set_interrupt_interface(&mut self, interface: &CpuInterface) {
@@ -116,6 +127,10 @@ impl Host for ExitHost<'_> {
 
     fn flush_soon(&mut self) {
         self.flush = Flush::Soon;
+    }
+
+    fn serve_virtio_soon(&mut self) {
+        self.work = Work::Due;
     }
 
     fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>) {

@@ -7,7 +7,6 @@ use vambrace_memory::attributes::Stage2Encoding;
 use vambrace_memory::features as memory;
 use vambrace_memory::vmid::VmidWidth;
 
-use crate::resident::DebugCount;
 use crate::sysreg::*;
 
 /// Features that decide what EL2 does.
@@ -15,8 +14,6 @@ use crate::sysreg::*;
 pub(crate) struct Features {
     /// FEAT_PAuth: keys to be switched.
     pub(crate) pointer_auth: bool,
-    /// Breakpoints and watchpoints to be switched.
-    pub(crate) debug: DebugCount,
     /// FEAT_S2FWB.
     pub(crate) encoding: Stage2Encoding,
     /// VMID bits.
@@ -49,7 +46,7 @@ impl Features {
         let vmids = if memory.has_vmid16() { VmidWidth::Sixteen } else { VmidWidth::Eight };
         // The tables we write have no more.
         let pa_bits = memory.pa_bits().min(48);
-        Self { pointer_auth, debug: DebugCount::of_machine(), encoding, vmids, pa_bits }
+        Self { pointer_auth, encoding, vmids, pa_bits }
     }
 
     /// HCR_EL2 for a guest. `Waiting` decides whether its WFI traps.

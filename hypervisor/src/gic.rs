@@ -7,6 +7,7 @@
 
 use vambrace_hypervisor::board::Gic as Description;
 use vambrace_hypervisor::regions::Range;
+use vambrace_wire::bundle::assigned::Trigger;
 
 use crate::barrier::{dsb_sy, isb};
 use crate::sysreg::{
@@ -19,7 +20,10 @@ const GICD_TYPER: u64 = 0x0004;
 const GICD_IGROUPR: u64 = 0x0080;
 const GICD_ISENABLER: u64 = 0x0100;
 const GICD_ICENABLER: u64 = 0x0180;
+const GICD_ICPENDR: u64 = 0x0280;
+const GICD_ICACTIVER: u64 = 0x0380;
 const GICD_IPRIORITYR: u64 = 0x0400;
+const GICD_ICFGR: u64 = 0x0C00;
 const GICD_IROUTER: u64 = 0x6000;
 /// EnableGrp1 (EnableGrp1NS where there are two security states), ARE.
 const GICD_CTLR_ON: u32 = 1 << 1 | 1 << 4;
@@ -70,8 +74,8 @@ fn read64(address: u64) -> u64 {
     unsafe { register.read_volatile() }
 }
 
-/// The distributor, owned by the CPU that boots.
-#[derive(Debug)]
+/// The distributor. The CPU that boots makes it; afterwards whoever changes what belongs to one SPI is alone with that.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Distributor {
     base: u64,
 }
@@ -102,6 +106,23 @@ impl Distributor {
     pub(crate) fn enable_spi(&self, intid: u32, affinity: u64) {
         write64(router(self.base, intid), affinity & 0xFF_00FF_FFFF);
         write32(self.base + GICD_ISENABLER + 4 * u64::from(intid / 32), 1 << (intid % 32));
+    }
+
+    /// Puts an SPI back as after reset: disabled, neither pending nor active.
+    pub(crate) fn reset_spi(&self, intid: u32) {
+        let (word, bit) = (4 * u64::from(intid / 32), 1 << (intid % 32));
+        write32(self.base + GICD_ICENABLER + word, bit);
+        self.wait();
+        write32(self.base + GICD_ICPENDR + word, bit);
+        write32(self.base + GICD_ICACTIVER + word, bit);
+    }
+
+    /// Says whether an SPI, which is disabled, follows its line's level or edges.
+    pub(crate) fn set_trigger(&self, intid: u32, trigger: Trigger) {
+        let register = self.base + GICD_ICFGR + 4 * u64::from(intid / 16);
+        let edge = 0b10 << (intid % 16 * 2);
+        let others = read32(register) & !edge;
+        write32(register, if trigger == Trigger::Edge { others | edge } else { others });
     }
 
     fn wait(&self) {
@@ -189,19 +210,26 @@ impl CpuInterface {
     }
 }
 
-/// Interrupts the CPU with this affinity with [`KICK`].
-pub(crate) fn kick(affinity: u64) {
-    dsb_sy();
-    let aff = |level: u64| (affinity >> level) & 0xFF;
-    let (aff0, aff3) = (aff(0), aff(32));
-    let value = aff3 << 48
-        | (aff0 >> 4) << 44
-        | aff(16) << 32
-        | u64::from(KICK) << 24
-        | aff(8) << 16
-        | 1 << (aff0 & 0xF);
-    IccSgi1rEl1.write(value);
-    isb();
+/// An interrupt of one CPU with [`KICK`]: the value of ICC_SGI1R_EL1.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kick(u64);
+
+impl Kick {
+    /// For the CPU with this affinity.
+    pub(crate) const fn new(affinity: u64) -> Self {
+        let (aff0, aff1, aff2) = (affinity & 0xFF, affinity >> 8 & 0xFF, affinity >> 16 & 0xFF);
+        let aff3 = affinity >> 32 & 0xFF;
+        let targets = (aff0 >> 4) << 44 | 1 << (aff0 & 0xF);
+        Self(aff3 << 48 | aff2 << 32 | (KICK as u64) << 24 | aff1 << 16 | targets)
+    }
+
+    /// Sends it, after all that was written before.
+    #[inline]
+    pub(crate) fn send(self) {
+        dsb_sy();
+        IccSgi1rEl1.write(self.0);
+        isb();
+    }
 }
 
 /// The redistributor of the CPU with this affinity within a region.

@@ -11,7 +11,7 @@ use vambrace_wire::message::{FromHypervisor, VmState};
 
 use crate::cell::Cell;
 use crate::sysreg::{CntpctEl0, Read};
-use crate::{console, random, registry};
+use crate::{assigned, console, random, registry};
 
 /// The most bytes that one step touches.
 const STEP: u64 = 2 << 20;
@@ -93,6 +93,7 @@ fn start(cell: &Cell) {
     // Text was written as data: no CPU may execute what its instruction cache remembers of that memory.
     crate::barrier::ic_ialluis();
     crate::barrier::dsb_ish();
+    assigned::connect(cell);
     cell.time_offset.store(CntpctEl0.read(), Ordering::Release);
     let resets = {
         let mut vm = cell.vm.lock();

@@ -10,6 +10,8 @@
 extern crate alloc;
 
 #[cfg(target_os = "none")]
+mod assigned;
+#[cfg(target_os = "none")]
 mod barrier;
 #[cfg(target_os = "none")]
 mod boot;
@@ -21,6 +23,12 @@ mod clear;
 mod clock;
 #[cfg(target_os = "none")]
 mod console;
+#[cfg(target_os = "none")]
+mod debug;
+#[cfg(target_os = "none")]
+mod devices;
+#[cfg(target_os = "none")]
+mod disk;
 #[cfg(target_os = "none")]
 mod exit_host;
 #[cfg(target_os = "none")]
@@ -41,6 +49,10 @@ mod mem;
 mod memory;
 #[cfg(target_os = "none")]
 mod mmu;
+#[cfg(target_os = "none")]
+mod network;
+#[cfg(target_os = "none")]
+mod outside;
 #[cfg(target_os = "none")]
 mod panic;
 #[cfg(target_os = "none")]

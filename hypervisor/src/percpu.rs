@@ -13,7 +13,7 @@ use vambrace_hypervisor::attention::{Attention, SLOTS, Told};
 
 use crate::boot;
 use crate::cell::{Cell, Home};
-use crate::gic;
+use crate::gic::Kick;
 use crate::job::Job;
 
 /// What one CPU sends another.
@@ -37,16 +37,22 @@ pub(crate) enum Mail {
 pub(crate) struct Shared {
     /// MPIDR_EL1's affinity.
     pub(crate) affinity: u64,
+    /// Interrupts it.
+    kick: Kick,
     /// Who wants to be looked at.
     pub(crate) attention: Attention,
     mailbox: SpinMutex<Vec<Mail>>,
     slots: SpinMutex<Slots>,
 }
 
+/// Slots in a word.
+const BITS: usize = u64::BITS as usize;
+
 /// Which slots are taken.
 #[derive(Debug)]
 struct Slots {
-    taken: [bool; SLOTS],
+    /// Bit `n` of word `w`: slot 64 w + n.
+    taken: [u64; SLOTS / BITS],
     count: u16,
 }
 
@@ -57,9 +63,10 @@ pub(crate) fn start(affinities: &[u64]) {
     CPUS.call_once(|| {
         let shared = |affinity: &u64| Shared {
             affinity: *affinity,
+            kick: Kick::new(*affinity),
             attention: Attention::new(),
             mailbox: SpinMutex::new(Vec::new()),
-            slots: SpinMutex::new(Slots { taken: [false; SLOTS], count: 0 }),
+            slots: SpinMutex::new(Slots { taken: [0; SLOTS / BITS], count: 0 }),
         };
         affinities.iter().map(shared).collect()
     });
@@ -70,15 +77,20 @@ pub(crate) fn all() -> &'static [Shared] {
     CPUS.get().map_or(&[], |cpus| cpus)
 }
 
-/// Whether this is the CPU.
-pub(crate) fn is_here(cpu: u16) -> bool {
-    all().get(usize::from(cpu)).is_some_and(Shared::is_this_cpu)
-}
-
 /// Makes a CPU look at one of its slots.
 pub(crate) fn call(cpu: u16, slot: u16) {
     if let Some(shared) = all().get(usize::from(cpu)) {
         interrupt(shared, shared.attention.call(slot));
+    }
+}
+
+/// Makes a CPU that is not this one look at one of its slots.
+#[inline]
+pub(crate) fn call_other(cpu: u16, slot: u16) {
+    if let Some(shared) = all().get(usize::from(cpu))
+        && shared.attention.call(slot) == Told::Now
+    {
+        shared.kick.send();
     }
 }
 
@@ -93,7 +105,7 @@ pub(crate) fn send(cpu: u16, mail: Mail) {
 /// A CPU that looks before each entry anyway, since it is the one that calls, needs no interrupt.
 fn interrupt(shared: &Shared, told: Told) {
     if told == Told::Now && !shared.is_this_cpu() {
-        gic::kick(shared.affinity);
+        shared.kick.send();
     }
 }
 
@@ -139,10 +151,11 @@ pub(crate) fn find_homes(pins: &[Option<u16>]) -> Option<Box<[Home]>> {
 impl Shared {
     fn take_slot(&self) -> Option<u16> {
         let mut slots = self.slots.lock();
-        let slot = slots.taken.iter().position(|taken| !taken)?;
-        *slots.taken.get_mut(slot)? = true;
+        let (word, taken) = (0..).zip(&mut slots.taken).find(|(_, taken)| **taken != u64::MAX)?;
+        let bit = taken.trailing_ones() as u16;
+        *taken |= 1 << bit;
         slots.count += 1;
-        Some(slot as u16)
+        Some(word * BITS as u16 + bit)
     }
 }
 
@@ -150,9 +163,11 @@ impl Shared {
 pub(crate) fn give_slot_back(home: Home) {
     if let Some(shared) = all().get(usize::from(home.cpu)) {
         let mut slots = shared.slots.lock();
-        if let Some(taken) = slots.taken.get_mut(usize::from(home.slot))
-            && core::mem::take(taken)
+        let (word, bit) = (usize::from(home.slot) / BITS, 1u64 << (usize::from(home.slot) % BITS));
+        if let Some(taken) = slots.taken.get_mut(word)
+            && *taken & bit != 0
         {
+            *taken &= !bit;
             slots.count -= 1;
         }
     }

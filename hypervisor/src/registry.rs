@@ -13,15 +13,17 @@ use vambrace_machine::{Ending, Vcpu, Vm};
 use vambrace_memory::Ipa;
 use vambrace_memory::attributes::Stage2Encoding;
 use vambrace_memory::vmid::{VmidHolder, VmidWidth};
+use vambrace_wire::bundle::assigned::Interrupt;
 use vambrace_wire::bundle::{Bundle, Seed, VmConfig};
 use vambrace_wire::message::{FromHypervisor, VmState};
 
 use crate::cell::{Cell, VM_GONE, VmCell};
+use crate::devices::Devices;
 use crate::job::Job;
 use crate::ledger::{self, Ledger};
 use crate::percpu::{self, Mail};
 use crate::space::Space;
-use crate::{clock, console, firmware};
+use crate::{assigned, clock, console, firmware, network};
 
 /// What VMs are made from, the same for all.
 #[derive(Debug)]
@@ -40,11 +42,19 @@ pub(crate) struct Machine {
 struct Registry {
     bundle: Bundle<'static>,
     machine: Machine,
-    states: SpinMutex<Vec<State>>,
+    states: SpinMutex<States>,
     /// For each VM whether it is over and its memory free.
     gone: Vec<AtomicBool>,
     /// VMs that have not ended.
     remaining: AtomicUsize,
+}
+
+/// Where the VMs of the bundle are.
+#[derive(Debug)]
+struct States {
+    vms: Vec<State>,
+    /// Those that are yet to be made, in order. The others are not looked at when one is gone.
+    waiting: Vec<u16>,
 }
 
 /// Where a VM of the bundle is.
@@ -62,8 +72,10 @@ static REGISTRY: Once<Registry> = Once::new();
 
 /// Takes the bundle and makes all VMs that wait for no other.
 pub(crate) fn start(bundle: Bundle<'static>, machine: Machine) {
+    network::start(&bundle.directory.networks);
     let count = bundle.directory.vms.len();
-    let states = (0..count).map(|_| State::Waiting).collect();
+    let vms = (0..count).map(|_| State::Waiting).collect();
+    let states = States { vms, waiting: (0..count as u16).collect() };
     REGISTRY.call_once(|| Registry {
         bundle,
         machine,
@@ -84,23 +96,24 @@ pub(crate) fn advance() {
     let mut failed = Vec::new();
     {
         let mut states = registry.states.lock();
-        for (id, config) in registry.bundle.directory.vms.iter().enumerate() {
-            let due = config.after.is_none_or(|after| registry.is_gone(after));
-            if !due || !matches!(states.get(id), Some(State::Waiting)) {
-                continue;
+        let States { vms, waiting } = &mut *states;
+        waiting.retain(|id| {
+            let (Some(config), Some(state)) = (config(*id), vms.get_mut(usize::from(*id))) else {
+                return false;
+            };
+            if config.after.is_some_and(|after| !registry.is_gone(after)) {
+                return true;
             }
-            let state = match registry.create(id as u16, config) {
+            *state = match registry.create(*id, config) {
                 Ok(cell) => State::Alive(Arc::downgrade(&cell)),
                 Err(error) => {
                     console::warning!("{} cannot be made: {error}", config.name);
-                    failed.push(id as u16);
+                    failed.push(*id);
                     State::Failed
                 }
             };
-            if let Some(slot) = states.get_mut(id) {
-                *slot = state;
-            }
-        }
+            false
+        });
     }
     for id in failed {
         console::say(&FromHypervisor::State { vm: id, state: VmState::Crashed });
@@ -123,6 +136,8 @@ enum CreateError {
     Space(#[from] crate::space::SpaceError),
     #[error("{0}")]
     Vm(#[from] vambrace_machine::vm::BuildError),
+    #[error("{0}")]
+    Disk(#[from] crate::disk::DiskError),
     #[error("a vCPU is pinned to a physical CPU that does not run, or a CPU has too many vCPUs")]
     NoHome,
 }
@@ -140,6 +155,8 @@ impl Registry {
             in_flash.map(|load| load.ipa + self.bundle.blob(load.blob).len() as u64).max().unwrap_or(0);
         let space = Space::new(config, firmware, self.machine.pa_bits, self.machine.encoding)?;
         let mut vm = Vm::new(config, &self.machine.platform, clock::seconds())?;
+        // Before the homes: those are given back only with the whole VM.
+        let devices = Devices::new(id, &config.virtio, &self.bundle)?;
         let pins: Vec<_> = config.vcpus.iter().map(|vcpu| vcpu.cpu).collect();
         let homes = percpu::find_homes(&pins).ok_or(CreateError::NoHome)?;
         let vcpus = (0..homes.len() as u16).map(|index| SpinMutex::new(Vcpu::new(index))).collect();
@@ -151,6 +168,7 @@ impl Registry {
             vcpus,
             constants,
             homes,
+            devices,
             space,
             vmid: SpinMutex::new(VmidHolder::new()),
             time_offset: AtomicU64::new(0),
@@ -159,6 +177,7 @@ impl Registry {
             has_ended: AtomicBool::new(false),
             ledger,
         });
+        network::connect(&cell);
         for (vcpu, home) in (0..).zip(&cell.homes) {
             percpu::send(home.cpu, Mail::Adopt { cell: Arc::clone(&cell), vcpu, slot: home.slot });
         }
@@ -171,6 +190,7 @@ impl Registry {
 
 /// All CPUs of a VM are parked: carries its ending out.
 pub(crate) fn end(cell: &Cell, ending: Ending) -> Job {
+    assigned::disconnect(cell);
     let job = Job::Scrub { cell: Arc::clone(cell), done: 0, then: ending };
     if ending == Ending::Reset {
         cell.tell_life();
@@ -181,6 +201,7 @@ pub(crate) fn end(cell: &Cell, ending: Ending) -> Job {
     cell.vm.lock().flush_console(|bytes| console::say(&FromHypervisor::Console { vm: cell.id, bytes }));
     console::say(&FromHypervisor::State { vm: cell.id, state });
     cell.tell_life();
+    cell.devices.unplug();
     cell.has_ended.store(true, Ordering::Release);
     cell.notify_all();
     if let Some(registry) = REGISTRY.get() {
@@ -230,9 +251,14 @@ pub(crate) fn seeds(id: u16) -> &'static [Seed] {
     config(id).map_or(&[], |config| &config.seeds)
 }
 
+/// The interrupts of the board's devices that belong to a VM.
+pub(crate) fn interrupts(id: u16) -> &'static [Interrupt] {
+    config(id).map_or(&[], |config| &config.interrupts)
+}
+
 /// The VM with this index, while it exists.
 pub(crate) fn find(id: u16) -> Option<Cell> {
-    match REGISTRY.get()?.states.lock().get(usize::from(id))? {
+    match REGISTRY.get()?.states.lock().vms.get(usize::from(id))? {
         State::Alive(cell) => cell.upgrade(),
         _ => None,
     }

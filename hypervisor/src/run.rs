@@ -11,18 +11,20 @@ use alloc::vec::Vec;
 use core::num::NonZeroU64;
 use core::sync::atomic::Ordering;
 
+use vambrace_cpu::deadlines::{Deadlines, NEVER};
 use vambrace_cpu::exit::Exit;
 use vambrace_cpu::id_registers::IdRegisters;
 use vambrace_cpu::scheduler::RunQueue;
 use vambrace_cpu::syndrome::Syndrome;
-use vambrace_hypervisor::board::{Board, MAX_CPUS};
+use vambrace_hypervisor::board::{self, Board, MAX_CPUS};
 use vambrace_machine::vm::Platform;
-use vambrace_machine::{Ending, Resume, Vcpu, report};
+use vambrace_machine::{Ending, Resume, Vcpu, report, short};
 use vambrace_wire::bundle::Bundle;
 use vambrace_wire::message::FromHypervisor;
 
-use crate::cell::{Cell, VM_GONE, VmCell};
-use crate::exit_host::{ExitHost, Flush};
+use crate::cell::{Cell, Neighbourhood, VM_GONE, VmCell};
+use crate::debug::Debug;
+use crate::exit_host::{ExitHost, Flush, Work};
 use crate::features::{self, Features};
 use crate::gic::{self, CpuInterface, Distributor};
 use crate::job::Job;
@@ -31,11 +33,12 @@ use crate::registry::{self, Machine};
 use crate::sysreg::{CntfrqEl0, CntpctEl0, EsrEl2, FarEl2, HpfarEl2, Read};
 use crate::vgic::{Interface, Shape};
 use crate::world::{self, Around, Cause};
-use crate::{barrier, boot, clock, console, panic, random, resident};
+use crate::{assigned, barrier, boot, clock, console, outside, panic, random, resident};
 
 mod interrupts;
 mod slots;
 mod switch;
+mod work;
 
 use slots::{Leave, Slot};
 use switch::Lives;
@@ -44,13 +47,12 @@ use switch::Lives;
 const SLICES_PER_SECOND: u64 = 200;
 /// Unfinished console lines are passed on after this part of a second: 2 ms.
 const FLUSHES_PER_SECOND: u64 = 500;
-/// No deadline.
-const NEVER: u64 = u64::MAX;
 
 /// The first CPU, with the board known and the heap up: sets up what all share, starts the others, and runs.
 /// `start_secondary` takes which of the others it is, and its index among all.
 pub(crate) fn start(
     board: &'static Board,
+    tree: &[u8],
     bundle: Bundle<'static>,
     start_secondary: impl Fn(usize, usize),
 ) -> ! {
@@ -67,6 +69,14 @@ pub(crate) fn start(
     if let Some(uart) = board.uart {
         distributor.enable_spi(uart.intid, boot::affinity());
     }
+    if outside::is_wanted(&bundle.directory) {
+        let slots = board::virtio_slots(tree, board.virtio);
+        // SAFETY: the device tree's virtio-mmio devices, mapped as Device memory; only the first CPU comes here, once.
+        for intid in unsafe { outside::start(&slots, &bundle.directory) } {
+            distributor.enable_spi(intid, boot::affinity());
+        }
+    }
+    assigned::start(distributor, &bundle.directory);
     console::say(&FromHypervisor::Hello {
         cpus: board.cpus.len() as u16,
         vms: bundle.directory.vms.len() as u16,
@@ -128,8 +138,13 @@ pub(crate) struct Pcpu {
     hypervisor_timer: u32,
     maintenance: u32,
     uart: u32,
+    /// The VM whose stage 2 is loaded, by its index in the bundle.
+    translation: Option<u16>,
+    debug: Debug,
     slots: Vec<Option<Slot>>,
-    queue: RunQueue<u16>,
+    queue: RunQueue,
+    /// What is due when for each slot.
+    deadlines: Deadlines,
     jobs: VecDeque<Job>,
     /// The slot whose floating-point registers are in the machine.
     fp_owner: Option<u16>,
@@ -137,8 +152,12 @@ pub(crate) struct Pcpu {
     programmed: u64,
     /// When the resident vCPU's physical timer was last brought to its line.
     settled_at: u64,
+    /// When the clock of the resident vCPU's VM raises its interrupt.
+    alarm: u64,
     slice: u64,
     flush_delay: u64,
+    /// For what virtio devices move; empty until there are any.
+    buffer: Vec<u8>,
 }
 
 impl Pcpu {
@@ -164,24 +183,31 @@ impl Pcpu {
             hypervisor_timer: board.timer.hypervisor_timer,
             maintenance: board.gic.maintenance,
             uart: board.uart.map_or(u32::MAX, |uart| uart.intid),
+            translation: None,
+            debug: Debug::start(),
             slots: Vec::new(),
             queue: RunQueue::new(NonZeroU64::new(frequency / SLICES_PER_SECOND).unwrap_or(NonZeroU64::MIN)),
+            deadlines: Deadlines::new(),
             jobs: VecDeque::new(),
             fp_owner: None,
             programmed: NEVER,
             settled_at: 0,
+            alarm: NEVER,
             slice: frequency / SLICES_PER_SECOND,
             flush_delay: frequency / FLUSHES_PER_SECOND,
+            buffer: Vec::new(),
         }
     }
 
     /// The loop.
     fn run(mut self) -> ! {
         loop {
-            if VM_GONE.swap(false, Ordering::AcqRel) {
+            if VM_GONE.load(Ordering::Relaxed) && VM_GONE.swap(false, Ordering::AcqRel) {
                 registry::advance();
             }
-            self.attend(None);
+            if self.shared.attention.is_called() {
+                self.attend(None);
+            }
             if let Some(job) = self.jobs.pop_front()
                 && let Some(rest) = job.step()
             {
@@ -207,6 +233,7 @@ impl Pcpu {
     }
 
     /// Gives a vCPU the machine until there is a reason to take it away.
+    #[inline(always)]
     fn run_slot(&mut self, id: u16, slice_end: Option<u64>) {
         let Some(Some(slot)) = self.slots.get(usize::from(id)) else {
             self.queue.remove(id);
@@ -220,9 +247,9 @@ impl Pcpu {
             Lives::Yes => self.stay(id, &cell, &mut vcpu, slice_end),
             Lives::No => Leave::Stopped,
         };
-        self.unload(&cell, &mut vcpu);
+        let unloaded = self.unload(&cell, &mut vcpu);
         self.queue.charge(id, now().wrapping_sub(started));
-        self.leave(id, &cell, &mut vcpu, leave);
+        self.leave(id, &cell, &mut vcpu, unloaded, leave);
     }
 
     /// The resident loop: enter, exit, serve, until the vCPU has to leave.
@@ -231,9 +258,16 @@ impl Pcpu {
         // What has to be done before the next entry: look at the list registers, and at timer and traps.
         let (mut refresh, mut replan) = (false, true);
         let Some(constants) = cell.constants.get(usize::from(vcpu.index)) else { return Leave::Stopped };
+        if cell.devices.is_due() {
+            self.work(id, cell);
+        }
         loop {
             if self.shared.attention.is_called() {
-                refresh |= self.attend(Some(id));
+                let is_called = self.attend(Some(id));
+                if is_called && cell.devices.is_due() {
+                    self.work(id, cell);
+                }
+                refresh |= is_called;
                 replan = true;
                 let Some(end) = self.goes_on(id, turn_end) else { return Leave::Preempted };
                 turn_end = end;
@@ -242,8 +276,7 @@ impl Pcpu {
                 return Leave::Stopped;
             }
             if core::mem::take(&mut replan) {
-                let alarm = cell.vm.lock().clock_deadline().map_or(NEVER, clock::count_at);
-                self.program_timer(Some((vcpu, turn_end.min(alarm))));
+                self.program_timer(Some((vcpu, turn_end)));
                 self.set_hcr(vcpu);
             }
             let (frame, short) = vcpu.for_entry(constants, &cell.vm);
@@ -252,7 +285,7 @@ impl Pcpu {
                 short,
                 Around {
                     lists: &mut self.interface,
-                    cell,
+                    neighbours: Neighbourhood { cell, cpu: self.index as u16 },
                     attention: &self.shared.attention,
                     slot: id,
                     virtual_timer: self.virtual_timer,
@@ -272,6 +305,9 @@ impl Pcpu {
                 Cause::Synchronous => {
                     let esr = EsrEl2.read();
                     vcpu.recent.push(esr, vcpu.registers.frame.pc);
+                    if short::wait(vcpu, esr) {
+                        return Leave::Waits(None);
+                    }
                     Exit::decode(esr, FarEl2.read(), HpfarEl2.read())
                 }
                 Cause::SystemError => {
@@ -306,16 +342,20 @@ impl Pcpu {
 
     /// Serves one exit.
     fn serve(&mut self, id: u16, cell: &Cell, vcpu: &mut Vcpu, exit: Exit) -> Served {
+        if exit.is_debug_register() && self.debug.wanted(&vcpu.registers.debug) {
+            return Served::GoOn;
+        }
         let mut host = ExitHost::new(cell, &mut self.interface);
         let resume = vambrace_machine::handle(&cell.vm, vcpu, exit, &mut host);
-        let flush = host.finish(vcpu);
-        if flush == Flush::Soon
-            && let Some(Some(slot)) = self.slots.get_mut(usize::from(id))
-        {
-            slot.flush_at = now().saturating_add(self.flush_delay);
+        let (flush, work) = host.finish(vcpu);
+        if flush == Flush::Soon {
+            self.flush_soon(id);
+        }
+        if work == Work::Due {
+            self.work(id, cell);
         }
         match resume {
-            Resume::Guest if flush == Flush::Soon => Served::Replan,
+            Resume::Guest if flush == Flush::Soon || work == Work::Due => Served::Replan,
             Resume::Guest => Served::GoOn,
             Resume::LoadFp => {
                 self.take_fp(id, vcpu);

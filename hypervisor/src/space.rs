@@ -4,6 +4,8 @@
 //! Everything is mapped when the VM is made and unmapped when it ends; in between the map does not change, so no
 //! exit ever edits it.
 
+use alloc::vec::Vec;
+
 use vambrace_hypervisor::regions::{From, Range};
 use vambrace_machine::layout;
 use vambrace_memory::addr::PAGE_SIZE;
@@ -15,14 +17,18 @@ use vambrace_memory::stage2::{
 };
 use vambrace_memory::{GuestMemory, Ipa, OutsideMemory, Pa};
 use vambrace_wire::bundle::VmConfig;
+use vambrace_wire::bundle::assigned::Registers;
 
-use crate::barrier;
 use crate::clear::clear;
-use crate::memory;
+use crate::{barrier, mem, memory};
 
 /// Blocks that RAM is aligned to where there is room.
 const GIB: u64 = 1 << 30;
 const BLOCK: u64 = 2 << 20;
+
+/// From so many bytes on it does not matter that each is copied once, and how many at a time: nobody agrees with a guest
+/// on values that large.
+const BULK: usize = 64;
 
 /// Why a VM's memory could not be had.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -54,6 +60,8 @@ pub(crate) struct Space {
     /// Taken out only when the space ends.
     stage2: Option<Stage2>,
     geometry: Geometry,
+    /// Registers of the board's devices that belong to the VM.
+    registers: Vec<Registers>,
 }
 
 impl Space {
@@ -72,8 +80,14 @@ impl Space {
         if ram.len() >= GIB && ram.start.is_multiple_of(GIB) {
             geometry = geometry.with_gib_leaves();
         }
-        let mut space =
-            Self { ram, flash: Range::default(), erased: Range::default(), stage2: None, geometry };
+        let mut space = Self {
+            ram,
+            flash: Range::default(),
+            erased: Range::default(),
+            stage2: None,
+            geometry,
+            registers: config.registers.clone(),
+        };
         if config.flash {
             space.flash = take(firmware.max(1).next_multiple_of(BLOCK))?;
             space.erased = take(BLOCK)?;
@@ -97,6 +111,15 @@ impl Space {
             attributes: Attributes::RAM,
         };
         stage2.plan_map(&mut Tables, &mut FreeFrames, ram)?.commit(&mut LiveMaintenance);
+        for registers in &self.registers {
+            let device = Mapping {
+                ipa: Ipa(registers.ipa),
+                pa: Pa(registers.pa),
+                size: registers.len,
+                attributes: Attributes::DEVICE,
+            };
+            stage2.plan_map(&mut Tables, &mut FreeFrames, device)?.commit(&mut LiveMaintenance);
+        }
         if self.flash.is_empty() {
             return Ok(());
         }
@@ -169,36 +192,68 @@ impl Drop for Space {
 impl GuestMemory for Space {
     fn read(&self, ipa: Ipa, to: &mut [u8]) -> Result<(), OutsideMemory> {
         let pa = self.locate(ipa, to.len() as u64).ok_or(OutsideMemory { ipa })?;
-        let from: *const u8 = core::ptr::with_exposed_provenance(pa.0 as usize);
-        match (to.len(), pa.0 % 8) {
-            (8, 0) => {
-                // SAFETY: inside the VM's memory and aligned; volatile, since the guest may write meanwhile.
-                let value = unsafe { from.cast::<u64>().read_volatile() };
-                to.copy_from_slice(&value.to_le_bytes());
-            }
-            (4, 0 | 4) => {
-                // SAFETY: inside the VM's memory and aligned; volatile, since the guest may write meanwhile.
-                let value = unsafe { from.cast::<u32>().read_volatile() };
-                to.copy_from_slice(&value.to_le_bytes());
-            }
-            _ => {
-                for (offset, byte) in to.iter_mut().enumerate() {
-                    // SAFETY: inside the VM's memory; volatile, since the guest may write meanwhile.
-                    *byte = unsafe { from.add(offset).read_volatile() };
+        let mut from: *const u8 = core::ptr::with_exposed_provenance(pa.0 as usize);
+        if to.len() >= BULK {
+            // SAFETY: inside the VM's memory, which Rust never holds references into.
+            unsafe { mem::copy_shared(to.as_mut_ptr(), from, to.len()) };
+            return Ok(());
+        }
+        let mut rest = to;
+        while let Some((now, later)) = rest.split_at_mut_checked(unit(from.addr(), rest.len())) {
+            // SAFETY: inside the VM's memory and aligned; volatile, since the guest may write meanwhile.
+            unsafe {
+                match now.len() {
+                    0 => break,
+                    8 => now.copy_from_slice(&from.cast::<u64>().read_volatile().to_le_bytes()),
+                    4 => now.copy_from_slice(&from.cast::<u32>().read_volatile().to_le_bytes()),
+                    2 => now.copy_from_slice(&from.cast::<u16>().read_volatile().to_le_bytes()),
+                    _ => now.copy_from_slice(&[from.read_volatile()]),
                 }
             }
+            from = from.wrapping_add(now.len());
+            rest = later;
         }
         Ok(())
     }
 
     fn write(&self, ipa: Ipa, from: &[u8]) -> Result<(), OutsideMemory> {
         let pa = self.locate(ipa, from.len() as u64).ok_or(OutsideMemory { ipa })?;
-        let to: *mut u8 = core::ptr::with_exposed_provenance_mut(pa.0 as usize);
-        for (offset, byte) in from.iter().enumerate() {
+        let mut to: *mut u8 = core::ptr::with_exposed_provenance_mut(pa.0 as usize);
+        if from.len() >= BULK {
             // SAFETY: inside the VM's memory, which Rust never holds references into.
-            unsafe { to.add(offset).write_volatile(*byte) };
+            unsafe { mem::copy_shared(to, from.as_ptr(), from.len()) };
+            return Ok(());
+        }
+        let mut rest = from;
+        while let Some((now, later)) = rest.split_at_checked(unit(to.addr(), rest.len())) {
+            // SAFETY: inside the VM's memory, which Rust never holds references into, and aligned.
+            unsafe {
+                match *now {
+                    [a, b, c, d, e, f, g, h] => {
+                        let value = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+                        to.cast::<u64>().write_volatile(value);
+                    }
+                    [a, b, c, d] => to.cast::<u32>().write_volatile(u32::from_le_bytes([a, b, c, d])),
+                    [a, b] => to.cast::<u16>().write_volatile(u16::from_le_bytes([a, b])),
+                    [a] => to.write_volatile(a),
+                    _ => break,
+                }
+            }
+            to = to.wrapping_add(now.len());
+            rest = later;
         }
         Ok(())
+    }
+}
+
+/// How many bytes to move at once: 8, 4, 2 or 1, as many as the address is aligned to and as there are; 0 at the end.
+fn unit(address: usize, len: usize) -> usize {
+    match (address % 8, len) {
+        (_, 0) => 0,
+        (0, 8..) => 8,
+        (0 | 4, 4..) => 4,
+        (0 | 2 | 4 | 6, 2..) => 2,
+        _ => 1,
     }
 }
 

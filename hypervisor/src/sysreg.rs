@@ -116,42 +116,8 @@ system_registers! {
 
     // EL1 and EL0: the guest's.
     safe SctlrEl1 = "sctlr_el1";
-    safe CpacrEl1 = "cpacr_el1";
-    safe Ttbr0El1 = "ttbr0_el1";
-    safe Ttbr1El1 = "ttbr1_el1";
-    safe TcrEl1 = "tcr_el1";
-    safe MairEl1 = "mair_el1";
-    safe AmairEl1 = "amair_el1";
-    safe VbarEl1 = "vbar_el1";
-    safe EsrEl1 = "esr_el1";
-    safe FarEl1 = "far_el1";
-    safe Afsr0El1 = "afsr0_el1";
-    safe Afsr1El1 = "afsr1_el1";
-    safe ElrEl1 = "elr_el1";
-    safe SpsrEl1 = "spsr_el1";
-    safe SpEl0 = "sp_el0";
-    safe SpEl1 = "sp_el1";
-    safe TpidrEl0 = "tpidr_el0";
-    safe TpidrroEl0 = "tpidrro_el0";
-    safe TpidrEl1 = "tpidr_el1";
-    safe ContextidrEl1 = "contextidr_el1";
-    safe ParEl1 = "par_el1";
-    safe CsselrEl1 = "csselr_el1";
-    safe CntkctlEl1 = "cntkctl_el1";
     safe CntvCtlEl0 = "cntv_ctl_el0";
-    safe CntvCvalEl0 = "cntv_cval_el0";
-    safe MdscrEl1 = "mdscr_el1";
     safe OslarEl1 = "s2_0_c1_c0_4";
-    safe ApiaKeyLo = "s3_0_c2_c1_0";
-    safe ApiaKeyHi = "s3_0_c2_c1_1";
-    safe ApibKeyLo = "s3_0_c2_c1_2";
-    safe ApibKeyHi = "s3_0_c2_c1_3";
-    safe ApdaKeyLo = "s3_0_c2_c2_0";
-    safe ApdaKeyHi = "s3_0_c2_c2_1";
-    safe ApdbKeyLo = "s3_0_c2_c2_2";
-    safe ApdbKeyHi = "s3_0_c2_c2_3";
-    safe ApgaKeyLo = "s3_0_c2_c3_0";
-    safe ApgaKeyHi = "s3_0_c2_c3_1";
 
     // The physical GIC's CPU interface.
     safe IccSreEl2 = "s3_4_c12_c9_5";

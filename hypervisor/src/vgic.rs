@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The machine's virtual CPU interface: list registers and the registers around them, to and from values.
 
+use vambrace_cpu::timer;
 use vambrace_interrupts::{Added, CpuInterface, Level};
 use vambrace_machine::short::Lists;
 
@@ -29,18 +30,43 @@ impl Shape {
     }
 
     /// Registers of active priorities, of each group.
-    fn active_priorities(self) -> usize {
+    fn active_priorities(self) -> u8 {
         1 << self.preemption_bits.saturating_sub(5).min(2)
     }
 }
 
 macro_rules! list_registers {
     ($($n:literal $register:ident)*) => {
-        fn read_list_register(n: usize) -> u64 {
-            match n {
-                $($n => $register.read(),)*
-                _ => 0,
-            }
+        /// Reads the first list registers.
+        fn read_list_registers(to: &mut [u64; 16], count: u8) {
+            $(
+                if $n == count {
+                    return;
+                }
+                to[$n] = $register.read();
+            )*
+        }
+
+        /// Notes of the first list registers that they hold nothing. In line, since there are few as a rule.
+        #[inline(always)]
+        fn forget_list_registers(to: &mut [u64; 16], count: u8) {
+            $(
+                if $n == count {
+                    return;
+                }
+                to[$n] = 0;
+            )*
+        }
+
+        /// Writes the first list registers.
+        #[inline(always)]
+        fn write_list_registers(from: &[u64; 16], count: u8) {
+            $(
+                if $n == count {
+                    return;
+                }
+                $register.write(from[$n]);
+            )*
         }
 
         fn write_list_register(n: usize, value: u64) {
@@ -60,8 +86,9 @@ list_registers! {
 /// This CPU's virtual CPU interface.
 #[derive(Debug)]
 pub(crate) struct Interface {
-    shape: Shape,
-    /// List registers that may hold something.
+    /// Registers of active priorities, of each group.
+    active_priorities: u8,
+    /// List registers that may hold something, beside those that the resident vCPU has had added since they were filled.
     used: u8,
 }
 
@@ -69,24 +96,23 @@ impl Interface {
     /// An empty interface.
     pub(crate) fn new(shape: Shape) -> Self {
         IchHcrEl2.write(0);
-        for n in 0..usize::from(shape.list_registers) {
-            write_list_register(n, 0);
-        }
-        Self { shape, used: 0 }
+        write_list_registers(&[0; 16], shape.list_registers);
+        Self { active_priorities: shape.active_priorities(), used: 0 }
     }
 
-    /// What the machine holds now.
-    pub(crate) fn read(&self) -> CpuInterface {
-        let mut now = CpuInterface {
-            used: self.used,
-            hcr: IchHcrEl2.read(),
-            vmcr: IchVmcrEl2.read(),
-            ..CpuInterface::default()
-        };
-        for (n, lr) in now.lr.iter_mut().enumerate().take(usize::from(self.used)) {
-            *lr = read_list_register(n);
+    /// Fetches what the machine holds now, of the list registers only those that are in use.
+    pub(crate) fn read(&mut self, now: &mut CpuInterface) {
+        self.used = self.used.max(now.used);
+        now.hcr = IchHcrEl2.read();
+        now.vmcr = IchVmcrEl2.read();
+        let in_use = (1 << now.used) - 1;
+        if IchElrsrEl2.read() & in_use == in_use {
+            // The guest has handled all of them, as nearly always when it goes to sleep.
+            forget_list_registers(&mut now.lr, now.used);
+        } else {
+            read_list_registers(&mut now.lr, now.used);
         }
-        let count = self.shape.active_priorities();
+        let count = self.active_priorities;
         now.ap0r[0] = IchAp0r0El2.read() as u32;
         now.ap1r[0] = IchAp1r0El2.read() as u32;
         if count > 1 {
@@ -99,15 +125,11 @@ impl Interface {
             now.ap1r[2] = IchAp1r2El2.read() as u32;
             now.ap1r[3] = IchAp1r3El2.read() as u32;
         }
-        now
     }
 
     /// Writes the list registers and ICH_HCR_EL2.
     pub(crate) fn write_lists(&mut self, interface: &CpuInterface) {
-        let touched = usize::from(self.used.max(interface.used));
-        for (n, lr) in interface.lr.iter().enumerate().take(touched) {
-            write_list_register(n, *lr);
-        }
+        write_list_registers(&interface.lr, self.used.max(interface.used));
         IchHcrEl2.write(interface.hcr);
         self.used = interface.used;
     }
@@ -115,7 +137,7 @@ impl Interface {
     /// Writes everything: a vCPU comes to this CPU.
     pub(crate) fn write_all(&mut self, interface: &CpuInterface) {
         IchVmcrEl2.write(interface.vmcr);
-        let count = self.shape.active_priorities();
+        let count = self.active_priorities;
         IchAp0r0El2.write(interface.ap0r[0].into());
         IchAp1r0El2.write(interface.ap1r[0].into());
         if count > 1 {
@@ -131,9 +153,10 @@ impl Interface {
         self.write_lists(interface);
     }
 
-    /// Empties the interface: the vCPU has left, and what was in it has been folded.
-    pub(crate) fn clear(&mut self) {
-        self.write_lists(&CpuInterface::default());
+    /// The vCPU has left: nothing is signalled to anybody until the next one comes. What is in the list registers
+    /// stays there till then.
+    pub(crate) fn turn_off() {
+        IchHcrEl2.write(0);
     }
 }
 
@@ -144,17 +167,12 @@ impl Lists for Interface {
     }
 
     #[inline(always)]
-    fn rewrite(&mut self, added: Added) {
+    fn write(&mut self, added: Added) {
         write_list_register(added.index, added.value.0);
-    }
-
-    fn add(&mut self, added: Added) {
-        self.rewrite(added);
-        self.used = self.used.max(added.index as u8 + 1);
     }
 }
 
-/// Whether the resident vCPU's virtual timer asserts its interrupt: ENABLE and ISTATUS, not IMASK.
+/// Whether the resident vCPU's virtual timer asserts its interrupt.
 pub(crate) fn virtual_timer_line() -> Level {
-    if CntvCtlEl0.read() & 0b111 == 0b101 { Level::High } else { Level::Low }
+    if timer::is_asserted(CntvCtlEl0.read()) { Level::High } else { Level::Low }
 }

@@ -5,7 +5,7 @@ use vambrace_cpu::registers::{FpRegisters, Frame};
 use vambrace_hypervisor::attention::Attention;
 use vambrace_machine::short::{self, SCRATCH_REGISTERS, Served, Short, Trap};
 
-use crate::cell::VmCell;
+use crate::cell::Neighbourhood;
 use crate::gic::{self, CpuInterface};
 use crate::sysreg::{ElrEl2, EsrEl2, FarEl2, HpfarEl2, Read, SafeWrite, SctlrEl1, SpsrEl2};
 use crate::vgic::Interface;
@@ -35,7 +35,7 @@ pub(crate) struct Around<'a> {
     /// The list registers of this CPU.
     pub(crate) lists: &'a mut Interface,
     /// The vCPU's VM.
-    pub(crate) cell: &'a VmCell,
+    pub(crate) neighbours: Neighbourhood<'a>,
     /// Who calls this CPU.
     pub(crate) attention: &'a Attention,
     /// The vCPU's slot.
@@ -142,7 +142,7 @@ extern "C" fn short_synchronous(frame: &mut Frame, entry: &mut Entry<'_>) -> u64
         &mut frame.x,
         &mut entry.short,
         &mut entry.around.lists,
-        entry.around.cell,
+        &entry.around.neighbours,
     ) {
         Served::Yes => SERVED,
         Served::No => NOT_SERVED,

@@ -45,8 +45,18 @@ impl Affinities {
         self.0.windows(2).any(|pair| matches!(pair, [a, b] if a.0 == b.0))
     }
 
-    /// The vCPU of this affinity.
+    /// The vCPU of this affinity. Where there are 16 in a cluster and the clusters are full, as is usual, it is where it
+    /// would be expected.
+    #[inline]
     pub(crate) fn find(&self, affinity: Affinity) -> Option<u16> {
+        let expected = affinity.0 & 0xF | (affinity.0 >> 4 & 0xFF0);
+        match self.0.get(expected as usize) {
+            Some(entry) if entry.0 == affinity => Some(entry.1),
+            _ => self.search(affinity),
+        }
+    }
+
+    fn search(&self, affinity: Affinity) -> Option<u16> {
         let place = self.0.binary_search_by_key(&affinity, |entry| entry.0).ok()?;
         self.0.get(place).map(|entry| entry.1)
     }

@@ -100,6 +100,12 @@ impl Bank {
         Self::empty(if count >= 32 { u32::MAX } else { (1 << count) - 1 }, 0)
     }
 
+    /// Whether all there is to know of it is here: no interrupt of it is in a list register, or active and perhaps ended
+    /// there.
+    pub(crate) const fn is_at_home(&self) -> bool {
+        self.resident == 0 && self.active == 0
+    }
+
     const fn empty(implemented: u32, always_edge: u32) -> Self {
         Self {
             implemented,
@@ -159,9 +165,14 @@ impl Bank {
         self.enabled & (group0 | group1)
     }
 
+    /// Those that are pending, enabled and of an enabled group, be they active or not.
+    pub(crate) const fn ready(&self, groups: u32) -> u32 {
+        self.pending() & self.forwarded(groups)
+    }
+
     /// Those a vCPU could acknowledge: pending, enabled, of an enabled group, and not active.
     pub(crate) const fn deliverable(&self, groups: u32) -> u32 {
-        self.pending() & self.forwarded(groups) & !self.active
+        self.ready(groups) & !self.active
     }
 
     /// Those that are active.
@@ -172,7 +183,7 @@ impl Bank {
     /// Of `changed`, those whose change a vCPU has to be told: they may be, or may come to be, in a list register,
     /// or their physical interrupt is to be deactivated.
     pub(crate) const fn noteworthy(&self, changed: u32, groups: u32) -> u32 {
-        changed & (self.resident | self.active | self.released | (self.pending() & self.forwarded(groups)))
+        changed & (self.resident | self.active | self.released | self.ready(groups))
     }
 
     /// Those whose physical interrupt is to be deactivated.
@@ -323,10 +334,17 @@ impl Bank {
         self.released &= !bit;
     }
 
-    /// Whether one of them stands for this physical interrupt, which is active for it.
-    pub(crate) fn is_linked_to(&self, physical: u32) -> bool {
-        let mut linked = bits((self.linked | self.released).into());
+    /// Whether one of them stands for this physical interrupt, which is active for it. Those that are `over` do so only if
+    /// they were linked anew since.
+    pub(crate) fn is_linked_to(&self, physical: u32, over: u32) -> bool {
+        let linked = self.linked & (!over | self.relinked);
+        let mut linked = bits((linked | self.released).into());
         linked.any(|n| self.physical.get(n as usize).is_some_and(|&p| u32::from(p) == physical))
+    }
+
+    /// Whether a physical interrupt is active for one that is in no list register, or is to be deactivated.
+    pub(crate) const fn has_links_outside(&self) -> bool {
+        self.linked & !self.resident | self.relinked | self.released != 0
     }
 
     /// A physical interrupt whose link was dropped and that is to be deactivated; each comes out once.

@@ -39,30 +39,41 @@ impl Vgic {
     ///
     /// Does nothing if the vCPU was not filled since the last time. Returns the vCPUs to which interrupts have moved.
     pub fn fold(&mut self, vcpu: usize, machine: &CpuInterface) -> VcpuSet {
+        self.fold_from(vcpu, |known| *known = CpuInterface { used: known.used, ..machine.clone() })
+    }
+
+    /// The same, `read` fetching all that from the machine; of the list registers as many as are in use. One that is
+    /// empty, as ICH_ELRSR_EL2 tells it, may be given as zero.
+    pub fn fold_from(&mut self, vcpu: usize, read: impl FnOnce(&mut CpuInterface)) -> VcpuSet {
+        let Some(state) = self.vcpus.get_mut(vcpu).filter(|state| state.filled) else {
+            return VcpuSet::new();
+        };
+        let groups = state.interface.groups();
+        read(&mut state.interface);
+        self.fold_known(vcpu, groups)
+    }
+
+    /// Takes the interrupts of a vCPU back into the model, whose `interface` is what the machine's registers say, and
+    /// had `groups` enabled when it was filled.
+    pub(crate) fn fold_known(&mut self, vcpu: usize, groups: u32) -> VcpuSet {
         let mut kicks = VcpuSet::new();
         let Some(state) = self.vcpus.get_mut(vcpu) else { return kicks };
-        if !core::mem::replace(&mut state.filled, false) {
-            return kicks;
-        }
+        state.filled = false;
+        state.is_aside = false;
         state.stale = true;
         state.arrived = 0;
-        let groups_before = state.interface.groups();
-        state.interface.vmcr = machine.vmcr;
-        state.interface.ap0r = machine.ap0r;
-        state.interface.ap1r = machine.ap1r;
-        let used = core::mem::replace(&mut state.interface.used, 0);
-        let groups_changed = groups_before != state.interface.groups();
+        let used = core::mem::take(&mut state.interface.used);
+        let groups_changed = state.interface.groups() != groups;
+        let ended = if state.interface.is_eoi_split() { 0 } else { state.interface.eoi_count() };
 
-        if !machine.is_eoi_split() {
-            for _ in 0..machine.eoi_count() {
-                self.end_unlisted(vcpu, &mut kicks);
-            }
+        for _ in 0..ended {
+            self.end_unlisted(vcpu, &mut kicks);
         }
         for index in 0..usize::from(used) {
-            let lent = self.vcpus.get_mut(vcpu).and_then(|state| state.interface.lr.get_mut(index));
-            if let (Some(lent), Some(&now)) = (lent, machine.lr.get(index)) {
-                let lent = ListRegister(core::mem::take(lent));
-                self.retire(vcpu, lent, ListRegister(now).state(), &mut kicks);
+            let Some(state) = self.vcpus.get_mut(vcpu) else { break };
+            if let (Some(&lent), Some(now)) = (state.lent.get(index), state.interface.lr.get_mut(index)) {
+                let now = ListRegister(core::mem::take(now)).state();
+                self.retire(vcpu, ListRegister(lent), now, &mut kicks);
             }
         }
         if groups_changed {
@@ -161,7 +172,10 @@ impl Vgic {
         if is_dir_trapped {
             hcr |= HCR_TDIR;
         }
-        state.interface = CpuInterface { lr, used, hcr, ..state.interface };
+        state.interface.lr = lr;
+        state.interface.used = used;
+        state.interface.hcr = hcr;
+        state.lent = lr;
         state.filled = true;
         state.stale = false;
         state.arrived = 0;
@@ -169,17 +183,25 @@ impl Vgic {
 
     /// Whether an interrupt would be signalled to a vCPU now, given its priority mask, group enables and running
     /// priority: whether a vCPU that waits and is not on a CPU has to go on. The vCPU is folded, or filled but
-    /// not entered since.
+    /// not entered since, or has left; then [`Vgic::fold_stale`] comes before.
     #[must_use]
     pub fn has_deliverable(&self, vcpu: usize) -> bool {
         let Some(vcpu) = self.vcpus.get(vcpu) else { return false };
+        if vcpu.is_quiet_aside() {
+            return false;
+        }
         let listed = vcpu.interface.lr.iter().take(vcpu.interface.used.into()).map(|&lr| ListRegister(lr));
         let listed = listed
             .filter(|lr| lr.state() == State::Pending)
             .filter(|lr| vcpu.interface.groups() >> u32::from(lr.is_group1()) & 1 != 0)
             .map(|lr| (lr.priority(), lr.is_group1()))
             .min_by_key(|&(priority, _)| priority);
-        let unlisted = self.most_urgent_pending(vcpu).map(|key| (key.priority(), key.is_group1()));
+        let unlisted = if vcpu.lists_hold_all() {
+            vcpu.most_urgent_arrived(self.groups)
+        } else {
+            self.most_urgent_pending(vcpu)
+        };
+        let unlisted = unlisted.map(|key| (key.priority(), key.is_group1()));
         let most_urgent = listed.into_iter().chain(unlisted).min_by_key(|&(priority, _)| priority);
         most_urgent.is_some_and(|(priority, group1)| {
             vcpu.interface.signals(priority, group1, self.config.preemption_bits)

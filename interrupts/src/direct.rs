@@ -72,6 +72,32 @@ impl Vcpu {
         // With any other bit set, interrupts are left over.
         self.filled && !self.stale && self.interface.hcr & !(HCR_EN | HCR_TDIR) == 0
     }
+
+    /// The list register that holds an interrupt as it was lent before, if the list registers hold all but what has arrived,
+    /// and `is_empty` says that the guest has handled it.
+    #[inline(always)]
+    fn lent_before(&self, arrival: Arrival, is_empty: impl FnOnce(usize) -> bool) -> Option<Added> {
+        let index = usize::from(*self.places.get(arrival.intid() as usize)?);
+        let value = ListRegister(*self.lent.get(index)?);
+        let is_lent = self.lists_hold_all() && self.private.is_resident(arrival.intid());
+        (is_lent && value.is_alike(arrival.register()) && is_empty(index)).then_some(Added { index, value })
+    }
+
+    /// Takes the one SGI that has arrived, if it can be lent as before.
+    #[inline(always)]
+    pub(crate) fn take_arrived_again(
+        &mut self,
+        is_empty: impl FnOnce(&Self, usize) -> bool,
+    ) -> Option<Added> {
+        if !self.arrived.is_power_of_two() {
+            return None;
+        }
+        let intid = self.arrived.trailing_zeros();
+        let added = self.lent_before(Arrival::Sgi { intid }, |index| is_empty(self, index))?;
+        self.arrived = 0;
+        self.private.take_latch(intid);
+        Some(added)
+    }
 }
 
 impl Vgic {
@@ -84,27 +110,35 @@ impl Vgic {
     #[must_use]
     pub fn lend_again(&self, vcpu: usize, arrival: Arrival, empty: u64) -> Option<Added> {
         let state = self.vcpus.get(vcpu)?;
-        let index = usize::from(*state.places.get(arrival.intid() as usize)?);
-        let value = ListRegister(*state.interface.lr.get(index)?);
-        let is_lent = state.holds_all() && state.private.is_resident(arrival.intid());
-        (is_lent && value.is_alike(arrival.register()) && empty >> index & 1 != 0)
-            .then_some(Added { index, value })
+        if state.arrived != 0 {
+            return None;
+        }
+        state.lent_before(arrival, |index| empty >> index & 1 != 0)
     }
 
     /// Lends the one SGI that has arrived since the list registers were filled, if nothing else has changed. The vCPU runs
     /// here; for `empty` see [`Vgic::lend_again`].
+    #[inline]
     pub fn take_arrived(&mut self, vcpu: usize, empty: u64) -> Option<Added> {
+        let state = self.vcpus.get_mut(vcpu)?;
+        state
+            .take_arrived_again(|_, index| empty >> index & 1 != 0)
+            .or_else(|| self.take_arrived_anew(vcpu, empty))
+    }
+
+    /// The same for an SGI that was not the last in its list register.
+    #[cold]
+    fn take_arrived_anew(&mut self, vcpu: usize, empty: u64) -> Option<Added> {
         let state = self.vcpus.get_mut(vcpu)?;
         let arrived = state.arrived;
         if !state.lists_hold_all() || !arrived.is_power_of_two() {
             return None;
         }
         let intid = arrived.trailing_zeros();
-        let arrival = Arrival::Sgi { intid };
         // As if it arrived now.
         state.arrived = 0;
         state.private.take_latch(intid);
-        let added = self.lend_again(vcpu, arrival, empty).or_else(|| self.add(vcpu, arrival, empty));
+        let added = self.add(vcpu, Arrival::Sgi { intid }, empty);
         if added.is_none()
             && let Some(state) = self.vcpus.get_mut(vcpu)
         {
@@ -124,7 +158,7 @@ impl Vgic {
         let used = usize::from(state.interface.used);
         let index = if state.private.is_resident(intid) {
             let place = usize::from(*state.places.get(intid as usize)?);
-            let is_there = state.interface.lr.get(place).is_some_and(|lr| ListRegister(*lr).intid() == intid);
+            let is_there = state.lent.get(place).is_some_and(|lr| ListRegister(*lr).intid() == intid);
             Some(place).filter(|place| *place < used && is_there)?
         } else {
             empty.trailing_zeros() as usize
@@ -132,7 +166,7 @@ impl Vgic {
         if index >= usize::from(self.config.list_registers) || empty >> index & 1 == 0 {
             return None;
         }
-        let slot = state.interface.lr.get_mut(index)?;
+        let slot = state.lent.get_mut(index)?;
         let before = (index < used).then_some(ListRegister(*slot));
         if before.is_some_and(|before| before.intid() >= SPI_BASE)
             || !state.private.takes_directly(intid, self.groups)

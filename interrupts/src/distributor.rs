@@ -72,7 +72,8 @@ impl RouterAccess {
 }
 
 impl Vgic {
-    /// Reads from the distributor's frame of 64 KiB. The reading vCPU is folded.
+    /// Reads from the distributor's frame of 64 KiB. The reading vCPU is folded, unless this
+    /// [reads at home](Self::reads_at_home).
     pub fn read_distributor(&mut self, offset: u64, width: Width) -> u64 {
         if !offset.is_multiple_of(width.bytes()) {
             return 0;
@@ -91,8 +92,8 @@ impl Vgic {
         }
     }
 
-    /// Writes to the distributor's frame. The writing vCPU is folded. Returns the vCPUs that have to look again,
-    /// the writing one among them.
+    /// Writes to the distributor's frame. The writing vCPU is folded, unless all that is written is
+    /// [at home](Self::is_at_home). Returns the vCPUs that have to look again, the writing one among them.
     pub fn write_distributor(&mut self, offset: u64, width: Width, value: u64) -> VcpuSet {
         let mut kicks = VcpuSet::new();
         if !offset.is_multiple_of(width.bytes()) {
@@ -128,7 +129,8 @@ impl Vgic {
 
     /// The vCPUs in whose list registers interrupts are whose pending and active state is read or written at this
     /// offset. Once these have folded, the access is exact; without, it may see what was true when they were filled.
-    pub fn distributor_holders(&self, offset: u64) -> VcpuSet {
+    /// Those that have left are folded here, and whom that concerns is in the set too.
+    pub fn distributor_holders(&mut self, offset: u64) -> VcpuSet {
         let mut holders = VcpuSet::new();
         let Some((register, Some(index))) =
             BitRegister::at(offset).map(|(register, index)| (register, index.checked_sub(1)))
@@ -139,10 +141,33 @@ impl Vgic {
             let resident = self.spis.get(index).map_or(0, |bank| bank.resident);
             for n in bits(resident.into()) {
                 let owner = self.routes.get(index * 32 + n as usize).and_then(|route| route.owner);
-                owner.into_iter().for_each(|owner| holders.insert(owner.into()));
+                let Some(owner) = owner.map(usize::from) else { continue };
+                holders.insert(owner);
+                holders.extend(&self.fold_aside(owner));
             }
         }
         holders
+    }
+
+    /// Whether what is read or written at this offset concerns only SPIs of which the model knows all, so that nobody
+    /// need be folded for it. A kernel that sets up its interrupts makes hundreds of such accesses.
+    #[must_use]
+    pub fn is_at_home(&self, offset: u64) -> bool {
+        let bank = match offset {
+            0x0080..0x0400 => (offset as usize & 0x7F) / 4,
+            0x0400..0x0800 => (offset as usize & 0x3FF) / 32,
+            0x0C00..0x0D00 => config_at(offset).0,
+            0x6000..0x8000 => (offset - IROUTER) as usize / 8 / 32,
+            _ => return false,
+        };
+        let bank = bank.checked_sub(1).and_then(|index| self.spis.get(index));
+        bank.is_some_and(Bank::is_at_home)
+    }
+
+    /// Whether what is read at this offset is [at home](Self::is_at_home), or says nothing of interrupts.
+    #[must_use]
+    pub fn reads_at_home(&self, offset: u64) -> bool {
+        !(0x0080..0x6000).contains(&offset) || self.is_at_home(offset)
     }
 
     fn typer(&self) -> u64 {

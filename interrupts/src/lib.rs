@@ -12,10 +12,12 @@
 //!
 //! 1. Before a vCPU is entered, if [`Vgic::needs_refill`]: `fold` (with what the machine's registers say), `fill`,
 //!    write the machine's registers, and deactivate each physical interrupt of [`Vgic::take_released`].
-//! 2. Before a vCPU's own access to the distributor, to its redistributor or to ICC_DIR_EL1, after a maintenance
-//!    interrupt, and when a vCPU leaves its physical CPU: `fold`.
-//! 3. Each vCPU in a returned set is kicked if it runs (so that it comes to rule 1), and asked for
-//!    [`Vgic::has_deliverable`] if it waits.
+//! 2. Before a vCPU's own access to the distributor, to its redistributor or to ICC_DIR_EL1, and after a maintenance
+//!    interrupt: `fold`.
+//! 3. When a vCPU leaves its physical CPU, [`Vgic::leave`]. When it comes back, [`Vgic::take_up`], or else `fold_aside` and
+//!    `fill`; and write all of the machine's registers.
+//! 4. Each vCPU in a returned set is kicked if it runs (so that it comes to rule 1), and asked for
+//!    [`Vgic::has_deliverable`] if it waits, after [`Vgic::fold_stale`].
 //!
 //! What one vCPU writes about an interrupt that sits in another vCPU's list register takes effect when that vCPU
 //! folds; it is in the returned set. Reads in that moment see the state as it was at the `fill`. The vCPUs of
@@ -29,6 +31,7 @@ extern crate alloc;
 extern crate std;
 
 mod affinity;
+mod aside;
 mod bank;
 mod config;
 mod delivery;
@@ -42,6 +45,7 @@ mod sgi;
 mod vcpu_set;
 mod vgic;
 
+pub use aside::Passage;
 pub use config::{ConfigError, VgicConfig};
 pub use direct::{Added, Arrival};
 pub use list_register::{CpuInterface, ListRegister, State};

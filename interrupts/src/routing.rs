@@ -62,6 +62,9 @@ impl Vgic {
 
     /// After a change of private interrupts: tells the vCPU if it matters.
     pub(crate) fn note_private(&mut self, vcpu: usize, changed: u32, kicks: &mut VcpuSet) {
+        if changed == 0 {
+            return;
+        }
         let groups = self.groups;
         if self.vcpus.get_mut(vcpu).is_some_and(|vcpu| vcpu.note_private(changed, groups)) {
             kicks.insert(vcpu);

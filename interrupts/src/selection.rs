@@ -15,7 +15,7 @@ pub(crate) struct Key(u32);
 
 impl Key {
     /// Bit 31: the guest has disabled its group; bits 23:16: the priority; bits 14:1: the INTID; bit 0: Group 1.
-    fn new(intid: u32, priority: u8, group1: bool, interface: &CpuInterface) -> Self {
+    pub(crate) fn new(intid: u32, priority: u8, group1: bool, interface: &CpuInterface) -> Self {
         let disabled = !interface.groups() >> u32::from(group1) & 1;
         Self(disabled << 31 | u32::from(priority) << 16 | (intid & 0x7FFF) << 1 | u32::from(group1))
     }

@@ -78,7 +78,10 @@ pub enum Activity {
 pub(crate) struct Vcpu {
     pub(crate) private: Bank,
     pub(crate) spis: SpiSet,
+    /// What the machine's registers hold, as far as is known: as they were filled, or as the vCPU left them.
     pub(crate) interface: CpuInterface,
+    /// The list registers as they were lent.
+    pub(crate) lent: [u64; 16],
     pub(crate) activity: Activity,
     /// GICR_WAKER.ProcessorSleep.
     pub(crate) asleep: bool,
@@ -86,6 +89,8 @@ pub(crate) struct Vcpu {
     pub(crate) declined_groups: u32,
     /// Interrupts are lent to the list registers, and [`Vgic::fold`] has not taken them back.
     pub(crate) filled: bool,
+    /// The vCPU has left the machine with its interrupts lent still: `interface` is all of its registers.
+    pub(crate) is_aside: bool,
     /// Something changed since the list registers were filled, or they are not.
     pub(crate) stale: bool,
     /// SGIs that have become pending since the list registers were filled; nothing else has changed, unless `stale`.
@@ -100,10 +105,12 @@ impl Vcpu {
             private: Bank::private(),
             spis: SpiSet::default(),
             interface: CpuInterface::default(),
+            lent: [0; 16],
             activity: Activity::Busy,
             asleep: true,
             declined_groups: 0,
             filled: false,
+            is_aside: false,
             stale: true,
             arrived: 0,
             places: [0; 32],
@@ -112,7 +119,8 @@ impl Vcpu {
 
     /// Takes a change of its private interrupts. True if the vCPU has to look again.
     pub(crate) fn note_private(&mut self, changed: u32, groups: u32) -> bool {
-        let is_noteworthy = self.private.noteworthy(changed, groups) != 0;
+        // What has arrived may not be pending any more.
+        let is_noteworthy = self.private.noteworthy(changed, groups) | changed & self.arrived != 0;
         self.stale |= is_noteworthy;
         is_noteworthy
     }
@@ -123,6 +131,7 @@ impl Vcpu {
     }
 
     /// Receives an SGI. True if the vCPU has to look again.
+    #[inline(always)]
     fn receive_sgi(&mut self, register: SgiRegister, intid: u32, groups: u32) -> bool {
         let is_group1 = self.private.group1() >> intid & 1 != 0;
         // With one security state, only ICC_SGI1R generates Group 1 SGIs, and Group 0 ones too.
@@ -130,7 +139,11 @@ impl Vcpu {
             return false;
         }
         let changed = self.private.set_latch(intid);
-        let is_noteworthy = self.private.noteworthy(changed, groups) != 0;
+        if changed == 0 {
+            return false;
+        }
+        // Where it was in a list register before, that is all there is to know.
+        let is_noteworthy = self.private.is_resident(intid) || self.private.noteworthy(changed, groups) != 0;
         if self.lists_hold_all() {
             self.arrived |= if is_noteworthy { changed } else { 0 };
         } else {
@@ -152,6 +165,8 @@ pub struct Vgic {
     pub(crate) vcpus: Vec<Vcpu>,
     /// Where the search for a taker of the next 1-of-N interrupt starts.
     pub(crate) turn: usize,
+    /// An SPI has been linked to a physical interrupt, ever.
+    links_spis: bool,
 }
 
 impl Vgic {
@@ -165,7 +180,16 @@ impl Vgic {
         let affinities = Affinities::new(&config.affinities);
         let spis = (0..count.div_ceil(32)).map(|bank| Bank::spis(count - bank * 32)).collect();
         let vcpus = config.affinities.iter().map(|_| Vcpu::new()).collect();
-        let mut vgic = Self { affinities, groups: 0, spis, routes: Vec::new(), vcpus, turn: 0, config };
+        let mut vgic = Self {
+            affinities,
+            groups: 0,
+            spis,
+            routes: Vec::new(),
+            vcpus,
+            turn: 0,
+            links_spis: false,
+            config,
+        };
         vgic.routes.resize(count as usize, Route::default());
         vgic.reset();
         Ok(vgic)
@@ -217,14 +241,16 @@ impl Vgic {
     }
 
     /// Resets a vCPU's CPU interface, as when it is switched on: priority mask, group enables, active priorities.
-    /// The vCPU is not running, and its list registers are folded.
+    /// The vCPU is not running.
     pub fn reset_interface(&mut self, vcpu: usize) -> VcpuSet {
+        let mut kicks = self.fold_aside(vcpu);
         if let Some(vcpu) = self.vcpus.get_mut(vcpu) {
             let CpuInterface { lr, used, .. } = vcpu.interface;
             vcpu.interface = CpuInterface { lr, used, ..CpuInterface::default() };
             vcpu.stale = true;
         }
-        self.reroute_one_of_n()
+        kicks.extend(&self.reroute_one_of_n());
+        kicks
     }
 
     /// Says whether a vCPU waits for an interrupt. Only a preference for 1-of-N interrupts hangs on it.
@@ -362,6 +388,7 @@ impl Vgic {
         } else {
             let (spi, bank, n) = self.spi_mut(intid)?;
             bank.link(n, number);
+            self.links_spis = true;
             self.refresh(spi, &mut kicks);
         }
         Some(kicks)
@@ -369,10 +396,14 @@ impl Vgic {
 
     /// Whether a private interrupt of the vCPU stands for this physical one. While it does, the physical
     /// interrupt is to be active on the CPU that the vCPU runs on; when the vCPU leaves that CPU, or comes to
-    /// another, EL2 moves the active state along. The vCPU is folded.
+    /// another, EL2 moves the active state along. The vCPU is folded or has left.
     #[must_use]
     pub fn linked_active(&self, vcpu: usize, physical: u32) -> bool {
-        self.vcpus.get(vcpu).is_some_and(|vcpu| vcpu.private.is_linked_to(physical))
+        self.vcpus.get(vcpu).is_some_and(|vcpu| {
+            // Of one that has left with its interrupts lent, those that were linked are over.
+            let over = if vcpu.is_aside { vcpu.private.resident } else { 0 };
+            vcpu.private.is_linked_to(physical, over)
+        })
     }
 
     /// A physical interrupt to be deactivated, because its virtual one is over without the machine having seen
@@ -380,6 +411,9 @@ impl Vgic {
     /// each [`Self::fill`], on the CPU that the vCPU runs on, until it has no more.
     pub fn take_released(&mut self, vcpu: usize) -> Option<u32> {
         let private = self.vcpus.get_mut(vcpu)?.private.take_released();
-        private.or_else(|| self.spis.iter_mut().find_map(Bank::take_released))
+        if private.is_some() || !self.links_spis {
+            return private;
+        }
+        self.spis.iter_mut().find_map(Bank::take_released)
     }
 }

@@ -304,7 +304,12 @@ impl<D: Copy> Bus<D> {
     #[must_use]
     pub fn find(&self, ipa: Ipa, width: Width) -> Option<(D, u64)> {
         let end = ipa.0.checked_add(width.bytes() - 1)?;
-        let range = self.ranges.get(self.ranges.partition_point(|range| range.last < ipa.0))?;
+        // The first is a VM's interrupt controller as a rule, to whose set-up most accesses of a kernel's start go.
+        let at = match self.ranges.first() {
+            Some(first) if ipa.0 <= first.last => 0,
+            _ => self.ranges.partition_point(|range| range.last < ipa.0),
+        };
+        let range = self.ranges.get(at)?;
         let offset = ipa.0.checked_sub(range.base)?;
         (end <= range.last).then_some((range.device, offset))
     }

@@ -4,7 +4,8 @@
 //! The trap becomes an [`Access`](bus::Access), a plain value: from the syndrome when the CPU described the
 //! instruction there, else by decoding the instruction ([`decode`]). The [`Bus`](bus::Bus) says which device lies
 //! at the address, the device answers, and the access says what the guest's register gets. Devices are values
-//! without callbacks: after an access the caller asks them what there is to do (bytes to send, an interrupt).
+//! without callbacks: after an access the caller asks them what there is to do (bytes to send, an interrupt). Virtio
+//! devices ([`virtio`]) do theirs in turns, on the guest's memory.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
@@ -15,5 +16,6 @@ pub mod decode;
 pub mod pl011;
 pub mod pl031;
 pub mod state;
+pub mod virtio;
 
 mod primecell;

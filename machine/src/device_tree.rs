@@ -34,6 +34,11 @@ pub struct Description<'a> {
     pub vcpus: u16,
     /// Which devices the VM has.
     pub devices: Devices,
+    /// How many virtio devices the VM has; they are told apart by their registers.
+    pub virtio: usize,
+    /// The nodes of the board's devices that belong to it, as the board's tree has them at its root: they have the same
+    /// addresses and SPIs.
+    pub assigned: &'a [DeviceTreeNode],
     /// The kernel's command line (`/chosen/bootargs`); without NUL characters.
     pub cmdline: &'a str,
     /// Where the initial RAM disk lies: first byte and first byte after it.
@@ -97,6 +102,12 @@ impl DeviceTree {
         if vm.devices.pl031 {
             let name = format!("pl031@{:x}", layout::RTC.0);
             nodes.push(primecell(&name, "arm,pl031", layout::RTC, layout::RTC_SPI, 1)?);
+        }
+        for slot in 0..vm.virtio as u32 {
+            nodes.push(virtio(slot)?);
+        }
+        for device in vm.assigned {
+            nodes.push(carried_over(device)?);
         }
         for child in nodes {
             tree.root.add_child(child);
@@ -242,6 +253,34 @@ fn primecell(name: &str, kind: &str, at: Ipa, spi: u32, clocks: usize) -> Result
             texts("clock-names", clock_names)?,
         ],
     )
+}
+
+/// A slot of virtio-mmio (binding `virtio,mmio`).
+fn virtio(slot: u32) -> Result<DeviceTreeNode, ModelError> {
+    let at = layout::VIRTIO.0 + u64::from(slot) * layout::VIRTIO_STRIDE;
+    node(
+        &format!("virtio_mmio@{at:x}"),
+        [
+            text("compatible", "virtio,mmio")?,
+            reg(&[(at, layout::VIRTIO_STRIDE)])?,
+            cells("interrupts", &[GIC_SPI, layout::VIRTIO_SPI + slot, LEVEL_HIGH])?,
+            flag("dma-coherent")?,
+        ],
+    )
+}
+
+/// A node of the board's tree, in the VM's: without what refers to other nodes there, and with our clock.
+fn carried_over(device: &DeviceTreeNode) -> Result<DeviceTreeNode, ModelError> {
+    let mut node = device.clone();
+    for gone in ["phandle", "linux,phandle", "interrupt-parent", "clocks"] {
+        node.remove_property(gone);
+    }
+    let names = node.property("clock-names").map(|names| names.value().split(|byte| *byte == 0).count());
+    if let Some(count) = names {
+        // Each name ends with a NUL, so there is one piece more.
+        node.add_property(cells("clocks", &alloc::vec![CLOCK_PHANDLE; count.saturating_sub(1)])?);
+    }
+    Ok(node)
 }
 
 fn uart_name() -> alloc::string::String {

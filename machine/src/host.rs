@@ -41,7 +41,8 @@ pub trait Host {
     fn borrow_el1(&mut self, vcpu: &mut Vcpu);
 
     /// The list registers and the rest of the vCPU's interrupt interface, as the machine holds them.
-    fn interrupt_interface(&mut self) -> CpuInterface;
+    /// For [`vambrace_interrupts::Vgic::fold_from`]: list registers as many as `known` says are in use.
+    fn read_interrupts(&mut self, known: &mut CpuInterface);
 
     /// Puts an interrupt interface into the machine; with the list registers that are no longer in use zeroed.
     fn set_interrupt_interface(&mut self, interface: &CpuInterface);
@@ -58,6 +59,9 @@ pub trait Host {
 
     /// The VM's console has unfinished output: call [`crate::Vm::flush_console`] soon.
     fn flush_soon(&mut self);
+
+    /// A virtio device has work: call [`crate::Vm::serve_virtio`] soon.
+    fn serve_virtio_soon(&mut self);
 
     /// One line about a mistake that the guest made.
     fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>);

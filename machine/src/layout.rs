@@ -39,13 +39,21 @@ pub const RTC_SIZE: u64 = 0x1000;
 /// The clock's interrupt, as an SPI number (INTID 34).
 pub const RTC_SPI: u32 = 2;
 
+/// The first virtio-mmio slot.
+pub const VIRTIO: Ipa = Ipa(0x0A00_0000);
+/// From one slot's registers to the next one's, in bytes.
+pub const VIRTIO_STRIDE: u64 = 0x200;
+/// The first slot's interrupt, as an SPI number (INTID 48); the others' follow.
+pub const VIRTIO_SPI: u32 = 16;
+
 /// RAM starts here.
 pub const RAM: Ipa = Ipa(0x4000_0000);
 
 /// The first SPI's INTID.
 pub const SPI_BASE: u32 = 32;
-/// How many SPIs a VM has.
-pub const SPI_COUNT: u32 = 224;
+/// How many SPIs a VM has: those of all that `virt` has at a fixed place, the last of them 32 virtio slots from SPI 16 on.
+/// A kernel sets up each with a write or two, so the others would only make its start longer.
+pub const SPI_COUNT: u32 = 64;
 
 /// PPI (INTID) of the EL1 physical timer.
 pub const PHYSICAL_TIMER_INTID: u32 = 30;

@@ -25,6 +25,7 @@ pub mod short;
 mod system_register;
 mod translation;
 pub mod vcpu;
+pub mod virtio;
 pub mod vm;
 
 pub use dispatch::{Resume, handle};

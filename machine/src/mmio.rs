@@ -8,7 +8,7 @@ use arrayvec::ArrayVec;
 use spin::mutex::SpinMutex;
 use vambrace_cpu::exit::DataAbort;
 use vambrace_cpu::pstate::Level;
-use vambrace_interrupts::{Level as Line, Width as GicWidth};
+use vambrace_interrupts::{Level as Line, VcpuSet, Width as GicWidth};
 use vambrace_io::bus::{Access, Completed, Direction};
 use vambrace_io::decode::{Base, Instruction, Operation, Registers, Transfer};
 use vambrace_memory::addr::PAGE_SIZE;
@@ -31,7 +31,7 @@ pub(crate) fn carry_out(
 ) -> Result<(), Refusal> {
     let frame = &vcpu.registers.frame;
     match Access::from_syndrome(abort.syndrome.iss().into(), ipa, |register| frame.get(register)) {
-        Some(access) => perform(vm, vcpu, access, host),
+        Some(mut access) => perform(vm, vcpu, &mut access, host),
         None => decoded(vm, vcpu, abort, ipa, host),
     }
 }
@@ -57,8 +57,8 @@ fn decoded(
     if accesses.iter().any(|access| vm.lock().target(access).is_none()) {
         return Err(Refusal::Nothing);
     }
-    for access in accesses {
-        perform(vm, vcpu, access, host)?;
+    for mut access in accesses {
+        perform(vm, vcpu, &mut access, host)?;
     }
     match instruction.written_back(&registers) {
         Some((Base::Register(register), value)) => vcpu.registers.frame.set(register, value),
@@ -123,17 +123,20 @@ pub(crate) enum Target {
 }
 
 /// Carries an access of one register out. Devices are little-endian: a big-endian guest's values are turned.
-fn perform(vm: &SpinMutex<Vm>, vcpu: &mut Vcpu, access: Access, host: &mut impl Host) -> Result<(), Refusal> {
+fn perform(
+    vm: &SpinMutex<Vm>,
+    vcpu: &mut Vcpu,
+    access: &mut Access,
+    host: &mut impl Host,
+) -> Result<(), Refusal> {
     let order = vcpu.registers.frame.endianness(host.sctlr_el1());
     let turn = |value| order.to_device(value, access.width.bytes() as u8);
-    let direction = match access.direction {
-        Direction::Write { value } => Direction::Write { value: turn(value) },
-        read @ Direction::Read(_) => read,
-    };
-    let access = Access { direction, ..access };
+    if let Direction::Write { value } = &mut access.direction {
+        *value = turn(*value);
+    }
     let mut shared = vm.lock();
-    let raw = match shared.target(&access).ok_or(Refusal::Nothing)? {
-        Target::Device(device, offset) => exchange(&mut shared, vcpu, &access, device, offset, host),
+    let raw = match shared.target(access).ok_or(Refusal::Nothing)? {
+        Target::Device(device, offset) => exchange(&mut shared, vcpu, access, device, offset, host),
         Target::Rom => 0,
     };
     drop(shared);
@@ -159,10 +162,16 @@ fn exchange(
             gic(shared, vcpu, access, Frame::Redistributor(target), offset % layout::GICR_STRIDE, host)
         }
         Device::Uart => {
-            let raw = shared.uart.as_mut().map_or(0, |uart| access.exchange(uart, offset));
-            shared.collect_output(host);
+            let Some(uart) = shared.uart.as_mut() else { return 0 };
+            let line = uart.irq_asserted();
+            let raw = access.exchange(uart, offset);
+            if matches!(access.direction, Direction::Write { .. }) {
+                shared.collect_output(host);
+            }
             shared.offer_input();
-            host.notify(&shared.settle_lines());
+            if shared.uart.as_ref().is_some_and(|uart| uart.irq_asserted() != line) {
+                host.notify(&shared.settle_lines());
+            }
             raw
         }
         Device::Clock => {
@@ -176,7 +185,23 @@ fn exchange(
             host.notify(&notify);
             raw
         }
+        Device::Virtio(slot) => virtio(shared, access, slot.into(), offset, host),
     }
+}
+
+/// An access to a virtio device's registers. The work that it may ask for comes later.
+fn virtio(shared: &mut Vm, access: &Access, slot: usize, offset: u64, host: &mut impl Host) -> u64 {
+    let Some(registers) = shared.virtio.registers(slot) else { return 0 };
+    let raw = access.exchange(registers, offset);
+    shared.virtio.note(slot);
+    if shared.has_work() {
+        host.serve_virtio_soon();
+    }
+    let moved = shared.settle_virtio(slot);
+    if !moved.is_empty() {
+        host.notify(&moved);
+    }
+    raw
 }
 
 /// A frame of the interrupt controller.
@@ -188,7 +213,7 @@ enum Frame {
 }
 
 /// An access to the interrupt controller: the vCPU's list registers are taken back first, since they hold a part
-/// of its state.
+/// of its state, unless this access has nothing to do with it.
 fn gic(
     shared: &mut Vm,
     vcpu: &Vcpu,
@@ -197,17 +222,24 @@ fn gic(
     offset: u64,
     host: &mut impl Host,
 ) -> u64 {
-    let mut notify = shared.gic.fold(usize::from(vcpu.index), &host.interrupt_interface());
-    if host.virtual_timer_line() == Line::Low {
-        notify.extend(&shared.retract_virtual_timer(usize::from(vcpu.index)));
-    }
     let width = GicWidth::from_bytes(access.width.bytes()).unwrap_or(GicWidth::Word);
-    // Who holds a part of what is read in its list registers comes and brings it: a guest that polls until an
-    // interrupt is no longer active sees that, even if the vCPU that handled it has nothing else to exit for.
-    notify.extend(&match frame {
-        Frame::Distributor => shared.gic.distributor_holders(offset),
-        Frame::Redistributor(of) => shared.gic.redistributor_holders(of, offset),
-    });
+    let at_home = match (access.direction, frame) {
+        (Direction::Read(_), Frame::Distributor) => shared.gic.reads_at_home(offset),
+        (Direction::Write { .. }, Frame::Distributor) => shared.gic.is_at_home(offset),
+        (Direction::Read(_), Frame::Redistributor(of)) => shared.gic.reads_redistributor_at_home(of, offset),
+        (Direction::Write { .. }, Frame::Redistributor(of)) => {
+            shared.gic.is_redistributor_at_home(of, offset)
+        }
+    };
+    let mut notify = if at_home { retract_timer(shared, vcpu, host) } else { take_back(shared, vcpu, host) };
+    if !at_home {
+        // Who holds a part of what is read in its list registers comes and brings it: a guest that polls until an
+        // interrupt is no longer active sees that, even if the vCPU that handled it has nothing else to exit for.
+        notify.extend(&match frame {
+            Frame::Distributor => shared.gic.distributor_holders(offset),
+            Frame::Redistributor(of) => shared.gic.redistributor_holders(of, offset),
+        });
+    }
     let raw = match (access.direction, frame) {
         (Direction::Read(_), Frame::Distributor) => shared.gic.read_distributor(offset, width),
         (Direction::Read(_), Frame::Redistributor(of)) => shared.gic.read_redistributor(of, offset, width),
@@ -220,9 +252,30 @@ fn gic(
             0
         }
     };
+    if at_home {
+        if notify.is_empty() {
+            return raw;
+        }
+        notify.extend(&take_back(shared, vcpu, host));
+    }
     refill(shared, vcpu, host);
     host.notify(&notify);
     raw
+}
+
+/// Takes the vCPU's interrupts back from the machine. Returns the vCPUs that have to look again.
+fn take_back(shared: &mut Vm, vcpu: &Vcpu, host: &mut impl Host) -> VcpuSet {
+    let mut notify = shared.gic.fold_from(usize::from(vcpu.index), |known| host.read_interrupts(known));
+    notify.extend(&retract_timer(shared, vcpu, host));
+    notify
+}
+
+/// The virtual timer's interrupt does not pend any more if the guest has moved the timer on.
+fn retract_timer(shared: &mut Vm, vcpu: &Vcpu, host: &impl Host) -> VcpuSet {
+    match host.virtual_timer_line() {
+        Line::Low => shared.retract_virtual_timer(usize::from(vcpu.index)),
+        Line::High => VcpuSet::new(),
+    }
 }
 
 /// Lends the vCPU's interrupts to the machine again.

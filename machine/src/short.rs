@@ -9,6 +9,7 @@
 
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use vambrace_cpu::registers::Frame;
+use vambrace_cpu::syndrome::class;
 use vambrace_cpu::sysreg::SysReg;
 use vambrace_cpu::{pstate, smccc};
 use vambrace_interrupts::{Added, Arrival, SgiRegister, SgiRequest, SgiTargets, Width};
@@ -44,18 +45,18 @@ pub trait Trap {
 pub trait Lists {
     /// ICH_ELRSR_EL2: bit `n` says that list register `n` holds nothing.
     fn empty(&self) -> u64;
-    /// Writes a list register that is in use: its interrupt is lent again.
-    fn rewrite(&mut self, added: Added);
-    /// Writes a list register, from now on in use.
-    fn add(&mut self, added: Added);
+    /// Writes a list register.
+    fn write(&mut self, added: Added);
 }
 
 /// The other vCPUs of the VM.
 pub trait Neighbours {
-    /// Whether it lives on another physical CPU than this one.
-    fn is_elsewhere(&self, vcpu: usize) -> bool;
-    /// Makes a vCPU look at its interrupts.
-    fn call(&self, vcpu: usize);
+    /// Where one lives.
+    type Home;
+    /// Where a vCPU lives, if that is another physical CPU than this one.
+    fn elsewhere(&self, vcpu: usize) -> Option<Self::Home>;
+    /// Makes a vCPU that lives elsewhere look at its interrupts.
+    fn call(&self, home: Self::Home);
 }
 
 impl<L: Lists> Lists for &mut L {
@@ -65,13 +66,8 @@ impl<L: Lists> Lists for &mut L {
     }
 
     #[inline(always)]
-    fn rewrite(&mut self, added: Added) {
-        L::rewrite(self, added);
-    }
-
-    #[inline(always)]
-    fn add(&mut self, added: Added) {
-        L::add(self, added);
+    fn write(&mut self, added: Added) {
+        L::write(self, added);
     }
 }
 
@@ -225,17 +221,30 @@ fn system_register(
         let Some(mut vm) = short.vm.try_lock() else { return Served::No };
         let Some(vcpu) = vm.gic.find(affinity) else { return Served::No };
         // Whoever lives here too is to be looked at before this vCPU goes on, or it waits for as long as that runs.
-        if !neighbours.is_elsewhere(vcpu) {
-            return Served::No;
-        }
+        let Some(home) = neighbours.elsewhere(vcpu) else { return Served::No };
         let has_to_look = vm.gic.send_sgi_to(vcpu, intid);
         drop(vm);
         if has_to_look {
-            neighbours.call(vcpu);
+            neighbours.call(home);
         }
     }
     short.step_over(esr, None, trap);
     Served::Yes
+}
+
+/// A WFI of AArch64: steps over it, and says that the vCPU waits for an interrupt. False if the exit is anything else, and
+/// nothing has changed. Not for the vectors: a vCPU only comes here when others want its CPU, and then leaves it.
+#[inline]
+pub fn wait(vcpu: &mut Vcpu, esr: u64) -> bool {
+    // IL, CV and the condition AL, as AArch64 always has them; TI, for WFE and the timed forms, and its register are 0.
+    const WFI: u64 = (class::WAIT as u64) << 26 | 1 << 25 | 1 << 24 | 0xE << 20;
+    let frame = &mut vcpu.registers.frame;
+    if esr != WFI || !steps_plainly(frame.pstate) || frame.pstate & pstate::AARCH32 != 0 {
+        return false;
+    }
+    frame.pc = frame.pc.wrapping_add(4);
+    vcpu.note_progress();
+    true
 }
 
 /// Another vCPU has called: lends the one SGI that has arrived. False if there is more to it, and nothing has changed.
@@ -248,7 +257,7 @@ pub fn take_arrived(short: &mut Short<'_>, lists: &mut impl Lists) -> bool {
     let added = vm.gic.take_arrived(short.vcpu.into(), lists.empty());
     drop(vm);
     let Some(added) = added else { return false };
-    lists.add(added);
+    lists.write(added);
     true
 }
 
@@ -266,7 +275,7 @@ fn lend(short: &mut Short<'_>, arrival: Arrival, lists: &mut impl Lists) -> bool
     match vm.gic.lend_again(short.vcpu.into(), arrival, lists.empty()) {
         Some(again) => {
             drop(vm);
-            lists.rewrite(again);
+            lists.write(again);
             true
         }
         None => lend_first(vm, short.vcpu, arrival, lists),
@@ -278,7 +287,7 @@ fn lend(short: &mut Short<'_>, arrival: Arrival, lists: &mut impl Lists) -> bool
 #[inline(never)]
 fn lend_first(mut vm: SpinMutexGuard<'_, Vm>, vcpu: u16, arrival: Arrival, lists: &mut impl Lists) -> bool {
     let Some(added) = vm.gic.add(vcpu.into(), arrival, lists.empty()) else { return false };
-    lists.add(added);
+    lists.write(added);
     true
 }
 
@@ -315,10 +324,10 @@ fn set_results(x: &mut [u64; 31], value: u64) -> Served {
     Served::Yes
 }
 
-const HVC64: u64 = vambrace_cpu::syndrome::class::HVC64 as u64;
-const _: () = assert!(HVC64 & 1 == 0 && vambrace_cpu::syndrome::class::SMC64 as u64 == HVC64 | 1);
-const SYSTEM: u64 = vambrace_cpu::syndrome::class::SYSTEM as u64;
-const DATA_ABORT_LOWER: u64 = vambrace_cpu::syndrome::class::DATA_ABORT_LOWER as u64;
+const HVC64: u64 = class::HVC64 as u64;
+const _: () = assert!(HVC64 & 1 == 0 && class::SMC64 as u64 == HVC64 | 1);
+const SYSTEM: u64 = class::SYSTEM as u64;
+const DATA_ABORT_LOWER: u64 = class::DATA_ABORT_LOWER as u64;
 
 /// Nothing in PSTATE would change by stepping over the instruction. (It is AArch64's.)
 #[inline(always)]
@@ -329,9 +338,8 @@ const fn steps_plainly(pstate: u64) -> bool {
 /// Besides: made at AArch64 EL1. (HVC, SMC and ID registers come from nowhere else.)
 #[inline(always)]
 const fn is_ordinary(pstate: u64) -> bool {
-    const AARCH32: u64 = 1 << 4;
     const EL1: u64 = 1 << 2;
-    steps_plainly(pstate) && pstate & AARCH32 == 0 && pstate & EL1 != 0
+    steps_plainly(pstate) && pstate & pstate::AARCH32 == 0 && pstate & EL1 != 0
 }
 
 /// PSCI_VERSION, and what nobody serves.

@@ -119,7 +119,7 @@ fn gic(vm: &SpinMutex<Vm>, vcpu: &Vcpu, register: GicRegister, value: u64, host:
         GicRegister::Sgi0 => SgiRegister::Sgi0r,
         GicRegister::Deactivate => {
             let mut shared = vm.lock();
-            let mut notify = shared.gic.fold(from, &host.interrupt_interface());
+            let mut notify = shared.gic.fold_from(from, |known| host.read_interrupts(known));
             notify.extend(&shared.gic.write_dir(from, value));
             refill(&mut shared, vcpu, host);
             host.notify(&notify);

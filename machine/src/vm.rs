@@ -4,7 +4,6 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize};
 use vambrace_cpu::id_registers::IdRegisters;
 use vambrace_cpu::power::{Entry, PowerStates};
@@ -21,12 +20,10 @@ use crate::host::Host;
 use crate::layout;
 use crate::mmio::Target;
 use crate::vcpu::Vcpu;
+use crate::virtio::Slots;
+use console::{Console, Unfinished};
 
-/// Console output is passed on in pieces of at most this many bytes.
-const OUTPUT: usize = 128;
-
-/// Keys that wait until the guest has read those before them.
-const INPUT: usize = 512;
+pub(crate) mod console;
 
 /// After this many, a VM's mistakes are no longer logged, only suffered.
 const LOGGED_MISTAKES: u32 = 16;
@@ -65,6 +62,8 @@ pub enum Device {
     Uart,
     /// The clock.
     Clock,
+    /// The virtio device in this slot.
+    Virtio(u8),
 }
 
 /// The machine's properties that a VM is built on.
@@ -142,8 +141,8 @@ pub struct Vm {
     pub memory: MemoryMap,
     /// How its first CPU starts.
     entry: Entry,
-    output: ArrayVec<u8, OUTPUT>,
-    input: ArrayVec<u8, INPUT>,
+    pub(crate) virtio: Slots,
+    pub(crate) console: Console,
     mistakes: u32,
 }
 
@@ -169,6 +168,10 @@ impl Vm {
         }
         if config.devices.pl031 {
             bus.add(layout::RTC, layout::RTC_SIZE, Device::Clock)?;
+        }
+        for slot in 0..config.virtio.len() as u8 {
+            let base = Ipa(layout::VIRTIO.0 + u64::from(slot) * layout::VIRTIO_STRIDE);
+            bus.add(base, layout::VIRTIO_STRIDE, Device::Virtio(slot))?;
         }
         let mut ends: Vec<usize> = [low as usize, usize::from(count)].into();
         ends.dedup();
@@ -197,8 +200,8 @@ impl Vm {
                 context: config.boot_argument,
                 endianness: Endianness::Little,
             },
-            output: ArrayVec::new(),
-            input: ArrayVec::new(),
+            virtio: Slots::new(&config.virtio),
+            console: Console::default(),
             mistakes: 0,
         })
     }
@@ -214,8 +217,10 @@ impl Vm {
         if let Some(clock) = &mut self.clock {
             clock.reset();
         }
+        self.virtio.reset();
         // Nobody runs whom the lines could interest; each CPU looks afresh when it starts.
         let _ = self.settle_lines();
+        let _ = self.settle_all_virtio();
         for vcpu in 0..self.gic.config().affinities.len() {
             let _ = self.gic.set_ppi_level(vcpu, layout::PHYSICAL_TIMER_INTID, Level::Low);
         }
@@ -262,7 +267,17 @@ impl Vm {
         notify
     }
 
-    /// Brings a vCPU's physical timer's line to the GIC.
+    /// Brings a vCPU's physical timer's line to the GIC when time has passed.
+    #[inline]
+    pub fn advance_physical_timer(&mut self, vcpu: &Vcpu, now: u64) -> VcpuSet {
+        // The line of one that does not run went low when it was stopped.
+        if vcpu.physical_timer.deadline().is_none() {
+            return VcpuSet::new();
+        }
+        self.settle_physical_timer(vcpu, now)
+    }
+
+    /// Brings a vCPU's physical timer's line to the GIC, of one that was just written to.
     pub fn settle_physical_timer(&mut self, vcpu: &Vcpu, now: u64) -> VcpuSet {
         let level = if vcpu.physical_timer.line(now) { Level::High } else { Level::Low };
         self.gic.set_ppi_level(usize::from(vcpu.index), layout::PHYSICAL_TIMER_INTID, level)
@@ -298,9 +313,9 @@ impl Vm {
     /// Keys for the console. What the UART has no room for waits; what the waiting list has no room for is dropped.
     #[must_use = "the vCPUs must be notified"]
     pub fn type_keys(&mut self, keys: &[u8]) -> VcpuSet {
-        let room = self.input.remaining_capacity();
-        self.input.extend(keys.iter().copied().take(room));
+        self.console.add_input(keys);
         self.offer_input();
+        self.offer_keys();
         self.settle_lines()
     }
 
@@ -308,40 +323,25 @@ impl Vm {
     pub(crate) fn offer_input(&mut self) {
         if let Some(uart) = &mut self.uart
             && self.lifecycle == Lifecycle::Running
-            && !self.input.is_empty()
+            && !self.console.input().is_empty()
         {
-            let taken = uart.receive(&self.input);
-            self.input.drain(..taken.min(self.input.len()));
+            let taken = uart.receive(self.console.input());
+            self.console.drop_input(taken);
         }
     }
 
     /// Takes what the guest has sent; passes it on by the line, or when there is much of it.
     pub(crate) fn collect_output(&mut self, host: &mut impl Host) {
         let Some(uart) = &mut self.uart else { return };
-        let mut end_of_line = false;
-        let was_empty = self.output.is_empty();
-        while let Some(byte) = uart.take_output() {
-            if self.output.is_full() {
-                host.print(&self.output);
-                self.output.clear();
-            }
-            self.output.push(byte);
-            end_of_line |= byte == b'\n';
-        }
-        if end_of_line {
-            host.print(&self.output);
-            self.output.clear();
-        } else if was_empty && !self.output.is_empty() {
+        let sent = core::iter::from_fn(|| uart.take_output());
+        if self.console.put_each(sent, &mut |bytes: &[u8]| host.print(bytes)) == Unfinished::Since {
             host.flush_soon();
         }
     }
 
     /// Passes unfinished output on.
     pub fn flush_console(&mut self, print: impl FnOnce(&[u8])) {
-        if !self.output.is_empty() {
-            print(&self.output);
-            self.output.clear();
-        }
+        self.console.flush(print);
     }
 
     /// Whether this mistake of the guest's should still be told; counts it.

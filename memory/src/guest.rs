@@ -15,7 +15,8 @@ pub struct OutsideMemory {
 
 /// Reads and writes of one VM's RAM, addressed as the guest addresses it.
 ///
-/// Each call either copies everything or fails and copies nothing.
+/// Each call either copies everything or fails and copies nothing. Of 2, 4 or 8 bytes at an aligned address the guest
+/// never sees, nor do we, one half old and one half new.
 pub trait GuestMemory {
     /// Copies guest memory at `ipa` into `to`.
     ///
@@ -28,6 +29,16 @@ pub trait GuestMemory {
     /// # Errors
     /// [`OutsideMemory`] when any byte lies outside the VM's RAM.
     fn write(&self, ipa: Ipa, from: &[u8]) -> Result<(), OutsideMemory>;
+
+    /// Reads a little-endian 16-bit word, single-copy atomic when aligned.
+    ///
+    /// # Errors
+    /// [`OutsideMemory`] when any byte lies outside the VM's RAM.
+    fn read_u16(&self, ipa: Ipa) -> Result<u16, OutsideMemory> {
+        let mut bytes = [0; 2];
+        self.read(ipa, &mut bytes)?;
+        Ok(u16::from_le_bytes(bytes))
+    }
 
     /// Reads a little-endian 32-bit word, single-copy atomic when aligned.
     ///
@@ -47,5 +58,12 @@ pub trait GuestMemory {
         let mut bytes = [0; 8];
         self.read(ipa, &mut bytes)?;
         Ok(u64::from_le_bytes(bytes))
+    }
+    /// Writes a little-endian 16-bit word, single-copy atomic when aligned.
+    ///
+    /// # Errors
+    /// [`OutsideMemory`] when any byte lies outside the VM's RAM.
+    fn write_u16(&self, ipa: Ipa, value: u16) -> Result<(), OutsideMemory> {
+        self.write(ipa, &value.to_le_bytes())
     }
 }

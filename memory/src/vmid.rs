@@ -88,6 +88,17 @@ impl<const CPUS: usize> VmidHolder<CPUS> {
     }
 }
 
+impl<const CPUS: usize> VmidHolder<CPUS> {
+    /// `cpu`, which runs this VM, goes on with its vCPU `vcpu`: the number stays. As [`Vmids::enter`] would say, which is
+    /// needed when another VM was there meanwhile, or none.
+    pub fn switch(&mut self, cpu: usize, vcpu: u32) -> Flush {
+        match self.last_vcpu.get_mut(cpu).map(|last| last.replace(vcpu)) {
+            Some(Some(last)) if last != vcpu => Flush::Stage1,
+            _ => Flush::None,
+        }
+    }
+}
+
 impl<const CPUS: usize> Default for VmidHolder<CPUS> {
     fn default() -> Self {
         Self::new()

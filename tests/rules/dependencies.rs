@@ -17,7 +17,7 @@ const ALLOWED: [(&str, &[&str]); 10] = [
     ("machine", &["cpu", "memory", "interrupts", "io", "wire"]),
     ("hypervisor", &["cpu", "memory", "interrupts", "io", "machine", "wire"]),
     ("guests", &["memory"]),
-    ("cli", &["cpu", "machine", "memory", "wire"]),
+    ("cli", &["cpu", "io", "machine", "memory", "wire"]),
     ("tests", &["cli", "wire"]),
 ];
 

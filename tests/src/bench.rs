@@ -17,6 +17,8 @@ use crate::process::Process;
 pub enum Need {
     /// Debian's kernel of a series such as `6.12`, and the demo's initial RAM disk.
     Linux(&'static str),
+    /// A disk with Debian's system, what starts it, and Debian's newest kernel.
+    DebianRoot,
     /// Debian's U-Boot.
     UBoot,
     /// QEMU of this major version or newer.
@@ -63,6 +65,14 @@ impl Bench {
             Need::Linux(series) => {
                 self.setup.kernel(Some(series)).and_then(|_| self.setup.initramfs()).map(drop)
             }
+            Need::DebianRoot => {
+                let setup = &self.setup;
+                setup
+                    .debian_root()
+                    .and_then(|_| setup.modules(None))
+                    .and_then(|_| setup.root_initramfs())
+                    .map(drop)
+            }
             Need::UBoot => self.setup.u_boot().map(drop),
             Need::Qemu(oldest) => {
                 let (major, minor) = self.qemu.version;
@@ -107,11 +117,26 @@ impl Bench {
     /// # Errors
     /// When it cannot be started.
     pub fn plain_qemu<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Result<Process, Failed> {
+        Process::start(self.plain_command(arguments))
+    }
+
+    /// The same on a terminal, with somebody to type.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn plain_qemu_on_a_terminal<'a>(
+        &self,
+        arguments: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Process, Failed> {
+        Process::on_a_terminal(self.plain_command(arguments))
+    }
+
+    fn plain_command<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = Command::new(&self.qemu.path);
         command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
         command.args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
         command.args(arguments);
-        Process::start(command)
+        command
     }
 
     /// One of our guests, as a flat image.

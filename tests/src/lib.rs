@@ -14,12 +14,14 @@ mod case;
 mod process;
 mod record;
 mod scenario;
+mod write_log;
 
 pub use self::bench::{Bench, Need};
 pub use self::case::{Case, Verdict, main};
 pub use self::process::{Finished, Process};
 pub use self::record::{Live, Record};
 pub use self::scenario::Scenario;
+pub use self::write_log::WriteLog;
 pub use libtest_mimic::Failed;
 
 /// Fails the case unless something holds.

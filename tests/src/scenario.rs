@@ -25,6 +25,9 @@ pub struct Scenario {
     clock: Clock,
     afterwards: Afterwards,
     patience: Duration,
+    qemu_args: Vec<String>,
+    /// Disks of the board, and the logs of what is written to them.
+    write_logs: Vec<(String, PathBuf)>,
 }
 
 impl Scenario {
@@ -36,6 +39,8 @@ impl Scenario {
             clock: Clock::Host,
             afterwards: Afterwards::PowerOff,
             patience: PATIENCE,
+            qemu_args: Vec::new(),
+            write_logs: Vec::new(),
         }
     }
 
@@ -65,6 +70,36 @@ impl Scenario {
         Self { patience: Duration::from_secs(seconds), ..self }
     }
 
+    /// QEMU's board has more than ours.
+    #[must_use]
+    pub fn with_qemu_args(self, arguments: &[&str]) -> Self {
+        Self { qemu_args: arguments.iter().map(|&argument| argument.to_owned()).collect(), ..self }
+    }
+
+    /// All that is written to this disk of the board is logged, for a [`WriteLog`](crate::WriteLog).
+    #[must_use]
+    pub fn with_write_log(mut self, disk: &str, log: PathBuf) -> Self {
+        self.write_logs.push((disk.to_owned(), log));
+        self
+    }
+
+    /// QEMU's arguments for the board's devices.
+    fn devices(&self, manifest: &Manifest) -> Vec<String> {
+        let mut arguments = vambrace::runner::devices(manifest);
+        for (disk, log) in &self.write_logs {
+            let plain = format!("if=none,id=disk-{disk},format=raw,discard=unmap,file=");
+            let logged = format!(
+                "if=none,id=disk-{disk},discard=unmap,driver=blklogwrites,log.driver=file,log.filename={},\
+                 file.driver=raw,file.file.driver=file,file.file.filename=",
+                log.display()
+            );
+            for argument in &mut arguments {
+                *argument = argument.replace(&plain, &logged);
+            }
+        }
+        arguments
+    }
+
     fn manifest(&self) -> Result<Manifest, Failed> {
         let source = Source { path: self.path.clone(), text: self.text.clone() };
         let (manifest, _warnings) = manifest::parse(source, &BoardOptions::default()).map_err(wrong)?;
@@ -80,6 +115,7 @@ impl Bench {
     /// What the runner needs to know of a scenario.
     fn config(&self, scenario: &Scenario) -> Result<Config, Failed> {
         let manifest = scenario.manifest()?;
+        vambrace::runner::make_disks(&manifest, &self.setup)?;
         let bundle = build::bundle(&manifest, &self.setup, &self.bare, scenario.afterwards)
             .map_err(|failure| failure.render(vambrace::diagnostic::Style::Plain))?;
         Ok(Config {
@@ -89,7 +125,7 @@ impl Bench {
                 cpus: manifest.board.cpus,
                 memory: manifest.board.memory.0,
                 clock: scenario.clock,
-                qemu_args: Vec::new(),
+                qemu_args: [scenario.devices(&manifest), scenario.qemu_args.clone()].concat(),
             },
             boot: Boot::Parts { hypervisor: self.bare.hypervisor.clone(), bundle },
             vms: manifest.vms.iter().map(|vm| vm.name.clone()).collect(),

@@ -21,20 +21,22 @@ struct Guest {
 }
 
 /// By the computer's own time, with real concurrency; ticks are wide apart, for computers that are busy.
-const ALONE: [(&str, Guest); 6] = [
+const ALONE: [(&str, Guest); 7] = [
     ("gic", Guest { name: "gic", parameters: "", cpus: 1 }),
     ("timer", Guest { name: "timer", parameters: "ticks=200 period=5000", cpus: 1 }),
     ("isa", Guest { name: "isa", parameters: "", cpus: 1 }),
+    ("debug", Guest { name: "debug", parameters: "", cpus: 3 }),
     ("smp_4", Guest { name: "smp", parameters: "", cpus: 4 }),
     ("smp_8", Guest { name: "smp", parameters: "", cpus: 8 }),
     ("smp_20", Guest { name: "smp", parameters: "rounds=5", cpus: 20 }),
 ];
 
 /// By counted instructions, here and without hypervisor.
-const COMPARED: [Guest; 4] = [
+const COMPARED: [Guest; 5] = [
     Guest { name: "gic", parameters: "", cpus: 1 },
     Guest { name: "timer", parameters: "ticks=200", cpus: 1 },
     Guest { name: "isa", parameters: "", cpus: 1 },
+    Guest { name: "debug", parameters: "", cpus: 3 },
     Guest { name: "smp", parameters: "rounds=5", cpus: 4 },
 ];
 
@@ -52,7 +54,26 @@ pub(crate) fn cases() -> Vec<Case> {
     });
     let processors = PROCESSORS
         .map(|cpu| Case::new(format!("processors::{}", cpu.replace('-', "_")), move |bench| all(bench, cpu)));
-    alone.into_iter().chain(compared).chain(processors).collect()
+    let shared = Case::new("guests::debug_in_turns", debug_in_turns);
+    alone.into_iter().chain([shared]).chain(compared).chain(processors).collect()
+}
+
+/// Two vCPUs with breakpoints and one without take turns on one CPU.
+fn debug_in_turns(bench: &Bench) -> Verdict {
+    let record = bench.run(&Scenario::new(
+        r#"
+        [board]
+        cpu = "cortex-a72"
+        cpus = 1
+        [[vm]]
+        name = "vm"
+        kernel = "guest:debug"
+        memory = "64MiB"
+        cpus = [0, 0, 0]
+        "#,
+    ))?;
+    record.passes("vm", "debug")?;
+    record.exits(Exit::Success)
 }
 
 fn alone(bench: &Bench, guest: Guest, cpu: &str) -> Verdict {

@@ -6,7 +6,8 @@ use vambrace_tests::{Bench, Case, Failed, Record, Scenario, Verdict};
 use vambrace_wire::message::VmState;
 
 /// What the guest `hostile` can do, each by itself.
-const MODES: [&str; 9] = ["unmapped", "code", "jump", "registers", "calls", "psci", "set-way", "sgi", "gic"];
+const MODES: [&str; 10] =
+    ["unmapped", "code", "jump", "registers", "calls", "psci", "set-way", "sgi", "gic", "virtio"];
 
 /// How late a heartbeat may be, in microseconds of counted time. The CPUs take turns in QEMU when instructions are
 /// counted, and other VMs may have a time slice first.
@@ -54,11 +55,16 @@ fn manifest(hostile: &str, placement: Placement) -> String {
         r#"
         [board]
         cpus = 2
+        [[network]]
+        name = "lan"
         [[vm]]
         name = "hostile"
         {hostile}
         memory = "64MiB"
         cpus = [{first}]
+        devices = ["pl011", "pl031", "virtio-rng", "virtio-console"]
+        [[vm.network]]
+        name = "lan"
         [[vm]]
         name = "heart"
         kernel = "guest:heartbeat"

@@ -6,21 +6,26 @@
 
 use std::process::ExitCode;
 
+mod assigned;
 mod bench;
 mod command;
 mod conformance;
+mod debian;
 mod demo;
 mod guests;
 mod hostile;
 mod linux;
 mod many;
+mod power;
 mod repeat;
 mod resets;
 mod start;
+mod virtio;
 
 fn main() -> ExitCode {
     let cases = [
         demo::cases(),
+        debian::cases(),
         command::cases(),
         bench::cases(),
         start::cases(),
@@ -31,6 +36,9 @@ fn main() -> ExitCode {
         resets::cases(),
         hostile::cases(),
         repeat::cases(),
+        virtio::cases(),
+        power::cases(),
+        assigned::cases(),
     ];
     vambrace_tests::main(cases.into_iter().flatten().collect())
 }

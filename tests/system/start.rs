@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use vambrace_tests::{Bench, Case, Failed, Process, Verdict};
+use vambrace_wire::bundle::{MAGIC, VERSION};
 
 /// A message at boot takes a second at most on an idle machine.
 const SOON: Duration = Duration::from_secs(60);
@@ -66,13 +67,15 @@ fn damaged(bench: &Bench) -> Verdict {
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (kernel, initrd) = (path("hypervisor.img"), path("bundle.img"));
     std::fs::write(&kernel, &bench.bare.hypervisor)?;
+    // Of the format that is read, and then what follows in the header.
+    let header = |rest: &[u8]| [&MAGIC[..], &VERSION.to_le_bytes(), rest].concat();
     for (first, message) in [
-        (&b"#!ipxe"[..], "no bundle here"),
-        (b"VAMBUNDL\xFF", "the bundle has version 255"),
-        (b"VAMBUNDL\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\x10", "the bundle is cut short"),
-        (b"VAMBUNDL\x01\0\0\0\x04\0\0\0\x78\x56\x34\x12\x40", "the bundle's directory is damaged"),
+        (b"#!ipxe".to_vec(), "no bundle here"),
+        (b"VAMBUNDL\xFF".to_vec(), "the bundle has version 255"),
+        (header(b"\0\0\0\0\0\0\0\0\0\0\x10"), "the bundle is cut short"),
+        (header(b"\x04\0\0\0\x78\x56\x34\x12\x40"), "the bundle's directory is damaged"),
     ] {
-        let mut bytes = first.to_vec();
+        let mut bytes = first;
         bytes.resize(64, 0);
         std::fs::write(&initrd, bytes)?;
         start(bench, &WITH_EL2, &["-kernel", &kernel, "-initrd", &initrd])?.wait_for(message, SOON)?;

@@ -15,11 +15,17 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+pub mod assigned;
+pub mod io;
+
+use assigned::{Interrupt, Registers};
+use io::{Backing, BoardDisk, MAX_VIRTIO, Network, VirtioDevice};
+
 /// First bytes of a bundle.
 pub const MAGIC: [u8; 8] = *b"VAMBUNDL";
 
 /// Version of the bundle's format; EL2 refuses any other.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Alignment of the directory's end and of each blob, in bytes.
 pub const BLOB_ALIGN: usize = 4096;
@@ -31,12 +37,16 @@ pub const HEADER_LEN: usize = 32;
 pub const MAX_VMS: usize = 1024;
 
 /// All that EL2 needs to know about the VMs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Directory {
     /// The VMs, in the manifest's order; their index is their identity on the wire.
     pub vms: Vec<VmConfig>,
     /// Where the blobs lie, relative to the bundle's first byte.
     pub blobs: Vec<Blob>,
+    /// The networks between VMs.
+    pub networks: Vec<Network>,
+    /// The board's disks that VMs' disks lie on.
+    pub disks: Vec<BoardDisk>,
 }
 
 /// One image inside the bundle.
@@ -71,6 +81,12 @@ pub struct VmConfig {
     pub seeds: Vec<Seed>,
     /// The VM's devices.
     pub devices: Devices,
+    /// Its virtio devices, in the order of their slots.
+    pub virtio: Vec<VirtioDevice>,
+    /// Registers of the board's devices that belong to it alone.
+    pub registers: Vec<Registers>,
+    /// Their interrupts.
+    pub interrupts: Vec<Interrupt>,
     /// Index of a VM that must have ended before this one is created.
     pub after: Option<u16>,
 }
@@ -194,8 +210,25 @@ impl<'a> Bundle<'a> {
                 vm.loads.iter().all(|load| usize::from(load.blob) < self.directory.blobs.len())
                     && vm.after.is_none_or(|after| usize::from(after) < count && usize::from(after) != index)
                     && !vm.vcpus.is_empty()
+                    && vm.virtio.len() <= MAX_VIRTIO
+                    && vm.virtio.iter().all(|device| self.has_behind(device))
             });
         if blobs_fit && vms_fit { Ok(()) } else { Err(BundleError::Malformed) }
+    }
+}
+
+impl Bundle<'_> {
+    /// Whether what a device stands on is there.
+    fn has_behind(&self, device: &VirtioDevice) -> bool {
+        let Directory { blobs, networks, disks, .. } = &self.directory;
+        match device {
+            VirtioDevice::Entropy | VirtioDevice::Console => true,
+            VirtioDevice::Disk(disk) => match disk.backing {
+                Backing::Image { blob, .. } => usize::from(blob) < blobs.len(),
+                Backing::Board { disk, .. } => usize::from(disk) < disks.len(),
+            },
+            VirtioDevice::Network(port) => usize::from(port.network) < networks.len(),
+        }
     }
 }
 
@@ -223,14 +256,15 @@ impl Header {
     }
 }
 
-/// Builds the bytes of a bundle from VM descriptions and images; used by the command.
+/// Builds the bytes of a bundle from a description and images; used by the command.
 ///
-/// `vms` refer to `images` by index. Identical images should be given once.
+/// `directory` refers to `images` by index, and has no blobs itself. Identical images should be given once.
 ///
 /// # Errors
 /// [`BundleError::Malformed`] when the directory cannot be encoded or refers to what is not there.
-pub fn build(vms: Vec<VmConfig>, images: &[&[u8]]) -> Result<Vec<u8>, BundleError> {
-    let mut directory = Directory { vms, blobs: images.iter().map(|_| Blob { offset: 0, len: 0 }).collect() };
+pub fn build(directory: Directory, images: &[&[u8]]) -> Result<Vec<u8>, BundleError> {
+    let blobs = images.iter().map(|_| Blob { offset: 0, len: 0 }).collect();
+    let mut directory = Directory { blobs, ..directory };
     // Offsets are variable-length integers, so the directory's own size is only known once they are: place the
     // blobs after a directory with the largest offsets there can be.
     let widest = Directory {

@@ -4,7 +4,7 @@
 //! The scale is linear, so that a bar twice as long is twice the cost. What is longer than the scale is cut off, its
 //! figure beside it; what makes, resets and ends whole machines takes thousands of times as long and is left to the table.
 
-use super::others::OTHERS;
+use super::others::{OTHERS, Other};
 use super::text::grouped;
 use super::{PROCESSOR, Report, Row};
 use crate::explain::svg::{Anchor, Font, Rect, Svg, width};
@@ -77,11 +77,20 @@ impl Report {
         let mut bars = vec![Bar { class: "vambrace".to_owned(), figure: row.vambrace.median }];
         if self.has_others() {
             bars.extend(OTHERS.iter().enumerate().filter_map(|(index, other)| {
-                Some(Bar { class: format!("other{index}"), figure: other.figure(&row.name)? })
+                Some(Bar { class: format!("other{index}"), figure: self.figure_of(other, &row.name)? })
             }));
         }
         bars.extend(row.native.map(|figure| Bar { class: "native".to_owned(), figure }));
         bars
+    }
+
+    /// What an operation takes elsewhere: as was measured in the same run, else as was measured once.
+    fn figure_of(&self, other: &Other, operation: &str) -> Option<u64> {
+        let measured = self.against.iter().find(|against| Some(against.name) == other.rival);
+        match measured {
+            Some(against) => against.figures.get(operation).map(|figures| figures.median),
+            None => other.figure(operation),
+        }
     }
 
     fn legend(&self, svg: &mut Svg) {

@@ -119,7 +119,7 @@ impl From<MemoryUse> for Account {
 
 impl Account {
     /// What one thing more takes: the heap grows by pieces, so its values are what counts.
-    fn used(&self) -> u64 {
+    pub(super) fn used(&self) -> u64 {
         self.image + self.stacks + self.values + self.tables
     }
 }

@@ -4,9 +4,13 @@
 //! docs/performance.md has the whole table and says how. KVM's figures are its own micro-benchmarks', with their loop; those
 //! that measure something else are left out.
 
+use super::against::Rival;
+
 /// Another hypervisor.
 pub(super) struct Other {
     pub(super) name: &'static str,
+    /// It can be measured in the same run.
+    pub(super) rival: Option<Rival>,
     /// By operation.
     pub(super) figures: &'static [(&'static str, u64)],
 }
@@ -21,6 +25,7 @@ impl Other {
 pub(super) const OTHERS: [Other; 4] = [
     Other {
         name: "Xen 4.17",
+        rival: Some(Rival::Xen),
         figures: &[
             ("id-register", 410),
             ("hvc-psci-version", 472),
@@ -35,10 +40,12 @@ pub(super) const OTHERS: [Other; 4] = [
     },
     Other {
         name: "KVM, Linux 6.12, nVHE",
+        rival: Some(Rival::Kvm),
         figures: &[("hvc-psci-version", 1683), ("gicd-typer-read", 2490)],
     },
     Other {
         name: "Bao",
+        rival: None,
         figures: &[
             ("hvc-psci-version", 190),
             ("smc-psci-version", 204),
@@ -52,6 +59,7 @@ pub(super) const OTHERS: [Other; 4] = [
     },
     Other {
         name: "hvisor",
+        rival: None,
         figures: &[
             ("hvc-psci-version", 155),
             ("smc-psci-version", 128),

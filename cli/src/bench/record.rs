@@ -2,19 +2,22 @@
 //! Recorded figures, and whether new ones are as good: what CI holds a change against.
 //!
 //! The record is a TOML file with the median of each operation, the image's size and the memory's in bytes. A figure may be a tenth
-//! worse than recorded, since compilers differ; a target that the record meets may not be missed at all.
+//! worse than recorded, since compilers differ; a target that the record meets may not be missed at all. Of whole systems the
+//! ratio to what they take without a hypervisor is recorded, and may be worse by what each says itself.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::systems::{Phase, Ratio, System};
 use super::text::grouped;
 use super::{Report, Verdict};
 
 /// What stands before the figures in the file.
 const HEADER: &str = "\
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# The medians of `vambrace bench` in instructions, and the sizes of image and memory in bytes. Written by:
+# The medians of `vambrace bench` in instructions, the sizes of image and memory in bytes, and what whole systems take as
+# guests, divided by what they take without a hypervisor. Written by:
 #   VAMBRACE_RECORD=1 cargo test -p vambrace-tests --test system bench::
 ";
 
@@ -35,6 +38,9 @@ pub struct Record {
     pub memory: BTreeMap<String, u64>,
     /// The operations' medians, by name.
     pub operations: BTreeMap<String, u64>,
+    /// Guest / native of whole systems' phases, by name.
+    #[serde(default)]
+    pub systems: BTreeMap<String, Ratio>,
 }
 
 /// How new figures stand to recorded ones, in words.
@@ -55,6 +61,24 @@ impl Record {
         toml::from_str(text)
     }
 
+    /// The record of new figures, as far as they are in the report; what is not stays as it is.
+    #[must_use]
+    pub fn renewed(self, report: &Report) -> Self {
+        let systems = Self::of_systems(&report.systems);
+        let systems = if systems.is_empty() { self.systems } else { systems };
+        Self { systems, ..Self::new(report) }
+    }
+
+    /// The same record with other systems.
+    #[must_use]
+    pub fn with_systems(self, systems: &[System]) -> Self {
+        Self { systems: Self::of_systems(systems), ..self }
+    }
+
+    fn of_systems(systems: &[System]) -> BTreeMap<String, Ratio> {
+        systems.iter().flat_map(System::named).map(|(name, phase)| (name, phase.ratio)).collect()
+    }
+
     /// The record of new figures.
     #[must_use]
     pub fn new(report: &Report) -> Self {
@@ -65,6 +89,7 @@ impl Record {
             image: report.image.bytes,
             memory: memory.into(),
             operations: medians.collect(),
+            systems: Self::of_systems(&report.systems),
         }
     }
 
@@ -95,6 +120,24 @@ impl Record {
         }
         comparison
     }
+
+    /// Holds new figures of whole systems against it.
+    #[must_use]
+    pub fn compare_systems(&self, systems: &[System]) -> Comparison {
+        let mut comparison = Comparison::default();
+        let mut recorded = self.systems.clone();
+        for (name, phase) in systems.iter().flat_map(System::named) {
+            let Some(before) = recorded.remove(&name) else {
+                comparison.told.push(format!("{name}: {}, not recorded yet", phase.ratio));
+                continue;
+            };
+            comparison.add_ratio(&name, phase, before);
+        }
+        for name in recorded.keys() {
+            comparison.worse.push(format!("{name}: is not measured any more"));
+        }
+        comparison
+    }
 }
 
 /// A new figure.
@@ -105,6 +148,23 @@ struct Figure<'a> {
 }
 
 impl Comparison {
+    fn add_ratio(&mut self, name: &str, phase: &Phase, before: Ratio) {
+        let (now, tolerance) = (phase.ratio, phase.tolerance);
+        // A ratio below one was luck: nobody is to have it again.
+        if now > before.max(Ratio::ONE).plus(tolerance) {
+            self.worse.push(format!("{name}: {now}, and {before} is recorded"));
+        } else if now.plus(tolerance) < before {
+            self.told.push(format!("{name}: {now}, better than the recorded {before}"));
+        }
+        let Some(target) = phase.target.filter(|_| phase.verdict == Verdict::Missed) else { return };
+        // Near the target chance decides.
+        if before <= target && now > target.plus(phase.tolerance) {
+            self.worse.push(format!("{name}: {now}, and at most {target} is the target, which {before} met"));
+        } else {
+            self.told.push(format!("{name}: {now}, above the target {target}"));
+        }
+    }
+
     fn add(&mut self, figure: &Figure<'_>, recorded: Option<u64>, verdict: Verdict) {
         let Figure { what, now, target } = *figure;
         let said = grouped(now);

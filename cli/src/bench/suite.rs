@@ -19,9 +19,9 @@ use crate::setup::{Bare, Setup};
 pub type Readings = BTreeMap<String, Figures>;
 
 /// The guest, and its VM.
-const GUEST: &str = "bench";
+pub(super) const GUEST: &str = "bench";
 /// Many times what it takes.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 /// RAM of the board without a hypervisor, in bytes.
 const NATIVE_MEMORY: u64 = 64 << 20;
 
@@ -36,10 +36,21 @@ pub enum Suite {
     Shared,
     /// One CPU, whose VM resets itself.
     Reset,
+    /// One CPU without a hypervisor, at EL2.
+    Stage2,
+}
+
+/// Where the guest runs that has no hypervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Level {
+    /// At EL1, and there is nothing above.
+    El1,
+    /// At EL2.
+    El2,
 }
 
 impl Suite {
-    /// All of them.
+    /// All that run in a VM.
     pub const ALL: [Self; 4] = [Self::One, Self::Pair, Self::Shared, Self::Reset];
 
     /// Its name as the guest's parameter.
@@ -50,7 +61,13 @@ impl Suite {
             Self::Pair => "pair",
             Self::Shared => "shared",
             Self::Reset => "reset",
+            Self::Stage2 => "stage2",
         }
+    }
+
+    /// The program that does it.
+    fn guest(self) -> &'static str {
+        if self == Self::Stage2 { "stage2" } else { GUEST }
     }
 
     /// Whether its operations mean something without a hypervisor.
@@ -59,24 +76,31 @@ impl Suite {
         matches!(self, Self::One | Self::Pair)
     }
 
-    fn cpus(self) -> u16 {
+    /// How many CPUs the board has.
+    pub(super) fn cpus(self) -> u16 {
         if self == Self::Pair { 2 } else { 1 }
     }
 
     /// For each vCPU the CPU that it is pinned to.
-    fn pinning(self) -> &'static [u16] {
+    pub(super) fn pinning(self) -> &'static [u16] {
         match self {
-            Self::One | Self::Reset => &[0],
+            Self::One | Self::Reset | Self::Stage2 => &[0],
             Self::Pair => &[0, 1],
             Self::Shared => &[0, 0],
         }
     }
 
-    fn manifest(self, options: &Options) -> String {
-        let Options { cpu, rounds } = options;
+    /// How many vCPUs the VM has.
+    pub(super) fn vcpus(self) -> u32 {
+        self.pinning().len() as u32
+    }
+
+    /// `more` are further parameters, each with a space before it.
+    pub(super) fn manifest(self, options: &Options, more: &str) -> String {
+        let Options { cpu, rounds, .. } = options;
         format!(
             "[board]\ncpu = {cpu:?}\ncpus = {cpus}\n\n[[vm]]\nname = \"{GUEST}\"\nkernel = \"guest:{GUEST}\"\n\
-             memory = \"64MiB\"\ncpus = {pinning:?}\ncmdline = \"suite={name} rounds={rounds}\"\n",
+             memory = \"64MiB\"\ncpus = {pinning:?}\ncmdline = \"suite={name} rounds={rounds}{more}\"\n",
             cpus = self.cpus(),
             pinning = self.pinning(),
             name = self.name(),
@@ -95,7 +119,7 @@ pub(super) struct Machine<'a> {
 impl Machine<'_> {
     /// Runs a suite in a VM.
     pub(super) fn under_vambrace(&self, suite: Suite) -> Result<Readings, Failure> {
-        let outcome = self.run_vms(suite.name(), suite.manifest(self.options))?;
+        let outcome = self.run_vms(suite.name(), suite.manifest(self.options, ""))?;
         let said = outcome.vm(GUEST).map(|vm| vm.text()).unwrap_or_default();
         judge(suite.name(), "under Vambrace", outcome.exit() == Exit::Success, &said, &outcome)
     }
@@ -103,7 +127,12 @@ impl Machine<'_> {
     /// Runs the VMs of a manifest to their end.
     pub(super) fn run_vms(&self, what: &str, manifest: String) -> Result<Outcome, Failure> {
         let _step = self.setup.progress.step(&format!("measuring under Vambrace: {what}"));
-        let source = Source { path: PathBuf::from("bench.toml"), text: manifest };
+        Ok(runner::run(&self.prepare(&manifest)?)?)
+    }
+
+    /// A board with the VMs of a manifest, ready to run.
+    pub(super) fn prepare(&self, manifest: &str) -> Result<Config, Failure> {
+        let source = Source { path: PathBuf::from("bench.toml"), text: manifest.to_owned() };
         let (manifest, _) = manifest::parse(source, &BoardOptions::default())?;
         let bundle = build::bundle(&manifest, self.setup, self.bare, Afterwards::PowerOff)?;
         let board = Board {
@@ -114,26 +143,29 @@ impl Machine<'_> {
             qemu_args: Vec::new(),
         };
         let boot = Boot::Parts { hypervisor: self.bare.hypervisor.clone(), bundle };
-        self.run(board, boot, manifest.vms.iter().map(|vm| vm.name.clone()).collect())
+        Ok(self.config(board, boot, manifest.vms.iter().map(|vm| vm.name.clone()).collect()))
     }
 
-    /// Runs a suite at EL1 of a board that has no EL2.
-    pub(super) fn natively(&self, suite: Suite) -> Result<Readings, Failure> {
+    /// Runs a suite without a hypervisor.
+    pub(super) fn natively(&self, suite: Suite, level: Level) -> Result<Readings, Failure> {
         let _step = self.setup.progress.step(&format!("measuring natively: {}", suite.name()));
-        let Options { cpu, rounds } = self.options;
+        let Options { cpu, rounds, .. } = self.options;
         let board = Board {
             cpu: cpu.clone(),
             cpus: suite.cpus(),
             memory: NATIVE_MEMORY,
             clock: Clock::Instructions,
-            // QEMU joins it with the machine's other properties.
-            qemu_args: ["-machine", "virtualization=off"].map(str::to_owned).into(),
+            qemu_args: match level {
+                // QEMU joins it with the machine's other properties.
+                Level::El1 => ["-machine", "virtualization=off"].map(str::to_owned).into(),
+                Level::El2 => Vec::new(),
+            },
         };
         let boot = Boot::Kernel {
-            image: self.bare.guests.get(GUEST).cloned().unwrap_or_default(),
+            image: self.bare.guests.get(suite.guest()).cloned().unwrap_or_default(),
             cmdline: format!("native suite={} rounds={rounds}", suite.name()),
         };
-        let outcome = self.run(board, boot, Vec::new())?;
+        let outcome = runner::run(&self.config(board, boot, Vec::new()))?;
         let said = String::from_utf8_lossy(&outcome.raw).into_owned();
         judge(
             suite.name(),
@@ -144,9 +176,8 @@ impl Machine<'_> {
         )
     }
 
-    fn run(&self, board: Board, boot: Boot, vms: Vec<String>) -> Result<Outcome, Failure> {
-        let config = Config { qemu: self.qemu.clone(), board, boot, vms, timeout: Some(PATIENCE) };
-        Ok(runner::run(&config)?)
+    fn config(&self, board: Board, boot: Boot, vms: Vec<String>) -> Config {
+        Config { qemu: self.qemu.clone(), board, boot, vms, timeout: Some(PATIENCE) }
     }
 }
 
@@ -171,7 +202,7 @@ fn judge(
 }
 
 /// The figures in what the guest said.
-fn read(said: &str) -> Readings {
+pub(super) fn read(said: &str) -> Readings {
     let mut readings = Readings::new();
     let mut counts = BTreeMap::new();
     for line in said.lines() {
@@ -212,7 +243,7 @@ mod tests {
     #[test]
     fn the_manifests_have_no_mistakes() {
         for suite in Suite::ALL {
-            let text = suite.manifest(&Options::default());
+            let text = suite.manifest(&Options::default(), "");
             let source = Source { path: PathBuf::from("bench.toml"), text };
             let (manifest, warnings) = manifest::parse(source, &BoardOptions::default()).unwrap();
             assert!(warnings.is_empty(), "{warnings}");

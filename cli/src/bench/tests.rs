@@ -22,7 +22,7 @@ fn report(cpu: &str, change: impl Fn(&str, u64) -> u64) -> Report {
     };
     let mut native = readings(&|_, _| 2);
     native.remove("switch");
-    let options = Options { cpu: cpu.to_owned(), rounds: 10 };
+    let options = Options { cpu: cpu.to_owned(), rounds: 10, ..Options::default() };
     let sections = Sections { text: 200_000, rodata: 40_000, data: 16, bss: 100_000 };
     let bare = Bare { hypervisor: vec![0; 245_760], sections, ..Bare::default() };
     let footprint = Footprint {
@@ -91,6 +91,7 @@ fn the_json_has_the_keys_that_are_documented() {
     let expected = serde_json::json!({
         "name": "id-register", "what": "read of a trapped ID register", "native": 2,
         "vambrace": { "min": 79, "median": 80, "max": 81 }, "target": 80, "verdict": "met",
+        "weights": null,
     });
     assert_eq!(*row, expected);
     let image = serde_json::json!({
@@ -135,6 +136,21 @@ fn a_document_gets_the_same_figures() {
     ] {
         assert!(text.lines().any(|said| said == line), "{text}");
     }
+}
+
+#[test]
+fn what_is_watched_is_a_table_of_its_own() {
+    let mut report = report(PROCESSOR, |_, figure| figure);
+    assert_eq!(report.weights_markdown(), "");
+    report.operations[0].weights =
+        Some(weights::Weights { instructions: 1074, barriers: 3, ..weights::Weights::default() });
+    let lines: Vec<String> = report.weights_markdown().lines().map(str::to_owned).collect();
+    assert!(lines[0].starts_with("| operation | EL2 | exits | MRS | MSR | barriers | "));
+    assert!(lines[2].starts_with("| read of a trapped ID register | 1,074 | 0 | 0 | 0 | 3 | "));
+    assert_eq!(lines.len(), 3);
+    assert!(report.text().contains("\nEL2 in the median round "));
+    let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
+    assert_eq!(json["operations"][0]["weights"]["barriers"], 3);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use super::against::Against;
 use super::footprint::{Account, Footprint};
 use super::{Image, PROCESSOR, Report, Row, Verdict};
 use crate::image::Sections;
@@ -12,12 +13,22 @@ impl Report {
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = format!(
-            "Instructions on {}, QEMU {}, {} rounds\n\n{:42}{:>8}{:>15}{:>12}{:>12}{:>12}\n",
-            self.cpu, self.qemu, self.rounds, "", "native", "Vambrace: min", "median", "max", "at most"
+            "Instructions on {}, QEMU {}, {} rounds\n\n{:42}{:>8}{:>15}{:>12}{:>12}{}{:>12}\n",
+            self.cpu,
+            self.qemu,
+            self.rounds,
+            "",
+            "native",
+            "Vambrace: min",
+            "median",
+            "max",
+            self.others(|against| against.name.name().to_owned()),
+            "at most"
         );
         for row in &self.operations {
-            text.push_str(&line(row));
+            text.push_str(&line(row, &self.others(|against| against.median(&row.name))));
         }
+        text.push_str(&self.notes_on_others());
         let Sections { text: code, rodata, data, bss } = self.image.sections;
         let _ = writeln!(
             text,
@@ -31,9 +42,9 @@ impl Report {
             kib(bss)
         );
         text.push_str(&memory(&self.footprint));
-        let verdicts = self.operations.iter().map(|row| row.verdict);
-        let others = [self.image.verdict, self.footprint.verdict];
-        match verdicts.chain(others).filter(|verdict| *verdict == Verdict::Missed).count() {
+        text.push_str(&weights(&self.operations));
+        self.systems.iter().for_each(|system| text.push_str(&system.text()));
+        match self.verdicts().filter(|verdict| *verdict == Verdict::Missed).count() {
             0 if self.cpu != PROCESSOR => {
                 let _ = writeln!(text, "the operations' targets are for {PROCESSOR}");
             }
@@ -48,6 +59,11 @@ impl Report {
 }
 
 impl Report {
+    /// A column for each of the others.
+    fn others(&self, entry: impl Fn(&Against) -> String) -> String {
+        self.against.iter().map(|against| format!("{:>12}", entry(against))).collect()
+    }
+
     /// The figures for a document, in Markdown.
     #[must_use]
     pub fn markdown(&self) -> String {
@@ -78,6 +94,53 @@ impl Report {
         }
         text
     }
+
+    /// What EL2 does in each operation, in Markdown.
+    #[must_use]
+    pub fn weights_markdown(&self) -> String {
+        let mut text = String::new();
+        let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+        for (what, columns) in watched(&self.operations) {
+            if text.is_empty() {
+                let names = columns.iter().map(|(name, _)| (*name).to_owned());
+                text.push_str(&line([String::from("operation")].into_iter().chain(names).collect()));
+                text.push_str(&"|---".repeat(columns.len() + 1));
+                text.push_str("|\n");
+            }
+            let figures = columns.iter().map(|(_, figure)| grouped(*figure));
+            text.push_str(&line([what.to_owned()].into_iter().chain(figures).collect()));
+        }
+        text
+    }
+}
+
+/// The operations that are watched, and the columns.
+fn watched(rows: &[Row]) -> impl Iterator<Item = (&str, [(&'static str, u64); 11])> {
+    rows.iter().filter_map(|row| Some((row.what.as_str(), row.weights?.columns())))
+}
+
+/// The weights' part of the table.
+fn weights(rows: &[Row]) -> String {
+    const TITLE: &str = "EL2 in the median round";
+    let mut text = String::new();
+    for (what, columns) in watched(rows) {
+        if text.is_empty() {
+            let _ = write!(text, "\n{TITLE:42}");
+            columns.iter().for_each(|(name, _)| {
+                let _ = write!(text, "{name:>11}");
+            });
+            text.push('\n');
+        }
+        let _ = write!(text, "{what:42}");
+        columns.iter().for_each(|(_, figure)| {
+            let _ = write!(text, "{:>11}", grouped(*figure));
+        });
+        text.push('\n');
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text
 }
 
 /// The memory's part of the table.
@@ -116,10 +179,10 @@ fn memory(footprint: &Footprint) -> String {
     text
 }
 
-fn line(row: &Row) -> String {
+fn line(row: &Row, others: &str) -> String {
     let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), grouped);
     let line = format!(
-        "{:42}{:>8}{:>15}{:>12}{:>12}{:>12}  {}",
+        "{:42}{:>8}{:>15}{:>12}{:>12}{others}{:>12}  {}",
         row.what,
         number(row.native),
         grouped(row.vambrace.min),
@@ -131,7 +194,7 @@ fn line(row: &Row) -> String {
     format!("{}\n", line.trim_end())
 }
 
-fn words(verdict: Verdict) -> &'static str {
+pub(super) fn words(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Met => "met",
         Verdict::Missed => "MISSED",

@@ -82,6 +82,22 @@ codes! {
     BoardTooSmall = 26,
     /// An image that nobody has: no such Debian version, no such guest.
     NoSuchImage = 27,
+    /// A name of a disk or network that there is not.
+    NoSuchName = 40,
+    /// A disk that is nowhere, or in two places.
+    WhichDisk = 41,
+    /// A disk that is larger than what it lies on, or has no size.
+    DiskSize = 42,
+    /// An Ethernet address that is none, or another card's.
+    BadMac = 43,
+    /// More virtio devices than there are slots.
+    TooManyDevices = 44,
+    /// More networks with an uplink than the board has network cards.
+    TwoUplinks = 45,
+    /// A device that cannot be assigned, or is none.
+    NotAssignable = 46,
+    /// A device that belongs to somebody else already.
+    AssignedTwice = 47,
     /// A VM without a UART.
     NoConsole = 101,
     /// A Linux with nothing to mount.

@@ -24,6 +24,10 @@ pub(crate) struct File {
     #[serde(default)]
     #[schemars(with = "Vec<Vm>")]
     pub(crate) vm: Vec<Spanned<Vm>>,
+    /// The networks between virtual machines, each in a section `[[network]]` of its own.
+    #[serde(default)]
+    #[schemars(with = "Vec<Network>")]
+    pub(crate) network: Vec<Spanned<Network>>,
 }
 
 /// The board that the hypervisor runs on.
@@ -48,6 +52,59 @@ pub(crate) struct Board {
     #[schemars(with = "String", regex(pattern = SIZE), example = &"2GiB")]
     #[schemars(extend("default" = DEFAULT_BOARD_MEMORY.to_string()))]
     pub(crate) memory: Option<Spanned<String>>,
+    /// Its disks, each in a section `[[board.disk]]` of its own.
+    #[serde(default)]
+    #[schemars(with = "Vec<BoardDisk>")]
+    pub(crate) disk: Vec<Spanned<BoardDisk>>,
+}
+
+/// A disk of the board. In QEMU, a file.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BoardDisk {
+    /// The serial number by which the hypervisor finds it: letters, digits, `-` and `_`, at most 20.
+    #[schemars(required, with = "String", regex(pattern = DISK_NAME), example = &"store")]
+    pub(crate) name: Option<Spanned<String>>,
+    /// The file with its contents, seen from the manifest's folder. What VMs write stays there.
+    #[schemars(required, with = "String", example = &"store.img")]
+    pub(crate) image: Option<Spanned<String>>,
+    /// If there is no such file: makes one of this size, empty.
+    #[serde(default)]
+    #[schemars(with = "String", regex(pattern = SIZE), example = &"1GiB")]
+    pub(crate) size: Option<Spanned<String>>,
+    /// If there is no such file: makes one of 1 GiB, with this system on it.
+    #[serde(default)]
+    #[schemars(with = "System", example = &"debian")]
+    pub(crate) system: Option<Spanned<System>>,
+}
+
+/// The systems that a disk can be made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum System {
+    /// Debian's, from its packages; `initrd = "debian"` starts it.
+    Debian,
+}
+
+/// A network between virtual machines: an Ethernet switch of the hypervisor's.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Network {
+    /// Its name: letters, digits, `-` and `_`, at most 63.
+    #[schemars(required, with = "String", regex(pattern = NAME), example = &"lan")]
+    pub(crate) name: Option<Spanned<String>>,
+    /// How it is connected to the outside. Default: not at all.
+    #[serde(default)]
+    #[schemars(with = "Uplink", example = &"board")]
+    pub(crate) uplink: Option<Spanned<Uplink>>,
+}
+
+/// How a network is connected to the outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Uplink {
+    /// By the board's network card.
+    Board,
 }
 
 /// A virtual machine.
@@ -68,7 +125,8 @@ pub(crate) struct Vm {
     #[serde(default)]
     #[schemars(with = "String", example = &"debian:u-boot")]
     pub(crate) firmware: Option<Spanned<String>>,
-    /// The kernel's initial RAM disk: a path, or `demo` for one that says hello and gives a shell.
+    /// The kernel's initial RAM disk: a path, `demo` for one that says hello and gives a shell, or `debian` for one that
+    /// starts the system on the disk `root=` of the command line, by default the first, with addresses as `ip=` says.
     #[serde(default)]
     #[schemars(with = "String", example = &"demo")]
     pub(crate) initrd: Option<Spanned<String>>,
@@ -99,10 +157,98 @@ pub(crate) struct Vm {
     #[serde(default)]
     #[schemars(with = "Vec<Device>", extend("default" = DEFAULT_DEVICES), example = DEFAULT_DEVICES)]
     pub(crate) devices: Option<Spanned<Vec<Spanned<Device>>>>,
+    /// Its disks, each in a section `[[vm.disk]]` of its own. The first is Linux's `/dev/vda`.
+    #[serde(default)]
+    #[schemars(with = "Vec<Disk>")]
+    pub(crate) disk: Vec<Spanned<Disk>>,
+    /// Its network cards, each in a section `[[vm.network]]` of its own.
+    #[serde(default)]
+    #[schemars(with = "Vec<Card>")]
+    pub(crate) network: Vec<Spanned<Card>>,
+    /// Devices of the board that belong to this VM alone, by their paths in the board's device tree.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>", example = EXAMPLE_ASSIGN)]
+    pub(crate) assign: Option<Spanned<Vec<Spanned<String>>>>,
     /// Name of another VM: this one is created only when that one has ended, and may use its memory.
     #[serde(default)]
     #[schemars(with = "String", example = &"linux-a")]
     pub(crate) after: Option<Spanned<String>>,
+}
+
+/// A disk of a virtual machine: `image` or `board` says where it is.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Disk {
+    /// A file with its contents, seen from the manifest's folder; it becomes a part of the image and stays as it is.
+    #[serde(default)]
+    #[schemars(with = "String", example = &"root.img")]
+    pub(crate) image: Option<Spanned<String>>,
+    /// A disk of the board, by its name, on which this one lies.
+    #[serde(default)]
+    #[schemars(with = "String", example = &"store")]
+    pub(crate) board: Option<Spanned<String>>,
+    /// Where on the board's disk it starts.
+    #[serde(default)]
+    #[schemars(with = "String", regex(pattern = SIZE), extend("default" = "0KiB"), example = &"512MiB")]
+    pub(crate) start: Option<Spanned<String>>,
+    /// Its size. Default: that of the image, or what is left of the board's disk.
+    #[serde(default)]
+    #[schemars(with = "String", regex(pattern = SIZE), example = &"512MiB")]
+    pub(crate) size: Option<Spanned<String>>,
+    /// What the VM may do with it.
+    #[serde(default)]
+    #[schemars(with = "Access", extend("default" = "read-write"), example = &"read-only")]
+    pub(crate) access: Option<Spanned<Access>>,
+    /// With `image`: how much RAM of the board takes what the VM writes. It lasts until the VM ends.
+    #[serde(default)]
+    #[schemars(with = "String", regex(pattern = SIZE), example = &"64MiB")]
+    #[schemars(extend("default" = DEFAULT_ROOM.to_string()))]
+    pub(crate) room: Option<Spanned<String>>,
+}
+
+/// What a VM may do with a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Access {
+    /// Read and write.
+    ReadWrite,
+    /// Read.
+    ReadOnly,
+}
+
+/// A network card of a virtual machine.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Card {
+    /// The name of the network that it is plugged into.
+    #[schemars(required, with = "String", example = &"lan")]
+    pub(crate) name: Option<Spanned<String>>,
+    /// Its address. Default: one that no other card of the manifest has.
+    #[serde(default)]
+    #[schemars(with = "String", regex(pattern = MAC), example = &"02:00:00:00:00:01")]
+    pub(crate) mac: Option<Spanned<String>>,
+    /// Its largest packet, in bytes.
+    #[serde(default)]
+    #[schemars(with = "u16", extend("default" = DEFAULT_MTU), range(min = 68, max = 65_535), example = 1500)]
+    pub(crate) mtu: Option<Spanned<u16>>,
+    /// Under which addresses it may send.
+    #[serde(default)]
+    #[schemars(with = "Addresses", extend("default" = "own"), example = &"own")]
+    pub(crate) addresses: Option<Spanned<Addresses>>,
+    /// How much it may send in a second. Default: no limit.
+    #[serde(default)]
+    #[schemars(with = "String", regex(pattern = SIZE), example = &"10MiB")]
+    pub(crate) rate: Option<Spanned<String>>,
+}
+
+/// Under which addresses a network card may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Addresses {
+    /// Its own only.
+    Own,
+    /// Any that is no other card's own: for a bridge in the VM.
+    Any,
 }
 
 /// The processors of QEMU's `virt` that have EL2.
@@ -133,8 +279,13 @@ pub(crate) enum Device {
     Pl011,
     /// The real-time clock.
     Pl031,
+    /// Random bytes, by virtio.
+    VirtioRng,
+    /// A console by virtio, besides the UART or in its place.
+    VirtioConsole,
 }
 
+const EXAMPLE_ASSIGN: [&str; 1] = ["/pl061@9030000"];
 const EXAMPLE_CPUS: [u16; 2] = [0, 1];
 const DEFAULT_DEVICES: [&str; 2] = ["pl011", "pl031"];
 
@@ -142,7 +293,11 @@ pub(crate) const DEFAULT_CPU: &str = "cortex-a72";
 pub(crate) const DEFAULT_CPUS: u16 = 4;
 pub(crate) const DEFAULT_BOARD_MEMORY: Size = Size::mib(2048);
 pub(crate) const DEFAULT_MEMORY: Size = Size::mib(256);
+pub(crate) const DEFAULT_ROOM: Size = Size::mib(64);
+pub(crate) const DEFAULT_MTU: u16 = 1500;
 pub(crate) const DEFAULT_WEIGHT: u32 = 100;
 
 const SIZE: &str = "^[0-9]+(KiB|MiB|GiB)$";
+const DISK_NAME: &str = "^[A-Za-z0-9_-]{1,20}$";
+const MAC: &str = "^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$";
 const NAME: &str = "^[A-Za-z0-9_-]{1,63}$";

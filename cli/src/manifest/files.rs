@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::io::{BoardDisk, Disk, DiskSource, VirtioDevice};
 use super::resolve::Draft;
 use super::values::{FirmwareSource, InitrdSource, KernelSource};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Source, Span, nearest};
@@ -28,7 +29,19 @@ const INITRDS: [&[u8]; 8] = [
 const DEVICE_TREE: u64 = 256 << 10;
 
 /// Checks each VM's files.
-pub(super) fn check(vms: &[Draft], source: &Source, diagnostics: &mut Diagnostics) {
+pub(super) fn check(vms: &[Draft], disks: &[BoardDisk], source: &Source, diagnostics: &mut Diagnostics) {
+    let images = vms.iter().flat_map(|vm| &vm.virtio).filter_map(|device| match device {
+        VirtioDevice::Disk(Disk { source: DiskSource::Image { path, .. }, span, .. }) => Some((path, span)),
+        _ => None,
+    });
+    // A disk of the board that says how is made.
+    let on_board = disks.iter().filter(|disk| disk.new.is_none()).map(|disk| (&disk.image, &disk.span));
+    for (written, span) in images.chain(on_board) {
+        let path = source.folder().join(written);
+        if !path.is_file() {
+            diagnostics.push(missing(&path, written, "disk", span.clone()));
+        }
+    }
     let mut files = Files { folder: source.folder(), read: BTreeMap::new() };
     for vm in vms {
         let kernel = kernel(vm, &mut files, diagnostics);

@@ -6,7 +6,9 @@
 use toml::Spanned;
 use vambrace_wire::bundle::Devices;
 
+use super::assign::{self, Assigned};
 use super::file::{self, Device};
+use super::io::{self, Around, VirtioDevice};
 use super::structure::Meant;
 use super::values::{FirmwareSource, ImageNameError, InitrdSource, KernelSource, Size};
 use super::{Board, BoardOptions, Boot, Machine, Spans, Vm};
@@ -45,6 +47,7 @@ pub(super) struct BoardDraft {
     pub(super) cpu: String,
     pub(super) cpus: Option<(u16, Origin)>,
     pub(super) memory: Option<BoardMemory>,
+    pub(super) disks: Vec<io::BoardDisk>,
 }
 
 /// A VM; without what makes no sense.
@@ -61,6 +64,8 @@ pub(super) struct Draft {
     pub(super) vcpus: Vec<Option<u16>>,
     pub(super) weight: u32,
     pub(super) devices: Devices,
+    pub(super) virtio: Vec<VirtioDevice>,
+    pub(super) assigned: Vec<Assigned>,
     pub(super) after: Option<Spanned<String>>,
 }
 
@@ -85,13 +90,15 @@ pub(super) fn board(
     };
     let cpu = options.cpu.clone().or(board.cpu.map(Spanned::into_inner));
     let machine = board.machine.map(Spanned::into_inner).unwrap_or_default();
-    BoardDraft { machine, cpu: cpu.unwrap_or_else(|| file::DEFAULT_CPU.to_owned()), cpus, memory }
+    let cpu = cpu.unwrap_or_else(|| file::DEFAULT_CPU.to_owned());
+    BoardDraft { machine, cpu, cpus, memory, disks: io::board_disks(board.disk, diagnostics) }
 }
 
 pub(super) fn vm(
     index: usize,
     vm: Spanned<file::Vm>,
     board: &BoardDraft,
+    networks: &[io::Network],
     meant: &Meant,
     diagnostics: &mut Diagnostics,
 ) -> Draft {
@@ -108,10 +115,21 @@ pub(super) fn vm(
     if let Some(firmware) = &vm.firmware {
         with_firmware(firmware, [("kernel", &vm.kernel), ("initrd", &vm.initrd)], diagnostics);
     }
+    if let Some(initrd) = &vm.initrd
+        && vm.disk.is_empty()
+        && vm.assign.is_none()
+        && !["disk", "assign"].iter().any(|key| meant.in_vm(index, key))
+    {
+        check_disk(initrd, diagnostics);
+    }
+    let around = Around { networks, disks: &board.disks };
+    let listed = vm.devices.as_ref().map(|list| list.get_ref().as_slice()).unwrap_or_default();
+    let virtio = io::devices(index, vm.disk, vm.network, listed, around, diagnostics);
     let kernel = vm.kernel.and_then(|text| image(&text, diagnostics));
     if let (Some(kernel), None) = (&kernel, &vm.initrd) {
         check_root(kernel, diagnostics);
     }
+    let own = devices(vm.devices, diagnostics);
     Draft {
         head,
         kernel,
@@ -124,7 +142,9 @@ pub(super) fn vm(
         },
         vcpus: pinning(vm.vcpus, vm.cpus, board, diagnostics),
         weight: vm.weight.map_or(file::DEFAULT_WEIGHT, Spanned::into_inner),
-        devices: devices(vm.devices, diagnostics),
+        devices: own,
+        virtio,
+        assigned: assign::devices(vm.assign, own, diagnostics),
         name: vm.name.filter(|name| check_name(name, diagnostics)),
         after: vm.after,
     }
@@ -160,6 +180,8 @@ pub(super) fn finish(drafts: Vec<Draft>, afters: Vec<Option<u16>>) -> Option<Vec
             vcpus: draft.vcpus,
             weight: draft.weight,
             devices: draft.devices,
+            virtio: draft.virtio,
+            assigned: draft.assigned,
             after,
             spans,
         })
@@ -171,7 +193,8 @@ impl BoardDraft {
     /// The board, if it has no gap.
     pub(super) fn finish(self) -> Option<(Board, BoardMemory)> {
         let memory = self.memory?;
-        let board = Board { machine: self.machine, cpu: self.cpu, cpus: self.cpus?.0, memory: memory.size };
+        let Self { machine, cpu, disks, .. } = self;
+        let board = Board { machine, cpu, cpus: self.cpus?.0, memory: memory.size, disks };
         Some((board, memory))
     }
 }
@@ -183,6 +206,18 @@ fn check_root(kernel: &Spanned<KernelSource>, diagnostics: &mut Diagnostics) {
             Diagnostic::new(Code::NoRoot, "this Linux has no root file system")
                 .label(kernel.span(), "Debian's kernel needs an initial RAM disk")
                 .help("add `initrd = \"demo\"`, or `initrd = \"PATH\"` for your own"),
+        );
+    }
+}
+
+/// What starts the system on a disk needs one.
+fn check_disk(initrd: &Spanned<String>, diagnostics: &mut Diagnostics) {
+    if initrd.get_ref().parse() == Ok(InitrdSource::Debian) {
+        diagnostics.push(
+            Diagnostic::new(Code::NoRoot, "this Linux has no root file system")
+                .label(initrd.span(), "it starts the system on a disk, and this VM has none")
+                .help("add a section [[vm.disk]] with `board = \"NAME\"`")
+                .help("and a section [[board.disk]] with that name, `image = \"FILE\"` and `system = \"debian\"`"),
         );
     }
 }
@@ -246,7 +281,7 @@ fn image<T: std::str::FromStr<Err = ImageNameError>>(
     }
 }
 
-fn size(text: &Spanned<String>, diagnostics: &mut Diagnostics) -> Option<Size> {
+pub(super) fn size(text: &Spanned<String>, diagnostics: &mut Diagnostics) -> Option<Size> {
     match text.get_ref().parse::<Size>() {
         Ok(size) => Some(size),
         Err(error) => {
@@ -365,7 +400,7 @@ fn devices(list: Option<Spanned<Vec<Spanned<Device>>>>, diagnostics: &mut Diagno
         }
     }
     let has = |device| list.iter().any(|listed| *listed.get_ref() == device);
-    if !has(Device::Pl011) {
+    if !has(Device::Pl011) && !has(Device::VirtioConsole) {
         diagnostics.push(
             Diagnostic::new(Code::NoConsole, "this VM has no console")
                 .label(span, "without `pl011`, nothing it says can be seen"),

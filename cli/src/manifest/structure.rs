@@ -39,7 +39,11 @@ impl Meant {
 enum Section {
     Top,
     Board,
+    BoardDisk,
+    Network(usize),
     Vm(usize),
+    Disk(usize),
+    Card(usize),
 }
 
 impl Section {
@@ -48,7 +52,23 @@ impl Section {
         match self {
             Self::Top => "the manifest",
             Self::Board => "[board]",
+            Self::BoardDisk => "[[board.disk]]",
+            Self::Network(_) => "[[network]]",
             Self::Vm(_) => "[[vm]]",
+            Self::Disk(_) => "[[vm.disk]]",
+            Self::Card(_) => "[[vm.network]]",
+        }
+    }
+
+    /// The section that item `index` of a list of tables under `key` is.
+    fn item(self, key: &str, index: usize) -> Self {
+        match (self, key) {
+            (Self::Top, "network") => Self::Network(index),
+            (Self::Top, _) => Self::Vm(index),
+            (Self::Board, "disk") => Self::BoardDisk,
+            (Self::Vm(vm), "disk") => Self::Disk(vm),
+            (Self::Vm(vm), "network") => Self::Card(vm),
+            (other, _) => other,
         }
     }
 }
@@ -155,8 +175,8 @@ impl Checker<'_> {
                 let mut verdict = Verdict::Keep;
                 for (index, item) in items.iter_mut().enumerate() {
                     let schema = &schema["items"];
-                    if let (Section::Top, DeValue::Table(_)) = (section, item.get_ref()) {
-                        _ = self.value(Section::Vm(index), key, item, schema);
+                    if let DeValue::Table(_) = item.get_ref() {
+                        _ = self.value(section.item(key, index), key, item, schema);
                     } else if self.value(section, key, item, schema) == Verdict::Drop {
                         verdict = Verdict::Drop;
                     }
@@ -211,7 +231,7 @@ impl Checker<'_> {
     ) -> Verdict {
         let written = self.source.text.get(span.clone()).unwrap_or_default();
         if section == Section::Top {
-            let head = if key == "vm" { "[[vm]]" } else { "[board]" };
+            let head = if key == "board" { "[board]".to_owned() } else { format!("[[{key}]]") };
             let wrong =
                 Diagnostic::new(Code::WrongType, format!("`{key}` is a section, begun by a line {head}"))
                     .label(span.clone(), "");

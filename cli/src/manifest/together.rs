@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use toml::Spanned;
 use vambrace_wire::bundle::MAX_VMS;
 
+use super::assign::check_conflicts;
+use super::io::check_addresses;
 use super::resolve::{BoardDraft, BoardMemory, Draft, Origin};
 use super::structure::Meant;
 use super::values::Size;
@@ -31,6 +33,16 @@ pub(super) fn check(
     let mut afters = afters(vms, &names, diagnostics);
     break_circles(vms, &mut afters, diagnostics);
     memory(board, vms, &afters, diagnostics);
+    let cards = vms.iter().flat_map(|vm| {
+        let name = vm.name.as_ref().map_or("", |name| name.get_ref().as_str());
+        vm.virtio.iter().map(move |device| (name, device, vm.head.clone()))
+    });
+    check_addresses(cards, diagnostics);
+    let assigned = vms.iter().flat_map(|vm| {
+        let name = vm.name.as_ref().map_or("", |name| name.get_ref().as_str());
+        vm.assigned.iter().map(move |device| (name, device))
+    });
+    check_conflicts(assigned, diagnostics);
     afters
 }
 

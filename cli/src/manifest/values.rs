@@ -118,8 +118,10 @@ pub enum FirmwareSource {
 pub enum InitrdSource {
     /// A file on this computer.
     File(PathBuf),
-    /// The one the command builds.
+    /// The one the command builds, which says hello.
     Demo,
+    /// Another one of these, which starts the system on a disk.
+    Debian,
 }
 
 /// A text that names no image.
@@ -183,7 +185,15 @@ impl FromStr for InitrdSource {
     type Err = ImageNameError;
 
     fn from_str(text: &str) -> Result<Self, ImageNameError> {
-        if text == "demo" { Ok(Self::Demo) } else { path(text).map(Self::File) }
+        match text {
+            "demo" => Ok(Self::Demo),
+            "debian" => Ok(Self::Debian),
+            _ if text.starts_with("debian:") => Err(ImageNameError::new(
+                "there is one initial RAM disk for all of Debian's kernels",
+                Some("debian"),
+            )),
+            _ => path(text).map(Self::File),
+        }
     }
 }
 
@@ -266,5 +276,7 @@ mod tests {
         assert_eq!("debian:u-boot".parse(), Ok(FirmwareSource::DebianUBoot));
         assert!("debian:uboot".parse::<FirmwareSource>().is_err());
         assert_eq!("demo".parse(), Ok(InitrdSource::Demo));
+        assert_eq!("debian".parse(), Ok(InitrdSource::Debian));
+        assert!("debian:6.12".parse::<InitrdSource>().is_err());
     }
 }

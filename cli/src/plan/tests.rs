@@ -58,6 +58,14 @@ impl Images for FakeImages {
         Ok(vec![0x1F; 100_001])
     }
 
+    fn debian_modules(&self, _version: Option<&str>) -> Result<Vec<u8>, ImagesError> {
+        Ok(b"070701 drivers".to_vec())
+    }
+
+    fn debian_initrd(&self) -> Result<Vec<u8>, ImagesError> {
+        Ok(vec![0x2F; 4096])
+    }
+
     fn guest(&self, name: &str) -> Result<Vec<u8>, ImagesError> {
         match name {
             "hello" => Ok(image(0, 1 << 20, 0)),
@@ -114,6 +122,15 @@ fn a_kernel_lies_where_qemu_puts_it() {
     assert_eq!(property(tree, "/chosen", "bootargs"), b"quiet vambrace.name=a\0");
     assert_eq!(property(tree, "/chosen", "linux,initrd-start"), 0x4800_0000u64.to_be_bytes());
     assert_eq!(property(tree, "/chosen", "linux,initrd-end"), (0x4800_0000u64 + 100_001).to_be_bytes());
+}
+
+#[test]
+fn what_starts_a_disk_has_drivers_before_it() {
+    let text = "[[vm]]\nname = \"a\"\nkernel = \"debian\"\ninitrd = \"debian\"\n";
+    let plan = plan(&manifest(text), &FakeImages).unwrap();
+    let initrd = &plan.blobs[usize::from(plan.vms[0].loads[1].blob)];
+    let drivers = FakeImages.debian_modules(None).unwrap();
+    assert_eq!(**initrd, [drivers, FakeImages.debian_initrd().unwrap()].concat());
 }
 
 #[test]

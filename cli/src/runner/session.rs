@@ -108,17 +108,7 @@ impl Session {
     /// # Errors
     /// When the images cannot be written or QEMU cannot be started.
     pub fn start(config: &Config) -> Result<Self, RunError> {
-        let files = tempfile::Builder::new().prefix("vambrace-").tempdir().map_err(RunError::Files)?;
-        let boot = write_images(&config.boot, files.path()).map_err(RunError::Files)?;
-        let mut command = tied_to_us(&config.qemu.path);
-        command.args(command_line::arguments(&config.board)).args(boot);
-        let mut qemu = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(RunError::Qemu)?;
-
+        let (mut qemu, files) = spawn(config)?;
         let (sender, events) = mpsc::channel();
         let complaints = qemu.stderr.take().map(|stderr| {
             let sender = sender.clone();
@@ -213,23 +203,52 @@ impl Drop for Session {
     }
 }
 
+/// Starts QEMU with pipes for its input, output and errors. The images are deleted with the folder.
+pub(crate) fn spawn(config: &Config) -> Result<(Child, tempfile::TempDir), RunError> {
+    let files = tempfile::Builder::new().prefix("vambrace-").tempdir().map_err(RunError::Files)?;
+    let boot = write_images(&config.boot, files.path()).map_err(RunError::Files)?;
+    let mut command = tied_to_us(&config.qemu.path);
+    command.args(command_line::arguments(&config.board)).args(boot);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Ok((command.spawn().map_err(RunError::Qemu)?, files))
+}
+
 /// Writes what QEMU loads and returns the arguments that name it.
 fn write_images(boot: &Boot, folder: &Path) -> io::Result<Vec<OsString>> {
-    let cmdline = if let Boot::Kernel { cmdline, .. } = boot { cmdline } else { command_line::WIRE };
-    let mut arguments: Vec<OsString> = vec!["-append".into(), cmdline.into(), "-kernel".into()];
+    let kernel = |image: &Path, cmdline: &str| -> Vec<OsString> {
+        vec!["-append".into(), cmdline.into(), "-kernel".into(), image.into()]
+    };
     match boot {
-        Boot::Kernel { image, .. } => {
-            let kernel = folder.join("kernel.img");
-            std::fs::write(&kernel, image)?;
-            arguments.push(kernel.into());
+        Boot::Kernel { image, cmdline } => {
+            let path = folder.join("kernel.img");
+            std::fs::write(&path, image)?;
+            Ok(kernel(&path, cmdline))
         }
         Boot::Parts { hypervisor, bundle } => {
-            let (kernel, initrd) = (folder.join("hypervisor.img"), folder.join("bundle.img"));
-            std::fs::write(&kernel, hypervisor)?;
+            let (path, initrd) = (folder.join("hypervisor.img"), folder.join("bundle.img"));
+            std::fs::write(&path, hypervisor)?;
             std::fs::write(&initrd, bundle)?;
-            arguments.extend([kernel.into(), "-initrd".into(), initrd.into()]);
+            let mut arguments = kernel(&path, command_line::WIRE);
+            arguments.extend(["-initrd".into(), initrd.into()]);
+            Ok(arguments)
         }
-        Boot::File(image) => arguments.push(image.into()),
+        Boot::File(image) => Ok(kernel(image, command_line::WIRE)),
+        Boot::Memory { parts, start } => write_memory(parts, *start, folder),
+    }
+}
+
+/// Writes parts of memory, which QEMU's generic loader puts in their places.
+fn write_memory(parts: &[(u64, Vec<u8>)], start: u64, folder: &Path) -> io::Result<Vec<OsString>> {
+    let mut arguments = Vec::new();
+    for (index, (address, bytes)) in parts.iter().enumerate() {
+        let path = folder.join(format!("part-{index}.img"));
+        std::fs::write(&path, bytes)?;
+        // A CPU that is named begins at the part's first byte.
+        let cpu = if *address == start { ",cpu-num=0" } else { "" };
+        let mut device = OsString::from("loader,file=");
+        device.push(&path);
+        device.push(format!(",addr={address:#x},force-raw=on{cpu}"));
+        arguments.extend(["-device".into(), device]);
     }
     Ok(arguments)
 }

@@ -131,3 +131,16 @@ fn a_kernel_alone_gets_its_own_command_line_and_speaks_in_plain_text() {
     assert!(!said.contains("-initrd") && !said.contains("vambrace.wire"), "{said}");
     assert_eq!(outcome.summary.ending, Some(Ending::Broken(Some(0))));
 }
+
+#[test]
+fn memory_is_loaded_part_by_part_and_the_cpu_starts_in_one_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path(), "echo \"$@\"", b"");
+    let parts = vec![(0x4000_0000, b"tree".to_vec()), (0x4020_0000, b"kernel".to_vec())];
+    config.boot = Boot::Memory { parts, start: 0x4020_0000 };
+    config.vms.clear();
+    let said = String::from_utf8_lossy(&run(&config).unwrap().raw).into_owned();
+    assert!(said.contains("part-0.img,addr=0x40000000,force-raw=on -device loader,"), "{said}");
+    assert!(said.trim_end().ends_with("part-1.img,addr=0x40200000,force-raw=on,cpu-num=0"), "{said}");
+    assert!(!said.contains("-kernel"), "{said}");
+}

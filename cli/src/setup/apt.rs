@@ -101,14 +101,42 @@ impl Apt {
         let mut command = self.command(Command::new("apt-get"));
         command.args(["-oAPT::Status-Fd=1", "download", package]).current_dir(folder);
         process::run(&mut command, MEND, |line| show(line, step))?;
-        let files = std::fs::read_dir(folder).map_err(|error| SetupError::file("read", folder, &error))?;
-        files
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .find(|file| {
-                let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-                name.strip_prefix(package).is_some_and(|rest| rest.starts_with('_')) && name.ends_with(".deb")
-            })
-            .ok_or_else(|| SetupError::new(format!("apt did not download {package}"), MEND))
+        downloaded(package, folder)
+    }
+
+    /// What an installation of `packages` brings to an empty system, as `NAME=VERSION`: they themselves and what they
+    /// need. A package may also be one of apt's patterns.
+    ///
+    /// # Errors
+    /// When there is none of that name, or they do not go together.
+    pub fn closure(&self, packages: &[&str]) -> Result<Vec<String>, SetupError> {
+        let mut command = self.command(Command::new("apt-get"));
+        command.args(["install", "--simulate", "--no-install-recommends"]).args(packages);
+        let mut found = Vec::new();
+        process::run(&mut command, MEND, |line| {
+            if let Line::Out(text) = line {
+                found.extend(parse_planned(text));
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// Downloads packages, as [`Apt::closure`] names them, into an empty folder, and returns their files in the same
+    /// order.
+    ///
+    /// # Errors
+    /// When one of them cannot be fetched.
+    pub fn download_all(
+        &self,
+        packages: &[String],
+        folder: &Path,
+        step: &Step,
+    ) -> Result<Vec<PathBuf>, SetupError> {
+        let mut command = self.command(Command::new("apt-get"));
+        command.args(["-oAPT::Status-Fd=1", "download"]).args(packages).current_dir(folder);
+        process::run(&mut command, MEND, |line| show(line, step))?;
+        let names = packages.iter().map(|package| package.split('=').next().unwrap_or(package));
+        names.map(|name| downloaded(name, folder)).collect()
     }
 
     /// Installs packages on this machine, from `release` if one is given.
@@ -167,6 +195,18 @@ impl Apt {
     }
 }
 
+/// The file of a package that apt has put into `folder`.
+fn downloaded(package: &str, folder: &Path) -> Result<PathBuf, SetupError> {
+    let files = std::fs::read_dir(folder).map_err(|error| SetupError::file("read", folder, &error))?;
+    files
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|file| {
+            let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            name.strip_prefix(package).is_some_and(|rest| rest.starts_with('_')) && name.ends_with(".deb")
+        })
+        .ok_or_else(|| SetupError::new(format!("apt did not download {package}"), MEND))
+}
+
 /// The error for a user who may not install packages: the command to type.
 #[must_use]
 pub fn by_hand(packages: &[&str], release: Option<&str>) -> SetupError {
@@ -207,6 +247,13 @@ fn show(line: Line<'_>, step: &Step) {
     }
 }
 
+/// Reads `Inst bash (5.2.37-2+b9 Debian:13.5/stable [arm64])`.
+fn parse_planned(line: &str) -> Option<String> {
+    let (name, rest) = line.strip_prefix("Inst ")?.split_once(' ')?;
+    let version = rest.split_once('(')?.1.split([' ', ')']).next()?;
+    Some(format!("{name}={version}"))
+}
+
 fn parse_status(line: &str) -> Option<(u64, &str)> {
     let mut fields = line.splitn(4, ':');
     let kind = fields.next()?;
@@ -217,6 +264,14 @@ fn parse_status(line: &str) -> Option<(u64, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_would_be_installed_is_read_with_its_version() {
+        let line = "Inst login (1:4.16.0-2+really2.41.5-0+deb13u1 Debian:13.6/stable [arm64]) []";
+        assert_eq!(parse_planned(line).as_deref(), Some("login=1:4.16.0-2+really2.41.5-0+deb13u1"));
+        assert_eq!(parse_planned("Conf login (1:4.16.0-2 Debian:13.6/stable [arm64])"), None);
+        assert_eq!(parse_planned("NOTE: This is only a simulation!"), None);
+    }
 
     #[test]
     fn status_lines_become_percent() {

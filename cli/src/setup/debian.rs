@@ -8,12 +8,15 @@ use std::path::{Path, PathBuf};
 
 use super::apt::{Apt, Target};
 use super::cache::compare_versions;
+use super::qemu::Qemu;
 use super::sources::Distribution;
-use super::{Cache, SetupError};
+use super::{Cache, SetupError, initramfs};
 use crate::progress::{Progress, Step};
 
 mod mirror;
+mod modules;
 mod package;
+mod root;
 
 /// A kernel series and the Debian release it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +57,16 @@ pub(crate) const U_BOOT: Item = Item {
     pattern: "./usr/lib/u-boot/qemu_arm64/u-boot.bin",
     file: "u-boot.bin",
 };
+
+/// Xen, an arm64 Image.
+pub(crate) const XEN: Item = Item { what: "Xen", name: "xen", pattern: "./boot/xen-*-arm64", file: "Image" };
+
+/// A kernel's modules for the devices of VMs, packed for an initramfs.
+const MODULES: Item =
+    Item { what: "the drivers of Linux", name: "modules", pattern: "*/kernel/*", file: "modules.cpio" };
+
+/// The size of the disk with Debian's system, in bytes.
+pub const ROOT_SIZE: u64 = root::SIZE;
 
 /// Why there is no kernel.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -112,16 +125,30 @@ pub fn kernel(cache: &Cache, progress: Progress, version: Option<&str>) -> Resul
     let series =
         Series::of(version).ok_or_else(|| KernelError::no_such(version.unwrap_or_default(), Vec::new()))?;
     let version = version.unwrap_or(series.version);
-    fetch(cache, progress, LINUX, version, series.suite, |apt| {
-        let names = apt.names(&format!("^linux-image-{}[.].*-arm64", series.version.replace('.', "[.]")));
-        newest_kernel(&names, version).ok_or_else(|| {
-            let newest = newest_kernel(&names, series.version);
-            let release = newest.as_deref().and_then(kernel_release).map(|kernel| kernel.release);
-            KernelError::no_such(
-                version,
-                release.map(|release| format!("debian:{release}")).into_iter().collect(),
-            )
-        })
+    fetch(cache, progress, LINUX, version, series.suite, |apt| kernel_package(apt, series, version))
+}
+
+/// The drivers of a Debian kernel, for an initramfs: of the very kernel that [`kernel`] gives.
+///
+/// # Errors
+/// See [`KernelError`].
+pub fn modules(cache: &Cache, progress: Progress, version: Option<&str>) -> Result<PathBuf, KernelError> {
+    let image = kernel(cache, progress, version)?;
+    let release = version_of(LINUX, &image);
+    let series = Series::of(Some(&release)).ok_or_else(|| KernelError::no_such(&release, Vec::new()))?;
+    fetch(cache, progress, MODULES, &release, series.suite, |apt| kernel_package(apt, series, &release))
+}
+
+/// The package with a version of a kernel.
+fn kernel_package(apt: &Apt, series: Series, version: &str) -> Result<String, KernelError> {
+    let names = apt.names(&format!("^linux-image-{}[.].*-arm64", series.version.replace('.', "[.]")));
+    newest_kernel(&names, version).ok_or_else(|| {
+        let newest = newest_kernel(&names, series.version);
+        let release = newest.as_deref().and_then(kernel_release).map(|kernel| kernel.release);
+        KernelError::no_such(
+            version,
+            release.map(|release| format!("debian:{release}")).into_iter().collect(),
+        )
     })
 }
 
@@ -133,12 +160,46 @@ pub fn busybox(cache: &Cache, progress: Progress) -> Result<PathBuf, SetupError>
     fetch(cache, progress, BUSYBOX, "", SERIES[0].suite, |_| Ok::<_, SetupError>("busybox-static".into()))
 }
 
+/// The initramfs of busybox and `init`, a script for its shell.
+///
+/// # Errors
+/// When busybox cannot be fetched.
+pub fn initramfs(cache: &Cache, progress: Progress, init: &str) -> Result<Vec<u8>, SetupError> {
+    let busybox = busybox(cache, progress)?;
+    let busybox = std::fs::read(&busybox).map_err(|error| SetupError::file("read", &busybox, &error))?;
+    initramfs::build(&busybox, init).map_err(|error| {
+        SetupError::new(format!("cannot pack the initramfs: {error}"), "report this as a bug")
+    })
+}
+
+/// The image of a disk with Debian's system; see [`super::Setup::debian_root`].
+///
+/// # Errors
+/// When its packages cannot be fetched or set up.
+pub fn root(cache: &Cache, progress: Progress, qemu: &Qemu) -> Result<PathBuf, SetupError> {
+    root::image(cache, progress, qemu)
+}
+
 /// U-Boot for QEMU's arm64 `virt` board.
 ///
 /// # Errors
 /// When it cannot be fetched.
 pub fn u_boot(cache: &Cache, progress: Progress) -> Result<PathBuf, SetupError> {
     fetch(cache, progress, U_BOOT, "", SERIES[0].suite, |_| Ok::<_, SetupError>("u-boot-qemu".into()))
+}
+
+/// Xen, of the Debian release that has it for arm64.
+///
+/// # Errors
+/// When it cannot be fetched.
+pub fn xen(cache: &Cache, progress: Progress) -> Result<PathBuf, SetupError> {
+    fetch(cache, progress, XEN, "", "bookworm", |_| Ok::<_, SetupError>("xen-hypervisor-4.17-arm64".into()))
+}
+
+/// The version of an item's file in the cache.
+pub(crate) fn version_of(item: Item, file: &Path) -> String {
+    let entry = file.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default();
+    entry.strip_prefix(item.name).map_or(entry, |version| version.trim_start_matches('-')).to_owned()
 }
 
 /// The item's file from the cache, or from the package that `choose` names.
@@ -167,7 +228,12 @@ fn fetch<E: From<SetupError>>(
     step.detail("unpacking");
     let folder = staging.path().join("unpacked");
     std::fs::create_dir(&folder).map_err(|error| SetupError::file("make", &folder, &error))?;
-    package::extract(&archive, item.pattern, &folder.join(item.file))?;
+    let file = folder.join(item.file);
+    if item.name == MODULES.name {
+        modules::pack(&archive, &file)?;
+    } else {
+        package::extract(&archive, item.pattern, &file)?;
+    }
     let version = kernel_release(&package)
         .map_or_else(|| package::version(&archive), |kernel| Some(kernel.release.to_owned()));
     let entry = cache.adopt(&folder, item.name, version.as_deref().unwrap_or("unknown"))?;
@@ -240,6 +306,12 @@ mod tests {
         assert_eq!(newest("6.1.0-9").as_deref(), Some("linux-image-6.1.0-9-arm64"));
         assert_eq!(newest("6.12.9").as_deref(), Some("linux-image-6.12.9+deb13-arm64-unsigned"));
         assert_eq!(newest("5.10"), None);
+    }
+
+    #[test]
+    fn the_version_is_that_of_the_cache_entry() {
+        assert_eq!(version_of(XEN, Path::new("/cache/xen-4.17.5+72-g01-1/Image")), "4.17.5+72-g01-1");
+        assert_eq!(version_of(LINUX, Path::new("Image")), "");
     }
 
     #[test]

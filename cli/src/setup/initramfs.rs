@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The demo's initramfs: busybox and an init of twenty lines.
+//! The initramfs: busybox and an init of twenty lines.
 //!
-//! Init introduces its VM in one line, `vambrace-demo: NAME up: KERNEL-RELEASE cpus=N memory=KIB`. NAME is
+//! The demo's init introduces its VM in one line, `vambrace-demo: NAME up: KERNEL-RELEASE cpus=N memory=KIB`. NAME is
 //! `vambrace.name=` on the kernel's command line. With the word `vambrace.interactive` there it then gives a
-//! shell, otherwise it powers the VM off.
+//! shell, otherwise it powers the VM off. Another mounts a disk and hands over to the system there.
 //!
 //! The archive is cpio's "newc" format, compressed with gzip; the same busybox gives the same bytes (see
-//! "initramfs buffer format" in the kernel's documentation).
+//! "initramfs buffer format" in the kernel's documentation). Where a program of our own is init there is nothing else in
+//! it, and it is not compressed.
 
 use std::io::{self, Cursor, Write};
 
@@ -19,31 +20,73 @@ pub const INTERACTIVE: &str = "vambrace.interactive";
 /// Begins the word on the kernel's command line that names the VM.
 pub const NAME: &str = "vambrace.name=";
 
-const INIT: &str = include_str!("initramfs/init.sh");
+/// Introduces the VM.
+pub const DEMO: &str = concat!(include_str!("initramfs/begin.sh"), include_str!("initramfs/demo.sh"));
+
+/// Starts the system on a disk.
+pub const ROOT: &str = concat!(include_str!("initramfs/begin.sh"), include_str!("initramfs/root.sh"));
 
 const FOLDER: u32 = 0o040_755;
+const FILE: u32 = 0o100_644;
 const PROGRAM: u32 = 0o100_755;
 const CHARACTER_DEVICE: u32 = 0o020_600;
 
-/// Packs the initramfs around a statically linked arm64 busybox.
+/// Packs the initramfs around a statically linked arm64 busybox; `init` is a script for its shell.
 ///
 /// # Errors
 /// Only when an in-memory write fails.
-pub fn build(busybox: &[u8]) -> io::Result<Vec<u8>> {
-    let mut archive = Archive { bytes: Vec::new(), files: 0 };
-    for folder in ["bin", "dev", "proc", "sys", "tmp"] {
-        archive.add(NewcBuilder::new(folder).mode(FOLDER).nlink(2), &[])?;
-    }
-    // The kernel opens it for init before init can mount devtmpfs.
-    let console = NewcBuilder::new("dev/console").mode(CHARACTER_DEVICE).rdev_major(5).rdev_minor(1);
-    archive.add(console, &[])?;
+pub fn build(busybox: &[u8], init: &str) -> io::Result<Vec<u8>> {
+    let mut archive = Archive::new(&["bin", "dev", "proc", "sys", "tmp"])?;
     archive.add(NewcBuilder::new("bin/busybox").mode(PROGRAM), busybox)?;
-    archive.add(NewcBuilder::new("init").mode(PROGRAM), INIT.as_bytes())?;
+    archive.add(NewcBuilder::new("init").mode(PROGRAM), init.as_bytes())?;
     let archive = cpio::newc::trailer(archive.bytes)?;
 
     let mut packed = GzBuilder::new().mtime(0).write(Vec::new(), Compression::fast());
     packed.write_all(&archive)?;
     packed.finish()
+}
+
+/// Packs the initramfs whose only program runs a guest under KVM, and starts at once: the program is an arm64 ELF file
+/// without libraries, `guest` a flat image, `tree` its device tree.
+///
+/// # Errors
+/// Only when an in-memory write fails.
+pub fn of_runner(runner: &[u8], guest: &[u8], tree: &[u8]) -> io::Result<Vec<u8>> {
+    let mut archive = Archive::new(&["dev"])?;
+    // A miscellaneous device of a fixed number (Documentation/admin-guide/devices.txt).
+    let kvm = NewcBuilder::new("dev/kvm").mode(CHARACTER_DEVICE).rdev_major(10).rdev_minor(232);
+    archive.add(kvm, &[])?;
+    for (path, data) in [("init", runner), ("guest", guest), ("tree", tree)] {
+        archive.add(NewcBuilder::new(path).mode(PROGRAM), data)?;
+    }
+    cpio::newc::trailer(archive.bytes)
+}
+
+/// An archive with a statically linked program as init, with a console for it and a folder for procfs.
+///
+/// # Errors
+/// Only when an in-memory write fails.
+pub fn of_init(program: &[u8]) -> io::Result<Vec<u8>> {
+    let mut archive = Archive::new(&["dev", "proc"])?;
+    archive.add(NewcBuilder::new("init").mode(PROGRAM), program)?;
+    cpio::newc::trailer(archive.bytes)
+}
+
+/// An archive with kernel modules, in the order in which they are to be loaded: what [`build`]'s init looks for. It goes
+/// before another one, and fills whole words (see "initramfs buffer format").
+///
+/// # Errors
+/// Only when an in-memory write fails.
+pub fn of_modules(modules: &[(String, Vec<u8>)]) -> io::Result<Vec<u8>> {
+    let mut archive = Archive::new(&["dev", "modules"])?;
+    for (name, module) in modules {
+        archive.add(NewcBuilder::new(&format!("modules/{name}.ko")).mode(FILE), module)?;
+    }
+    let order: String = modules.iter().map(|(name, _)| format!("{name}\n")).collect();
+    archive.add(NewcBuilder::new("modules/order").mode(FILE), order.as_bytes())?;
+    let mut bytes = cpio::newc::trailer(archive.bytes)?;
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    Ok(bytes)
 }
 
 struct Archive {
@@ -52,6 +95,18 @@ struct Archive {
 }
 
 impl Archive {
+    /// Folders, `dev` among them, and the console.
+    fn new(folders: &[&str]) -> io::Result<Self> {
+        let mut archive = Self { bytes: Vec::new(), files: 0 };
+        for folder in folders {
+            archive.add(NewcBuilder::new(folder).mode(FOLDER).nlink(2), &[])?;
+        }
+        // The kernel opens it for init before init can mount devtmpfs.
+        let console = NewcBuilder::new("dev/console").mode(CHARACTER_DEVICE).rdev_major(5).rdev_minor(1);
+        archive.add(console, &[])?;
+        Ok(archive)
+    }
+
     fn add(&mut self, entry: NewcBuilder, data: &[u8]) -> io::Result<()> {
         self.files += 1;
         let len = u32::try_from(data.len()).map_err(io::Error::other)?;
@@ -70,6 +125,10 @@ mod tests {
     fn unpack(packed: &[u8]) -> Vec<(String, u32, Vec<u8>)> {
         let mut bytes = Vec::new();
         flate2::read::GzDecoder::new(packed).read_to_end(&mut bytes).unwrap();
+        list(bytes)
+    }
+
+    fn list(bytes: Vec<u8>) -> Vec<(String, u32, Vec<u8>)> {
         let mut reader = Cursor::new(bytes);
         let mut files = Vec::new();
         loop {
@@ -87,23 +146,54 @@ mod tests {
 
     #[test]
     fn init_and_busybox_are_executable_and_whole() {
-        let files = unpack(&build(b"ELF, odd length").unwrap());
+        let files = unpack(&build(b"ELF, odd length", DEMO).unwrap());
         let find = |name: &str| files.iter().find(|file| file.0 == name).unwrap();
         assert_eq!(
             (find("bin/busybox").1, find("bin/busybox").2.as_slice()),
             (0o100_755, &b"ELF, odd length"[..])
         );
-        assert_eq!((find("init").1, find("init").2.as_slice()), (0o100_755, INIT.as_bytes()));
+        assert_eq!((find("init").1, find("init").2.as_slice()), (0o100_755, DEMO.as_bytes()));
         assert_eq!(find("dev/console").1, 0o020_600);
     }
 
     #[test]
+    fn the_runner_starts_first_and_finds_what_it_runs() {
+        let plain = of_runner(b"ELF", b"image", b"tree").unwrap();
+        let mut packed = GzBuilder::new().write(Vec::new(), Compression::fast());
+        packed.write_all(&plain).unwrap();
+        let files = unpack(&packed.finish().unwrap());
+        let find = |name: &str| files.iter().find(|file| file.0 == name).unwrap();
+        assert_eq!((find("init").1, find("init").2.as_slice()), (PROGRAM, &b"ELF"[..]));
+        assert_eq!((find("guest").2.as_slice(), find("tree").2.as_slice()), (&b"image"[..], &b"tree"[..]));
+        assert_eq!((find("dev/kvm").1, find("dev/console").1), (CHARACTER_DEVICE, CHARACTER_DEVICE));
+    }
+
+    #[test]
+    fn modules_come_with_their_order() {
+        let modules = [("jbd2".to_owned(), b"ELF".to_vec()), ("ext4".to_owned(), b"ELF too".to_vec())];
+        let packed = of_modules(&modules).unwrap();
+        assert_eq!(packed.len() % 4, 0);
+        let files = list(packed);
+        let find = |name: &str| files.iter().find(|file| file.0 == name).unwrap();
+        assert_eq!(find("modules/order").2, b"jbd2\next4\n");
+        assert_eq!(find("modules/ext4.ko").2, b"ELF too");
+    }
+
+    #[test]
     fn the_same_busybox_gives_the_same_bytes() {
-        assert_eq!(build(b"busybox").unwrap(), build(b"busybox").unwrap());
+        assert_eq!(build(b"busybox", DEMO).unwrap(), build(b"busybox", DEMO).unwrap());
+    }
+
+    #[test]
+    fn a_program_is_init_with_a_console() {
+        let files = list(of_init(b"ELF").unwrap());
+        let names: Vec<&str> = files.iter().map(|file| file.0.as_str()).collect();
+        assert_eq!(names, ["dev", "proc", "dev/console", "init"]);
+        assert_eq!((files[3].1, files[3].2.as_slice()), (PROGRAM, &b"ELF"[..]));
     }
 
     #[test]
     fn init_knows_the_words_that_the_command_says() {
-        assert!(INIT.contains(INTERACTIVE) && INIT.contains(NAME));
+        assert!(DEMO.contains(INTERACTIVE) && DEMO.contains(NAME) && ROOT.contains(NAME));
     }
 }

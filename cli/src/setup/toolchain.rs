@@ -24,6 +24,9 @@ pub const TARGET: &str = "aarch64-unknown-none-softfloat";
 /// depend on, and the guests have no allocator.
 const PACKAGES: [&str; 2] = ["vambrace-hypervisor", "vambrace-guests"];
 
+/// What the names of programs begin with that are no guests but run under Linux.
+const FOR_LINUX: &str = "linux-";
+
 /// The oldest compiler that will do; `rust-version` in the workspace's Cargo.toml.
 const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
 
@@ -51,15 +54,19 @@ enum Task {
     Lint,
 }
 
-/// What has been built, as flat images.
+/// What has been built.
 #[derive(Clone, Debug, Default)]
 pub struct Bare {
-    /// The hypervisor, beginning with its Linux arm64 Image header.
+    /// The hypervisor as a flat image, beginning with its Linux arm64 Image header.
     pub hypervisor: Vec<u8>,
+    /// The linked program that it was made from, with symbols and line tables.
+    pub hypervisor_elf: Vec<u8>,
     /// What it is made of.
     pub sections: Sections,
-    /// The guests, by name.
+    /// The guests as flat images, by name.
     pub guests: BTreeMap<String, Vec<u8>>,
+    /// Programs that Linux can run, as ELF files, by name.
+    pub linux: BTreeMap<String, Vec<u8>>,
 }
 
 /// Which toolchains the user allows.
@@ -254,12 +261,17 @@ impl Toolchain {
         for path in programs {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
             let elf = std::fs::read(&path).map_err(|error| SetupError::file("read", &path, &error))?;
+            if name.starts_with(FOR_LINUX) {
+                bare.linux.insert(name, elf);
+                continue;
+            }
             let flat = image::flatten(&elf).map_err(|error| {
                 SetupError::new(format!("{}: {error}", path.display()), "mend its linker script")
             })?;
             if name == PACKAGES[0] {
                 bare.hypervisor = flat;
                 bare.sections = image::sections(&elf).unwrap_or_default();
+                bare.hypervisor_elf = elf;
             } else {
                 bare.guests.insert(name, flat);
             }

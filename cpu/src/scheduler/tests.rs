@@ -6,9 +6,9 @@ use super::*;
 
 const SLICE: u64 = 1000;
 
-fn queue(weights: &[u32]) -> RunQueue<usize> {
+fn queue(weights: &[u32]) -> RunQueue {
     let mut queue = RunQueue::new(NonZeroU64::new(SLICE).unwrap());
-    for (id, weight) in weights.iter().enumerate() {
+    for (id, weight) in (0..).zip(weights) {
         queue.add(id, NonZeroU32::new(*weight).unwrap()).unwrap();
         queue.wake(id);
     }
@@ -17,7 +17,7 @@ fn queue(weights: &[u32]) -> RunQueue<usize> {
 
 /// A machine with one CPU: runs what the queue picks, each to the end of its slice.
 struct Machine {
-    queue: RunQueue<usize>,
+    queue: RunQueue,
     now: u64,
     ran: Vec<u64>,
 }
@@ -28,11 +28,11 @@ impl Machine {
     }
 
     /// Runs the next vCPU for at most `limit` counts; returns its name.
-    fn step(&mut self, limit: u64) -> Option<usize> {
+    fn step(&mut self, limit: u64) -> Option<u16> {
         let Pick { id, slice_end } = self.queue.pick(self.now)?;
         let ran = slice_end.map_or(SLICE, |end| end - self.now).min(limit);
         self.now += ran;
-        self.ran[id] += ran;
+        self.ran[usize::from(id)] += ran;
         self.queue.charge(id, ran);
         Some(id)
     }
@@ -123,7 +123,7 @@ fn runs_too_short_to_measure_do_not_starve_others() {
     let mut picked = [0; 2];
     for now in 0..10_000 {
         let id = queue.pick(now).unwrap().id;
-        picked[id] += 1;
+        picked[usize::from(id)] += 1;
         queue.charge(id, 0);
         queue.block(id);
         queue.wake(id);
@@ -202,7 +202,7 @@ proptest! {
 
     /// Random calls never panic, and what is picked is runnable.
     #[test]
-    fn random_calls_are_safe(calls in vec((0u8..6, 0usize..6, any::<u64>()), 0..300)) {
+    fn random_calls_are_safe(calls in vec((0u8..6, 0u16..6, any::<u64>()), 0..300)) {
         let mut queue = queue(&[]);
         let mut runnable = [false; 6];
         let mut there = [false; 6];
@@ -210,25 +210,25 @@ proptest! {
             match call {
                 0 => {
                     let weight = NonZeroU32::new(number as u32).unwrap_or(NonZeroU32::MIN);
-                    prop_assert_eq!(queue.add(id, weight).is_ok(), !there[id]);
-                    there[id] = true;
+                    prop_assert_eq!(queue.add(id, weight).is_ok(), !there[usize::from(id)]);
+                    there[usize::from(id)] = true;
                 }
                 1 => {
                     queue.remove(id);
-                    (there[id], runnable[id]) = (false, false);
+                    (there[usize::from(id)], runnable[usize::from(id)]) = (false, false);
                 }
                 2 => {
                     queue.wake(id);
-                    runnable[id] = there[id];
+                    runnable[usize::from(id)] = there[usize::from(id)];
                 }
                 3 => {
                     queue.block(id);
-                    runnable[id] = false;
+                    runnable[usize::from(id)] = false;
                 }
                 4 => queue.charge(id, number),
                 _ => match queue.pick(number) {
                     Some(pick) => {
-                        prop_assert!(runnable[pick.id]);
+                        prop_assert!(runnable[usize::from(pick.id)]);
                         let alone = runnable.iter().filter(|runnable| **runnable).count() == 1;
                         prop_assert_eq!(pick.slice_end.is_none(), alone);
                     }

@@ -6,21 +6,24 @@
 //! less what an empty measurement takes. So a rare slow one shows in the maximum and cannot hide in a mean. Interrupts go
 //! to vectors of this program's own, whose first instruction reads the counter.
 //!
-//! A line for each operation: `bench: NAME MIN MEDIAN MAX`. Parameters: `rounds=N` (200), `native`, and `suite=`, since
-//! each needs a machine of its own:
+//! A line for each operation: `bench: NAME MIN MEDIAN MAX`. Parameters: `rounds=N` (200), `native`, `quiet` (no such lines:
+//! for whoever watches the instructions and reads the [`marks`]), and `suite=`, since each needs a machine of its own:
 //!
 //! - `one` (as without it): one CPU by itself.
 //! - `pair`: two CPUs that interrupt each other.
 //! - `shared`: two CPUs that are vCPUs of one physical CPU, and take turns.
 //! - `reset`: the machine resets itself once.
 //! - `life`: tells when it came to its first instruction, and no more.
+//! - `sleep`: sleeps for ever, beside others that are measured.
 
+#[macro_use]
+mod marks;
 mod life;
 mod operations;
 mod pair;
 mod shared;
 
-use operations::Operation;
+pub(super) use operations::Operation;
 
 use crate::machine::Machine;
 use crate::{cpu, gic, timer};
@@ -33,14 +36,14 @@ const WARM_UP: usize = 3;
 /// Runs the program.
 pub fn run(machine: &Machine) {
     set_up_cpu();
-    let bench = Bench {
-        rounds: (machine.number("rounds", 200) as usize).clamp(1, MAX_ROUNDS),
-        is_native: machine.is_native(),
-    };
+    let bench = Bench::of(machine);
     let is_done = match machine.parameter("suite") {
         Some("pair") => pair::run(&bench, machine),
         Some("shared") => shared::run(&bench, machine),
         Some("reset") => life::reset(machine),
+        Some("sleep") => loop {
+            cpu::wait_for_interrupt();
+        },
         Some("life") => {
             life::first_instruction(machine);
             true
@@ -52,13 +55,14 @@ pub fn run(machine: &Machine) {
         }
     };
     cpu::mask_interrupts();
+    marks::end();
     println!("bench: {}", if is_done { "done" } else { "failed" });
 }
 
 /// This CPU's interrupts and vectors; the first one sets up what all share too.
 fn set_up_cpu() {
     if cpu::index() == 0 {
-        gic::init_distributor();
+        gic::enable_distributor();
     }
     gic::init_cpu();
     gic::enable(timer::VIRTUAL_INTID);
@@ -67,9 +71,10 @@ fn set_up_cpu() {
 }
 
 /// What the operations of a suite have in common.
-struct Bench {
+pub(super) struct Bench {
     rounds: usize,
     is_native: bool,
+    is_quiet: bool,
 }
 
 /// What the rounds of an operation took.
@@ -80,8 +85,17 @@ struct Figures {
 }
 
 impl Bench {
+    /// By the program's parameters.
+    pub(super) fn of(machine: &Machine) -> Self {
+        Self {
+            rounds: (machine.number("rounds", 200) as usize).clamp(1, MAX_ROUNDS),
+            is_native: machine.is_native(),
+            is_quiet: machine.parameter("quiet").is_some(),
+        }
+    }
+
     /// Measures what exists here, and prints it.
-    fn measure_all(&self, operations: &[Operation]) {
+    pub(super) fn measure_all(&self, operations: &[Operation]) {
         let mut samples = [0; MAX_ROUNDS];
         let samples = samples.get_mut(..self.rounds).unwrap_or_default();
         let empty = measure(&operations::EMPTY, 0, samples).min;
@@ -91,9 +105,12 @@ impl Bench {
             }
             let rounds = samples.len().div_ceil(operation.rounds_divided_by);
             let samples = samples.get_mut(..rounds).unwrap_or_default();
+            marks::operation(operation.name, operation.channel);
             let Figures { min, median, max } =
                 measure(operation, if operation.is_timed_inside { 0 } else { empty }, samples);
-            println!("bench: {} {min} {median} {max}", operation.name);
+            if !self.is_quiet {
+                println!("bench: {} {min} {median} {max}", operation.name);
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //! Does what a guest should not do, and checks that it gets the architecture's answer.
 //!
 //! Parameters: `modes=a,b,...` chooses some of `unmapped`, `code`, `jump`, `registers`, `calls`, `psci`,
-//! `set-way`, `sgi`, `gic`; all of them otherwise. `limit=GIB` (1024) is where `unmapped` ends. `rounds=N`
+//! `set-way`, `sgi`, `gic`, `virtio`; all of them otherwise. `limit=GIB` (1024) is where `unmapped` ends. `rounds=N`
 //! repeats them. `spin=SECONDS` ends with a loop with interrupts masked, endless for `spin=0`.
 
 use crate::machine::Machine;
@@ -11,6 +11,7 @@ use crate::{report, timer};
 mod calls;
 mod memory;
 mod registers;
+mod virtio;
 
 /// Numbers that look random and are the same each time (xorshift64).
 #[derive(Debug)]
@@ -28,7 +29,7 @@ impl Random {
 /// Runs the program.
 pub fn run(machine: &Machine) {
     type Mode = fn(&Machine);
-    let modes: [(&str, Mode); 9] = [
+    let modes: [(&str, Mode); 10] = [
         ("unmapped", memory::unmapped),
         ("code", memory::code),
         ("jump", memory::jump),
@@ -38,6 +39,7 @@ pub fn run(machine: &Machine) {
         ("set-way", memory::set_way),
         ("sgi", registers::sgi_to_nobody),
         ("gic", registers::gic_garbage),
+        ("virtio", virtio::garbage),
     ];
     let chosen = machine.parameter("modes");
     for _ in 0..machine.number("rounds", 1) {

@@ -79,17 +79,17 @@ fn last_word(machine: &Machine) -> &'static AtomicU64 {
 fn stale_registers(machine: &Machine) -> u32 {
     let mut wrong = 0;
     for (what, value, want) in [
-        ("UARTCR", mmio::read32(console::UART + 0x30), 0x300),
-        ("UARTLCR_H", mmio::read32(console::UART + 0x2C), 0),
-        ("UARTIBRD", mmio::read32(console::UART + 0x24), 0),
-        ("UARTIFLS", mmio::read32(console::UART + 0x34), 0x12),
-        ("UARTIMSC", mmio::read32(console::UART + 0x38), 0),
-        ("GICD_CTLR", mmio::read32(gic::GICD) & 7, 0),
-        ("GICD_ISENABLER1", mmio::read32(gic::GICD + gic::offset::ISENABLER + 4), 0),
-        ("GICD_ISPENDR2", mmio::read32(gic::GICD + gic::offset::ISPENDR + 8), 0),
-        ("GICD_IPRIORITYR16", mmio::read32(gic::GICD + gic::offset::IPRIORITYR + 64), 0),
-        ("GICD_ICFGR4", mmio::read32(gic::GICD + gic::offset::ICFGR + 16), 0),
-        ("GICR_ISENABLER0", mmio::read32(gic::GICR + gic::offset::SGI_FRAME + gic::offset::ISENABLER), 0),
+        ("UARTCR", mmio::read32(console::uart() + 0x30), 0x300),
+        ("UARTLCR_H", mmio::read32(console::uart() + 0x2C), 0),
+        ("UARTIBRD", mmio::read32(console::uart() + 0x24), 0),
+        ("UARTIFLS", mmio::read32(console::uart() + 0x34), 0x12),
+        ("UARTIMSC", mmio::read32(console::uart() + 0x38), 0),
+        ("GICD_CTLR", mmio::read32(gic::gicd()) & 7, 0),
+        ("GICD_ISENABLER1", mmio::read32(gic::gicd() + gic::offset::ISENABLER + 4), 0),
+        ("GICD_ISPENDR2", mmio::read32(gic::gicd() + gic::offset::ISPENDR + 8), 0),
+        ("GICD_IPRIORITYR16", mmio::read32(gic::gicd() + gic::offset::IPRIORITYR + 64), 0),
+        ("GICD_ICFGR4", mmio::read32(gic::gicd() + gic::offset::ICFGR + 16), 0),
+        ("GICR_ISENABLER0", mmio::read32(gic::gicr() + gic::offset::SGI_FRAME + gic::offset::ISENABLER), 0),
     ] {
         wrong += complain(value != want, what, u64::from(value));
     }
@@ -135,6 +135,6 @@ fn soil(machine: &Machine) {
         mmio::write32(RTC + register, value);
     }
     for (register, value) in [(0x24, 0x27), (0x2C, 0x60), (0x30, 0x301), (0x34, 0), (0x38, 0x7FF)] {
-        mmio::write32(console::UART + register, value);
+        mmio::write32(console::uart() + register, value);
     }
 }

@@ -9,7 +9,7 @@ use super::{NEVER, Pcpu, now};
 use crate::cell::{Cell, VmCell};
 use crate::gic::CpuInterface;
 use crate::sysreg::{CnthpCtlEl2, CnthpCvalEl2, CntvCtlEl0, SafeWrite};
-use crate::{barrier, console, registry};
+use crate::{assigned, barrier, console, outside, registry};
 
 /// Physical interrupts served at most before a guest runs again.
 const INTERRUPTS_AT_ONCE: usize = 32;
@@ -50,6 +50,11 @@ impl Pcpu {
                         cell.notify(&notify);
                     }
                 });
+            } else if assigned::hand_on(intid) {
+                // The guest ends it.
+                continue;
+            } else {
+                outside::interrupt(intid);
             }
             CpuInterface::end(intid);
         }
@@ -75,8 +80,10 @@ impl Pcpu {
     /// Wakes who waited for the time that has come, and passes unfinished console lines on.
     pub(super) fn deadlines_passed(&mut self) {
         let now = now();
-        for at in 0..self.slots.len() {
-            let Some(Some(slot)) = self.slots.get_mut(at) else { continue };
+        while let Some(id) = self.deadlines.due(now) {
+            // Whatever is due there is done below, or the slot is nobody's.
+            self.deadlines.set(id, NEVER);
+            let Some(Some(slot)) = self.slots.get_mut(usize::from(id)) else { continue };
             if slot.flush_at <= now {
                 slot.flush_at = NEVER;
                 let id = slot.cell.id;
@@ -85,23 +92,26 @@ impl Pcpu {
                     .lock()
                     .flush_console(|bytes| console::say(&FromHypervisor::Console { vm: id, bytes }));
             }
+            let works = slot.work_at <= now;
+            if works {
+                slot.work_at = NEVER;
+            }
             if slot.state == State::Waiting && slot.wake_at <= now {
-                self.wake(at as u16);
+                self.wake(id);
+            } else {
+                self.note_deadline(id);
+            }
+            if works {
+                self.work_again(id);
             }
         }
     }
 
     /// Sets CNTHP to the next deadline of this CPU.
     pub(super) fn program_timer(&mut self, resident: Option<(&Vcpu, u64)>) {
-        let mut next = NEVER;
-        for slot in self.slots.iter().flatten() {
-            next = next.min(slot.flush_at);
-            if slot.state == State::Waiting {
-                next = next.min(slot.wake_at);
-            }
-        }
+        let mut next = self.deadlines.next();
         if let Some((vcpu, turn_end)) = resident {
-            next = next.min(turn_end);
+            next = next.min(turn_end).min(self.alarm);
             // One that had passed when its line was last settled is asserted already. One that has passed since is not,
             // and fires at once.
             let settled = self.settled_at;

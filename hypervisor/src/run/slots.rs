@@ -2,19 +2,21 @@
 //! The vCPUs that live on a CPU: who runs, who waits, who is off, and what wakes them.
 
 use alloc::sync::Arc;
+use alloc::vec;
 use core::num::NonZeroU32;
 use core::sync::atomic::Ordering;
 
 use vambrace_cpu::power::Entry;
 use vambrace_cpu::timer;
 use vambrace_hypervisor::attention::Mail as HasMail;
-use vambrace_interrupts::Activity;
+use vambrace_interrupts::{Activity, Passage};
 use vambrace_machine::Vcpu;
 
+use super::switch::Unloaded;
 use super::{NEVER, Pcpu, now};
 use crate::cell::{Cell, Parked, VmCell};
 use crate::percpu::Mail;
-use crate::{clock, registry};
+use crate::{clock, devices, registry};
 
 /// A vCPU that lives here.
 #[derive(Debug)]
@@ -22,10 +24,12 @@ pub(super) struct Slot {
     pub(super) cell: Cell,
     pub(super) vcpu: u16,
     pub(super) state: State,
-    /// When its own timer will wake it, as a physical count.
+    /// When its own timer will wake it, as a physical count; [`NEVER`] unless it waits.
     pub(super) wake_at: u64,
     /// When its VM's unfinished console line is to be passed on.
     pub(super) flush_at: u64,
+    /// When its VM's devices have their next turn.
+    pub(super) work_at: u64,
     /// It starts anew when it wakes (CPU_SUSPEND, power-down).
     pub(super) suspended: Option<Entry>,
     /// The VM's life in which it was parked last.
@@ -58,6 +62,14 @@ pub(super) enum Leave {
     Stopped,
 }
 
+/// Whether a vCPU waits, as it would.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waits {
+    Yes,
+    /// What it would wait for is there.
+    No,
+}
+
 /// Whether a vCPU is in the machine while others are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Machine {
@@ -71,66 +83,118 @@ pub(super) enum Machine {
 fn start_vcpu(cell: &VmCell, vcpu: &mut Vcpu, entry: Entry) {
     vcpu.start(entry);
     let index = usize::from(vcpu.index);
-    let notify = cell.vm.lock().gic.reset_interface(index);
+    let mut vm = cell.vm.lock();
+    let mut notify = vm.gic.reset_interface(index);
+    // Its physical timer is off, whatever the one before did.
+    notify.extend(&vm.settle_physical_timer(vcpu, now()));
+    drop(vm);
     cell.notify(&notify);
 }
 
 impl Pcpu {
     /// The vCPU is out: notes what it does now.
-    pub(super) fn leave(&mut self, id: u16, cell: &Cell, vcpu: &mut Vcpu, leave: Leave) {
-        let Some(Some(slot)) = self.slots.get_mut(usize::from(id)) else { return };
+    pub(super) fn leave(
+        &mut self,
+        id: u16,
+        cell: &Cell,
+        vcpu: &mut Vcpu,
+        unloaded: Unloaded<'_>,
+        leave: Leave,
+    ) {
         match leave {
             Leave::Preempted => {}
-            Leave::Off => {
-                slot.state = State::Off;
-                self.queue.block(id);
+            Leave::Off => self.set_state(id, State::Off),
+            Leave::Stopped => {
+                drop(unloaded);
+                self.park(id, Machine::Free);
             }
-            Leave::Stopped => self.park(id, Machine::Free),
-            Leave::Waits(until) => self.wait(id, cell, vcpu, until),
+            Leave::Waits(until) => {
+                let _ = self.wait(id, cell, vcpu, unloaded, until);
+            }
             Leave::Suspends(entry) => {
-                slot.suspended = Some(entry);
-                self.wait(id, cell, vcpu, None);
+                self.suspend(id, cell, vcpu, unloaded, entry);
             }
         }
     }
 
+    /// Lets a vCPU wait, and then start anew. Seldom, and apart: the usual wait is worth its place.
+    #[cold]
+    #[inline(never)]
+    fn suspend(&mut self, id: u16, cell: &Cell, vcpu: &mut Vcpu, unloaded: Unloaded<'_>, entry: Entry) {
+        if self.wait(id, cell, vcpu, unloaded, None) == Waits::No {
+            start_vcpu(cell, vcpu, entry);
+        } else if let Some(Some(slot)) = self.slots.get_mut(usize::from(id)) {
+            slot.suspended = Some(entry);
+        }
+    }
+
     /// Lets a vCPU wait, unless what it would wait for is there already.
-    pub(super) fn wait(&mut self, id: u16, cell: &VmCell, vcpu: &mut Vcpu, until: Option<u64>) {
-        let Some(Some(slot)) = self.slots.get_mut(usize::from(id)) else { return };
+    #[inline(always)]
+    fn wait(
+        &mut self,
+        id: u16,
+        cell: &VmCell,
+        vcpu: &Vcpu,
+        Unloaded { mut vm, passage }: Unloaded<'_>,
+        until: Option<u64>,
+    ) -> Waits {
         let (el1, now) = (&vcpu.registers.el1, now());
         let offset = cell.time_offset.load(Ordering::Relaxed);
         let virtual_timer = timer::virtual_deadline(el1.cntv_ctl, el1.cntv_cval, offset, now);
-        let timeout = until.map(|count| count.saturating_add(offset));
-        let mut vm = cell.vm.lock();
-        let alarm = vm.clock_deadline().map(clock::count_at);
-        let deadlines = [virtual_timer, vcpu.physical_timer.deadline(), timeout, alarm];
-        slot.wake_at = deadlines.into_iter().flatten().min().unwrap_or(NEVER);
+        let mut wake_at = virtual_timer.unwrap_or(NEVER);
+        if let Some(at) = vcpu.physical_timer.deadline() {
+            wake_at = wake_at.min(at);
+        }
+        if let Some(count) = until {
+            wake_at = wake_at.min(count.saturating_add(offset));
+        }
+        if let Some(seconds) = vm.clock_deadline() {
+            wake_at = wake_at.min(clock::count_at(seconds));
+        }
         let index = usize::from(vcpu.index);
-        let ready = slot.wake_at <= now || vm.gic.has_deliverable(index);
-        if ready {
-            drop(vm);
-            if let Some(entry) = slot.suspended.take() {
-                start_vcpu(cell, vcpu, entry);
-            }
-            return;
+        if wake_at <= now || passage != Passage::Quiet && vm.gic.has_deliverable(index) {
+            return Waits::No;
         }
         vm.gic.set_activity(index, Activity::Waiting);
         drop(vm);
-        slot.state = State::Waiting;
+        if let Some(Some(slot)) = self.slots.get_mut(usize::from(id)) {
+            slot.state = State::Waiting;
+            slot.wake_at = wake_at;
+            self.deadlines.set(id, wake_at.min(slot.flush_at).min(slot.work_at));
+        }
         self.queue.block(id);
+        Waits::Yes
+    }
+
+    /// A vCPU does something else from now on.
+    fn set_state(&mut self, id: u16, state: State) {
+        let Some(Some(slot)) = self.slots.get_mut(usize::from(id)) else { return };
+        slot.state = state;
+        if state == State::Ready {
+            self.queue.wake(id);
+        } else {
+            self.queue.block(id);
+        }
+    }
+
+    /// The next time at which something is due for a vCPU may have changed.
+    pub(super) fn note_deadline(&mut self, id: u16) {
+        if let Some(Some(slot)) = self.slots.get(usize::from(id)) {
+            self.deadlines.set(id, slot.wake_at.min(slot.flush_at).min(slot.work_at));
+        }
     }
 
     /// A vCPU that waited has something to do.
     pub(super) fn wake(&mut self, id: u16) {
         let Some(Some(slot)) = self.slots.get_mut(usize::from(id)) else { return };
-        slot.state = State::Ready;
         slot.wake_at = NEVER;
         if let Some(entry) = slot.suspended.take()
             && let Some(vcpu) = slot.cell.vcpus.get(usize::from(slot.vcpu))
         {
             start_vcpu(&slot.cell, &mut vcpu.lock(), entry);
         }
-        self.queue.wake(id);
+        self.note_deadline(id);
+        self.set_state(id, State::Ready);
     }
 
     /// A vCPU's VM has come to an end: it never enters the guest again in this life.
@@ -141,14 +205,14 @@ impl Pcpu {
         if slot.parked_in.replace(life) == Some(life) {
             return;
         }
-        slot.state = State::Off;
         slot.wake_at = NEVER;
         slot.suspended = None;
-        self.queue.block(id);
+        let cell = Arc::clone(&slot.cell);
+        self.note_deadline(id);
+        self.set_state(id, State::Off);
         if self.fp_owner == Some(id) {
             self.fp_owner = None;
         }
-        let cell = Arc::clone(&slot.cell);
         // Else what is loaded is the resident vCPU's. If that is of the same VM, it is parked yet, and last.
         if machine == Machine::Free {
             self.leave_translation();
@@ -169,14 +233,19 @@ impl Pcpu {
                 if let Some(place) = self.slots.get_mut(at)
                     && self.queue.add(slot, weight).is_ok()
                 {
+                    if !cell.devices.is_empty() && self.buffer.is_empty() {
+                        self.buffer = vec![0; devices::BUFFER];
+                    }
                     // Each VM has one job at most: what a guest asks for later finds room.
                     self.jobs.reserve(at + 1);
+                    self.deadlines.add(slot);
                     *place = Some(Slot {
                         cell,
                         vcpu,
                         state: State::Off,
                         wake_at: NEVER,
                         flush_at: NEVER,
+                        work_at: NEVER,
                         suspended: None,
                         parked_in: None,
                     });
@@ -188,7 +257,9 @@ impl Pcpu {
 
     /// The VM of the vCPU in this slot is no more.
     fn forget(&mut self, id: u16) {
+        self.set_state(id, State::Off);
         self.queue.remove(id);
+        self.deadlines.set(id, NEVER);
         if self.fp_owner == Some(id) {
             self.fp_owner = None;
         }
@@ -213,7 +284,13 @@ impl Pcpu {
         match slot.state {
             State::Ready => {}
             State::Waiting => {
-                if cell.vm.lock().gic.has_deliverable(index) {
+                let mut vm = cell.vm.lock();
+                let moved = vm.gic.fold_stale(index);
+                let is_awake = vm.gic.has_deliverable(index);
+                drop(vm);
+                cell.notify(&moved);
+                // Devices work in the time of a vCPU: it gets on, and finds that it waits still.
+                if is_awake || cell.devices.is_due() {
                     self.wake(id);
                 }
             }

@@ -3,17 +3,19 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use vambrace_interrupts::{Activity, Level, VcpuSet};
+use spin::mutex::SpinMutexGuard;
+use vambrace_cpu::timer;
+use vambrace_interrupts::{Activity, Level, Passage, VcpuSet};
 use vambrace_machine::{Lifecycle, Vcpu, Vm, layout};
 use vambrace_memory::stage2::Geometry;
 use vambrace_memory::vmid::Flush;
 
-use super::slots::State;
-use super::{Pcpu, VMIDS, now};
+use super::{NEVER, Pcpu, VMIDS, now};
 use crate::cell::VmCell;
 use crate::features::{self, Fp, Waiting};
 use crate::gic::CpuInterface;
 use crate::sysreg::{CntvCtlEl0, CntvoffEl2, GuardedWrite, HcrEl2, SafeWrite, VmpidrEl2, VtcrEl2, VttbrEl2};
+use crate::vgic::Interface;
 use crate::{barrier, clock, resident, vgic, world};
 
 /// Stage-2 root tables without an entry, for a CPU without a VM: as many as a 4 KiB granule's smallest trees have.
@@ -30,16 +32,33 @@ pub(super) enum Lives {
     No,
 }
 
+/// A vCPU that has just left the machine.
+pub(super) struct Unloaded<'a> {
+    /// Its VM.
+    pub(super) vm: SpinMutexGuard<'a, Vm>,
+    /// How its interrupts went.
+    pub(super) passage: Passage,
+}
+
+/// Takes back the virtual timer's interrupt of the resident vCPU, which is folded, if the timer asserts it no longer.
+fn retract_timer(vm: &mut Vm, index: usize) -> VcpuSet {
+    match vgic::virtual_timer_line() {
+        Level::Low => vm.retract_virtual_timer(index),
+        Level::High => VcpuSet::new(),
+    }
+}
+
 impl Pcpu {
-    /// Brings the vCPU's list registers up to date.
+    /// Brings the list registers of the vCPU in the machine up to date.
     pub(super) fn refresh(&mut self, cell: &VmCell, vcpu: &Vcpu) -> Lives {
         let index = usize::from(vcpu.index);
         let mut vm = cell.vm.lock();
         if vm.lifecycle != Lifecycle::Running {
             return Lives::No;
         }
-        let mut moved = vm.gic.fold(index, &self.interface.read());
+        let mut moved = vm.gic.fold_from(index, |known| self.interface.read(known));
         moved.extend(&self.settle(&mut vm, vcpu));
+        moved.extend(&retract_timer(&mut vm, index));
         // Whatever is for this vCPU it gets now.
         moved.remove(index);
         if let Some(lists) = vm.gic.fill(index) {
@@ -60,7 +79,7 @@ impl Pcpu {
         VmpidrEl2.write(1 << 31 | layout::affinity(vcpu.index));
         CntvoffEl2.write(cell.time_offset.load(Ordering::Acquire));
         resident::load_el1(&registers.el1);
-        resident::load_debug(&registers.debug, self.features.debug);
+        self.debug.enter(&registers.debug);
         if self.features.pointer_auth {
             resident::load_keys(&registers.keys);
         }
@@ -69,61 +88,81 @@ impl Pcpu {
         let index = usize::from(vcpu.index);
         let mut vm = cell.vm.lock();
         vm.gic.set_activity(index, Activity::Busy);
-        // The vCPU is folded, so its interrupts are all in the model.
         let mut moved = self.settle(&mut vm, vcpu);
-        if let Some(interface) = vm.gic.fill(index) {
+        if !vm.gic.take_up(index) {
+            moved.extend(&self.fill_anew(&mut vm, index));
+        }
+        if let Some(interface) = vm.gic.interface(index) {
             self.interface.write_all(interface);
         }
-        // No physical interrupt of its is active here yet, so what is over needs no deactivation. Only then does the
-        // timer's count, if it is not over.
-        while vm.gic.take_released(index).is_some() {}
-        let active = vm.gic.linked_active(index, self.virtual_timer);
         let lives = if vm.lifecycle == Lifecycle::Running { Lives::Yes } else { Lives::No };
         drop(vm);
         moved.remove(index);
         cell.notify(&moved);
-        if active {
-            self.gic.set_active(self.virtual_timer);
-        }
         barrier::isb();
         lives
     }
 
-    /// Brings the lines of timers and clock to the GIC of the resident vCPU, which is folded. Says whom that concerns.
+    /// Fills the list registers of a vCPU that comes to this CPU and cannot go on as it left.
+    fn fill_anew(&self, vm: &mut Vm, index: usize) -> VcpuSet {
+        let mut moved = vm.gic.fold_aside(index);
+        moved.extend(&retract_timer(vm, index));
+        let _ = vm.gic.fill(index);
+        // No private physical interrupt of its is active here yet, so one that is over needs no deactivation. Only then
+        // does the timer's count, if it is not over. A device's may be active wherever the VM is.
+        while let Some(physical) = vm.gic.take_released(index) {
+            if physical >= layout::SPI_BASE {
+                CpuInterface::deactivate(physical);
+            }
+        }
+        if vm.gic.linked_active(index, self.virtual_timer) {
+            self.gic.set_active(self.virtual_timer);
+        }
+        moved
+    }
+
+    /// Brings the lines of physical timer and clock to the GIC. Says whom that concerns.
+    #[inline(always)]
     fn settle(&mut self, vm: &mut Vm, vcpu: &Vcpu) -> VcpuSet {
         self.settled_at = now();
-        let mut moved = vm.settle_physical_timer(vcpu, self.settled_at);
-        if vgic::virtual_timer_line() == Level::Low {
-            moved.extend(&vm.retract_virtual_timer(vcpu.index.into()));
-        }
+        let mut moved = vm.advance_physical_timer(vcpu, self.settled_at);
+        self.alarm = NEVER;
         if vm.clock_deadline().is_some() {
             moved.extend(&vm.advance_clock(clock::seconds()));
+            self.alarm = vm.clock_deadline().map_or(NEVER, clock::count_at);
         }
         moved
     }
 
     /// Loads the VM's stage 2 under a VMID that is its own.
-    pub(super) fn load_translation(&self, cell: &VmCell, vcpu: &Vcpu) {
-        let Some(vmids) = VMIDS.get() else { return };
-        let entry = vmids.lock().enter(self.index, &mut cell.vmid.lock(), u32::from(vcpu.index));
-        // SAFETY: the VM's own tables, alive as long as its cell, under a VMID that no other VM has.
-        unsafe {
-            VtcrEl2.write(cell.vtcr);
-            VttbrEl2.write(cell.space.vttbr(entry.vmid));
-        }
-        barrier::isb();
-        match entry.flush {
+    fn load_translation(&mut self, cell: &VmCell, vcpu: &Vcpu) {
+        let vcpu = u32::from(vcpu.index);
+        let flush = if self.translation == Some(cell.id) {
+            // Loaded since another vCPU of the VM was here: the number is the VM's still.
+            cell.vmid.lock().switch(self.index, vcpu)
+        } else {
+            let Some(vmids) = VMIDS.get() else { return };
+            let entry = vmids.lock().enter(self.index, &mut cell.vmid.lock(), vcpu);
+            self.translation = Some(cell.id);
+            // SAFETY: the VM's own tables, alive as long as its cell, under a VMID that no other VM has.
+            unsafe {
+                VtcrEl2.write(cell.vtcr);
+                VttbrEl2.write(cell.space.vttbr(entry.vmid));
+            }
+            barrier::isb();
+            entry.flush
+        };
+        match flush {
             Flush::None => return,
             Flush::Stage1 => barrier::tlbi_vmalle1(),
             Flush::Vm => barrier::tlbi_vmalls12e1(),
         }
         barrier::dsb_nsh();
-        barrier::isb();
     }
 
     /// No VM's tables stay loaded: they may be freed. In their place come tables without a single translation, so
     /// that nothing is fetched speculatively either.
-    pub(super) fn leave_translation(&self) {
+    pub(super) fn leave_translation(&mut self) {
         let bits = self.features.pa_bits;
         if let Ok(geometry) = Geometry::for_machine(bits, bits.min(39)) {
             // SAFETY: no guest runs until the next `load_translation`; an empty root translates for nobody.
@@ -136,33 +175,41 @@ impl Pcpu {
         if let Some(vmids) = VMIDS.get() {
             vmids.lock().leave(self.index);
         }
+        self.translation = None;
     }
 
-    /// Takes a vCPU out of the machine; afterwards its values are true.
-    pub(super) fn unload(&mut self, cell: &VmCell, vcpu: &mut Vcpu) {
+    /// Takes a vCPU out of the machine; afterwards its values are true. Its VM stays locked, for what follows.
+    pub(super) fn unload<'a>(&mut self, cell: &'a VmCell, vcpu: &mut Vcpu) -> Unloaded<'a> {
         let index = usize::from(vcpu.index);
         let registers = &mut vcpu.registers;
         resident::save_el1(&mut registers.el1);
-        let line = vgic::virtual_timer_line();
         CntvCtlEl0.write(0);
-        resident::save_debug(&mut registers.debug, self.features.debug);
+        self.debug.leave(&mut registers.debug);
         if self.features.pointer_auth {
             resident::save_keys(&mut registers.keys);
         }
         let mut vm = cell.vm.lock();
-        let mut moved = vm.gic.fold(index, &self.interface.read());
-        if line == Level::Low {
-            moved.extend(&vm.retract_virtual_timer(index));
+        let passage = vm.gic.leave(index, |known| self.interface.read(known));
+        Interface::turn_off();
+        if let Passage::Folded(moved) = &passage {
+            let mut moved = *moved;
+            if !timer::is_asserted(registers.el1.cntv_ctl) {
+                moved.extend(&vm.retract_virtual_timer(index));
+            }
+            self.take_back_interrupts(&mut vm, index);
+            cell.notify(&moved);
         }
-        self.interface.clear();
+        Unloaded { vm, passage }
+    }
+
+    /// A vCPU that leaves is folded: no physical interrupt stays active for it.
+    fn take_back_interrupts(&self, vm: &mut Vm, index: usize) {
         while let Some(physical) = vm.gic.take_released(index) {
             CpuInterface::deactivate(physical);
         }
         if vm.gic.linked_active(index, self.virtual_timer) {
             self.gic.clear_active(self.virtual_timer);
         }
-        drop(vm);
-        cell.notify(&moved);
     }
 
     /// Gives the vCPU in slot `id`, which is resident, the floating-point registers.
@@ -180,12 +227,11 @@ impl Pcpu {
         self.fp_owner = Some(id);
     }
 
-    /// Sets the traps: the guest waits in the machine's own WFI only while nobody else wants this CPU. And lets a
-    /// virtual SError pend.
+    /// Sets the traps: the guest waits in the machine's own WFI only while nobody else wants this CPU. Whoever only sleeps
+    /// does not: what wakes it is an interrupt, and ends the WFI. And lets a virtual SError pend.
     pub(super) fn set_hcr(&self, vcpu: &Vcpu) {
-        let online = self.slots.iter().flatten().filter(|slot| slot.state != State::Off).count();
-        let waiting =
-            if online > 1 || !self.jobs.is_empty() { Waiting::Traps } else { Waiting::InTheMachine };
+        let is_wanted = self.queue.has_waiting() || !self.jobs.is_empty();
+        let waiting = if is_wanted { Waiting::Traps } else { Waiting::InTheMachine };
         let serror = if vcpu.virtual_serror { features::HCR_VSE } else { 0 };
         // SAFETY: the traps that confine a guest are always the same.
         unsafe { HcrEl2.write(self.features.hcr(waiting) | serror) };

@@ -112,6 +112,26 @@ fn ppi_lines_belong_to_one_vcpu() {
     assert_eq!(read(&mut vgic, 0, SGI + 0x200), 0);
 }
 
+#[test]
+fn what_the_list_registers_have_no_part_of_is_at_home() {
+    let mut vgic = vgic();
+    for (offset, value) in [(0x14, 0), (SGI + 0x80, !0), (SGI + 0x100, 0b1), (SGI + 0x200, 0b1)] {
+        let _ = write(&mut vgic, 0, offset, value);
+    }
+    let _ = vgic.write_distributor(0, Width::Word, 2);
+    assert!(vgic.is_redistributor_at_home(0, SGI + 0x400));
+    let interface = vgic.fill(0).unwrap().clone();
+    for offset in [SGI + 0x100, SGI + 0x200, SGI + 0x400] {
+        assert!(!vgic.is_redistributor_at_home(0, offset) && !vgic.reads_redistributor_at_home(0, offset));
+        assert!(vgic.is_redistributor_at_home(1, offset) && vgic.reads_redistributor_at_home(1, offset));
+    }
+    // Who is awake decides who takes what any vCPU may take.
+    assert!(vgic.reads_redistributor_at_home(0, 0x14) && !vgic.is_redistributor_at_home(1, 0x14));
+    let _ = vgic.fold(0, &interface);
+    assert!(vgic.is_redistributor_at_home(0, SGI + 0x100));
+    assert!(!vgic.is_redistributor_at_home(99, SGI + 0x100));
+}
+
 /// The registers that are there: for all others, reads are zero.
 fn is_register(offset: u64) -> bool {
     match offset {

@@ -20,6 +20,13 @@ impl Machine {
         Self { registers, preemption_bits: preemption_bits.into(), deactivated: Vec::new() }
     }
 
+    /// What is fetched when the vCPU leaves: only list registers that were in use.
+    pub(crate) fn left(mut self, used: u8) -> CpuInterface {
+        assert!(self.registers.lr.iter().skip(used.into()).all(|&lr| lr == 0), "in use unknown to the model");
+        self.registers.used = used;
+        self.registers
+    }
+
     /// Loads the list registers and ICH_HCR_EL2; the rest has not left the machine.
     pub(crate) fn refill(&mut self, interface: &CpuInterface) {
         self.registers.lr = interface.lr;

@@ -6,11 +6,15 @@
 
 use std::collections::BTreeMap;
 
-use vambrace_interrupts::{Added, Arrival, Level, SgiRegister, SgiRequest, VcpuSet, Vgic, VgicConfig, Width};
+use vambrace_interrupts::{
+    Added, Arrival, Level, Passage, SgiRegister, SgiRequest, VcpuSet, Vgic, VgicConfig, Width,
+};
 
 use crate::machine::Machine;
 use crate::op::{Field, Op};
 use crate::reference::{Cpu, Id, Interrupt, Reference, Route};
+
+mod checks;
 
 /// SPIs: more than one bank, and the last one incomplete.
 const SPIS: u32 = 40;
@@ -43,6 +47,8 @@ pub(crate) struct System {
     timers: Vec<bool>,
     /// Ended with EOImode 1, and not deactivated.
     ended: Vec<Id>,
+    /// Whether the next vCPU that is told while it is on no machine looks at once.
+    looks_at_once: bool,
 }
 
 impl System {
@@ -67,6 +73,7 @@ impl System {
             machines: (0..shape.cpus).map(|_| None).collect(),
             timers: vec![false; shape.cpus],
             ended: Vec::new(),
+            looks_at_once: false,
         };
         system.set_up(shape);
         system
@@ -127,16 +134,21 @@ impl System {
         }
     }
 
+    /// Deactivates the physical interrupts whose virtual ones are over.
+    fn release(&mut self, cpu: usize) {
+        while let Some(physical) = self.vgic.take_released(cpu) {
+            assert_eq!(physical, TIMER);
+            assert!(std::mem::take(&mut self.timers[cpu]), "released, but not active");
+        }
+    }
+
     /// What EL2 does before it enters a vCPU, and for maintenance interrupts until there are none.
     fn refill(&mut self, cpu: usize) -> VcpuSet {
         let mut kicks = VcpuSet::new();
         for _ in 0..4 {
             kicks.extend(&self.fold(cpu));
             let interface = self.vgic.fill(cpu).unwrap().clone();
-            while let Some(physical) = self.vgic.take_released(cpu) {
-                assert_eq!(physical, TIMER);
-                assert!(std::mem::take(&mut self.timers[cpu]), "released, but not active");
-            }
+            self.release(cpu);
             let Some(machine) = &mut self.machines[cpu] else { return kicks };
             machine.refill(&interface);
             let lrs = interface.lr.iter().filter(|&&lr| lr != 0).count();
@@ -160,6 +172,12 @@ impl System {
                 kicks.extend(&more);
             } else {
                 assert!(self.vgic.needs_refill(cpu));
+                // One that waits looks at once, one that has only lost its turn when it comes back.
+                self.looks_at_once ^= true;
+                if self.looks_at_once {
+                    let more = self.vgic.fold_stale(cpu);
+                    kicks.extend(&more);
+                }
             }
         }
     }
@@ -324,13 +342,22 @@ impl System {
             }
             Op::Exit { cpu } => {
                 self.save_and_restore();
-                self.settle([self.cpu(cpu)].into_iter().collect());
+                let cpu = self.cpu(cpu);
+                if self.machines[cpu].is_some() {
+                    self.settle([cpu].into_iter().collect());
+                }
             }
             Op::Leave { cpu } => {
                 let cpu = self.cpu(cpu);
-                let kicks = self.fold(cpu);
-                self.machines[cpu] = None;
-                self.settle(kicks);
+                if let Some(machine) = self.machines[cpu].take() {
+                    match self.vgic.leave(cpu, |known| *known = machine.left(known.used)) {
+                        Passage::Folded(kicks) => self.settle(kicks),
+                        Passage::Aside | Passage::Quiet => {
+                            assert!(!self.vgic.linked_active(cpu, TIMER));
+                            assert_eq!(self.vgic.take_released(cpu), None);
+                        }
+                    }
+                }
             }
             Op::Enter { cpu } => self.enter(self.cpu(cpu)),
             Op::ReadState { by, cpu } => self.read_state(self.cpu(by), self.cpu(cpu)),
@@ -427,9 +454,18 @@ impl System {
 
     fn enter(&mut self, cpu: usize) {
         if self.machines[cpu].is_none() {
-            let interface = self.vgic.fill(cpu).unwrap().clone();
+            let mut kicks = VcpuSet::new();
+            if !self.vgic.take_up(cpu) {
+                kicks = self.vgic.fold_aside(cpu);
+                let _ = self.vgic.fill(cpu);
+            }
+            assert!(!self.vgic.needs_refill(cpu));
+            let interface = self.vgic.interface(cpu).unwrap().clone();
             self.machines[cpu] = Some(Machine::new(interface, self.vgic.config().preemption_bits));
-            let kicks = self.refill(cpu);
+            self.release(cpu);
+            if self.machines[cpu].as_ref().is_some_and(Machine::maintenance) {
+                kicks.extend(&self.refill(cpu));
+            }
             self.settle(kicks);
         }
     }
@@ -493,59 +529,6 @@ impl System {
         } else {
             machine.deactivate(id.intid);
         }
-    }
-
-    /// Compares what the registers say with what is.
-    fn read_state(&mut self, by: usize, cpu: usize) {
-        for id in INTIDS.map(|intid| Reference::id(cpu, intid)) {
-            let interrupt = self.reference.get(id).clone();
-            let (word, bit) = (u64::from(id.intid / 32 * 4), id.intid % 32);
-            let mut flag = |offset: u64| self.read(by, id, offset + word, Width::Word) >> bit & 1 != 0;
-            assert_eq!(flag(0x80), interrupt.group1, "IGROUPR of {id:?}");
-            assert_eq!(flag(0x100), interrupt.enabled, "ISENABLER of {id:?}");
-            assert_eq!(flag(0x280), interrupt.pending(), "ICPENDR of {id:?}");
-            assert_eq!(flag(0x300), interrupt.active, "ISACTIVER of {id:?}");
-            let priority = self.read(by, id, 0x400 + u64::from(id.intid), Width::Byte);
-            assert_eq!(priority, interrupt.priority.into(), "IPRIORITYR of {id:?}");
-        }
-    }
-
-    /// What is signalled, to those on a machine and those that are not, and what is linked.
-    fn check(&mut self) {
-        for cpu in 0..self.machines.len() {
-            let expected = self.reference.signal(cpu);
-            match &self.machines[cpu] {
-                Some(machine) => {
-                    assert!(!machine.maintenance(), "vCPU {cpu} would exit");
-                    let signalled = machine.signalled().map(|index| machine.registers.lr[index] as u32);
-                    assert!(expected.allows(signalled), "vCPU {cpu} is told {signalled:?}, not {expected:?}");
-                }
-                None => {
-                    let signalled = self.vgic.has_deliverable(cpu);
-                    assert!(
-                        expected.allows_some(signalled),
-                        "vCPU {cpu} would go on: {signalled}, {expected:?}"
-                    );
-                }
-            }
-            let linked = self.reference.get(Reference::id(cpu, TIMER)).linked;
-            if self.machines[cpu].is_some() {
-                assert_eq!(self.timers[cpu], linked, "the physical timer interrupt of vCPU {cpu}");
-            } else {
-                assert_eq!(self.timers[cpu], self.vgic.linked_active(cpu, TIMER));
-                assert!(!linked || self.timers[cpu]);
-            }
-        }
-    }
-
-    /// A saved state with some bytes changed either is refused, or is a GIC like any other.
-    pub(crate) fn damage(&self, changes: &[(usize, u8)]) -> Option<Vgic> {
-        let mut saved = postcard::to_allocvec(&self.vgic).unwrap();
-        for &(place, value) in changes {
-            let place = place % saved.len();
-            saved[place] = value;
-        }
-        postcard::from_bytes(&saved).ok().filter(|vgic: &Vgic| vgic.validate().is_ok())
     }
 
     /// The guest comes to rest: it takes all there is. Nothing may be left over.

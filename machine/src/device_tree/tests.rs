@@ -4,7 +4,8 @@ use super::*;
 const DEVICES: Devices = Devices { pl011: true, pl031: true };
 
 fn description() -> Description<'static> {
-    Description { memory: 512 << 20, vcpus: 2, devices: DEVICES, cmdline: "quiet", initrd: None }
+    let (memory, cmdline) = (512 << 20, "quiet");
+    Description { memory, vcpus: 2, devices: DEVICES, virtio: 0, assigned: &[], cmdline, initrd: None }
 }
 
 /// Writes the tree and reads it back.
@@ -120,4 +121,34 @@ fn the_largest_tree_is_far_from_the_limit() {
     let cmdline = "x".repeat(2048);
     let tree = DeviceTree::new(&Description { vcpus: 512, cmdline: &cmdline, ..description() }).unwrap();
     assert!(tree.bytes.len() < MAX_LEN / 8, "{} bytes", tree.bytes.len());
+}
+
+#[test]
+fn each_virtio_device_has_a_slot() {
+    let tree = written(&Description { virtio: 2, ..description() });
+    for (path, at, spi) in
+        [("/virtio_mmio@a000000", 0x0A00_0000, 16), ("/virtio_mmio@a000200", 0x0A00_0200, 17)]
+    {
+        assert_eq!(texts_of(&tree, path, "compatible"), ["virtio,mmio"]);
+        assert_eq!(cells_of(&tree, path, "reg"), [0, at, 0, 0x200]);
+        assert_eq!(cells_of(&tree, path, "interrupts"), [0, spi, 4]);
+    }
+    assert!(tree.find_node("/virtio_mmio@a000400").is_none());
+}
+
+#[test]
+fn a_device_of_the_board_comes_without_what_it_refers_to_there() {
+    let mut device = DeviceTreeNode::new("pl061@9030000").unwrap();
+    for (name, value) in
+        [("phandle", 1u32), ("interrupt-parent", 0x8002), ("clocks", 0x8000), ("#gpio-cells", 2)]
+    {
+        device.add_property(DeviceTreeProperty::new(name, value).unwrap());
+    }
+    device.add_property(DeviceTreeProperty::new("clock-names", "apb_pclk").unwrap());
+    let tree = written(&Description { assigned: &[device], ..description() });
+    let path = "/pl061@9030000";
+    assert_eq!(bytes_of(&tree, path, "phandle"), None);
+    assert_eq!(bytes_of(&tree, path, "interrupt-parent"), None);
+    assert_eq!(cells_of(&tree, path, "clocks"), [CLOCK_PHANDLE]);
+    assert_eq!(cells_of(&tree, path, "#gpio-cells"), [2]);
 }

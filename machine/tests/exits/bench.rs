@@ -15,6 +15,7 @@ use vambrace_cpu::registers::{El1Registers, Frame};
 use vambrace_cpu::smccc::NoEntropy;
 use vambrace_cpu::syndrome::{InstructionLength, Syndrome};
 use vambrace_interrupts::{CpuInterface, Level, VcpuSet};
+use vambrace_machine::short::wait;
 use vambrace_machine::vm::Platform;
 use vambrace_machine::{Host, Resume, Vcpu, Vm, handle, layout};
 use vambrace_memory::features::Features;
@@ -112,6 +113,7 @@ pub(crate) struct FakeHost {
     /// What the console has printed.
     pub(crate) printed: Vec<u8>,
     pub(crate) flush_asked: bool,
+    pub(crate) work_asked: bool,
     /// What the guest did wrong, a line each.
     pub(crate) mistakes: String,
     /// Bytes of memory cleaned, and in how many steps.
@@ -135,6 +137,7 @@ impl FakeHost {
             notified: VcpuSet::new(),
             printed: Vec::with_capacity(1 << 16),
             flush_asked: false,
+            work_asked: false,
             mistakes: String::with_capacity(1 << 16),
             cleaned: (0, 0),
             current: 0,
@@ -184,8 +187,8 @@ impl Host for FakeHost {
         }
     }
 
-    fn interrupt_interface(&mut self) -> CpuInterface {
-        self.core().interface.clone()
+    fn read_interrupts(&mut self, known: &mut CpuInterface) {
+        *known = CpuInterface { used: known.used, ..self.core().interface.clone() };
     }
 
     fn set_interrupt_interface(&mut self, interface: &CpuInterface) {
@@ -215,6 +218,10 @@ impl Host for FakeHost {
         self.flush_asked = true;
     }
 
+    fn serve_virtio_soon(&mut self) {
+        self.work_asked = true;
+    }
+
     fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>) {
         writeln!(self.mistakes, "{text}").expect("a string takes all");
     }
@@ -233,6 +240,9 @@ pub(crate) fn config(vcpus: usize, flash: bool) -> VmConfig {
         boot_argument: 7,
         seeds: Vec::new(),
         devices: Devices { pl011: true, pl031: true },
+        virtio: Vec::new(),
+        registers: Vec::new(),
+        interrupts: Vec::new(),
         after: None,
     }
 }
@@ -316,12 +326,18 @@ impl Bench {
         self.host.borrowed = false;
         vcpu.registers.el1 = garbage();
         vcpu.recent.push(esr, vcpu.registers.frame.pc);
+        let mut waiting = vcpu.clone();
+        let waits = wait(&mut waiting, esr);
+        assert!(waits || waiting == *vcpu, "left to the long way, and yet something has changed");
         let mut resume = None;
         let allocations = allocation_counter::measure(|| {
             resume = Some(handle(&self.vm, vcpu, Exit::decode(esr, far, hpfar), &mut self.host));
         });
         assert_eq!(allocations.count_total, 0, "an exit allocates");
         let resume = resume.expect("it has been served");
+        if waits {
+            assert_eq!((resume, &waiting), (Resume::Wait(None), &*vcpu), "the short way waits otherwise");
+        }
         if let Some(predicted) = predicted {
             let interface = &self.host.cores[index].interface;
             predicted.check(vcpu, &self.vm.lock(), interface, &self.host.notified, resume);

@@ -12,7 +12,7 @@ use vambrace_cpu::syndrome::class;
 use vambrace_cpu::sysreg::SysReg;
 use vambrace_interrupts::{Added, CpuInterface, ListRegister, State, VcpuSet};
 use vambrace_machine::short::{
-    Constants, Lists, Neighbours, SCRATCH_REGISTERS, Served, Trap, give_timer, serve,
+    Constants, Lists, Neighbours, SCRATCH_REGISTERS, Served, Trap, give_timer, serve, wait,
 };
 use vambrace_machine::{Resume, Vcpu, Vm, layout};
 
@@ -71,12 +71,7 @@ impl Lists for FakeLists {
         (0..).zip(self.0.lr).fold(0, |empty, (n, lr)| empty | u64::from(is_empty(ListRegister(lr))) << n)
     }
 
-    fn rewrite(&mut self, added: Added) {
-        assert!(added.index < usize::from(self.0.used));
-        self.add(added);
-    }
-
-    fn add(&mut self, added: Added) {
+    fn write(&mut self, added: Added) {
         assert!(self.empty() >> added.index & 1 != 0 && added.index < usize::from(LIST_REGISTERS));
         self.0.lr[added.index] = added.value.0;
         self.0.used = self.0.used.max(added.index as u8 + 1);
@@ -96,9 +91,11 @@ pub(crate) struct Predicted {
 struct Called(RefCell<VcpuSet>, usize);
 
 impl Neighbours for Called {
+    type Home = usize;
+
     /// vCPU 1 shares the CPU of vCPU 0, and so on.
-    fn is_elsewhere(&self, vcpu: usize) -> bool {
-        vcpu / 2 != self.1 / 2
+    fn elsewhere(&self, vcpu: usize) -> Option<usize> {
+        (vcpu / 2 != self.1 / 2).then_some(vcpu)
     }
 
     fn call(&self, vcpu: usize) {
@@ -234,6 +231,26 @@ fn each_id_register_is_the_vms() {
     }
 }
 
+/// Each is compared with the long way by the workbench.
+#[test]
+fn a_wait_of_aarch64_is_served_at_once_and_others_are_not() {
+    const UNCONDITIONAL: u32 = 1 << 24 | 0xE << 20;
+    let wfi = syndrome(class::WAIT, UNCONDITIONAL);
+    for pstate in [EL1H, 0, EL1H | pstate::BTYPE, EL1H | pstate::SS, 0x10] {
+        for (esr, resume) in [
+            (wfi, Resume::Wait(None)),
+            (syndrome(class::WAIT, UNCONDITIONAL | 1), Resume::Yield),
+            (syndrome(class::WAIT, UNCONDITIONAL | 31 << 5 | 1 << 2 | 0b10), Resume::Wait(Some(0))),
+        ] {
+            let mut bench = Bench::new(1);
+            bench.frame().pstate = pstate;
+            let is_plain = esr == wfi && matches!(pstate, EL1H | 0);
+            assert_eq!(wait(&mut bench.vcpus[0].clone(), esr.0), is_plain, "{esr:?} at {pstate:#x}");
+            assert_eq!(bench.exit(esr), resume, "{esr:?} at {pstate:#x}");
+        }
+    }
+}
+
 #[test]
 fn a_second_vcpu_has_its_own_redistributor() {
     let mut bench = Bench::new(2);
@@ -324,7 +341,7 @@ fn an_sgi_to_another_is_sent_and_taken_at_once() {
         assert!(predicted.vm.gic.take_arrived(0, 0b1111).is_none(), "another's");
         let mut lists = FakeLists(bench.host.cores[2].interface.clone());
         let added = predicted.vm.gic.take_arrived(2, lists.empty()).expect("there is room");
-        lists.add(added);
+        lists.write(added);
         assert_eq!(added.value.intid(), 9);
         // The long way comes to the same.
         assert_eq!(bench.exit_of(0, esr, 0, 0), Resume::Guest);

@@ -15,13 +15,20 @@ fn vm(name: &str) -> VmConfig {
         boot_argument: 0x4000_0000,
         seeds: vec![],
         devices: Devices { pl011: true, pl031: true },
+        virtio: vec![],
+        registers: vec![],
+        interrupts: vec![],
         after: None,
     }
 }
 
+fn of(vms: Vec<VmConfig>) -> Directory {
+    Directory { vms, ..Directory::default() }
+}
+
 #[test]
 fn what_is_built_opens_with_the_same_blobs() {
-    let bytes = build(vec![vm("a"), vm("b")], &[b"kernel", b"initrd"]).unwrap();
+    let bytes = build(of(vec![vm("a"), vm("b")]), &[b"kernel", b"initrd"]).unwrap();
     let bundle = Bundle::open(&bytes).unwrap();
     assert_eq!(bundle.directory.vms, [vm("a"), vm("b")]);
     assert_eq!((bundle.blob(0), bundle.blob(1)), (b"kernel".as_slice(), b"initrd".as_slice()));
@@ -31,7 +38,26 @@ fn what_is_built_opens_with_the_same_blobs() {
 
 #[test]
 fn a_load_of_a_missing_blob_is_refused() {
-    assert_eq!(build(vec![vm("a")], &[]).unwrap_err(), BundleError::Malformed);
+    assert_eq!(build(of(vec![vm("a")]), &[]).unwrap_err(), BundleError::Malformed);
+}
+
+#[test]
+fn a_device_without_what_is_behind_it_is_refused() {
+    let with = |device| of(vec![VmConfig { virtio: vec![device], ..vm("a") }]);
+    let disk = |backing| {
+        let (name, access) = ("root".into(), io::DiskAccess::ReadOnly);
+        with(VirtioDevice::Disk(io::Disk { name, sectors: 8, access, backing }))
+    };
+    let port = io::Port { network: 0, mac: [2; 6], mtu: 1500, addresses: io::PortAddresses::Own, rate: None };
+    assert!(build(disk(Backing::Image { blob: 0, room: 0 }), &[b"image"]).is_ok());
+    for bad in [
+        disk(Backing::Image { blob: 1, room: 0 }),
+        disk(Backing::Board { disk: 0, first: 0 }),
+        with(VirtioDevice::Network(port)),
+        of(vec![VmConfig { virtio: vec![VirtioDevice::Entropy; MAX_VIRTIO + 1], ..vm("a") }]),
+    ] {
+        assert_eq!(build(bad, &[b"image"]).unwrap_err(), BundleError::Malformed);
+    }
 }
 
 #[test]
@@ -42,7 +68,7 @@ fn crc32_matches_the_published_check_value() {
 proptest! {
     #[test]
     fn a_damaged_bundle_never_panics_and_never_lies(at in 0usize..400, bit in 0u8..8, cut in 0usize..9000) {
-        let good = build(vec![vm("a")], &[b"kernel"]).unwrap();
+        let good = build(of(vec![vm("a")]), &[b"kernel"]).unwrap();
         let mut bad = good.clone();
         let at = at % bad.len();
         bad[at] ^= 1 << bit;

@@ -138,7 +138,7 @@ fn bundle_size(manifest: &Manifest) -> u64 {
     });
     let initrds = initrds.into_iter().map(|source| match source {
         InitrdSource::File(path) => file_size(folder, path, 16 * MIB),
-        InitrdSource::Demo => MIB,
+        InitrdSource::Demo | InitrdSource::Debian => MIB,
     });
     let firmwares = firmwares.into_iter().map(|source| firmware_size(folder, source));
     4 * KIB + kernels.chain(initrds).chain(firmwares).sum::<u64>()

@@ -35,6 +35,15 @@ impl Mirror {
         }
     }
 
+    /// What a Debian of its own may fetch more packages from, as a text for apt; nothing where only this machine can.
+    pub(super) fn for_guests(&self, suite: &str) -> String {
+        if !self.uris.starts_with("http") || self.trusted {
+            return String::new();
+        }
+        // The system has Debian's keys itself, where apt looks for them.
+        Source { signed_by: String::new(), ..self.of_suite(suite) }.to_string()
+    }
+
     /// The machine's own, among its sources.
     fn own(own: &[Source], codename: &str) -> Option<Self> {
         let source = own.iter().find(|source| source.suites.iter().any(|suite| suite == codename))?;

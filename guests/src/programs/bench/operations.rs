@@ -3,13 +3,14 @@
 
 use core::arch::{asm, global_asm};
 
-use crate::{cpu, gic, psci};
+use super::marks::Channel;
+use crate::{console, cpu, gic, psci};
 
 /// The SGI that is sent.
 pub(super) const SGI: u32 = 5;
 
 /// Something to be measured.
-pub(super) struct Operation {
+pub(in crate::programs) struct Operation {
     pub(super) name: &'static str,
     /// Does it once; returns the ticks it took.
     pub(super) run: fn() -> u64,
@@ -21,10 +22,12 @@ pub(super) struct Operation {
     pub(super) writes_to_the_console: bool,
     /// A round takes long: one for so many of the others'.
     pub(super) rounds_divided_by: usize,
+    /// Where its rounds are marked.
+    pub(super) channel: Channel,
 }
 
 impl Operation {
-    pub(super) const fn new(name: &'static str, run: fn() -> u64) -> Self {
+    pub(in crate::programs) const fn new(name: &'static str, run: fn() -> u64) -> Self {
         Self {
             name,
             run,
@@ -32,6 +35,7 @@ impl Operation {
             exists_natively: true,
             writes_to_the_console: false,
             rounds_divided_by: 1,
+            channel: Channel::Here,
         }
     }
 
@@ -47,6 +51,10 @@ impl Operation {
         Self { rounds_divided_by: divided_by, ..self }
     }
 
+    pub(super) const fn marked_as(self, channel: Channel) -> Self {
+        Self { channel, ..self }
+    }
+
     const fn on_the_console(self) -> Self {
         Self { writes_to_the_console: true, ..self }
     }
@@ -59,7 +67,8 @@ macro_rules! timed {
         // SAFETY: the instructions are reads of registers, calls that keep all but x0 to x17, and loads from devices.
         unsafe {
             asm!(
-                "isb", "mrs x20, cntvct_el0", $($instruction,)* "mrs x21, cntvct_el0",
+                "isb", begin_mark!(0), "mrs x20, cntvct_el0", $($instruction,)* "mrs x21, cntvct_el0",
+                finish_mark!(0),
                 $($($operand)*,)?
                 out("x20") before, out("x21") after, clobber_abi("C"), options(nostack),
             );
@@ -91,14 +100,14 @@ pub(super) const ALONE: &[Operation] = &[
     })
     .only_in_a_vm(),
     Operation::new("gicd-typer-read", || {
-        timed!("ldr w0, [x22]"; in("x22") gic::GICD + gic::offset::TYPER)
+        timed!("ldr w0, [x22]"; in("x22") gic::gicd() + gic::offset::TYPER)
     }),
     Operation::new("gicr-typer-read", || {
-        timed!("ldr x0, [x22]"; in("x22") gic::GICR + gic::offset::GICR_TYPER)
+        timed!("ldr x0, [x22]"; in("x22") gic::gicr() + gic::offset::GICR_TYPER)
     }),
-    Operation::new("pl011-status-read", || timed!("ldr w0, [x22]"; in("x22") UART_FLAGS)),
+    Operation::new("pl011-status-read", || timed!("ldr w0, [x22]"; in("x22") console::uart() + console::FR)),
     Operation::new("pl011-write", || {
-        timed!("strb w0, [x22]"; in("x0") u64::from(b'.'), in("x22") UART_DATA)
+        timed!("strb w0, [x22]"; in("x0") u64::from(b'.'), in("x22") console::uart() + console::DR)
     })
     .on_the_console(),
     Operation::new("sgi-to-self", sgi_to_self).timed_inside(),
@@ -109,15 +118,12 @@ pub(super) const ALONE: &[Operation] = &[
         // SAFETY: the handler wrote it last.
         unsafe { bench_end_cost }
     })
-    .timed_inside(),
+    .timed_inside()
+    .marked_as(Channel::Unmarked),
 ];
 
 /// An OEM service call that nobody serves.
 const UNKNOWN_FUNCTION: u64 = 0x8300_FF00;
-/// UARTDR.
-const UART_DATA: u64 = 0x0900_0000;
-/// UARTFR.
-const UART_FLAGS: u64 = 0x0900_0018;
 
 /// Sends an SGI to this CPU and takes it: from before the write to the handler's first instruction.
 fn sgi_to_self() -> u64 {
@@ -128,10 +134,12 @@ fn sgi_to_self() -> u64 {
             "mov x9, #0",
             "msr daifclr, #2",
             "isb",
+            begin_mark!(0),
             "mrs x20, cntvct_el0",
             "msr icc_sgi1r_el1, {sgi}",
             "isb",
             "2: cbz x9, 2b",
+            finish_mark!(0),
             "msr daifset, #2",
             sgi = in(reg) gic::sgi1r(SGI, cpu::affinity()),
             out("x20") before, out("x9") taken,
@@ -158,6 +166,7 @@ fn timer(waiting: Waiting) -> u64 {
         asm!(
             "mov x9, #0",
             "isb",
+            begin_mark!(0),
             "mrs x20, cntvct_el0",
             "add x20, x20, {ahead}",
             "msr cntv_cval_el0, x20",
@@ -168,6 +177,7 @@ fn timer(waiting: Waiting) -> u64 {
             "2: cbz {wfi}, 3f",
             "wfi",
             "3: cbz x9, 2b",
+            finish_mark!(0),
             "msr daifset, #2",
             ahead = in(reg) AHEAD,
             wfi = in(reg) u64::from(waiting == Waiting::Wfi),

@@ -8,6 +8,7 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::marks::Channel;
 use super::operations::{Operation, SGI};
 use super::{Bench, set_up_cpu};
 use crate::machine::Machine;
@@ -15,7 +16,8 @@ use crate::timer::wait_for;
 use crate::{cpu, gic, smp};
 
 const ANSWERING: &[Operation] = &[Operation::new("ipi-round-trip", round_trip).timed_inside()];
-const SLEEPING: &[Operation] = &[Operation::new("ipi-to-sleeping", to_sleeping).timed_inside()];
+const SLEEPING: &[Operation] =
+    &[Operation::new("ipi-to-sleeping", to_sleeping).timed_inside().marked_as(Channel::Sleeper)];
 
 /// Turns that the other CPU gets to fall asleep.
 const SETTLE: usize = 20;
@@ -119,6 +121,7 @@ fn sleep() -> u64 {
             "isb",
             "msr daifset, #2",
             "cbz x9, 2b",
+            finish_mark!(1),
             out("x9") taken,
             out("x10") _, out("x11") _, out("x12") _, out("x13") _, out("x14") _, out("x15") _,
             options(nostack),
@@ -137,10 +140,12 @@ fn round_trip() -> u64 {
             "mov x9, #0",
             "msr daifclr, #2",
             "isb",
+            begin_mark!(0),
             "mrs x20, cntvct_el0",
             "msr icc_sgi1r_el1, {to}",
             "2: yield",
             "cbz x9, 2b",
+            finish_mark!(0),
             "msr daifset, #2",
             to = in(reg) to(1),
             out("x20") before, out("x9") taken,
@@ -158,8 +163,8 @@ fn to_sleeping() -> u64 {
     let before: u64;
     // SAFETY: reads a counter and sends an interrupt.
     unsafe {
-        asm!("isb", "mrs {before}, cntvct_el0", "msr icc_sgi1r_el1, {to}", "yield", to = in(reg) to(1),
-            before = out(reg) before, options(nostack));
+        asm!("isb", begin_mark!(1), "mrs {before}, cntvct_el0", "msr icc_sgi1r_el1, {to}", "yield",
+            to = in(reg) to(1), before = out(reg) before, options(nostack));
     }
     let _ = came(count + 1);
     TAKEN.load(Ordering::Relaxed).wrapping_sub(before)

@@ -4,6 +4,7 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::marks::Channel;
 use super::operations::{Operation, SGI};
 use super::{Bench, set_up_cpu};
 use crate::machine::Machine;
@@ -12,9 +13,13 @@ use crate::{cpu, gic, smp};
 
 /// A turn lasts milliseconds: fewer rounds will do for it.
 const OPERATIONS: &[Operation] = &[
-    Operation::new("switch", switch).timed_inside().only_in_a_vm(),
-    Operation::new("switch-to-woken", switch_to_woken).timed_inside().only_in_a_vm(),
-    Operation::new("switch-at-end-of-turn", end_of_turn).timed_inside().only_in_a_vm().in_fewer_rounds(10),
+    Operation::new("switch", switch).timed_inside().only_in_a_vm().marked_as(Channel::Switch),
+    Operation::new("switch-to-woken", switch_to_woken).timed_inside().only_in_a_vm().marked_as(Channel::Woken),
+    Operation::new("switch-at-end-of-turn", end_of_turn)
+        .timed_inside()
+        .only_in_a_vm()
+        .in_fewer_rounds(10)
+        .marked_as(Channel::Turn),
 ];
 
 const PATIENCE: u64 = 5;
@@ -68,6 +73,9 @@ fn other() {
 /// The two wake each other in turns. Whether the one that is woken runs at once or when the other sleeps is the
 /// hypervisor's affair: somewhere in the round one has gone to sleep, and the other has gone on.
 fn round() {
+    // Only this direction is timed.
+    // SAFETY: does nothing.
+    unsafe { asm!(begin_mark!(3), options(nostack, nomem, preserves_flags)) };
     wake(0, &SENT);
     let _ = sleep(0);
 }
@@ -91,10 +99,13 @@ fn sleep(me: usize) -> u64 {
     unsafe {
         asm!(
             "isb",
+            begin_mark!(2),
             "mrs x9, cntvct_el0",
             "str x9, [{left}]",
             "wfi",
             "mrs {woken}, cntvct_el0",
+            finish_mark!(2),
+            finish_mark!(3),
             left = in(reg) LEFT[me].as_ptr(), woken = out(reg) woken, out("x9") _,
             options(nostack),
         );
@@ -119,6 +130,7 @@ fn wake(me: usize, sent: &AtomicU64) {
             "str x9, [{sent}]",
             "msr icc_sgi1r_el1, {to}",
             "mrs {after}, cntvct_el0",
+            finish_mark!(2),
             to = in(reg) TO[1 - me].load(Ordering::Relaxed), sent = in(reg) sent.as_ptr(),
             after = out(reg) after, out("x9") _,
             options(nostack),
@@ -152,5 +164,10 @@ fn compute(me: usize) -> Option<u64> {
     let others = LAST[1 - me].swap(0, Ordering::Relaxed);
     let now = read_register!("cntvct_el0");
     LAST[me].store(now, Ordering::Relaxed);
-    (others != 0).then(|| now.saturating_sub(others))
+    (others != 0).then(|| {
+        // The turn has begun; nothing exits before the next one's end.
+        // SAFETY: does nothing.
+        unsafe { asm!(finish_mark!(4), begin_mark!(4), options(nostack, nomem, preserves_flags)) };
+        now.saturating_sub(others)
+    })
 }

@@ -74,9 +74,9 @@ pub(super) fn preemption() {
     put_away([low, high, between]);
 }
 
-/// All SGIs, some PPIs and 32 SPIs at once.
+/// All SGIs, some PPIs and 31 SPIs at once.
 fn crowd() -> impl Iterator<Item = u32> + Clone {
-    (0..16).chain([16, 17, 18, 19, 20, 21, 22]).chain(SPARE.take(32))
+    (0..16).chain([16, 17, 18, 19, 20, 21, 22]).chain(SPARE.take(31))
 }
 
 pub(super) fn many_pending() {
@@ -105,7 +105,7 @@ pub(super) fn many_pending() {
             gic::end(intid);
         }
         check_eq!(count, crowd().count(), "crowd, round {round}: each came once");
-        check_eq!(seen, [0x007F_FFFF, 0, u32::MAX, 0], "crowd, round {round}: and none else");
+        check_eq!(seen, [0x007F_FFFF, 0, u32::MAX >> 1, 0], "crowd, round {round}: and none else");
         check!(in_order, "crowd, round {round}: in the order of their priorities");
     }
     // While the crowd waits, a more urgent one overtakes it.

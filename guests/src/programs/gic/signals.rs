@@ -13,32 +13,32 @@ const UART_INTID: u32 = 33;
 
 /// The UART's interrupt is a line: high as long as the UART has a reason.
 pub(super) fn device_line() {
-    const LCR_H: u64 = console::UART + 0x2C;
-    const CR: u64 = console::UART + 0x30;
-    const IMSC: u64 = console::UART + 0x38;
-    const RIS: u64 = console::UART + 0x3C;
-    const ICR: u64 = console::UART + 0x44;
+    let lcr_h = console::uart() + 0x2C;
+    let cr = console::uart() + 0x30;
+    let imsc = console::uart() + 0x38;
+    let ris = console::uart() + 0x3C;
+    let icr = console::uart() + 0x44;
     const RX: u32 = 1 << 4;
     // Without FIFOs, in loopback: a byte sent is a byte received, which raises RX.
-    mmio::write32(LCR_H, 0x60);
-    mmio::write32(CR, 0x381);
-    mmio::write32(ICR, 0x7FF);
+    mmio::write32(lcr_h, 0x60);
+    mmio::write32(cr, 0x381);
+    mmio::write32(icr, 0x7FF);
     gic::reset_interrupt(UART_INTID);
     gic::route(UART_INTID, cpu::affinity());
     gic::enable(UART_INTID);
-    mmio::write32(IMSC, RX);
+    mmio::write32(imsc, RX);
     let quiet = nothing();
-    mmio::write32(console::DR, 0x55);
-    let raised = wait_for(1, || mmio::read32(RIS) & RX != 0);
+    mmio::write32(console::uart() + console::DR, 0x55);
+    let raised = wait_for(1, || mmio::read32(ris) & RX != 0);
     let pending = wait_for(1, || gic::is_pending(UART_INTID));
     let first = next();
     let held = gic::is_pending(UART_INTID) && gic::is_active(UART_INTID);
     gic::end(UART_INTID);
     let second = next();
-    mmio::write32(IMSC, 0);
+    mmio::write32(imsc, 0);
     let masked = wait_for(1, || !gic::is_pending(UART_INTID));
-    mmio::write32(IMSC, RX);
-    let byte = mmio::read32(console::DR);
+    mmio::write32(imsc, RX);
+    let byte = mmio::read32(console::uart() + console::DR);
     let dropped = wait_for(1, || !gic::is_pending(UART_INTID));
     gic::end(UART_INTID);
     let over = nothing();
@@ -47,9 +47,9 @@ pub(super) fn device_line() {
     let taken = !gic::is_pending(UART_INTID);
     gic::end(UART_INTID);
     gic::reset_interrupt(UART_INTID);
-    mmio::write32(IMSC, 0);
-    mmio::write32(CR, 0x301);
-    mmio::write32(LCR_H, 0x70);
+    mmio::write32(imsc, 0);
+    mmio::write32(cr, 0x301);
+    mmio::write32(lcr_h, 0x70);
 
     check!(quiet, "line: low");
     check!(raised && pending, "line: high, pending");

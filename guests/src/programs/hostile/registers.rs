@@ -130,7 +130,7 @@ pub(super) fn gic_garbage(machine: &Machine) {
     cpu::mask_interrupts();
     let mut random = Random(0x6A4BA6E);
     let mut faults = 0u32;
-    let frames = [(gic::GICD, 0x1_0000u64), (gic::GICR, machine.cpu_count() as u64 * gic::GICR_STRIDE)];
+    let frames = [(gic::gicd(), 0x1_0000u64), (gic::gicr(), machine.cpu_count() as u64 * gic::GICR_STRIDE)];
     for (base, size) in frames {
         for bytes in [1, 2, 4, 8] {
             let offsets = (0..size.min(4 * gic::GICR_STRIDE)).step_by(bytes as usize);
@@ -153,7 +153,7 @@ pub(super) fn gic_garbage(machine: &Machine) {
     check_eq!(intid, 5, "and works when set up again");
     gic::end(intid);
     gic::reset_interrupt(5);
-    mmio::write32(gic::GICD, 0);
+    mmio::write32(gic::gicd(), 0);
     timer::delay(10);
     check!(psci::psci(psci::VERSION, [0; 3]) > 0, "PSCI answers");
 }

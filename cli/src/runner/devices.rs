@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The board's devices that a manifest asks for, as arguments of QEMU.
+
+use std::fs::File;
+use std::path::Path;
+
+use vambrace_wire::bundle::io::Uplink;
+
+use crate::manifest::Manifest;
+use crate::manifest::io::{BoardDisk, NewDisk};
+use crate::setup::{self, Setup, SetupError};
+
+/// Makes the files of the board's disks that are not there yet.
+///
+/// # Errors
+/// When one cannot be made.
+pub fn make_disks(manifest: &Manifest, setup: &Setup) -> Result<(), SetupError> {
+    manifest.board.disks.iter().try_for_each(|disk| {
+        let path = manifest.source.folder().join(&disk.image);
+        if path.exists() { Ok(()) } else { make(&path, disk, setup) }
+    })
+}
+
+/// QEMU's arguments for the board's disks and its network card.
+#[must_use]
+pub fn devices(manifest: &Manifest) -> Vec<String> {
+    let mut arguments = Vec::new();
+    let board = &manifest.board;
+    let has_uplink = manifest.networks.iter().any(|network| network.uplink == Uplink::Board);
+    if has_uplink || !board.disks.is_empty() {
+        // Otherwise the slots speak virtio 0.9.5.
+        arguments.extend(["-global", "virtio-mmio.force-legacy=false"].map(str::to_owned));
+    }
+    for disk in &board.disks {
+        let path = manifest.source.folder().join(&disk.image);
+        let name = &disk.name;
+        // QEMU takes a comma for the next option, unless there are two.
+        let file = path.display().to_string().replace(',', ",,");
+        arguments.extend([
+            "-drive".to_owned(),
+            format!("if=none,id=disk-{name},format=raw,discard=unmap,file={file}"),
+            "-device".to_owned(),
+            format!("virtio-blk-device,drive=disk-{name},serial={name}"),
+        ]);
+    }
+    if has_uplink {
+        // Addresses by DHCP from 10.0.2.15 on, the computer at 10.0.2.2, a name server at 10.0.2.3.
+        let network = ["-netdev", "user,id=uplink", "-device", "virtio-net-device,netdev=uplink"];
+        arguments.extend(network.map(str::to_owned));
+    }
+    arguments
+}
+
+/// Makes a disk's file.
+fn make(path: &Path, disk: &BoardDisk, setup: &Setup) -> Result<(), SetupError> {
+    match disk.new {
+        Some(NewDisk::Empty(size)) => File::create_new(path)
+            .and_then(|file| file.set_len(size.0))
+            .map_err(|error| SetupError::file("make", path, &error)),
+        Some(NewDisk::Debian) => setup::disk::copy(&setup.debian_root()?, path),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Uses devices of the board that are its own: a GPIO controller, a real-time clock with its alarm, and a second UART that
+//! hears itself. Each interrupt is raised, taken and ended several times over; with `reset`, in a second life too.
+
+use crate::gic::{self, Trigger};
+use crate::machine::Machine;
+use crate::timer::wait_for;
+use crate::{console, cpu, mmio, psci, report};
+
+const SPURIOUS: u32 = 1023;
+const TIMES: u32 = 3;
+
+/// PL061: which pins are outputs; and a value that is there after a first life only.
+const DIRECTION: u64 = 0x400;
+const MARK: u32 = 0x5A;
+
+/// SPIs of the clock and of the second UART.
+const CLOCK: u32 = 34;
+const UART: u32 = 40;
+
+/// Runs the program.
+pub fn run(machine: &Machine) {
+    gic::init_distributor();
+    gic::init_cpu();
+    if let Some((base, _)) = machine.devices("arm,pl061").next() {
+        gpio(base);
+    }
+    if let Some((base, _)) = machine.devices("arm,pl031").next() {
+        clock(base);
+    }
+    if let Some((base, _)) = machine.devices("arm,pl011").find(|(base, _)| *base != console::uart()) {
+        uart(base);
+    }
+    report::finish("assigned");
+    if machine.parameter("reset").is_some() && is_first_life(machine) {
+        psci::system_reset();
+    }
+}
+
+/// Whether this is the first life; from now on it is not. What tells it outlives a reset, since it is not the VM's: the GPIO
+/// controller's direction register.
+fn is_first_life(machine: &Machine) -> bool {
+    let Some((base, _)) = machine.devices("arm,pl061").next() else { return false };
+    let was = mmio::read32(base + DIRECTION);
+    mmio::write32(base + DIRECTION, MARK);
+    was != MARK
+}
+
+/// An SPI of ours, level-sensitive.
+fn prepare(intid: u32) {
+    gic::reset_interrupt(intid);
+    gic::set_trigger(intid, Trigger::Level);
+    gic::set_priority(intid, 0x80);
+    gic::route(intid, cpu::affinity());
+    gic::enable(intid);
+}
+
+/// Acknowledges what comes within a few seconds.
+fn next() -> u32 {
+    let mut intid = SPURIOUS;
+    wait_for(5, || {
+        intid = gic::acknowledge();
+        intid != SPURIOUS
+    });
+    intid
+}
+
+/// PL061 (DDI 0190): pins that are outputs read as they were written.
+fn gpio(base: u64) {
+    const DATA: u64 = 0x3FC;
+    check_eq!(mmio::read32(base + 0xFE0), 0x61, "the GPIO controller says that it is one");
+    let before = mmio::read32(base + DIRECTION);
+    mmio::write32(base + DIRECTION, 0xFF);
+    for value in [0x00, 0x5A, 0xA5, 0xFF] {
+        mmio::write32(base + DATA, value);
+        check_eq!(mmio::read32(base + DATA), value, "pins at {value:#x}");
+    }
+    mmio::write32(base + DIRECTION, before);
+}
+
+/// PL031 (DDI 0224): time goes on, and the alarm comes once for each time that it is set.
+fn clock(base: u64) {
+    const MATCH: u64 = 0x04;
+    const MASK: u64 = 0x10;
+    const RAW: u64 = 0x14;
+    const CLEAR: u64 = 0x1C;
+    prepare(CLOCK);
+    mmio::write32(base + CLEAR, 1);
+    for _ in 0..TIMES {
+        let now = mmio::read32(base);
+        mmio::write32(base + MASK, 1);
+        mmio::write32(base + MATCH, now + 1);
+        check_eq!(next(), CLOCK, "the alarm comes");
+        check!(mmio::read32(base) > now, "when it is time");
+        check_eq!(mmio::read32(base + RAW), 1, "and the clock says so");
+        mmio::write32(base + CLEAR, 1);
+        gic::end(CLOCK);
+        check_eq!(gic::acknowledge(), SPURIOUS, "and only once");
+    }
+    mmio::write32(base + MASK, 0);
+    gic::reset_interrupt(CLOCK);
+}
+
+/// PL011 (DDI 0183): what is sent in loopback is received, and asserts the line until it is read.
+fn uart(base: u64) {
+    const DATA: u64 = 0x00;
+    const CONTROL: u64 = 0x30;
+    const MASK: u64 = 0x38;
+    const LOOPBACK: u32 = 0x381;
+    const RECEIVE: u32 = 1 << 4;
+    prepare(UART);
+    mmio::write32(base + CONTROL, LOOPBACK);
+    mmio::write32(base + MASK, RECEIVE);
+    for byte in 0..TIMES {
+        mmio::write32(base + DATA, 0x40 + byte);
+        check_eq!(next(), UART, "the second UART's interrupt comes");
+        gic::end(UART);
+        check_eq!(next(), UART, "and again, as the line is high still");
+        check_eq!(mmio::read32(base + DATA), 0x40 + byte, "with the byte that was sent");
+        gic::end(UART);
+        check_eq!(gic::acknowledge(), SPURIOUS, "and no more then");
+    }
+    mmio::write32(base + MASK, 0);
+    mmio::write32(base + CONTROL, 0x301);
+    for byte in b"guest: hello from the second UART\n" {
+        mmio::write32(base + DATA, u32::from(*byte));
+    }
+    gic::reset_interrupt(UART);
+}

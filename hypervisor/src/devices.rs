@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What stands behind VMs' virtio devices, and their turns.
+//!
+//! A turn is bounded ([`TURN`]), and done by a CPU on behalf of the vCPU that it runs: whatever a VM's devices do is in that
+//! vCPU's time. After a turn that was not enough the guest goes on for as long as the turn took, so devices never take more
+//! than half of it.
+
+use alloc::boxed::Box;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use spin::mutex::SpinMutex;
+use vambrace_io::virtio::budget::Budget;
+use vambrace_io::virtio::net::MAX_FRAME;
+use vambrace_machine::virtio::{Backends, Step};
+use vambrace_wire::bundle::Bundle;
+use vambrace_wire::bundle::io::VirtioDevice;
+use vambrace_wire::message::{FromHypervisor, Level};
+
+use crate::cell::VmCell;
+use crate::disk::{Disk, DiskError};
+use crate::exit_host::Flush;
+use crate::network::Port;
+use crate::{console, network, random, registry};
+
+/// As much as a VM's devices do in one turn: some ten thousand instructions, or a hundred thousand with a large copy.
+const TURN: Budget = Budget { requests: 64, bytes: 128 << 10 };
+
+/// A buffer for frames and for pieces of disks.
+pub(crate) const BUFFER: usize = MAX_FRAME.next_multiple_of(4096);
+
+/// What a VM's virtio devices stand on.
+#[derive(Debug)]
+pub(crate) struct Devices {
+    /// Some device has work.
+    due: AtomicBool,
+    /// By slot.
+    disks: SpinMutex<Box<[Option<Disk>]>>,
+    /// By slot.
+    ports: Box<[Option<Port>]>,
+    /// They are nobody's any more.
+    is_unplugged: AtomicBool,
+}
+
+/// What a turn has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Nothing is left to do.
+    Over,
+    /// There is more to do.
+    NotOver,
+}
+
+impl Devices {
+    /// Takes what the devices of VM number `vm` need.
+    pub(crate) fn new(
+        vm: u16,
+        devices: &[VirtioDevice],
+        bundle: &Bundle<'static>,
+    ) -> Result<Self, DiskError> {
+        let disk = |device: &VirtioDevice| match device {
+            VirtioDevice::Disk(disk) => Disk::new(vm, disk, bundle).map(Some),
+            _ => Ok(None),
+        };
+        let port = |device: &VirtioDevice| match device {
+            VirtioDevice::Network(port) => network::plug_in(port),
+            _ => None,
+        };
+        Ok(Self {
+            due: AtomicBool::new(false),
+            disks: SpinMutex::new(devices.iter().map(disk).collect::<Result<_, _>>()?),
+            ports: devices.iter().map(port).collect(),
+            is_unplugged: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether there are any.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ports.is_empty()
+    }
+
+    /// Some device has work.
+    pub(crate) fn set_due(&self) {
+        self.due.store(true, Ordering::Release);
+    }
+
+    /// Whether some device has work.
+    #[inline]
+    pub(crate) fn is_due(&self) -> bool {
+        self.due.load(Ordering::Relaxed)
+    }
+
+    /// The VM is over: its network cards' ports are free.
+    pub(crate) fn unplug(&self) {
+        // Others may have the ports from now on.
+        if !self.is_unplugged.swap(true, Ordering::AcqRel) {
+            self.ports().for_each(|(_, port)| network::unplug(port));
+        }
+    }
+
+    /// The ports that the VM's network cards are plugged into, with their slots.
+    pub(crate) fn ports(&self) -> impl Iterator<Item = (usize, Port)> {
+        self.ports.iter().enumerate().filter_map(|(slot, port)| Some((slot, (*port)?)))
+    }
+}
+
+impl Drop for Devices {
+    fn drop(&mut self) {
+        self.unplug();
+    }
+}
+
+/// Gives the VM's virtio devices a turn.
+pub(crate) fn turn(cell: &VmCell, buffer: &mut [u8]) -> (Turn, Flush) {
+    let devices = &cell.devices;
+    devices.due.store(false, Ordering::Relaxed);
+    let mut budget = TURN;
+    let mut flush = Flush::NotNeeded;
+    loop {
+        let (step, moved) = {
+            let mut vm = cell.vm.lock();
+            let mut disks = devices.disks.lock();
+            let mut behind = Behind { cell, disks: &mut disks, flush: &mut flush };
+            vm.serve_virtio(&cell.space, &mut behind, buffer, &mut budget)
+        };
+        cell.notify(&moved);
+        match step {
+            Step::Done => {}
+            Step::Idle => return (Turn::Over, flush),
+            Step::Spent => {
+                devices.set_due();
+                return (Turn::NotOver, flush);
+            }
+            Step::Frame { slot, frame } => {
+                if let Some(Some(port)) = devices.ports.get(slot) {
+                    let copied = network::forward(*port, &frame);
+                    budget.bytes = budget.bytes.saturating_sub(copied);
+                }
+            }
+        }
+    }
+}
+
+/// The machine, as a VM's devices see it.
+struct Behind<'a> {
+    cell: &'a VmCell,
+    disks: &'a mut [Option<Disk>],
+    flush: &'a mut Flush,
+}
+
+impl Backends for Behind<'_> {
+    type Disk = Disk;
+
+    fn disk(&mut self, slot: usize) -> Option<&mut Disk> {
+        self.disks.get_mut(slot)?.as_mut()
+    }
+
+    fn entropy(&mut self, to: &mut [u8]) -> usize {
+        random::fill(to).map_or(0, |()| to.len())
+    }
+
+    fn print(&mut self, bytes: &[u8]) {
+        console::say(&FromHypervisor::Console { vm: self.cell.id, bytes });
+    }
+
+    fn flush_soon(&mut self) {
+        *self.flush = Flush::Soon;
+    }
+
+    fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>) {
+        console::log(Level::Warning, format_args!("{}: {text}", registry::name(self.cell.id)));
+    }
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! VMs' disks: an image of the bundle with what was written over it, in RAM; or a part of a disk of the board.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use spin::mutex::SpinMutex;
+use vambrace_hypervisor::regions::{From, Range};
+use vambrace_io::virtio::block;
+use vambrace_io::virtio::block::disk::{Operation, Step, Tag};
+use vambrace_io::virtio::block::format::SECTOR;
+use vambrace_io::virtio::block::overlay::{BLOCK, Overlay};
+use vambrace_memory::addr::PAGE_SIZE;
+use vambrace_wire::bundle::Bundle;
+use vambrace_wire::bundle::io::{self, Backing};
+
+use crate::clear::clear;
+use crate::outside::disk::{BoardDisk, Owner};
+use crate::{memory, outside};
+
+/// Why there is no such disk.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub(crate) enum DiskError {
+    /// What is written to it has no room.
+    #[error("{wanted} MiB in one piece are not free for what is written to a disk")]
+    OutOfMemory {
+        /// MiB wanted.
+        wanted: u64,
+    },
+    /// It goes beyond the end of what it lies on.
+    #[error("a disk goes beyond the end of the board's, which has {sectors} sectors")]
+    TooLarge {
+        /// What the board's disk has.
+        sectors: u64,
+    },
+}
+
+/// What stands behind a VM's disk.
+#[derive(Debug)]
+pub(crate) enum Disk {
+    /// An image of the bundle.
+    Image(ImageDisk),
+    /// On a disk of the board.
+    Board(PartOfDisk),
+}
+
+impl Disk {
+    /// For VM number `vm`.
+    pub(crate) fn new(vm: u16, disk: &io::Disk, bundle: &Bundle<'static>) -> Result<Self, DiskError> {
+        match disk.backing {
+            Backing::Image { blob, room } => {
+                ImageDisk::new(bundle.blob(blob), disk.sectors, room).map(Self::Image)
+            }
+            Backing::Board { disk: index, first } => {
+                PartOfDisk::new(vm, index, first, disk.sectors).map(Self::Board)
+            }
+        }
+    }
+}
+
+impl block::disk::Disk for Disk {
+    fn start(&mut self, tag: Tag, operation: Operation<'_>) -> Step {
+        match self {
+            Self::Image(disk) => disk.overlay.start(tag, operation),
+            Self::Board(disk) => disk.start(tag, operation),
+        }
+    }
+
+    fn poll(&mut self, tag: Tag, read: &mut [u8]) -> Step {
+        match self {
+            Self::Image(disk) => disk.overlay.poll(tag, read),
+            Self::Board(disk) => disk.on.lock().poll(disk.owner, tag, read),
+        }
+    }
+}
+
+/// A part of a disk of the board.
+pub(crate) struct PartOfDisk {
+    on: &'static SpinMutex<BoardDisk>,
+    /// The first sector there.
+    first: u64,
+    owner: Owner,
+}
+
+/// Disks that there have been.
+static LIVES: AtomicU32 = AtomicU32::new(0);
+
+impl PartOfDisk {
+    fn new(vm: u16, index: u16, first: u64, sectors: u64) -> Result<Self, DiskError> {
+        let on = outside::disk(index).ok_or(DiskError::TooLarge { sectors: 0 })?;
+        let capacity = on.lock().capacity();
+        if first.checked_add(sectors).is_none_or(|end| end > capacity) {
+            return Err(DiskError::TooLarge { sectors: capacity });
+        }
+        let owner = Owner { vm, disk: LIVES.fetch_add(1, Ordering::Relaxed) };
+        Ok(Self { on, first, owner })
+    }
+
+    /// The device has held the sectors against the disk's end.
+    fn start(&mut self, tag: Tag, operation: Operation<'_>) -> Step {
+        let first = self.first;
+        let operation = match operation {
+            Operation::Read { sector, to } => Operation::Read { sector: first + sector, to },
+            Operation::Write { sector, from } => Operation::Write { sector: first + sector, from },
+            Operation::Flush => Operation::Flush,
+            Operation::Discard { sector, sectors } => Operation::Discard { sector: first + sector, sectors },
+            Operation::WriteZeroes { sector, sectors, blocks } => {
+                Operation::WriteZeroes { sector: first + sector, sectors, blocks }
+            }
+        };
+        self.on.lock().operate(self.owner, tag, operation)
+    }
+}
+
+impl Drop for PartOfDisk {
+    fn drop(&mut self) {
+        self.on.lock().abandon(self.owner);
+    }
+}
+
+impl core::fmt::Debug for PartOfDisk {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{:?} from sector {}", self.owner, self.first)
+    }
+}
+
+/// A disk in RAM.
+#[derive(Debug)]
+pub(crate) struct ImageDisk {
+    overlay: Overlay<'static>,
+    /// The memory that it has: the index, and then what is written.
+    memory: Range,
+    store: u64,
+}
+
+impl ImageDisk {
+    fn new(image: &'static [u8], sectors: u64, room: u64) -> Result<Self, DiskError> {
+        let blocks = (sectors * SECTOR).div_ceil(BLOCK as u64);
+        let index = (blocks * size_of::<u32>() as u64).next_multiple_of(PAGE_SIZE);
+        let len = index + room;
+        let start = memory::take(len, PAGE_SIZE, From::Top);
+        let start = start.ok_or(DiskError::OutOfMemory { wanted: len.div_ceil(1 << 20) })?.0;
+        let memory = Range::new(start, len);
+        // SAFETY: mapped, and nobody's but ours since a moment ago.
+        unsafe { memory::fill(Range::new(start, index), 0) };
+        let index_at = core::ptr::with_exposed_provenance_mut(start as usize);
+        let store_at = core::ptr::with_exposed_provenance_mut((start + index) as usize);
+        // SAFETY: two parts of memory that is ours alone until `drop`, which the overlay does not outlive; of the store only
+        // what has been written is ever read, and any bytes are bytes.
+        let (index, written) = unsafe {
+            (
+                core::slice::from_raw_parts_mut(index_at, blocks as usize),
+                core::slice::from_raw_parts_mut(store_at, room as usize),
+            )
+        };
+        Ok(Self { store: room, overlay: Overlay::new(image, index, written), memory })
+    }
+}
+
+impl Drop for ImageDisk {
+    fn drop(&mut self) {
+        let written = self.store - self.overlay.room() as u64;
+        let start = self.memory.end - self.store;
+        self.overlay = Overlay::new(&[], &mut [], &mut []);
+        // SAFETY: ours, and no reference to it is left. Nobody else is to see what a VM has written.
+        unsafe { clear(Range::new(start, written)) };
+        memory::release(self.memory);
+    }
+}

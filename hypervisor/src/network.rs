@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Networks between VMs: a switch each, and which card is plugged into which port.
+//!
+//! A frame comes from its sender's devices' turn, in a buffer of the CPU's. The switch says who gets it, and each of them
+//! gets it under its own VM's lock, one after the other; no two locks are ever held. The sender's time pays for all of it.
+
+use alloc::boxed::Box;
+use alloc::sync::Weak;
+use alloc::vec::Vec;
+use core::num::NonZeroU64;
+
+use spin::Once;
+use spin::mutex::SpinMutex;
+use vambrace_io::virtio::net::{Frame, MAX_FRAME, Mac};
+use vambrace_io::virtio::switch::{self, Addresses, MAX_PORTS, Policy, Rate, Switch};
+use vambrace_wire::bundle::io::{self, PortAddresses, Uplink};
+
+use crate::cell::{Cell, VmCell};
+use crate::outside;
+use crate::sysreg::{CntfrqEl0, CntpctEl0, Read};
+
+/// A learned address that has sent nothing for so many seconds is forgotten.
+const AGE: u64 = 300;
+
+/// A port of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Port {
+    network: u16,
+    port: switch::Port,
+}
+
+/// What is plugged into a port.
+#[derive(Clone, Debug)]
+enum Plug {
+    /// A VM's card, in this slot.
+    Vm { cell: Weak<VmCell>, slot: usize },
+    /// The board's card.
+    Board,
+}
+
+#[derive(Debug)]
+struct Network {
+    switch: SpinMutex<Box<Switch>>,
+    plugs: SpinMutex<[Option<Plug>; MAX_PORTS]>,
+}
+
+static NETWORKS: Once<Vec<Network>> = Once::new();
+
+/// Sets the networks up; once, before the first VM.
+pub(crate) fn start(networks: &[io::Network]) {
+    let age = AGE.saturating_mul(frequency().get());
+    NETWORKS.call_once(|| {
+        let network = |_| Network {
+            switch: SpinMutex::new(Box::new(Switch::new(age))),
+            plugs: SpinMutex::new([const { None }; MAX_PORTS]),
+        };
+        networks.iter().map(network).collect()
+    });
+    let uplink = (0..).zip(networks).find(|(_, network)| network.uplink == Uplink::Board);
+    if let (Some((index, _)), Some(mac)) = (uplink, outside::card_address())
+        && let Some(port) = add(index, Policy { mac, addresses: Addresses::Any, rate: None })
+    {
+        UPLINK.call_once(|| port);
+        set(port, Some(Plug::Board));
+    }
+}
+
+/// The port that the board's card is plugged into.
+static UPLINK: Once<Port> = Once::new();
+
+/// A frame has come from outside.
+pub(crate) fn from_outside(frame: &Frame<'_>) {
+    if let Some(port) = UPLINK.get() {
+        forward(*port, frame);
+    }
+}
+
+fn frequency() -> NonZeroU64 {
+    NonZeroU64::new(CntfrqEl0.read()).unwrap_or(NonZeroU64::MIN)
+}
+
+fn network(index: u16) -> Option<&'static Network> {
+    NETWORKS.get()?.get(usize::from(index))
+}
+
+/// Finds a port for a VM's card. `None` when there is none, or another card has its address: then the cable leads nowhere.
+pub(crate) fn plug_in(card: &io::Port) -> Option<Port> {
+    let policy = Policy {
+        mac: Mac(card.mac),
+        addresses: match card.addresses {
+            PortAddresses::Own => Addresses::Own,
+            PortAddresses::Any => Addresses::Any,
+        },
+        rate: card.rate.map(|bytes_per_second| Rate {
+            bytes_per_second,
+            burst: MAX_FRAME as u64,
+            frequency: frequency().get(),
+        }),
+    };
+    add(card.network, policy)
+}
+
+fn add(index: u16, policy: Policy) -> Option<Port> {
+    let port = network(index)?.switch.lock().add(policy, CntpctEl0.read());
+    match port {
+        Ok(port) => Some(Port { network: index, port }),
+        Err(error) => {
+            crate::console::warning!("a network card is not plugged in: {error}");
+            None
+        }
+    }
+}
+
+/// The VM's cards are there: frames go to them from now on.
+pub(crate) fn connect(cell: &Cell) {
+    for (slot, port) in cell.devices.ports() {
+        let plug = Plug::Vm { cell: Cell::downgrade(cell), slot };
+        set(port, Some(plug));
+    }
+}
+
+/// A port is free again.
+pub(crate) fn unplug(port: Port) {
+    set(port, None);
+    if let Some(network) = network(port.network) {
+        network.switch.lock().remove(port.port);
+    }
+}
+
+fn set(port: Port, plug: Option<Plug>) {
+    let Some(network) = network(port.network) else { return };
+    if let Some(place) = network.plugs.lock().get_mut(usize::from(port.port.0)) {
+        *place = plug;
+    }
+}
+
+/// Gives a frame that comes in by a port to whom it is for. Says how many bytes that was, in all copies.
+pub(crate) fn forward(from: Port, frame: &Frame<'_>) -> u64 {
+    let Some(network) = network(from.network) else { return 0 };
+    let len = frame.bytes.len() as u64;
+    let to = network.switch.lock().forward(from.port, frame, CntpctEl0.read());
+    let mut copied = 0;
+    for port in to.iter() {
+        let is_delivered = network.deliver(port, frame);
+        let mut switch = network.switch.lock();
+        if is_delivered.is_some() {
+            switch.delivered(port, len);
+            copied += len;
+        } else {
+            switch.lost(port);
+        }
+    }
+    copied
+}
+
+impl Network {
+    fn deliver(&self, port: switch::Port, frame: &Frame<'_>) -> Option<()> {
+        let plug = self.plugs.lock().get(usize::from(port.0))?.clone()?;
+        match plug {
+            Plug::Board => (outside::send(frame) == 0).then_some(()),
+            Plug::Vm { cell, slot } => {
+                let cell = cell.upgrade()?;
+                let moved = cell.vm.lock().receive_frame(slot, &cell.space, frame).ok()?;
+                cell.notify(&moved);
+                Some(())
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The board's own virtio devices, for VMs' disks and networks that lead outside.
+//!
+//! They are looked for only if the bundle asks for them. Their interrupts come to the CPU that boots; what they bring is
+//! handed to the VMs, which work on it in their own time.
+
+use alloc::vec::Vec;
+use core::ptr::NonNull;
+
+use spin::Once;
+use spin::mutex::SpinMutex;
+use vambrace_hypervisor::board::VirtioSlot;
+use vambrace_io::virtio::net::{Frame, Mac, Offload};
+use vambrace_wire::bundle::Directory;
+use vambrace_wire::bundle::io::Uplink;
+use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
+use virtio_drivers::transport::{DeviceType, Transport};
+
+use crate::{console, network, registry};
+use card::{Card, ROOM};
+use disk::BoardDisk;
+
+pub(crate) mod card;
+pub(crate) mod disk;
+mod dma;
+
+/// A device of the board and its interrupt.
+struct Found<D> {
+    intid: u32,
+    device: SpinMutex<D>,
+}
+
+/// Frames that one interrupt brings at most; the rest come with the next.
+const FRAMES_AT_ONCE: usize = 64;
+
+struct Outside {
+    disks: Vec<Found<BoardDisk>>,
+    card: Option<Found<Card>>,
+}
+
+static OUTSIDE: Once<Outside> = Once::new();
+
+/// Finds and starts what the bundle asks for. Gives the INTIDs of the interrupts to be enabled.
+///
+/// # Safety
+/// `slots` must be the board's virtio-mmio devices, mapped as Device memory, and nobody else's.
+pub(crate) unsafe fn start(slots: &[VirtioSlot], directory: &Directory) -> impl Iterator<Item = u32> {
+    let mut disks: Vec<Option<Found<BoardDisk>>> = directory.disks.iter().map(|_| None).collect();
+    let mut card = None;
+    let wants_card = directory.networks.iter().any(|network| network.uplink == Uplink::Board);
+    for slot in slots {
+        let at = core::ptr::with_exposed_provenance_mut::<VirtIOHeader>(slot.base as usize);
+        let Some(header) = NonNull::new(at) else { continue };
+        // SAFETY: as the caller says.
+        let Ok(transport) = (unsafe { MmioTransport::new(header, slot.len as usize) }) else { continue };
+        let started = match transport.device_type() {
+            DeviceType::Block if !disks.is_empty() => BoardDisk::start(transport).map(|disk| {
+                let wanted = directory.disks.iter().position(|wanted| disk.is_called(&wanted.name));
+                if let Some(place) = wanted.and_then(|at| disks.get_mut(at)) {
+                    *place = Some(Found { intid: slot.intid, device: SpinMutex::new(disk) });
+                }
+            }),
+            DeviceType::Network if wants_card && card.is_none() => Card::start(transport).map(|started| {
+                card = Some(Found { intid: slot.intid, device: SpinMutex::new(started) });
+            }),
+            _ => Some(()),
+        };
+        if started.is_none() {
+            console::warning!("the board's virtio device at {:#x} does not start", slot.base);
+        }
+    }
+    if wants_card && card.is_none() {
+        crate::panic::fail(format_args!("the board has no network card for the network with an uplink"));
+    }
+    let mut found = Vec::with_capacity(disks.len());
+    for (disk, wanted) in disks.into_iter().zip(&directory.disks) {
+        match disk {
+            Some(disk) => found.push(disk),
+            None => crate::panic::fail(format_args!(
+                "the board has no disk with the serial number {}",
+                wanted.name
+            )),
+        }
+    }
+    let outside = OUTSIDE.call_once(|| Outside { disks: found, card });
+    let disks = outside.disks.iter().map(|disk| disk.intid);
+    disks.chain(outside.card.iter().map(|card| card.intid))
+}
+
+/// Whether the bundle asks for any of the board's virtio devices.
+pub(crate) fn is_wanted(directory: &Directory) -> bool {
+    !directory.disks.is_empty() || directory.networks.iter().any(|network| network.uplink == Uplink::Board)
+}
+
+/// The address of the board's network card.
+pub(crate) fn card_address() -> Option<Mac> {
+    Some(OUTSIDE.get()?.card.as_ref()?.device.lock().mac())
+}
+
+/// Sends a frame outside. Says how many have found no room, of those that it is on a wire.
+pub(crate) fn send(frame: &Frame<'_>) -> usize {
+    match OUTSIDE.get().and_then(|outside| outside.card.as_ref()) {
+        Some(card) => card.device.lock().send(frame),
+        None => 1,
+    }
+}
+
+/// A disk of the board.
+pub(crate) fn disk(index: u16) -> Option<&'static SpinMutex<BoardDisk>> {
+    OUTSIDE.get()?.disks.get(usize::from(index)).map(|found| &found.device)
+}
+
+/// Serves an interrupt, if it is one of ours.
+pub(crate) fn interrupt(intid: u32) {
+    let Some(outside) = OUTSIDE.get() else { return };
+    for found in outside.disks.iter().filter(|found| found.intid == intid) {
+        let owners = found.device.lock().collect();
+        for vm in owners {
+            if let Some(cell) = registry::find(vm) {
+                cell.outside_is_ready();
+            }
+        }
+    }
+    if let Some(card) = outside.card.as_ref().filter(|card| card.intid == intid) {
+        card.device.lock().end_interrupt();
+        let mut buffer = [0; ROOM];
+        for _ in 0..FRAMES_AT_ONCE {
+            let Some(len) = card.device.lock().receive(&mut buffer) else { break };
+            let bytes = buffer.get(..len).unwrap_or_default();
+            network::from_outside(&Frame { bytes, offload: Offload::default() });
+        }
+    }
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+use proptest::prelude::*;
+
+use super::*;
+use crate::virtio::block::disk::Blocks;
+
+const TAG: Tag = Tag(0);
+
+fn read(disk: &mut Overlay<'_>, sector: u64, sectors: usize) -> Option<Vec<u8>> {
+    let mut to = vec![0xEE; sectors * 512];
+    let step = disk.start(TAG, Operation::Read { sector, to: &mut to });
+    (step == Step::Done).then_some(to)
+}
+
+#[test]
+fn the_image_is_read_and_never_written() {
+    let image: Vec<u8> = (0..5000).map(|at| (at % 251) as u8).collect();
+    let (mut index, mut store) = ([0; 3], [0xAA; 2 * BLOCK]);
+    let mut disk = Overlay::new(&image, &mut index, &mut store);
+    assert_eq!((disk.sectors(), disk.room()), (24, 2 * BLOCK));
+    let mut wanted = image.clone();
+    wanted.resize(3 * BLOCK, 0);
+    assert_eq!(read(&mut disk, 0, 24).unwrap(), wanted, "zeros behind the image");
+    assert_eq!(disk.start(TAG, Operation::Write { sector: 7, from: &[1; 1024] }), Step::Done);
+    wanted[7 * 512..9 * 512].fill(1);
+    assert_eq!(read(&mut disk, 0, 24).unwrap(), wanted);
+    assert_eq!(disk.room(), 0);
+    assert_eq!(disk.start(TAG, Operation::Write { sector: 16, from: &[1; 512] }), Step::Failed, "full");
+    assert_eq!(disk.start(TAG, Operation::Write { sector: 15, from: &[2; 512] }), Step::Done, "has a place");
+    wanted[15 * 512..16 * 512].fill(2);
+    assert_eq!(read(&mut disk, 0, 24).unwrap(), wanted);
+    assert_eq!(
+        read(&mut Overlay::new(&image, &mut index, &mut store), 0, 24).unwrap(),
+        wanted,
+        "all is in the store"
+    );
+    assert_eq!(image[..10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+}
+
+#[test]
+fn what_is_not_on_the_disk_fails() {
+    let (mut index, mut store) = ([0; 1], [0; BLOCK]);
+    let mut disk = Overlay::new(&[], &mut index, &mut store);
+    for (sector, sectors) in [(8, 1), (7, 2), (u64::MAX, 1), (u64::MAX / 512, 1), (u64::MAX / 512 + 1, 1)] {
+        assert_eq!(read(&mut disk, sector, sectors), None, "{sector}");
+        let from = vec![1; sectors * 512];
+        assert_eq!(disk.start(TAG, Operation::Write { sector, from: &from }), Step::Failed);
+        let zeroes = Operation::WriteZeroes { sector, sectors: u64::MAX, blocks: Blocks::Keep };
+        assert_eq!(disk.start(TAG, zeroes), Step::Failed);
+    }
+}
+
+proptest! {
+    #[test]
+    fn it_is_a_disk(
+        image in prop::collection::vec(any::<u8>(), 0..3 * BLOCK),
+        writes in prop::collection::vec((0u64..32, 1usize..12, any::<u8>(), any::<bool>()), 0..20),
+    ) {
+        let (mut index, mut store) = ([0; 4], [0x55; 4 * BLOCK]);
+        let mut model = image.clone();
+        model.resize(4 * BLOCK, 0);
+        let mut disk = Overlay::new(&image, &mut index, &mut store);
+        for (sector, sectors, byte, zeroes) in writes {
+            let sectors = sectors.min(32 - sector as usize);
+            let from = vec![if zeroes { 0 } else { byte }; sectors * 512];
+            let operation = if zeroes {
+                Operation::WriteZeroes { sector, sectors: sectors as u64, blocks: Blocks::MayUnmap }
+            } else {
+                Operation::Write { sector, from: &from }
+            };
+            prop_assert_eq!(disk.start(TAG, operation), Step::Done);
+            model[sector as usize * 512..][..from.len()].copy_from_slice(&from);
+            prop_assert_eq!(&read(&mut disk, 0, 32).unwrap(), &model);
+        }
+    }
+
+    /// An index from a damaged file may be nonsense; it still may not panic.
+    #[test]
+    fn a_damaged_index_does_no_harm(mut index in prop::collection::vec(any::<u32>(), 0..4), small in 0u32..4) {
+        if let Some(first) = index.first_mut() {
+            *first = small;
+        }
+        let mut store = [0; 2 * BLOCK];
+        let mut disk = Overlay::new(&[1; 100], &mut index, &mut store);
+        let _ = read(&mut disk, 0, 32);
+        let _ = disk.start(TAG, Operation::Write { sector: 3, from: &[7; 8192] });
+        let _ = disk.room();
+    }
+}

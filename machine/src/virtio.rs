@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A VM's virtio devices: which there are, and when each has its turn.
+//!
+//! The driver's store to a register changes the device and no more. What it asks for is work of its own, since it may
+//! take long, and needs what a VM does not hold: disks, other VMs ([`Backends`]). So it is only noted here as due, and done
+//! by [`Vm::serve_virtio`], a step at a time, when the VM has the CPU: whoever asks for much pays for it with the time of
+//! its own vCPUs. A frame that a guest sends comes out of a step, since nobody may hold two VMs' locks.
+
+use vambrace_interrupts::VcpuSet;
+use vambrace_io::virtio::block::disk::Disk;
+use vambrace_io::virtio::budget::{After, Budget};
+use vambrace_io::virtio::console::Terminal;
+use vambrace_io::virtio::net::{Frame, Sent, Undelivered};
+use vambrace_memory::GuestMemory;
+
+use crate::vm::console::{Console, Unfinished};
+use crate::vm::{Lifecycle, Vm};
+use slots::{Slot, bit, intid};
+
+pub(crate) use slots::Slots;
+
+mod slots;
+
+/// What stands behind a VM's virtio devices.
+pub trait Backends {
+    /// A disk.
+    type Disk: Disk;
+
+    /// The disk in a slot.
+    fn disk(&mut self, slot: usize) -> Option<&mut Self::Disk>;
+
+    /// Fills `to` from the front with random bytes, and says how many.
+    fn entropy(&mut self, to: &mut [u8]) -> usize;
+
+    /// Sends bytes of the VM's console on.
+    fn print(&mut self, bytes: &[u8]);
+
+    /// The console has unfinished output: call [`Vm::flush_console`] soon.
+    fn flush_soon(&mut self);
+
+    /// One line about a mistake that the guest made.
+    fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>);
+}
+
+/// What a step of the devices' work has come to.
+#[derive(Debug)]
+#[must_use]
+pub enum Step<'a> {
+    /// A guest sends this frame from a slot. There may be more to do.
+    Frame {
+        /// The slot.
+        slot: usize,
+        /// The frame.
+        frame: Frame<'a>,
+    },
+    /// A device had its turn. There may be more to do.
+    Done,
+    /// The budget is spent, and there is more to do.
+    Spent,
+    /// Nothing is to be done.
+    Idle,
+}
+
+/// A virtio console's other end: the VM's console, and its keys unless a UART gets them.
+struct Line<'a, B> {
+    console: &'a mut Console,
+    keys: Keys,
+    backends: &'a mut B,
+}
+
+/// Who gets what is typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keys {
+    Here,
+    Elsewhere,
+}
+
+impl<B: Backends> Terminal for Line<'_, B> {
+    fn write(&mut self, bytes: &[u8]) -> usize {
+        let unfinished = self.console.put(bytes, |line| self.backends.print(line));
+        if unfinished == Unfinished::Since {
+            self.backends.flush_soon();
+        }
+        bytes.len()
+    }
+
+    fn read(&mut self, to: &mut [u8]) -> usize {
+        match self.keys {
+            Keys::Here => self.console.take_input(to),
+            Keys::Elsewhere => 0,
+        }
+    }
+}
+
+impl Vm {
+    /// Whether a virtio device has work: [`Vm::serve_virtio`] is to be called until there is none.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        self.virtio.due != 0 && self.lifecycle == Lifecycle::Running
+    }
+
+    /// The outside of virtio devices has got on: those that waited for it have work.
+    pub fn outside_is_ready(&mut self) {
+        self.virtio.due |= core::mem::take(&mut self.virtio.outside);
+    }
+
+    /// Keys have come: virtio consoles look whether they are theirs.
+    pub(crate) fn offer_keys(&mut self) {
+        self.virtio.due |= self.virtio.consoles();
+    }
+
+    /// Lets the next device that has work do some, through `buffer`. The vCPUs in the set are to be notified.
+    ///
+    /// One call does as much as `budget` allows at most, or one frame.
+    pub fn serve_virtio<'a>(
+        &mut self,
+        memory: &impl GuestMemory,
+        backends: &mut impl Backends,
+        buffer: &'a mut [u8],
+        budget: &mut Budget,
+    ) -> (Step<'a>, VcpuSet) {
+        if self.lifecycle != Lifecycle::Running {
+            return (Step::Idle, VcpuSet::new());
+        }
+        let Some(at) = self.virtio.take_turn() else { return (Step::Idle, VcpuSet::new()) };
+        let keys = if self.uart.is_some() { Keys::Elsewhere } else { Keys::Here };
+        let Some(slot) = self.virtio.slots.get_mut(at) else { return (Step::Done, VcpuSet::new()) };
+        let fault = slot.fault();
+        let mut sent = None;
+        let after = match slot {
+            Slot::Entropy(device) => device.serve(memory, &mut |to: &mut [u8]| backends.entropy(to), budget),
+            Slot::Console(device) => {
+                let console = &mut self.console;
+                device.serve(memory, &mut Line { console, keys, backends: &mut *backends }, budget)
+            }
+            Slot::Disk(device) => match backends.disk(at) {
+                Some(disk) => device.serve(memory, disk, buffer, budget),
+                None => After::Idle,
+            },
+            Slot::Network(device) => match device.send(memory, buffer, budget) {
+                Sent::Nothing(after) => after,
+                Sent::Lost => After::More,
+                Sent::Frame(frame) => {
+                    sent = Some(frame);
+                    After::More
+                }
+            },
+        };
+        let new_fault = slot.fault().filter(|_| fault.is_none());
+        let is_spent = budget.requests == 0 || budget.bytes == 0;
+        match after {
+            After::Idle => {}
+            After::More => self.virtio.due |= bit(at),
+            After::Outside => self.virtio.outside |= bit(at),
+        }
+        if let Some(fault) = new_fault
+            && self.should_log_mistake()
+        {
+            backends.guest_mistake(format_args!("virtio device in slot {at} needs a reset: {fault}"));
+        }
+        let moved = self.settle_virtio(at);
+        let step = match (sent, after) {
+            (Some(frame), _) => Step::Frame { slot: at, frame },
+            (None, After::More) if is_spent => Step::Spent,
+            (None, _) => Step::Done,
+        };
+        (step, moved)
+    }
+
+    /// Gives the network card in a slot a frame. The vCPUs are to be notified.
+    ///
+    /// # Errors
+    /// [`Undelivered`] when it is lost.
+    pub fn receive_frame(
+        &mut self,
+        slot: usize,
+        memory: &impl GuestMemory,
+        frame: &Frame<'_>,
+    ) -> Result<VcpuSet, Undelivered> {
+        // While it stops its memory may be somebody else's already.
+        if self.lifecycle != Lifecycle::Running {
+            return Err(Undelivered::Down);
+        }
+        let Some(Slot::Network(device)) = self.virtio.slots.get_mut(slot) else {
+            return Err(Undelivered::Down);
+        };
+        device.receive(memory, frame)?;
+        Ok(self.settle_virtio(slot))
+    }
+
+    /// Brings the line of the virtio device in a slot to the GIC.
+    pub(crate) fn settle_virtio(&mut self, slot: usize) -> VcpuSet {
+        match self.virtio.line(slot) {
+            Some(level) => self.gic.set_spi_level(intid(slot), level),
+            None => VcpuSet::new(),
+        }
+    }
+
+    /// Brings all virtio devices' lines to the GIC.
+    pub(crate) fn settle_all_virtio(&mut self) -> VcpuSet {
+        let mut notify = VcpuSet::new();
+        for slot in 0..self.virtio.slots.len() {
+            notify.extend(&self.settle_virtio(slot));
+        }
+        notify
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Devices of the board that belong to one VM.
+
+use vambrace::exit::Exit;
+use vambrace_tests::{Bench, Case, Failed, Need, Scenario, Verdict, ensure};
+
+pub(crate) fn cases() -> Vec<Case> {
+    // Older QEMUs have no second UART on this board.
+    vec![
+        Case::new("assigned::devices_and_their_interrupts", ours).needs(Need::Qemu(10)),
+        Case::new("assigned::linux", linux).needs(Need::Qemu(10)).needs(Need::Linux("6.12")),
+    ]
+}
+
+/// A VM that has the board's GPIO controller, its clock and its second UART, which writes to `second`.
+fn with_devices(vm: &str, second: &str) -> Scenario {
+    let manifest = format!(
+        r#"
+        [[vm]]
+        {vm}
+        devices = ["pl011"]
+        assign = ["/pl061@9030000", "/pl031@9010000", "/pl011@9040000"]
+
+        [[vm]]
+        name = "neighbour"
+        kernel = "guest:hello"
+        memory = "8MiB"
+        "#
+    );
+    Scenario::new(manifest).with_qemu_args(&["-serial", second])
+}
+
+/// Registers and interrupts, in two lives; beside a VM that has none of it.
+fn ours(bench: &Bench) -> Verdict {
+    let folder = tempfile::tempdir()?;
+    let second = folder.path().join("second");
+    let vm = r#"
+        name = "owner"
+        kernel = "guest:assigned"
+        cmdline = "reset"
+        memory = "8MiB"
+        "#;
+    let record = bench.run(&with_devices(vm, &format!("file:{}", second.display())))?;
+    record.passes("owner", "assigned")?;
+    record.exits(Exit::Success)?;
+    let lives = record.vm("owner")?.text().matches("guest: assigned ok").count();
+    record.ensure(lives == 2, || format!("the owner has had {lives} lives, not 2"))?;
+    says(&second, "guest: hello from the second UART", 2)
+}
+
+/// What QEMU has written to a file must have a line so many times.
+fn says(file: &std::path::Path, line: &str, times: usize) -> Result<(), Failed> {
+    let text = String::from_utf8_lossy(&std::fs::read(file)?).into_owned();
+    ensure(text.matches(line).count() == times, || format!("{line:?} is not {times} times in {text:?}"))
+}
+
+/// Linux finds the same drivers for them as on the board itself.
+fn linux(bench: &Bench) -> Verdict {
+    let folder = tempfile::tempdir()?;
+    let second = folder.path().join("second");
+    let vm = r#"
+        name = "linux"
+        kernel = "debian:6.12"
+        initrd = "demo"
+        memory = "512MiB"
+        "#;
+    let scenario = with_devices(vm, &format!("file:{}", second.display()));
+    let mut live = bench.start(&scenario.with_shells().within(120))?;
+    live.wait_for(0, "A shell on")?;
+    live.ask(0, "cat /sys/bus/amba/devices/9030000.pl061/driver_override; echo found $?", "found 0")?;
+    live.ask(0, "echo clock: $(cat /sys/class/rtc/rtc0/name)", "clock: rtc-pl031")?;
+    live.ask(0, "echo hello from Linux > /dev/ttyAMA1; echo sent $?", "sent 0")?;
+    let alarm =
+        "echo +2 > /sys/class/rtc/rtc0/wakealarm; sleep 4; grep rtc-pl031 /proc/interrupts | tr -s ' '";
+    live.ask(0, alarm, ": 1 GIC")?;
+    live.ask(0, alarm, ": 2 GIC")?;
+    live.send(0, "poweroff\n");
+    live.finish().exits(Exit::Success)?;
+    says(&second, "hello from Linux", 1)
+}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a bundle says of the board's devices that belong to a VM alone.
+
+use serde::{Deserialize, Serialize};
+
+/// A part of a device's registers, in whole pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registers {
+    /// Where the VM sees them.
+    pub ipa: u64,
+    /// Where the board has them.
+    pub pa: u64,
+    /// How many bytes.
+    pub len: u64,
+}
+
+/// An interrupt of a device, which is an SPI on both sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interrupt {
+    /// The board's INTID.
+    pub physical: u32,
+    /// The VM's INTID.
+    pub intid: u32,
+    /// What makes it pending.
+    pub trigger: Trigger,
+}
+
+/// What makes an interrupt pending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Trigger {
+    /// The line being high.
+    Level,
+    /// The line becoming high.
+    Edge,
+}
