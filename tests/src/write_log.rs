@@ -15,7 +15,7 @@ use libtest_mimic::Failed;
 /// Bytes of a sector of the log, and of the disk.
 const SECTOR: usize = 512;
 /// The log's first eight bytes.
-const MAGIC: u64 = 0x6A73_6677_7368_72;
+const MAGIC: u64 = 0x006A_7366_7773_6872;
 const FLUSH: u64 = 1 << 0;
 const FORCE_UNIT_ACCESS: u64 = 1 << 1;
 const DISCARD: u64 = 1 << 2;
