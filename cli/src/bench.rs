@@ -17,6 +17,7 @@ pub mod scale;
 pub mod suite;
 pub mod systems;
 mod text;
+pub mod traffic;
 pub mod weights;
 
 use serde::Serialize;
@@ -28,6 +29,7 @@ use footprint::Footprint;
 use operation::OPERATIONS;
 use suite::{Level, Machine, Readings, Suite};
 use systems::System;
+use traffic::Traffic;
 use weights::Weights;
 
 /// The processor that the targets are for.
@@ -103,6 +105,8 @@ pub struct Report {
     pub footprint: Footprint,
     /// Whole systems, unless they are left out.
     pub systems: Vec<System>,
+    /// Data on their way, unless whole systems are left out.
+    pub traffic: Option<Traffic>,
 }
 
 /// One operation.
@@ -206,10 +210,10 @@ pub fn measure(
     for row in &mut report.operations {
         row.weights = weights.get(&row.name).copied();
     }
-    report.systems = match options.systems {
-        Systems::Measured => systems::measure_on(&machine)?,
-        Systems::LeftOut => Vec::new(),
-    };
+    if options.systems == Systems::Measured {
+        report.systems = systems::measure_on(&machine)?;
+        report.traffic = Some(traffic::measure_on(&machine)?);
+    }
     report.against = against::measure(&machine, &native)?;
     Ok(report)
 }
@@ -267,6 +271,7 @@ impl Report {
             },
             footprint,
             systems: Vec::new(),
+            traffic: None,
         }
     }
 
@@ -279,7 +284,8 @@ impl Report {
     /// Everything that is held against a target.
     fn verdicts(&self) -> impl Iterator<Item = Verdict> {
         let systems = self.systems.iter().flat_map(|system| &system.phases).map(|phase| phase.verdict);
-        let others = [self.image.verdict, self.footprint.verdict].into_iter().chain(systems);
+        let traffic = self.traffic.iter().flat_map(Traffic::verdicts);
+        let others = [self.image.verdict, self.footprint.verdict].into_iter().chain(systems).chain(traffic);
         self.operations.iter().map(|row| row.verdict).chain(others)
     }
 

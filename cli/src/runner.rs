@@ -10,11 +10,14 @@ use std::time::{Duration, Instant};
 use crate::setup::qemu::Qemu;
 
 mod command_line;
+mod counted;
 mod devices;
 mod outcome;
+mod qmp;
 mod session;
 
 pub use self::command_line::{arguments, quote};
+pub use self::counted::run_counted;
 pub use self::devices::{devices, make_disks};
 pub use self::outcome::{Ending, Outcome, Summary, VmOutcome};
 pub(crate) use self::session::spawn;

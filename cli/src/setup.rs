@@ -131,7 +131,7 @@ impl Setup {
     /// # Errors
     /// When busybox cannot be fetched.
     pub fn initramfs(&self) -> Result<Vec<u8>, SetupError> {
-        debian::initramfs(&self.cache, self.progress, initramfs::DEMO)
+        self.initramfs_of(initramfs::DEMO)
     }
 
     /// The initramfs that starts the system on a disk; see [`initramfs`].
@@ -139,7 +139,24 @@ impl Setup {
     /// # Errors
     /// When busybox cannot be fetched.
     pub fn root_initramfs(&self) -> Result<Vec<u8>, SetupError> {
-        debian::initramfs(&self.cache, self.progress, initramfs::ROOT)
+        self.initramfs_of(initramfs::ROOT)
+    }
+
+    /// The initramfs of busybox and `init`, which is a script for its shell.
+    ///
+    /// # Errors
+    /// When busybox cannot be fetched.
+    pub fn initramfs_of(&self, init: &str) -> Result<Vec<u8>, SetupError> {
+        debian::initramfs(&self.cache, self.progress, init)
+    }
+
+    /// The file with the program `name` of Debian's package of that name and with its libraries, to go before an initramfs
+    /// of ours.
+    ///
+    /// # Errors
+    /// When its packages cannot be fetched or read.
+    pub fn program(&self, name: &str) -> Result<PathBuf, SetupError> {
+        debian::program(&self.cache, self.progress, name)
     }
 
     /// The file of a disk with Debian's system on it, as it is when new: to be [copied](disk::copy), not to be written.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use vambrace::bench::against::Rival;
 use vambrace::bench::record::{Comparison, Record};
 use vambrace::bench::scale::{self, Crowd};
-use vambrace::bench::{self, Options, Systems, systems};
+use vambrace::bench::{self, Options, Systems, systems, traffic};
 use vambrace::diagnostic::Style;
 use vambrace::setup::workspace;
 use vambrace_tests::{Bench, Case, Need, Verdict, ensure};
@@ -40,6 +40,9 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("bench::tells_where", tells_where).needs(Need::Qemu(10)),
         Case::new("bench::against_xen_and_kvm", against).needs(Need::Qemu(10)).needs(Need::Linux("6.12")),
         linux("bench::whole_systems", compare_systems),
+        Case::new("bench::disk_and_network", compare_traffic)
+            .needs(Need::Qemu(10))
+            .needs(Need::Linux("6.12")),
         linux("bench::whole_systems_say_the_same_twice", systems_twice),
     ]
 }
@@ -101,6 +104,17 @@ fn compare_systems(bench: &Bench) -> Verdict {
 fn measure_systems(bench: &Bench) -> Result<Vec<systems::System>, String> {
     systems::measure(&bench.setup, &bench.bare, &bench.qemu, &Options::default())
         .map_err(|failure| failure.render(Style::Plain))
+}
+
+/// Data through EL2, held against data without a hypervisor.
+fn compare_traffic(bench: &Bench) -> Verdict {
+    let measured = traffic::measure(&bench.setup, &bench.bare, &bench.qemu, &Options::default())
+        .map_err(|failure| failure.render(Style::Plain))?;
+    if is_recording() {
+        record(|record| record.with_traffic(&measured))?;
+        write("traffic", &traffic::markdown(&measured))?;
+    }
+    judge(recorded()?.compare_traffic(&measured), || traffic::markdown(&measured))
 }
 
 fn is_recording() -> bool {

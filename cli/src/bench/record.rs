@@ -11,13 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use super::systems::{Phase, Ratio, System};
 use super::text::grouped;
+use super::traffic::Traffic;
 use super::{Report, Verdict};
 
 /// What stands before the figures in the file.
 const HEADER: &str = "\
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # The medians of `vambrace bench` in instructions, the sizes of image and memory in bytes, and what whole systems take as
-# guests, divided by what they take without a hypervisor. Written by:
+# guests, and data on their way per MiB, divided by what they take without a hypervisor. Written by:
 #   VAMBRACE_RECORD=1 cargo test -p vambrace-tests --test system bench::
 ";
 
@@ -41,6 +42,9 @@ pub struct Record {
     /// Guest / native of whole systems' phases, by name.
     #[serde(default)]
     pub systems: BTreeMap<String, Ratio>,
+    /// Guest / native of data on their way, by name.
+    #[serde(default)]
+    pub traffic: BTreeMap<String, Ratio>,
 }
 
 /// How new figures stand to recorded ones, in words.
@@ -66,13 +70,20 @@ impl Record {
     pub fn renewed(self, report: &Report) -> Self {
         let systems = Self::of_systems(&report.systems);
         let systems = if systems.is_empty() { self.systems } else { systems };
-        Self { systems, ..Self::new(report) }
+        let traffic = report.traffic.as_ref().map_or(self.traffic, Traffic::ratios);
+        Self { systems, traffic, ..Self::new(report) }
     }
 
     /// The same record with other systems.
     #[must_use]
     pub fn with_systems(self, systems: &[System]) -> Self {
         Self { systems: Self::of_systems(systems), ..self }
+    }
+
+    /// The same record with other traffic.
+    #[must_use]
+    pub fn with_traffic(self, traffic: &Traffic) -> Self {
+        Self { traffic: traffic.ratios(), ..self }
     }
 
     fn of_systems(systems: &[System]) -> BTreeMap<String, Ratio> {
@@ -90,6 +101,7 @@ impl Record {
             memory: memory.into(),
             operations: medians.collect(),
             systems: Self::of_systems(&report.systems),
+            traffic: report.traffic.as_ref().map(Traffic::ratios).unwrap_or_default(),
         }
     }
 
@@ -124,20 +136,33 @@ impl Record {
     /// Holds new figures of whole systems against it.
     #[must_use]
     pub fn compare_systems(&self, systems: &[System]) -> Comparison {
-        let mut comparison = Comparison::default();
-        let mut recorded = self.systems.clone();
-        for (name, phase) in systems.iter().flat_map(System::named) {
-            let Some(before) = recorded.remove(&name) else {
-                comparison.told.push(format!("{name}: {}, not recorded yet", phase.ratio));
-                continue;
-            };
-            comparison.add_ratio(&name, phase, before);
-        }
-        for name in recorded.keys() {
-            comparison.worse.push(format!("{name}: is not measured any more"));
-        }
-        comparison
+        compare_ratios(&self.systems, systems.iter().flat_map(System::named))
     }
+
+    /// Holds new figures of traffic against it.
+    #[must_use]
+    pub fn compare_traffic(&self, traffic: &Traffic) -> Comparison {
+        compare_ratios(&self.traffic, traffic.routes.iter().map(|route| (route.name.clone(), route)))
+    }
+}
+
+fn compare_ratios<'a>(
+    recorded: &BTreeMap<String, Ratio>,
+    now: impl Iterator<Item = (String, &'a Phase)>,
+) -> Comparison {
+    let mut comparison = Comparison::default();
+    let mut recorded = recorded.clone();
+    for (name, phase) in now {
+        let Some(before) = recorded.remove(&name) else {
+            comparison.told.push(format!("{name}: {}, not recorded yet", phase.ratio));
+            continue;
+        };
+        comparison.add_ratio(&name, phase, before);
+    }
+    for name in recorded.keys() {
+        comparison.worse.push(format!("{name}: is not measured any more"));
+    }
+    comparison
 }
 
 /// A new figure.

@@ -15,11 +15,12 @@ use crate::failure::Failure;
 use crate::setup::qemu::Qemu;
 use crate::setup::{Bare, Setup};
 
-mod exits;
+pub(super) mod exits;
 mod machine;
 mod text;
 
 pub use self::text::markdown;
+pub(super) use self::text::table;
 
 /// Debian's kernels.
 const KERNELS: [&str; 2] = ["6.1", "6.12"];
@@ -122,9 +123,19 @@ pub struct Cause {
 }
 
 impl Ratio {
-    fn new(figure: u64, base: u64) -> Self {
+    pub(super) fn new(figure: u64, base: u64) -> Self {
         let millionths = u128::from(figure) * 1_000_000 / u128::from(base.max(1));
         Self(u64::try_from(millionths).unwrap_or(u64::MAX))
+    }
+
+    /// So many thousandths.
+    pub(super) const fn thousandths(count: u64) -> Self {
+        Self(count * 1_000)
+    }
+
+    /// How it stands to a target.
+    pub(super) fn verdict(self, target: Option<Self>) -> Verdict {
+        Verdict::new(self.0, target.map(|target| target.0))
     }
 
     /// As much.
@@ -200,7 +211,7 @@ impl Description {
             vambrace,
             ratio,
             target,
-            verdict: Verdict::new(ratio.0, target.map(|target| target.0)),
+            verdict: ratio.verdict(target),
             tolerance: self.tolerance,
             exits: exits.total(),
             causes: exits.causes(),

@@ -44,6 +44,7 @@ impl Report {
         text.push_str(&memory(&self.footprint));
         text.push_str(&weights(&self.operations));
         self.systems.iter().for_each(|system| text.push_str(&system.text()));
+        self.traffic.iter().for_each(|traffic| text.push_str(&traffic.text()));
         match self.verdicts().filter(|verdict| *verdict == Verdict::Missed).count() {
             0 if self.cpu != PROCESSOR => {
                 let _ = writeln!(text, "the operations' targets are for {PROCESSOR}");

@@ -16,6 +16,7 @@ use crate::progress::{Progress, Step};
 mod mirror;
 mod modules;
 mod package;
+mod program;
 mod root;
 
 /// A kernel series and the Debian release it belongs to.
@@ -178,6 +179,14 @@ pub fn initramfs(cache: &Cache, progress: Progress, init: &str) -> Result<Vec<u8
 /// When its packages cannot be fetched or set up.
 pub fn root(cache: &Cache, progress: Progress, qemu: &Qemu) -> Result<PathBuf, SetupError> {
     root::image(cache, progress, qemu)
+}
+
+/// An archive with one of Debian's programs and its libraries; see [`super::Setup::program`].
+///
+/// # Errors
+/// When its packages cannot be fetched or read.
+pub fn program(cache: &Cache, progress: Progress, name: &str) -> Result<PathBuf, SetupError> {
+    program::archive(cache, progress, name)
 }
 
 /// U-Boot for QEMU's arm64 `virt` board.

@@ -9,6 +9,7 @@
 //! "initramfs buffer format" in the kernel's documentation). Where a program of our own is init there is nothing else in
 //! it, and it is not compressed.
 
+use std::collections::BTreeMap;
 use std::io::{self, Cursor, Write};
 
 use cpio::NewcBuilder;
@@ -22,6 +23,9 @@ pub const NAME: &str = "vambrace.name=";
 
 /// Introduces the VM.
 pub const DEMO: &str = concat!(include_str!("initramfs/begin.sh"), include_str!("initramfs/demo.sh"));
+
+/// Moves data, and counts how much it takes; see [`crate::bench::traffic`].
+pub const TRAFFIC: &str = concat!(include_str!("initramfs/begin.sh"), include_str!("initramfs/traffic.sh"));
 
 /// Starts the system on a disk.
 pub const ROOT: &str = concat!(include_str!("initramfs/begin.sh"), include_str!("initramfs/root.sh"));
@@ -72,6 +76,19 @@ pub fn of_init(program: &[u8]) -> io::Result<Vec<u8>> {
     cpio::newc::trailer(archive.bytes)
 }
 
+/// An archive with a program and its libraries, by their names. It goes before another one, as [`of_modules`]'s.
+///
+/// # Errors
+/// Only when an in-memory write fails.
+pub fn of_program(name: &str, program: &[u8], libraries: &BTreeMap<String, Vec<u8>>) -> io::Result<Vec<u8>> {
+    let mut archive = Archive::new(&["bin", "dev", "lib"])?;
+    archive.add(NewcBuilder::new(&format!("bin/{name}")).mode(PROGRAM), program)?;
+    for (name, library) in libraries {
+        archive.add(NewcBuilder::new(&format!("lib/{name}")).mode(PROGRAM), library)?;
+    }
+    archive.finish_before_another()
+}
+
 /// An archive with kernel modules, in the order in which they are to be loaded: what [`build`]'s init looks for. It goes
 /// before another one, and fills whole words (see "initramfs buffer format").
 ///
@@ -84,9 +101,7 @@ pub fn of_modules(modules: &[(String, Vec<u8>)]) -> io::Result<Vec<u8>> {
     }
     let order: String = modules.iter().map(|(name, _)| format!("{name}\n")).collect();
     archive.add(NewcBuilder::new("modules/order").mode(FILE), order.as_bytes())?;
-    let mut bytes = cpio::newc::trailer(archive.bytes)?;
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    Ok(bytes)
+    archive.finish_before_another()
 }
 
 struct Archive {
@@ -113,6 +128,13 @@ impl Archive {
         let mut writer = entry.ino(self.files).write(&mut self.bytes, len);
         io::copy(&mut Cursor::new(data), &mut writer)?;
         writer.finish().map(drop)
+    }
+
+    /// The whole archive, in whole words, so that another one can follow.
+    fn finish_before_another(self) -> io::Result<Vec<u8>> {
+        let mut bytes = cpio::newc::trailer(self.bytes)?;
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        Ok(bytes)
     }
 }
 
@@ -177,6 +199,17 @@ mod tests {
         let find = |name: &str| files.iter().find(|file| file.0 == name).unwrap();
         assert_eq!(find("modules/order").2, b"jbd2\next4\n");
         assert_eq!(find("modules/ext4.ko").2, b"ELF too");
+    }
+
+    #[test]
+    fn a_program_has_its_libraries_where_the_linker_is() {
+        let libraries = [("libc.so.6".to_owned(), b"ELF".to_vec())].into();
+        let packed = of_program("iperf3", b"ELF too", &libraries).unwrap();
+        assert_eq!(packed.len() % 4, 0);
+        let files = list(packed);
+        let find = |name: &str| files.iter().find(|file| file.0 == name).unwrap();
+        assert_eq!((find("bin/iperf3").1, find("bin/iperf3").2.as_slice()), (PROGRAM, &b"ELF too"[..]));
+        assert_eq!((find("lib/libc.so.6").1, find("lib/libc.so.6").2.as_slice()), (PROGRAM, &b"ELF"[..]));
     }
 
     #[test]

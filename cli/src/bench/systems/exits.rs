@@ -15,31 +15,52 @@ use vambrace_machine::layout;
 use super::Cause;
 
 /// What QEMU has to record (`-d`).
-pub(super) const RECORD: &str = "int,trace:gicv3_icc_iar1_read";
+pub(in crate::bench) const RECORD: &str = "int,trace:gicv3_icc_iar1_read";
 
 /// As init has them: what a phase's number is added to.
 const BEGINNING: u16 = 0xBE00;
 const END: u16 = 0xED00;
+
+/// Slots of virtio devices, used or not.
+const VIRTIO_SLOTS: u64 = 32;
 
 /// What EL2 reads when no interrupt is there.
 const SPURIOUS: u64 = 1023;
 
 /// How often EL2 was entered in a phase, by cause.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Exits(BTreeMap<String, u64>);
+pub(in crate::bench) struct Exits(BTreeMap<String, u64>);
 
 impl Exits {
-    pub(super) fn add(&mut self, cause: String) {
+    pub(in crate::bench) fn add(&mut self, cause: String) {
         *self.0.entry(cause).or_default() += 1;
     }
 
     /// All of them.
-    pub(super) fn total(&self) -> u64 {
+    pub(in crate::bench) fn total(&self) -> u64 {
         self.0.values().sum()
     }
 
+    /// Those that the other ones are not.
+    pub(in crate::bench) fn without(mut self, other: &Self) -> Self {
+        for (cause, count) in &other.0 {
+            if let Some(own) = self.0.get_mut(cause) {
+                *own = own.saturating_sub(*count);
+            }
+        }
+        self.0.retain(|_, count| *count > 0);
+        self
+    }
+
+    /// Those for each of so many parts, as far as there is one for each.
+    pub(in crate::bench) fn per(mut self, parts: u64) -> Self {
+        self.0.values_mut().for_each(|count| *count /= parts.max(1));
+        self.0.retain(|_, count| *count > 0);
+        self
+    }
+
     /// The most frequent cause first.
-    pub(super) fn causes(self) -> Vec<Cause> {
+    pub(in crate::bench) fn causes(self) -> Vec<Cause> {
         let mut causes: Vec<Cause> =
             self.0.into_iter().map(|(cause, count)| Cause { cause, count }).collect();
         causes.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.cause.cmp(&b.cause)));
@@ -49,11 +70,11 @@ impl Exits {
 
 /// Where the kernel has mapped devices.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Devices(Vec<(Range<u64>, &'static str)>);
+pub(in crate::bench) struct Devices(Vec<(Range<u64>, &'static str)>);
 
 impl Devices {
     /// Reads lines of `/proc/vmallocinfo`: `0xSTART-0xEND SIZE CALLER phys=0xADDRESS ioremap`.
-    pub(super) fn read(said: &str) -> Self {
+    pub(in crate::bench) fn read(said: &str) -> Self {
         let map = |line: &str| {
             let (addresses, rest) = line.split_once(' ')?;
             let (start, end) = addresses.split_once('-')?;
@@ -77,7 +98,10 @@ fn device(address: u64) -> Option<&'static str> {
         (layout::UART.0, "the PL011"),
         (layout::RTC.0, "the PL031"),
     ];
-    devices.into_iter().find(|(start, _)| *start == address).map(|(_, name)| name)
+    // A page holds several of them, and a kernel maps pages.
+    let slots = layout::VIRTIO.0..layout::VIRTIO.0 + VIRTIO_SLOTS * layout::VIRTIO_STRIDE;
+    let fixed = devices.into_iter().find(|(start, _)| *start == address).map(|(_, name)| name);
+    fixed.or_else(|| slots.contains(&address).then_some("a virtio device"))
 }
 
 fn hexadecimal(text: &str) -> Option<u64> {
@@ -85,7 +109,7 @@ fn hexadecimal(text: &str) -> Option<u64> {
 }
 
 /// Reads a record: the exits of each phase, booting being the first.
-pub(super) fn read(record: &str, devices: &Devices) -> Vec<Exits> {
+pub(in crate::bench) fn read(record: &str, devices: &Devices) -> Vec<Exits> {
     let mut reader =
         Reader { devices, phases: Vec::new(), phase: None, exception: None, interrupted: Vec::new() };
     record.lines().for_each(|line| reader.line(line));

@@ -18,36 +18,36 @@ impl System {
 
     /// Its table.
     pub(in crate::bench) fn text(&self) -> String {
-        let mut text = format!(
-            "\n{:46}{:>14}{:>14}{:>11}{:>10}{:>8}\n",
-            self.title(),
-            "native",
-            "Vambrace",
-            "ratio",
-            "at most",
-            "exits"
-        );
-        for phase in &self.phases {
-            let line = format!(
-                "{:46}{:>14}{:>14}{:>11}{:>10}{:>8}  {}",
-                phase.what,
-                grouped(phase.native),
-                grouped(phase.vambrace),
-                phase.ratio.to_string(),
-                phase.target.map_or_else(|| "-".to_owned(), |target| target.to_string()),
-                grouped(phase.exits),
-                words(phase.verdict)
-            );
-            let _ = writeln!(text, "{}", line.trim_end());
-            let _ = writeln!(text, "  {}", phase.causes());
-        }
-        text
+        table(&self.title(), &self.phases)
     }
+}
+
+/// A table of phases under a title.
+pub(in crate::bench) fn table(title: &str, phases: &[Phase]) -> String {
+    let mut text = format!(
+        "\n{title:50}{:>14}{:>14}{:>11}{:>10}{:>8}\n",
+        "native", "Vambrace", "ratio", "at most", "exits"
+    );
+    for phase in phases {
+        let line = format!(
+            "{:50}{:>14}{:>14}{:>11}{:>10}{:>8}  {}",
+            phase.what,
+            grouped(phase.native),
+            grouped(phase.vambrace),
+            phase.ratio.to_string(),
+            phase.target.map_or_else(|| "-".to_owned(), |target| target.to_string()),
+            grouped(phase.exits),
+            words(phase.verdict)
+        );
+        let _ = writeln!(text, "{}", line.trim_end());
+        let _ = writeln!(text, "  {}", phase.causes());
+    }
+    text
 }
 
 impl Phase {
     /// The most frequent causes of exits, in words.
-    fn causes(&self) -> String {
+    pub(in crate::bench) fn causes(&self) -> String {
         let mut list: Vec<String> = self
             .causes
             .iter()
