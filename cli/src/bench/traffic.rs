@@ -4,7 +4,8 @@
 //!
 //! Counted is what all CPUs execute, wherever it is executed: in the guests, in EL2 in their time and in EL2 while they
 //! sleep. Each run moves data and ends; two that differ in nothing but how much they move differ by what that takes. The
-//! tools are those that anybody would take: dd, and Debian's iperf3.
+//! tools are those that anybody would take: dd, and Debian's iperf3, which sends for a time and not a number of bytes, since it
+//! looks only once a second whether these are through.
 
 use std::collections::BTreeMap;
 
@@ -26,10 +27,8 @@ pub use self::text::markdown;
 /// Debian's kernel.
 const KERNEL: &str = "6.12";
 
-/// MiB that the shorter and the longer run move: what only the first ones take is in both.
-const LENGTHS: [u64; 2] = [32, 160];
-/// By how much they differ.
-const MOVED: u64 = LENGTHS[1] - LENGTHS[0];
+/// Bytes in a MiB.
+const MIB: u64 = 1 << 20;
 
 /// What guest / native may be at most.
 const TARGET: Ratio = Ratio::thousandths(1_500);
@@ -61,6 +60,14 @@ impl Route {
         }
     }
 
+    /// How much the shorter and the longer run move, in MiB or in seconds: what only the first of it takes is in both.
+    const fn amounts(self) -> [u64; 2] {
+        match self {
+            Self::Read | Self::Write => [32, 160],
+            Self::Network => [1, 2],
+        }
+    }
+
     /// In words.
     const fn what(self) -> &'static str {
         match self {
@@ -74,6 +81,7 @@ impl Route {
 /// What one run took, or one is more than another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Account {
+    bytes: u64,
     instructions: u64,
     exits: Exits,
 }
@@ -99,38 +107,48 @@ pub fn measure(setup: &Setup, bare: &Bare, qemu: &Qemu, options: &Options) -> Re
 pub(super) fn measure_on(machine: &Machine<'_>) -> Result<Traffic, Failure> {
     let linux = machine::Linux::prepare(machine)?;
     let routes = ROUTES.into_iter().map(|route| {
-        let native = longer(|mib| linux.natively(route, mib))?;
-        let vambrace = longer(|mib| linux.under_vambrace(route, mib))?;
-        Ok(route.judge(native.instructions, vambrace, machine.options.cpu == PROCESSOR))
+        let native = longer(route, |amount| linux.natively(route, amount))?;
+        let vambrace = longer(route, |amount| linux.under_vambrace(route, amount))?;
+        Ok(route.judge(&native, &vambrace, machine.options.cpu == PROCESSOR))
     });
     Ok(Traffic { release: linux.release(), routes: routes.collect::<Result<_, Failure>>()? })
 }
 
 /// What the longer run takes more than the shorter one.
-fn longer(run: impl Fn(u64) -> Result<Account, Failure>) -> Result<Account, Failure> {
-    let [short, long] = LENGTHS;
+fn longer(route: Route, run: impl Fn(u64) -> Result<Account, Failure>) -> Result<Account, Failure> {
+    let [short, long] = route.amounts();
     let (short, long) = (run(short)?, run(long)?);
     Ok(Account {
+        bytes: long.bytes.saturating_sub(short.bytes),
         instructions: long.instructions.saturating_sub(short.instructions),
         exits: long.exits.without(&short.exits),
     })
 }
 
+impl Account {
+    /// As much of something as goes with a MiB.
+    fn per_mib(&self, all: u64) -> u64 {
+        let per_mib = u128::from(all) * u128::from(MIB) / u128::from(self.bytes.max(1));
+        u64::try_from(per_mib).unwrap_or(u64::MAX)
+    }
+}
+
 impl Route {
-    fn judge(self, native: u64, vambrace: Account, has_target: bool) -> Phase {
-        let ratio = Ratio::new(vambrace.instructions, native);
+    fn judge(self, native: &Account, vambrace: &Account, has_target: bool) -> Phase {
         let target = has_target.then_some(TARGET);
+        let (native, took) = (native.per_mib(native.instructions), vambrace.per_mib(vambrace.instructions));
+        let ratio = Ratio::new(took, native);
         Phase {
             name: self.name().to_owned(),
             what: self.what().to_owned(),
-            native: native / MOVED,
-            vambrace: vambrace.instructions / MOVED,
+            native,
+            vambrace: took,
             ratio,
             target,
             verdict: ratio.verdict(target),
             tolerance: TOLERANCE,
-            exits: vambrace.exits.total() / MOVED,
-            causes: vambrace.exits.per(MOVED).causes(),
+            exits: vambrace.per_mib(vambrace.exits.total()),
+            causes: vambrace.exits.scaled(|count| vambrace.per_mib(count)).causes(),
         }
     }
 }

@@ -52,11 +52,10 @@ impl Exits {
         self
     }
 
-    /// Those for each of so many parts, as far as there is one for each.
-    pub(in crate::bench) fn per(mut self, parts: u64) -> Self {
-        self.0.values_mut().for_each(|count| *count /= parts.max(1));
-        self.0.retain(|_, count| *count > 0);
-        self
+    /// As many as `scale` makes of them, as far as any are left.
+    pub(in crate::bench) fn scaled(&self, scale: impl Fn(u64) -> u64) -> Self {
+        let scaled = self.0.iter().map(|(cause, count)| (cause.clone(), scale(*count)));
+        Self(scaled.filter(|(_, count)| *count > 0).collect())
     }
 
     /// The most frequent cause first.

@@ -22,8 +22,8 @@ use crate::setup::{SetupError, debian, initramfs};
 const IPERF: &str = "iperf3";
 /// A VM's RAM in MiB.
 const MEMORY: u64 = 512;
-/// What init says when all was moved.
-const DONE: &str = "traffic: done";
+/// What init says when all was moved, before the number of bytes.
+const MOVED: &str = "traffic: moved ";
 
 /// As for whole systems: nothing by chance, and devices are shown where they are.
 const COMMAND_LINE: &str = "console=ttyAMA0 quiet nokaslr norandmaps cryptomgr.notests=1 no_hash_pointers";
@@ -69,50 +69,49 @@ impl<'a> Linux<'a> {
     }
 
     /// Moves data in VMs.
-    pub(super) fn under_vambrace(&self, route: Route, mib: u64) -> Result<Account, Failure> {
-        let manifest = self.manifest(route, mib)?;
+    pub(super) fn under_vambrace(&self, route: Route, amount: u64) -> Result<Account, Failure> {
+        let manifest = self.manifest(route, amount)?;
         let record = self.folder.path().join("exceptions");
         let bundle = build::bundle(&manifest, self.machine.setup, self.machine.bare, Afterwards::PowerOff)?;
         let boot = Boot::Parts { hypervisor: self.machine.bare.hypervisor.clone(), bundle };
         let recording = ["-d".into(), exits::RECORD.into(), "-D".into(), record.display().to_string()];
         let mut config = self.config(&manifest, boot, recording.into());
         config.vms = manifest.vms.iter().map(|vm| vm.name.clone()).collect();
-        let (instructions, outcome) = self.run(route, Place::Vambrace, config)?;
+        let (account, outcome) = self.run(route, Place::Vambrace, config)?;
         let said = outcome.vms.first().map(runner::VmOutcome::text).unwrap_or_default();
         let text = std::fs::read(&record).map_err(|error| SetupError::file("read", &record, &error))?;
         let exits = exits::read(&String::from_utf8_lossy(&text), &Devices::read(&said));
-        Ok(Account { instructions, exits: exits.into_iter().next().unwrap_or_default() })
+        Ok(Account { exits: exits.into_iter().next().unwrap_or_default(), ..account })
     }
 
     /// Moves data at EL1 of a board that has no EL2.
-    pub(super) fn natively(&self, route: Route, mib: u64) -> Result<Account, Failure> {
-        let manifest = self.manifest(route, mib)?;
+    pub(super) fn natively(&self, route: Route, amount: u64) -> Result<Account, Failure> {
+        let manifest = self.manifest(route, amount)?;
         let image =
             std::fs::read(&self.kernel).map_err(|error| SetupError::file("read", &self.kernel, &error))?;
-        let boot = Boot::Kernel { image, cmdline: command_line(route.alone(), mib, "") };
+        let boot = Boot::Kernel { image, cmdline: command_line(route.alone(), amount, "") };
         // QEMU joins it with the machine's other properties.
         let arguments = ["-machine", "virtualization=off", "-initrd", &self.initrd().display().to_string()];
         let mut config = self.config(&manifest, boot, arguments.map(str::to_owned).into());
         (config.board.cpus, config.board.memory) = (1, MEMORY << 20);
-        let (instructions, _) = self.run(route, Place::Native, config)?;
-        Ok(Account { instructions, ..Account::default() })
+        self.run(route, Place::Native, config).map(|(account, _)| account)
     }
 
-    fn manifest(&self, route: Route, mib: u64) -> Result<Manifest, Failure> {
+    fn manifest(&self, route: Route, amount: u64) -> Result<Manifest, Failure> {
         let source =
-            Source { path: self.folder.path().join("bench.toml"), text: self.manifest_text(route, mib) };
+            Source { path: self.folder.path().join("bench.toml"), text: self.manifest_text(route, amount) };
         let (manifest, _) = manifest::parse(source, &BoardOptions::default())?;
         runner::make_disks(&manifest, self.machine.setup)?;
         Ok(manifest)
     }
 
-    fn manifest_text(&self, route: Route, mib: u64) -> String {
+    fn manifest_text(&self, route: Route, amount: u64) -> String {
         let vm = |name: &str, cpu: u16, what: &str, more: &str, device: &str| {
             format!(
                 "\n[[vm]]\nname = {name:?}\nkernel = \"debian:{KERNEL}\"\ninitrd = {initrd:?}\n\
                  memory = \"{MEMORY}MiB\"\ncpus = [{cpu}]\ncmdline = {line:?}\n{device}",
                 initrd = self.initrd(),
-                line = command_line(what, mib, more),
+                line = command_line(what, amount, more),
             )
         };
         let cpu = &self.machine.options.cpu;
@@ -146,8 +145,8 @@ impl<'a> Linux<'a> {
         Config { qemu: self.machine.qemu.clone(), board, boot, vms: Vec::new(), timeout: Some(PATIENCE) }
     }
 
-    /// Runs it; how many instructions that took.
-    fn run(&self, route: Route, place: Place, config: Config) -> Result<(u64, Outcome), Failure> {
+    /// Runs it; what that took but for exits.
+    fn run(&self, route: Route, place: Place, config: Config) -> Result<(Account, Outcome), Failure> {
         let how = match place {
             Place::Native => "natively",
             Place::Vambrace => "under Vambrace",
@@ -163,10 +162,10 @@ impl<'a> Linux<'a> {
             Place::Vambrace => outcome.exit() == Exit::Success,
         };
         let systems = outcome.vms.len().max(1);
-        if let Some(instructions) =
-            instructions.filter(|_| ended_well && said.matches(DONE).count() == systems)
-        {
-            return Ok((instructions, outcome));
+        let moved: Vec<u64> = said.lines().filter_map(bytes_moved).collect();
+        if let Some(instructions) = instructions.filter(|_| ended_well && moved.len() == systems) {
+            let account = Account { bytes: moved.iter().sum(), instructions, ..Account::default() };
+            return Ok((account, outcome));
         }
         let how =
             format!("{:?}, after it said:\n{said}\n{}", outcome.summary.ending, outcome.qemu.join("\n"));
@@ -185,6 +184,11 @@ impl Route {
     }
 }
 
-fn command_line(what: &str, mib: u64, more: &str) -> String {
-    format!("{COMMAND_LINE} traffic={what} mib={mib}{more}")
+/// What init said of it in a line.
+fn bytes_moved(line: &str) -> Option<u64> {
+    line.split_once(MOVED)?.1.trim_end().parse().ok()
+}
+
+fn command_line(what: &str, amount: u64, more: &str) -> String {
+    format!("{COMMAND_LINE} traffic={what} amount={amount}{more}")
 }

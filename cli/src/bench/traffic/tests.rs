@@ -4,22 +4,22 @@
 use super::*;
 use crate::bench::record::{Comparison, Record};
 
-fn account(instructions: u64, notifications: u64) -> Account {
+fn account(mib: u64, instructions: u64, notifications: u64) -> Account {
     let mut exits = Exits::default();
     (0..notifications).for_each(|_| exits.add("write of a virtio device".to_owned()));
-    Account { instructions, exits }
+    Account { bytes: mib * MIB, instructions, exits }
 }
 
 fn traffic(vambrace: u64) -> Traffic {
-    let more = account(vambrace * MOVED, 3 * MOVED);
-    let routes = ROUTES.map(|route| route.judge(1_000 * MOVED, more.clone(), true));
+    let (native, vambrace) = (account(2, 2_000, 0), account(4, 4 * vambrace, 15));
+    let routes = ROUTES.map(|route| route.judge(&native, &vambrace, true));
     Traffic { release: "6.12.94".into(), routes: routes.into() }
 }
 
 #[test]
 fn what_both_runs_take_is_nobodys() {
-    let run = |mib: u64| Ok(account(1_000_000 + 50 * mib, 7 + 2 * mib));
-    assert_eq!(longer(run).unwrap(), account(50 * MOVED, 2 * MOVED));
+    let run = |mib: u64| Ok(account(mib, 1_000_000 + 50 * mib, 7 + 2 * mib));
+    assert_eq!(longer(Route::Read, run).unwrap(), account(128, 50 * 128, 2 * 128));
 }
 
 #[test]
@@ -28,7 +28,13 @@ fn figures_are_per_mib_and_held_against_the_target() {
     assert_eq!((met.native, met.vambrace, met.exits, met.verdict), (1_000, 1_500, 3, Verdict::Met));
     assert_eq!(met.causes[0].count, 3);
     assert!(traffic(1_501).verdicts().all(|verdict| verdict == Verdict::Missed));
-    assert_eq!(Route::Read.judge(1, account(9, 0), false).verdict, Verdict::NoTarget);
+    let other = Route::Read.judge(&account(1, 1, 0), &account(1, 9, 0), false);
+    assert_eq!(other.verdict, Verdict::NoTarget);
+}
+
+#[test]
+fn a_run_that_moved_nothing_is_no_division_by_zero() {
+    assert_eq!(account(0, 5, 0).per_mib(5), 5 * MIB);
 }
 
 #[test]

@@ -23,6 +23,9 @@ const LINKER: &str = "ld-linux-aarch64.so.1";
 /// The program's file in the cache.
 const ARCHIVE: &str = "program.cpio";
 
+/// What the C library opens by itself when it ends a thread.
+const UNWINDER: &str = "libgcc_s.so.1";
+
 /// The archive with the program `name` of the package of that name, from the cache or made: to go before an initramfs.
 ///
 /// # Errors
@@ -66,10 +69,10 @@ pub(super) fn archive(cache: &Cache, progress: Progress, name: &str) -> Result<P
     package::extract(of_package, &format!("./usr/bin/{name}"), &binary)?;
     let program = fs::read(&binary).map_err(|error| SetupError::file("read", &binary, &error))?;
 
-    found
-        .choose(LINKER)
-        .and_then(|()| found.choose_all(&program))
-        .map_err(|missing| failed(name, &missing))?;
+    let beside = [LINKER, UNWINDER];
+    let chosen =
+        beside.iter().try_for_each(|name| found.choose(name)).and_then(|()| found.choose_all(&program));
+    chosen.map_err(|missing| failed(name, &missing))?;
     let complete = folder("complete")?;
     let to = complete.join(ARCHIVE);
     let packed =
