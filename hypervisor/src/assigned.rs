@@ -7,8 +7,8 @@
 
 use alloc::vec::Vec;
 
+use crate::lock::SpinMutex;
 use spin::Once;
-use spin::mutex::SpinMutex;
 use vambrace_machine::Lifecycle;
 use vambrace_wire::bundle::Directory;
 use vambrace_wire::bundle::assigned::Interrupt;

@@ -7,8 +7,8 @@
 
 use core::fmt::{self, Write};
 
+use crate::lock::SpinMutex;
 use arrayvec::{ArrayString, ArrayVec};
-use spin::mutex::SpinMutex;
 use vambrace_wire::message::{
     Decoder, FromHypervisor, Level, MAX_FRAME, MAX_TEXT, Piece, ToHypervisor, VmState, decode, encode,
 };

@@ -8,7 +8,7 @@
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use spin::mutex::SpinMutex;
+use crate::lock::SpinMutex;
 use vambrace_io::virtio::budget::Budget;
 use vambrace_io::virtio::net::MAX_FRAME;
 use vambrace_machine::virtio::{Backends, Step};

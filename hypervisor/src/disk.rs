@@ -3,7 +3,7 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use spin::mutex::SpinMutex;
+use crate::lock::SpinMutex;
 use vambrace_hypervisor::regions::{From, Range};
 use vambrace_io::virtio::block;
 use vambrace_io::virtio::block::disk::{Operation, Step, Tag};

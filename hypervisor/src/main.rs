@@ -44,6 +44,8 @@ mod layout;
 #[cfg(target_os = "none")]
 mod ledger;
 #[cfg(target_os = "none")]
+mod lock;
+#[cfg(target_os = "none")]
 mod mem;
 #[cfg(target_os = "none")]
 mod memory;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
-// memcpy and memset without floating-point registers, for the small structures that EL2 moves all the time: 32 bytes a turn
-// where that may be done. With the MMU off no access may be unaligned: both ends must be aligned to 8, or come to be so
+// memcpy and memset without floating-point registers, for the small structures that EL2 moves all the time and for what guests
+// send each other: 64 or 32 bytes a turn where that may be done. With the MMU off no access may be unaligned: both ends must be aligned to 8, or come to be so
 // together (the compiler likes to move all but the first byte of a value), else it is a byte a turn. They stand in for the
 // weak ones of compiler_builtins, which take about five times as many instructions.
 
@@ -15,17 +15,24 @@ memcpy:
     mov     x4, x0
     tst     x3, #7
     b.ne    8f
-9:  subs    x2, x2, #32
-    b.lo    2f
-1:  ldp     x5, x6, [x1]
-    ldp     x7, x8, [x1, #16]
-    add     x1, x1, #32
-    stp     x5, x6, [x4]
+9:  subs    x2, x2, #64
+    b.lo    12f
+1:  ldp     x7, x8, [x1, #16]
+    ldp     x9, x10, [x1, #32]
+    ldp     x11, x12, [x1, #48]
+    ldp     x5, x6, [x1], #64
     stp     x7, x8, [x4, #16]
-    add     x4, x4, #32
-    subs    x2, x2, #32
+    stp     x9, x10, [x4, #32]
+    stp     x11, x12, [x4, #48]
+    stp     x5, x6, [x4], #64
+    subs    x2, x2, #64
     b.hs    1b
-2:  tbz     x2, #4, 3f                  // x2 is the rest less 32: its low bits are the rest's
+12: tbz     x2, #5, 2f                  // x2 is the rest less 64: its low bits are the rest's
+    ldp     x7, x8, [x1, #16]
+    ldp     x5, x6, [x1], #32
+    stp     x7, x8, [x4, #16]
+    stp     x5, x6, [x4], #32
+2:  tbz     x2, #4, 3f
     ldp     x5, x6, [x1], #16
     stp     x5, x6, [x4], #16
 3:  tbz     x2, #3, 5f

@@ -8,7 +8,7 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use spin::mutex::SpinMutex;
+use crate::lock::SpinMutex;
 use talc::TalcLock;
 use talc::base::Talc;
 use talc::base::binning::Binning;
@@ -24,7 +24,7 @@ static FREE: SpinMutex<FreeMemory> = SpinMutex::new(FreeMemory::new());
 const HEAP_PIECE: u64 = 128 << 10;
 
 #[global_allocator]
-static HEAP: TalcLock<spin::mutex::SpinMutex<()>, FromFreeMemory> = TalcLock::new(FromFreeMemory);
+static HEAP: TalcLock<SpinMutex<()>, FromFreeMemory> = TalcLock::new(FromFreeMemory);
 
 /// Grows the heap from [`FREE`].
 #[derive(Debug)]

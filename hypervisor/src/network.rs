@@ -9,8 +9,8 @@ use alloc::sync::Weak;
 use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
+use crate::lock::SpinMutex;
 use spin::Once;
-use spin::mutex::SpinMutex;
 use vambrace_io::virtio::net::{Frame, MAX_FRAME, Mac};
 use vambrace_io::virtio::switch::{self, Addresses, MAX_PORTS, Policy, Rate, Switch};
 use vambrace_wire::bundle::io::{self, PortAddresses, Uplink};

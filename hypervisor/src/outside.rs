@@ -7,8 +7,8 @@
 use alloc::vec::Vec;
 use core::ptr::NonNull;
 
+use crate::lock::SpinMutex;
 use spin::Once;
-use spin::mutex::SpinMutex;
 use vambrace_hypervisor::board::VirtioSlot;
 use vambrace_io::virtio::net::{Frame, Mac, Offload};
 use vambrace_wire::bundle::Directory;

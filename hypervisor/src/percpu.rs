@@ -7,8 +7,8 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use crate::lock::SpinMutex;
 use spin::Once;
-use spin::mutex::SpinMutex;
 use vambrace_hypervisor::attention::{Attention, SLOTS, Told};
 
 use crate::boot;

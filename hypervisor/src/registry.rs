@@ -5,8 +5,8 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use crate::lock::SpinMutex;
 use spin::Once;
-use spin::mutex::SpinMutex;
 use vambrace_machine::short::Constants;
 use vambrace_machine::vm::Platform;
 use vambrace_machine::{Ending, Vcpu, Vm};

@@ -28,6 +28,7 @@ use crate::exit_host::{ExitHost, Flush, Work};
 use crate::features::{self, Features};
 use crate::gic::{self, CpuInterface, Distributor};
 use crate::job::Job;
+use crate::lock::SpinMutex;
 use crate::percpu::{self, Shared};
 use crate::registry::{self, Machine};
 use crate::sysreg::{CntfrqEl0, CntpctEl0, EsrEl2, FarEl2, HpfarEl2, Read};
@@ -91,7 +92,7 @@ pub(crate) fn start(
         preemption_bits: shape.preemption_bits,
         list_registers: shape.list_registers,
     };
-    VMIDS.call_once(|| spin::mutex::SpinMutex::new(vambrace_memory::vmid::Vmids::new(features.vmids)));
+    VMIDS.call_once(|| SpinMutex::new(vambrace_memory::vmid::Vmids::new(features.vmids)));
     BOARD.call_once(|| board);
     for (nth, index) in (0..board.cpus.len()).filter(|index| *index != me).enumerate() {
         start_secondary(nth, index);
@@ -108,7 +109,7 @@ static BOARD: spin::Once<&'static Board> = spin::Once::new();
 
 type Vmids = vambrace_memory::vmid::Vmids<MAX_CPUS>;
 
-static VMIDS: spin::Once<spin::mutex::SpinMutex<Vmids>> = spin::Once::new();
+static VMIDS: spin::Once<SpinMutex<Vmids>> = spin::Once::new();
 
 /// A further CPU, with its MMU on.
 pub(crate) fn secondary(index: usize) -> ! {

@@ -7,6 +7,7 @@ use vambrace_machine::short::{self, SCRATCH_REGISTERS, Served, Short, Trap};
 
 use crate::cell::Neighbourhood;
 use crate::gic::{self, CpuInterface};
+use crate::lock::Yield;
 use crate::sysreg::{ElrEl2, EsrEl2, FarEl2, HpfarEl2, Read, SafeWrite, SctlrEl1, SpsrEl2};
 use crate::vgic::Interface;
 
@@ -49,7 +50,7 @@ pub(crate) struct Around<'a> {
 struct Entry<'a> {
     /// The host's stack pointer; `world_enter` fills it in.
     host_stack: u64,
-    short: Short<'a>,
+    short: Short<'a, Yield>,
     around: Around<'a>,
     /// The physical interrupt that was acknowledged, and is not served.
     acknowledged: Option<u32>,
@@ -81,7 +82,7 @@ unsafe extern "C" {
 ///
 /// Exits that `short` serves do not come out, nor do the guest's own timer and other vCPUs' SGIs, if they can simply be
 /// handed on. For an interrupt comes with the cause which one was acknowledged and is not served, if any.
-pub(crate) fn enter(frame: &mut Frame, short: Short<'_>, around: Around<'_>) -> (Cause, Option<u32>) {
+pub(crate) fn enter(frame: &mut Frame, short: Short<'_, Yield>, around: Around<'_>) -> (Cause, Option<u32>) {
     // Only an EL1 or EL0 state can be entered, whatever the frame holds: M[3:2] above EL1 would be EL2 itself.
     debug_assert!(frame.pstate & 0x1F == 0x10 || frame.pstate & 0xF <= 5);
     let mut entry = Entry { host_stack: 0, short, around, acknowledged: None };
@@ -170,7 +171,7 @@ extern "C" fn short_interrupt(_: &mut Frame, entry: &mut Entry<'_>) -> u64 {
 
 /// Somebody calls this CPU. Apart, for the timer's sake, which needs fewer registers.
 #[inline(never)]
-fn called(short: &mut Short<'_>, around: &mut Around<'_>) -> u64 {
+fn called(short: &mut Short<'_, Yield>, around: &mut Around<'_>) -> u64 {
     if !around.attention.take_only(around.slot) {
         return NOT_SERVED;
     }

@@ -4,6 +4,7 @@
 //! An access to nothing is a synchronous external abort for the guest, as on a bus without a device. It is never
 //! the end of more than the guest's own instruction.
 
+use spin::RelaxStrategy;
 use spin::mutex::SpinMutex;
 use vambrace_cpu::exception::{AbortedAccess, Exception, ExternalAbort, WalkLevel};
 use vambrace_cpu::exit::{DataAbort, Direction, InstructionAbort};
@@ -37,7 +38,7 @@ pub(crate) enum Refusal {
 }
 
 /// Serves a data abort.
-pub(crate) fn data<H: Host>(vm: &SpinMutex<Vm>, vcpu: &mut Vcpu, abort: &DataAbort, host: &mut H) -> Resume {
+pub(crate) fn data<H: Host>(vm: &SpinMutex<Vm, impl RelaxStrategy>, vcpu: &mut Vcpu, abort: &DataAbort, host: &mut H) -> Resume {
     vcpu.recent.note_address(abort.va);
     let outcome = match place(vm, vcpu, abort, host) {
         // Where there is no RAM, there is nothing to maintain in a cache; and ROM is never dirty.
@@ -56,7 +57,7 @@ pub(crate) fn data<H: Host>(vm: &SpinMutex<Vm>, vcpu: &mut Vcpu, abort: &DataAbo
 
 /// Where an access goes that stage 2 refused, if it may be emulated there.
 fn place(
-    vm: &SpinMutex<Vm>,
+    vm: &SpinMutex<Vm, impl RelaxStrategy>,
     vcpu: &mut Vcpu,
     abort: &DataAbort,
     host: &mut impl Host,
@@ -72,7 +73,7 @@ fn place(
 }
 
 /// Where in ROM a store goes that stage 2 does not permit. HPFAR_EL2 does not say: the address is translated anew.
-fn rom(vm: &SpinMutex<Vm>, vcpu: &mut Vcpu, abort: &DataAbort, host: &mut impl Host) -> Option<Ipa> {
+fn rom(vm: &SpinMutex<Vm, impl RelaxStrategy>, vcpu: &mut Vcpu, abort: &DataAbort, host: &mut impl Host) -> Option<Ipa> {
     let access = if abort.cache_maintenance { Stage1Access::Read } else { Stage1Access::Write };
     let ipa = translation::translate(vcpu, abort.va?, access, host).ok()?.ipa;
     vm.lock().memory.is_rom(ipa, 1).then_some(ipa)
@@ -80,7 +81,7 @@ fn rom(vm: &SpinMutex<Vm>, vcpu: &mut Vcpu, abort: &DataAbort, host: &mut impl H
 
 /// The guest gets a synchronous external abort; the first few are logged.
 fn refuse(
-    vm: &SpinMutex<Vm>,
+    vm: &SpinMutex<Vm, impl RelaxStrategy>,
     vcpu: &mut Vcpu,
     abort: &DataAbort,
     why: Refusal,
@@ -103,7 +104,7 @@ fn refuse(
 
 /// Serves an instruction abort: a fetch from where there is no RAM.
 pub(crate) fn instruction(
-    vm: &SpinMutex<Vm>,
+    vm: &SpinMutex<Vm, impl RelaxStrategy>,
     vcpu: &mut Vcpu,
     abort: &InstructionAbort,
     host: &mut impl Host,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! HVC and SMC: what `vambrace_cpu::smccc` decides is carried out.
 
+use spin::RelaxStrategy;
 use spin::mutex::SpinMutex;
 use vambrace_cpu::power::Remaining;
 use vambrace_cpu::smccc::{self, Call, NoEntropy, Outcome, Services, Suspend};
@@ -37,7 +38,7 @@ impl<H: Host> Services for CallServices<'_, H> {
 
 /// Serves a call. Nothing is ever passed on to EL3.
 pub(crate) fn call(
-    vm: &SpinMutex<Vm>,
+    vm: &SpinMutex<Vm, impl RelaxStrategy>,
     vcpu: &mut Vcpu,
     immediate: u16,
     conduit: Conduit,

@@ -7,6 +7,7 @@
 //! same few states come round and round while no handler ever returns ([`ExceptionLoop`]).
 
 use serde::{Deserialize, Serialize};
+use spin::RelaxStrategy;
 use spin::mutex::SpinMutex;
 use vambrace_cpu::exception::{Exception, take_to_el1};
 use vambrace_cpu::registers::{El1Registers, Frame};
@@ -24,13 +25,13 @@ const HOPELESS: u16 = 1000;
 const LONGEST_ROUND: u16 = 32;
 
 /// The instruction is UNDEFINED for the guest.
-pub(crate) fn undefined(vm: &SpinMutex<Vm>, vcpu: &mut Vcpu, host: &mut impl Host) -> Resume {
+pub(crate) fn undefined(vm: &SpinMutex<Vm, impl RelaxStrategy>, vcpu: &mut Vcpu, host: &mut impl Host) -> Resume {
     inject(vm, vcpu, Exception::Undefined, host)
 }
 
 /// Lets the guest take an exception, or declares its VM crashed.
 pub(crate) fn inject(
-    vm: &SpinMutex<Vm>,
+    vm: &SpinMutex<Vm, impl RelaxStrategy>,
     vcpu: &mut Vcpu,
     exception: Exception,
     host: &mut impl Host,

@@ -5,6 +5,7 @@
 //! is fetched through the guest's own translation and decoded.
 
 use arrayvec::ArrayVec;
+use spin::RelaxStrategy;
 use spin::mutex::SpinMutex;
 use vambrace_cpu::exit::DataAbort;
 use vambrace_cpu::pstate::Level;
@@ -23,7 +24,7 @@ use crate::vm::{Device, Vm};
 
 /// Carries out the access that faulted at `ipa`, all of it or nothing; but for the step over the instruction.
 pub(crate) fn carry_out(
-    vm: &SpinMutex<Vm>,
+    vm: &SpinMutex<Vm, impl RelaxStrategy>,
     vcpu: &mut Vcpu,
     abort: &DataAbort,
     ipa: Ipa,
@@ -39,7 +40,7 @@ pub(crate) fn carry_out(
 /// An access that the syndrome does not describe: decodes the instruction, checks that it is what faulted, and does
 /// all of it.
 fn decoded(
-    vm: &SpinMutex<Vm>,
+    vm: &SpinMutex<Vm, impl RelaxStrategy>,
     vcpu: &mut Vcpu,
     abort: &DataAbort,
     ipa: Ipa,
@@ -124,7 +125,7 @@ pub(crate) enum Target {
 
 /// Carries an access of one register out. Devices are little-endian: a big-endian guest's values are turned.
 fn perform(
-    vm: &SpinMutex<Vm>,
+    vm: &SpinMutex<Vm, impl RelaxStrategy>,
     vcpu: &mut Vcpu,
     access: &mut Access,
     host: &mut impl Host,

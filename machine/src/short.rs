@@ -7,6 +7,7 @@
 //! exception level, a step, big-endian data, an operand the vectors have not saved) is left to
 //! [`handle`](crate::handle), which would have given the same answer: a test runs both on the same exits.
 
+use spin::RelaxStrategy;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use vambrace_cpu::registers::Frame;
 use vambrace_cpu::syndrome::class;
@@ -120,21 +121,21 @@ impl Constants {
 
 /// What the short path works on, beside the registers.
 #[derive(Debug)]
-pub struct Short<'a> {
+pub struct Short<'a, R> {
     constants: &'a Constants,
     recent: &'a mut Recent,
     exceptions: &'a mut ExceptionLoop,
-    vm: &'a SpinMutex<Vm>,
+    vm: &'a SpinMutex<Vm, R>,
     vcpu: u16,
 }
 
 impl Vcpu {
     /// What a vCPU is entered with: its frame, and apart from it what the short path works on.
-    pub fn for_entry<'a>(
+    pub fn for_entry<'a, R>(
         &'a mut self,
         constants: &'a Constants,
-        vm: &'a SpinMutex<Vm>,
-    ) -> (&'a mut Frame, Short<'a>) {
+        vm: &'a SpinMutex<Vm, R>,
+    ) -> (&'a mut Frame, Short<'a, R>) {
         let Self { index, registers, recent, exceptions, .. } = self;
         (&mut registers.frame, Short { constants, recent, exceptions, vm, vcpu: *index })
     }
@@ -159,7 +160,7 @@ pub enum Served {
 pub fn serve(
     trap: &mut impl Trap,
     x: &mut [u64; 31],
-    short: &mut Short<'_>,
+    short: &mut Short<'_, impl RelaxStrategy>,
     lists: &mut impl Lists,
     neighbours: &impl Neighbours,
 ) -> Served {
@@ -204,7 +205,7 @@ pub fn serve(
 fn system_register(
     trap: &mut impl Trap,
     x: &[u64; 31],
-    short: &mut Short<'_>,
+    short: &mut Short<'_, impl RelaxStrategy>,
     lists: &mut impl Lists,
     neighbours: &impl Neighbours,
 ) -> Served {
@@ -249,7 +250,7 @@ pub fn wait(vcpu: &mut Vcpu, esr: u64) -> bool {
 
 /// Another vCPU has called: lends the one SGI that has arrived. False if there is more to it, and nothing has changed.
 #[inline(always)]
-pub fn take_arrived(short: &mut Short<'_>, lists: &mut impl Lists) -> bool {
+pub fn take_arrived(short: &mut Short<'_, impl RelaxStrategy>, lists: &mut impl Lists) -> bool {
     let Some(mut vm) = short.vm.try_lock() else { return false };
     if vm.lifecycle != Lifecycle::Running {
         return false;
@@ -264,13 +265,13 @@ pub fn take_arrived(short: &mut Short<'_>, lists: &mut impl Lists) -> bool {
 /// Hands the vCPU its virtual timer's interrupt, whose physical one, `physical`, has been acknowledged and its priority
 /// dropped: the guest itself will end it. False if that takes more, and nothing has changed.
 #[inline(always)]
-pub fn give_timer(short: &mut Short<'_>, physical: u16, lists: &mut impl Lists) -> bool {
+pub fn give_timer(short: &mut Short<'_, impl RelaxStrategy>, physical: u16, lists: &mut impl Lists) -> bool {
     lend(short, Arrival::Linked { intid: layout::VIRTUAL_TIMER_INTID, physical }, lists)
 }
 
 /// Puts an interrupt into the list registers, if that takes no more.
 #[inline(always)]
-fn lend(short: &mut Short<'_>, arrival: Arrival, lists: &mut impl Lists) -> bool {
+fn lend(short: &mut Short<'_, impl RelaxStrategy>, arrival: Arrival, lists: &mut impl Lists) -> bool {
     let Some(vm) = short.vm.try_lock() else { return false };
     match vm.gic.lend_again(short.vcpu.into(), arrival, lists.empty()) {
         Some(again) => {
@@ -285,13 +286,18 @@ fn lend(short: &mut Short<'_>, arrival: Arrival, lists: &mut impl Lists) -> bool
 /// Apart, since it happens once.
 #[cold]
 #[inline(never)]
-fn lend_first(mut vm: SpinMutexGuard<'_, Vm>, vcpu: u16, arrival: Arrival, lists: &mut impl Lists) -> bool {
+fn lend_first<R: RelaxStrategy>(
+    mut vm: SpinMutexGuard<'_, Vm, R>,
+    vcpu: u16,
+    arrival: Arrival,
+    lists: &mut impl Lists,
+) -> bool {
     let Some(added) = vm.gic.add(vcpu.into(), arrival, lists.empty()) else { return false };
     lists.write(added);
     true
 }
 
-impl Short<'_> {
+impl<R: RelaxStrategy> Short<'_, R> {
     /// Remembers the exit, as the long way does: the vCPU gets on.
     #[inline(always)]
     fn note(&mut self, esr: u64, pc: u64, address: Option<Va>) {

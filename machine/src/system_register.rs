@@ -4,6 +4,7 @@
 //! AArch32 programs at EL0 reach a few of them as coprocessor registers: the operands are elsewhere, the rest is
 //! the same.
 
+use spin::RelaxStrategy;
 use spin::mutex::SpinMutex;
 use vambrace_cpu::coprocessor::CoprocessorAccess;
 use vambrace_cpu::exit::{Direction, SystemRegisterAccess};
@@ -37,7 +38,7 @@ enum Served {
 
 /// Serves a trapped MSR, MRS or system instruction.
 pub(crate) fn access(
-    vm: &SpinMutex<Vm>,
+    vm: &SpinMutex<Vm, impl RelaxStrategy>,
     vcpu: &mut Vcpu,
     access: SystemRegisterAccess,
     host: &mut impl Host,
@@ -55,7 +56,7 @@ pub(crate) fn access(
 
 /// Serves a trapped coprocessor access; one whose condition fails does nothing.
 pub(crate) fn coprocessor(
-    vm: &SpinMutex<Vm>,
+    vm: &SpinMutex<Vm, impl RelaxStrategy>,
     vcpu: &mut Vcpu,
     access: CoprocessorAccess,
     host: &mut impl Host,
@@ -77,7 +78,7 @@ pub(crate) fn coprocessor(
 
 /// Serves an access whose operand, if it writes, is `operand`.
 fn serve(
-    vm: &SpinMutex<Vm>,
+    vm: &SpinMutex<Vm, impl RelaxStrategy>,
     vcpu: &mut Vcpu,
     access: SystemRegisterAccess,
     operand: u64,
@@ -111,7 +112,7 @@ fn serve(
 }
 
 /// SGIs and deactivation. The rest the machine's own CPU interface serves, and it does not trap.
-fn gic(vm: &SpinMutex<Vm>, vcpu: &Vcpu, register: GicRegister, value: u64, host: &mut impl Host) -> Served {
+fn gic(vm: &SpinMutex<Vm, impl RelaxStrategy>, vcpu: &Vcpu, register: GicRegister, value: u64, host: &mut impl Host) -> Served {
     let from = usize::from(vcpu.index);
     let sgi = match register {
         GicRegister::Sgi1 => SgiRegister::Sgi1r,
@@ -144,7 +145,7 @@ fn read_timer(vcpu: &Vcpu, register: TimerRegister, host: &impl Host) -> u64 {
 
 /// Writes the EL1 physical timer: its line follows at once, and the hypervisor wakes the vCPU when it fires.
 fn write_timer(
-    vm: &SpinMutex<Vm>,
+    vm: &SpinMutex<Vm, impl RelaxStrategy>,
     vcpu: &mut Vcpu,
     register: TimerRegister,
     value: u64,

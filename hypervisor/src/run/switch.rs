@@ -3,7 +3,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use spin::mutex::SpinMutexGuard;
+use crate::lock::SpinMutexGuard;
 use vambrace_cpu::timer;
 use vambrace_interrupts::{Activity, Level, Passage, VcpuSet};
 use vambrace_machine::{Lifecycle, Vcpu, Vm, layout};

@@ -116,7 +116,7 @@ pub(crate) fn predict(bench: &mut Bench, index: usize, [esr, far, hpfar]: [u64; 
     let mut trap = Registers { esr, far, hpfar, pc: frame.pc, pstate: frame.pstate, sctlr };
     let constants = Constants::new(&mut bench.vm.lock(), index as u16);
     let before = frame.x;
-    let vm = SpinMutex::new(bench.vm.lock().clone());
+    let vm: SpinMutex<_> = SpinMutex::new(bench.vm.lock().clone());
     let mut lists = FakeLists(bench.host.cores[index].interface.clone());
     let called = Called(RefCell::default(), index);
     let (frame, mut short) = vcpu.for_entry(&constants, &vm);
@@ -376,7 +376,7 @@ fn sgis_to_several_and_in_other_ways_go_the_long_way() {
 /// The timer's interrupt by the short path: the VM and the list registers then, or `None`.
 fn timer(bench: &mut Bench) -> Option<(Vm, CpuInterface)> {
     let constants = Constants::new(&mut bench.vm.lock(), 0);
-    let vm = SpinMutex::new(bench.vm.lock().clone());
+    let vm: SpinMutex<_> = SpinMutex::new(bench.vm.lock().clone());
     let mut lists = FakeLists(bench.host.cores[0].interface.clone());
     let (_, mut short) = bench.vcpus[0].for_entry(&constants, &vm);
     let physical = layout::VIRTUAL_TIMER_INTID as u16;
