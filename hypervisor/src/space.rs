@@ -199,12 +199,21 @@ impl GuestMemory for Space {
             return Ok(());
         }
         let mut rest = to;
+        if from.addr().is_multiple_of(8) {
+            // Descriptors are, and what else is read in numbers.
+            let (words, tail) = rest.as_chunks_mut();
+            for word in words {
+                // SAFETY: inside the VM's memory and aligned; volatile, since the guest may write meanwhile.
+                *word = unsafe { from.cast::<u64>().read_volatile() }.to_le_bytes();
+                from = from.wrapping_add(8);
+            }
+            rest = tail;
+        }
         while let Some((now, later)) = rest.split_at_mut_checked(unit(from.addr(), rest.len())) {
             // SAFETY: inside the VM's memory and aligned; volatile, since the guest may write meanwhile.
             unsafe {
                 match now.len() {
                     0 => break,
-                    8 => now.copy_from_slice(&from.cast::<u64>().read_volatile().to_le_bytes()),
                     4 => now.copy_from_slice(&from.cast::<u32>().read_volatile().to_le_bytes()),
                     2 => now.copy_from_slice(&from.cast::<u16>().read_volatile().to_le_bytes()),
                     _ => now.copy_from_slice(&[from.read_volatile()]),
@@ -225,14 +234,19 @@ impl GuestMemory for Space {
             return Ok(());
         }
         let mut rest = from;
+        if to.addr().is_multiple_of(8) {
+            let (words, tail) = rest.as_chunks();
+            for word in words {
+                // SAFETY: inside the VM's memory, which Rust never holds references into, and aligned.
+                unsafe { to.cast::<u64>().write_volatile(u64::from_le_bytes(*word)) };
+                to = to.wrapping_add(8);
+            }
+            rest = tail;
+        }
         while let Some((now, later)) = rest.split_at_checked(unit(to.addr(), rest.len())) {
             // SAFETY: inside the VM's memory, which Rust never holds references into, and aligned.
             unsafe {
                 match *now {
-                    [a, b, c, d, e, f, g, h] => {
-                        let value = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-                        to.cast::<u64>().write_volatile(value);
-                    }
                     [a, b, c, d] => to.cast::<u32>().write_volatile(u32::from_le_bytes([a, b, c, d])),
                     [a, b] => to.cast::<u16>().write_volatile(u16::from_le_bytes([a, b])),
                     [a] => to.write_volatile(a),
@@ -246,13 +260,13 @@ impl GuestMemory for Space {
     }
 }
 
-/// How many bytes to move at once: 8, 4, 2 or 1, as many as the address is aligned to and as there are; 0 at the end.
+/// How many bytes to move at once where eight cannot be: 4, 2 or 1, as many as the address is aligned to and as there are; 0 at
+/// the end.
 fn unit(address: usize, len: usize) -> usize {
-    match (address % 8, len) {
+    match (address % 4, len) {
         (_, 0) => 0,
-        (0, 8..) => 8,
-        (0 | 4, 4..) => 4,
-        (0 | 2 | 4 | 6, 2..) => 2,
+        (0, 4..) => 4,
+        (0 | 2, 2..) => 2,
         _ => 1,
     }
 }

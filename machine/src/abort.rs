@@ -38,7 +38,12 @@ pub(crate) enum Refusal {
 }
 
 /// Serves a data abort.
-pub(crate) fn data<H: Host>(vm: &SpinMutex<Vm, impl RelaxStrategy>, vcpu: &mut Vcpu, abort: &DataAbort, host: &mut H) -> Resume {
+pub(crate) fn data<H: Host>(
+    vm: &SpinMutex<Vm, impl RelaxStrategy>,
+    vcpu: &mut Vcpu,
+    abort: &DataAbort,
+    host: &mut H,
+) -> Resume {
     vcpu.recent.note_address(abort.va);
     let outcome = match place(vm, vcpu, abort, host) {
         // Where there is no RAM, there is nothing to maintain in a cache; and ROM is never dirty.
@@ -73,7 +78,12 @@ fn place(
 }
 
 /// Where in ROM a store goes that stage 2 does not permit. HPFAR_EL2 does not say: the address is translated anew.
-fn rom(vm: &SpinMutex<Vm, impl RelaxStrategy>, vcpu: &mut Vcpu, abort: &DataAbort, host: &mut impl Host) -> Option<Ipa> {
+fn rom(
+    vm: &SpinMutex<Vm, impl RelaxStrategy>,
+    vcpu: &mut Vcpu,
+    abort: &DataAbort,
+    host: &mut impl Host,
+) -> Option<Ipa> {
     let access = if abort.cache_maintenance { Stage1Access::Read } else { Stage1Access::Write };
     let ipa = translation::translate(vcpu, abort.va?, access, host).ok()?.ipa;
     vm.lock().memory.is_rom(ipa, 1).then_some(ipa)

@@ -40,7 +40,12 @@ pub enum Resume {
 }
 
 /// Serves one exit of `vcpu`. Afterwards HCR_EL2.VSE is to be what [`Vcpu::virtual_serror`] says.
-pub fn handle<H: Host>(vm: &SpinMutex<Vm, impl RelaxStrategy>, vcpu: &mut Vcpu, exit: Exit, host: &mut H) -> Resume {
+pub fn handle<H: Host>(
+    vm: &SpinMutex<Vm, impl RelaxStrategy>,
+    vcpu: &mut Vcpu,
+    exit: Exit,
+    host: &mut H,
+) -> Resume {
     match exit {
         Exit::Hvc { immediate } => call::call(vm, vcpu, immediate, Conduit::Hvc, host),
         Exit::Smc { immediate } => call::call(vm, vcpu, immediate, Conduit::Smc, host),
@@ -77,7 +82,12 @@ fn wait(vcpu: &mut Vcpu, wait: Wait) -> Resume {
 /// The machine signals an error that no instruction waited for. It came while this guest ran, so it is the guest's
 /// to judge; but only when the guest no longer masks it (PSTATE.A), which the CPU itself watches for: the error is
 /// made virtual and pending.
-fn system_error(vm: &SpinMutex<Vm, impl RelaxStrategy>, vcpu: &mut Vcpu, syndrome: Syndrome, host: &mut impl Host) -> Resume {
+fn system_error(
+    vm: &SpinMutex<Vm, impl RelaxStrategy>,
+    vcpu: &mut Vcpu,
+    syndrome: Syndrome,
+    host: &mut impl Host,
+) -> Resume {
     vcpu.virtual_serror = true;
     if vm.lock().should_log_mistake() {
         let (index, iss) = (vcpu.index, syndrome.iss());

@@ -25,7 +25,11 @@ const HOPELESS: u16 = 1000;
 const LONGEST_ROUND: u16 = 32;
 
 /// The instruction is UNDEFINED for the guest.
-pub(crate) fn undefined(vm: &SpinMutex<Vm, impl RelaxStrategy>, vcpu: &mut Vcpu, host: &mut impl Host) -> Resume {
+pub(crate) fn undefined(
+    vm: &SpinMutex<Vm, impl RelaxStrategy>,
+    vcpu: &mut Vcpu,
+    host: &mut impl Host,
+) -> Resume {
     inject(vm, vcpu, Exception::Undefined, host)
 }
 

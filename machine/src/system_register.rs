@@ -112,7 +112,13 @@ fn serve(
 }
 
 /// SGIs and deactivation. The rest the machine's own CPU interface serves, and it does not trap.
-fn gic(vm: &SpinMutex<Vm, impl RelaxStrategy>, vcpu: &Vcpu, register: GicRegister, value: u64, host: &mut impl Host) -> Served {
+fn gic(
+    vm: &SpinMutex<Vm, impl RelaxStrategy>,
+    vcpu: &Vcpu,
+    register: GicRegister,
+    value: u64,
+    host: &mut impl Host,
+) -> Served {
     let from = usize::from(vcpu.index);
     let sgi = match register {
         GicRegister::Sgi1 => SgiRegister::Sgi1r,

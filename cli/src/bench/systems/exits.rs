@@ -256,11 +256,17 @@ fn name_of_interrupt(interrupt: u64) -> String {
     const EL2_TIMER: u64 = 26;
     const VIRTUAL_TIMER: u64 = layout::VIRTUAL_TIMER_INTID as u64;
     const UART: u64 = (layout::SPI_BASE + layout::UART_SPI) as u64;
+    // QEMU's board has its slots where a VM has its own.
+    const BOARD_VIRTIO: Range<u64> = {
+        let first = (layout::SPI_BASE + layout::VIRTIO_SPI) as u64;
+        first..first + VIRTIO_SLOTS
+    };
     match interrupt {
         VIRTUAL_TIMER => "interrupt of the virtual timer".to_owned(),
         EL2_TIMER => "interrupt of EL2's timer".to_owned(),
         MAINTENANCE => "maintenance interrupt".to_owned(),
         UART => "interrupt of the board's UART".to_owned(),
+        other if BOARD_VIRTIO.contains(&other) => "interrupt of the board's virtio device".to_owned(),
         SPURIOUS => "interrupt that is gone again".to_owned(),
         other if SGIS.contains(&other) => "interrupt from another CPU".to_owned(),
         other => format!("interrupt {other}"),
