@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::diagnostic::Diagnostics;
 use crate::failure::Failure;
+use crate::image;
 use crate::manifest::{self, BoardOptions, Boot, InitrdSource, Manifest, Vm};
 use crate::plan::{self, Images, ImagesError};
 use crate::setup::debian::{self, KernelError};
@@ -59,7 +60,20 @@ pub fn from_manifest(
 ) -> Result<Built, Failure> {
     let bare = setup.bare()?;
     let bundle = bundle(&manifest, setup, &bare, afterwards)?;
-    Ok(Built { manifest, warnings, hypervisor: bare.hypervisor, bundle })
+    let hypervisor = hypervisor(&manifest, &bare)?;
+    Ok(Built { manifest, warnings, hypervisor, bundle })
+}
+
+/// The hypervisor's image for a manifest: above the RAM of a VM that has it one to one, which begins where the board's does.
+///
+/// # Errors
+/// When what was built is no image.
+pub fn hypervisor(manifest: &Manifest, bare: &Bare) -> Result<Vec<u8>, Failure> {
+    let mut image = bare.hypervisor.clone();
+    if let Some(vm) = manifest.one_to_one() {
+        image::load_above(&mut image, vm.memory.0)?;
+    }
+    Ok(image)
 }
 
 /// Builds a manifest's bundle with guests that are built already.

@@ -22,8 +22,12 @@ pub const ALIGN: usize = 4096;
 /// The header's magic number, at offset 56.
 const MAGIC: &[u8; 4] = b"ARM\x64";
 const MAGIC_AT: usize = 56;
+/// Where the header says how far above the start of RAM the image is to be.
+const OFFSET_AT: usize = 8;
 /// Offset of the image's size in memory.
 const SIZE_AT: usize = 16;
+/// And of its flags.
+const FLAGS_AT: usize = 24;
 
 /// No flat image is larger; more means a program linked for scattered addresses.
 const LARGEST: u64 = 1 << 30;
@@ -128,6 +132,22 @@ pub fn memory_size(image: &[u8]) -> Result<u64, ImageError> {
     Ok(u64::from_le_bytes(*size))
 }
 
+/// Has a loader put an image so many bytes above the start of RAM, rather than as low as it can: what is below is for a VM.
+///
+/// # Errors
+/// [`ImageError::NoHeader`].
+pub fn load_above(image: &mut [u8], offset: u64) -> Result<(), ImageError> {
+    memory_size(image)?;
+    let mut set = |at: usize, value: u64| {
+        let field = image.get_mut(at..at + 8).ok_or(ImageError::NoHeader)?;
+        field.copy_from_slice(&value.to_le_bytes());
+        Ok(())
+    };
+    set(OFFSET_AT, offset)?;
+    // Little-endian, 4 KiB pages, and no longer anywhere in memory.
+    set(FLAGS_AT, 0x2)
+}
+
 /// Joins the hypervisor and a bundle into one bootable file.
 ///
 /// The header then announces the size of both, so that a loader keeps the bundle free, and moves it along when
@@ -205,6 +225,16 @@ mod tests {
         assert_eq!(flatten(&elf(&[(0, b"a"), (1 << 40, b"b")])), Err(ImageError::Scattered));
         assert_eq!(combine(&[0; 100], b""), Err(ImageError::NoHeader));
         assert_eq!(combine(&hypervisor(u64::MAX, 100), b""), Err(ImageError::Scattered));
+    }
+
+    #[test]
+    fn a_loader_is_told_how_far_above_the_start_of_ram() {
+        let mut image = hypervisor(0x5000, 0x3000);
+        load_above(&mut image, 64 << 20).unwrap();
+        assert_eq!(image[OFFSET_AT..OFFSET_AT + 8], (64u64 << 20).to_le_bytes());
+        assert_eq!(image[FLAGS_AT..FLAGS_AT + 8], 2u64.to_le_bytes());
+        assert_eq!(memory_size(&image), Ok(0x5000));
+        assert_eq!(load_above(&mut [0; 100], 0), Err(ImageError::NoHeader));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub(crate) mod file;
 mod files;
 pub mod io;
 mod resolve;
+pub mod slots;
 mod structure;
 mod syntax;
 mod together;
@@ -25,6 +26,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::de::{DeTable, Deserializer};
 use vambrace_wire::bundle::Devices;
+use vambrace_wire::bundle::assigned::RamPlacement;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Source, Span};
 use crate::schema;
@@ -64,6 +66,8 @@ pub struct Board {
     pub memory: Size,
     /// Its disks.
     pub disks: Vec<io::BoardDisk>,
+    /// What else is in its virtio-mmio slots.
+    pub devices: Vec<slots::BoardDevice>,
 }
 
 /// The kinds of board.
@@ -107,10 +111,20 @@ pub struct Vm {
     pub virtio: Vec<io::VirtioDevice>,
     /// Devices of the board that belong to it alone.
     pub assigned: Vec<assign::Assigned>,
+    /// Where its RAM lies.
+    pub placement: RamPlacement,
     /// The VM that must have ended first, by index.
     pub after: Option<u16>,
     /// Where in the text all this stands.
     pub(crate) spans: Spans,
+}
+
+impl Manifest {
+    /// The VM whose RAM lies in the board's memory one to one.
+    #[must_use]
+    pub fn one_to_one(&self) -> Option<&Vm> {
+        self.vms.iter().find(|vm| vm.placement == RamPlacement::OneToOne)
+    }
 }
 
 /// What a VM starts.
@@ -213,6 +227,7 @@ fn understand(
         .collect();
     files::check(&drafts, &board.disks, source, diagnostics);
     let afters = together::check(&board, &drafts, meant, diagnostics);
+    slots::check(&board, &drafts, &networks, diagnostics);
     let vms = resolve::finish(drafts, afters)?;
     let (board, board_memory) = board.finish()?;
     Some(Manifest { board, vms, networks, source: Arc::clone(source), board_memory })

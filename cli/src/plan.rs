@@ -18,6 +18,7 @@ use std::sync::Arc;
 use vambrace_machine::device_tree::{Description, DeviceTree, ModelError};
 use vambrace_machine::layout::{FLASH, RAM};
 use vambrace_memory::Ipa;
+use vambrace_wire::bundle::assigned::Registers;
 use vambrace_wire::bundle::io::{BoardDisk, Network};
 use vambrace_wire::bundle::{self, BundleError, Directory, Load, Seed, VcpuConfig, VmConfig};
 
@@ -197,8 +198,9 @@ enum Other {
 
 /// The initial RAM disk that a VM gets: ours have drivers if the VM has devices for them.
 fn with_drivers(vm: &Vm, kernel: &KernelSource, initrd: &InitrdSource) -> Other {
+    let has_devices = !vm.virtio.is_empty() || !vm.assigned.is_empty();
     match (kernel, initrd) {
-        (KernelSource::Debian { version }, InitrdSource::Demo) if !vm.virtio.is_empty() => {
+        (KernelSource::Debian { version }, InitrdSource::Demo) if has_devices => {
             Other::WithDrivers(InitrdSource::Demo, version.clone())
         }
         // Whatever the disk is on, its file system is a driver too.
@@ -207,6 +209,17 @@ fn with_drivers(vm: &Vm, kernel: &KernelSource, initrd: &InitrdSource) -> Other 
         }
         _ => Other::Initrd(initrd.clone()),
     }
+}
+
+/// The registers of a VM's assigned devices: each page once, since slots share them.
+fn registers(vm: &Vm) -> Vec<Registers> {
+    let mut registers: Vec<Registers> = Vec::new();
+    for part in vm.assigned.iter().flat_map(|device| &device.registers) {
+        if !registers.contains(part) {
+            registers.push(*part);
+        }
+    }
+    registers
 }
 
 /// What a VM starts with.
@@ -238,6 +251,7 @@ impl Planner<'_> {
         Ok(VmConfig {
             name: vm.name.clone(),
             memory: vm.memory.0,
+            placement: vm.placement,
             vcpus: vm.vcpus.iter().map(|cpu| VcpuConfig { cpu: *cpu }).collect(),
             weight: vm.weight,
             flash: loads.iter().any(|load| load.ipa == FLASH.0),
@@ -247,7 +261,8 @@ impl Planner<'_> {
             seeds,
             devices: vm.devices,
             virtio: self.virtio(vm)?,
-            registers: vm.assigned.iter().flat_map(|device| device.registers.clone()).collect(),
+            registers: registers(vm),
+            slots: vm.assigned.iter().filter_map(|device| device.slot).collect(),
             interrupts: vm.assigned.iter().flat_map(|device| device.interrupts.clone()).collect(),
             after: vm.after,
         })

@@ -4,18 +4,22 @@
 //! EL2 takes one, drops its priority and leaves it active: so it does not come again, however long the guest takes. The
 //! guest gets it in a list register that is linked to it, and its end ends the physical one without an exit. If the line
 //! is high then, it comes again.
+//!
+//! A device that masters DMA goes on with what its VM has told it, whatever becomes of the VM. So it is reset before the VM's
+//! RAM is cleared or anybody else's.
 
 use alloc::vec::Vec;
 
-use crate::lock::SpinMutex;
 use spin::Once;
+use vambrace_hypervisor::regions::Range;
 use vambrace_machine::Lifecycle;
 use vambrace_wire::bundle::Directory;
 use vambrace_wire::bundle::assigned::Interrupt;
 
 use crate::cell::VmCell;
 use crate::gic::{CpuInterface, Distributor};
-use crate::{percpu, registry};
+use crate::lock::SpinMutex;
+use crate::{barrier, console, percpu, registry};
 
 /// An interrupt and the VM that it is for.
 #[derive(Clone, Copy, Debug)]
@@ -28,16 +32,55 @@ struct Owned {
 struct Assigned {
     distributor: SpinMutex<Distributor>,
     owned: Vec<Owned>,
+    slots: Vec<Slot>,
 }
+
+/// A virtio-mmio slot of the board and the VM that it is for.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    base: u64,
+    vm: u16,
+}
+
+impl Slot {
+    /// Resets the device, if there is one: it touches no memory any more (virtio 1.2, 2.4.2 and 4.2.2).
+    fn reset(self) {
+        const STATUS: u64 = 0x70;
+        let status: *mut u32 = core::ptr::with_exposed_provenance_mut((self.base + STATUS) as usize);
+        // SAFETY: `start` has seen that it is one of the board's virtio slots, which are mapped as Device memory. Writing to
+        // one changes no memory of ours.
+        unsafe { status.write_volatile(0) };
+        barrier::dsb_ish();
+        // It is reset when it says so; it does not take long.
+        for _ in 0..RESET_LOOKS {
+            // SAFETY: as above.
+            if unsafe { status.read_volatile() } == 0 {
+                return;
+            }
+        }
+        console::warning!("the virtio device at {:#x} does not let itself be reset", self.base);
+    }
+}
+
+/// How often a device is asked whether it is reset: on a bus, for some milliseconds.
+const RESET_LOOKS: u32 = 10_000;
 
 static ASSIGNED: Once<Assigned> = Once::new();
 
-/// Notes whose interrupts are whose; once, before the first VM.
-pub(crate) fn start(distributor: Distributor, directory: &Directory) {
+/// Notes what is whose; once, before the first VM. `virtio` is where the board has virtio-mmio slots.
+pub(crate) fn start(distributor: Distributor, directory: &Directory, virtio: Range) {
     let owned = (0..).zip(&directory.vms).flat_map(|(vm, config)| {
         config.interrupts.iter().map(move |interrupt| Owned { interrupt: *interrupt, vm })
     });
-    ASSIGNED.call_once(|| Assigned { distributor: SpinMutex::new(distributor), owned: owned.collect() });
+    let is_slot = |base: u64| base.is_multiple_of(4) && virtio.start <= base && base < virtio.end;
+    let slots = (0..).zip(&directory.vms).flat_map(|(vm, config)| {
+        config.slots.iter().filter(|base| is_slot(**base)).map(move |base| Slot { base: *base, vm })
+    });
+    let slots: Vec<Slot> = slots.collect();
+    // The firmware may have used them.
+    slots.iter().for_each(|slot| slot.reset());
+    let distributor = SpinMutex::new(distributor);
+    ASSIGNED.call_once(|| Assigned { distributor, owned: owned.collect(), slots });
 }
 
 /// The VM starts: its devices' interrupts come to it, as after reset. All its CPUs are parked, or new.
@@ -53,9 +96,10 @@ pub(crate) fn connect(cell: &VmCell) {
     }
 }
 
-/// The VM has stopped: its devices' interrupts go nowhere.
+/// The VM has stopped: its devices leave memory alone, and their interrupts go nowhere.
 pub(crate) fn disconnect(cell: &VmCell) {
     let Some(assigned) = ASSIGNED.get() else { return };
+    assigned.slots.iter().filter(|slot| slot.vm == cell.id).for_each(|slot| slot.reset());
     for interrupt in registry::interrupts(cell.id) {
         assigned.distributor.lock().reset_spi(interrupt.physical);
     }

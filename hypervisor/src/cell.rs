@@ -9,7 +9,6 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use crate::lock::SpinMutex;
 use vambrace_cpu::power::Power;
 use vambrace_hypervisor::board::MAX_CPUS;
 use vambrace_interrupts::VcpuSet;
@@ -19,6 +18,7 @@ use vambrace_memory::vmid::VmidHolder;
 
 use crate::devices::Devices;
 use crate::ledger::Ledger;
+use crate::lock::SpinMutex;
 use crate::percpu;
 use crate::space::Space;
 

@@ -7,12 +7,12 @@
 
 use core::fmt::{self, Write};
 
-use crate::lock::SpinMutex;
 use arrayvec::{ArrayString, ArrayVec};
 use vambrace_wire::message::{
     Decoder, FromHypervisor, Level, MAX_FRAME, MAX_TEXT, Piece, ToHypervisor, VmState, decode, encode,
 };
 
+use crate::lock::SpinMutex;
 use crate::uart::Uart;
 
 static CONSOLE: SpinMutex<Console> =

@@ -8,7 +8,6 @@
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use crate::lock::SpinMutex;
 use vambrace_io::virtio::budget::Budget;
 use vambrace_io::virtio::net::MAX_FRAME;
 use vambrace_machine::virtio::{Backends, Step};
@@ -19,6 +18,7 @@ use vambrace_wire::message::{FromHypervisor, Level};
 use crate::cell::VmCell;
 use crate::disk::{Disk, DiskError};
 use crate::exit_host::Flush;
+use crate::lock::SpinMutex;
 use crate::network::Port;
 use crate::{console, network, random, registry};
 

@@ -3,7 +3,6 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use crate::lock::SpinMutex;
 use vambrace_hypervisor::regions::{From, Range};
 use vambrace_io::virtio::block;
 use vambrace_io::virtio::block::disk::{Operation, Step, Tag};
@@ -14,6 +13,7 @@ use vambrace_wire::bundle::Bundle;
 use vambrace_wire::bundle::io::{self, Backing};
 
 use crate::clear::clear;
+use crate::lock::SpinMutex;
 use crate::outside::disk::{BoardDisk, Owner};
 use crate::{memory, outside};
 

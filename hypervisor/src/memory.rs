@@ -8,7 +8,6 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::lock::SpinMutex;
 use talc::TalcLock;
 use talc::base::Talc;
 use talc::base::binning::Binning;
@@ -16,6 +15,8 @@ use talc::source::Source;
 use vambrace_hypervisor::regions::{FreeMemory, From, Range};
 use vambrace_memory::Pa;
 use vambrace_wire::message::MemoryUse;
+
+use crate::lock::SpinMutex;
 
 /// All memory that nobody owns.
 static FREE: SpinMutex<FreeMemory> = SpinMutex::new(FreeMemory::new());
@@ -59,6 +60,11 @@ pub(crate) fn withhold(range: Range) {
 /// Takes `len` bytes of physical memory, aligned to `align`.
 pub(crate) fn take(len: u64, align: u64, from: From) -> Option<Pa> {
     FREE.lock().take(len, align, from)
+}
+
+/// Takes this very range of physical memory, if all of it is free.
+pub(crate) fn take_exactly(range: Range) -> Option<()> {
+    FREE.lock().take_exactly(range)
 }
 
 /// Bytes of stage-2 tables.

@@ -9,13 +9,13 @@ use alloc::sync::Weak;
 use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
-use crate::lock::SpinMutex;
 use spin::Once;
 use vambrace_io::virtio::net::{Frame, MAX_FRAME, Mac};
 use vambrace_io::virtio::switch::{self, Addresses, MAX_PORTS, Policy, Rate, Switch};
 use vambrace_wire::bundle::io::{self, PortAddresses, Uplink};
 
 use crate::cell::{Cell, VmCell};
+use crate::lock::SpinMutex;
 use crate::outside;
 use crate::sysreg::{CntfrqEl0, CntpctEl0, Read};
 

@@ -7,7 +7,6 @@
 use alloc::vec::Vec;
 use core::ptr::NonNull;
 
-use crate::lock::SpinMutex;
 use spin::Once;
 use vambrace_hypervisor::board::VirtioSlot;
 use vambrace_io::virtio::net::{Frame, Mac, Offload};
@@ -16,6 +15,7 @@ use vambrace_wire::bundle::io::Uplink;
 use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
 use virtio_drivers::transport::{DeviceType, Transport};
 
+use crate::lock::SpinMutex;
 use crate::{console, network, registry};
 use card::{Card, ROOM};
 use disk::BoardDisk;
@@ -48,7 +48,11 @@ pub(crate) unsafe fn start(slots: &[VirtioSlot], directory: &Directory) -> impl 
     let mut disks: Vec<Option<Found<BoardDisk>>> = directory.disks.iter().map(|_| None).collect();
     let mut card = None;
     let wants_card = directory.networks.iter().any(|network| network.uplink == Uplink::Board);
-    for slot in slots {
+    let is_assigned = |slot: &&VirtioSlot| {
+        let registers = directory.vms.iter().flat_map(|vm| &vm.registers);
+        registers.clone().any(|it| (it.pa..it.pa.saturating_add(it.len)).contains(&slot.base))
+    };
+    for slot in slots.iter().filter(|slot| !is_assigned(slot)) {
         let at = core::ptr::with_exposed_provenance_mut::<VirtIOHeader>(slot.base as usize);
         let Some(header) = NonNull::new(at) else { continue };
         // SAFETY: as the caller says.

@@ -7,7 +7,6 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::lock::SpinMutex;
 use spin::Once;
 use vambrace_hypervisor::attention::{Attention, SLOTS, Told};
 
@@ -15,6 +14,7 @@ use crate::boot;
 use crate::cell::{Cell, Home};
 use crate::gic::Kick;
 use crate::job::Job;
+use crate::lock::SpinMutex;
 
 /// What one CPU sends another.
 #[derive(Debug)]

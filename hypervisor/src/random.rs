@@ -4,11 +4,11 @@
 //! A ChaCha20 generator, seeded once from what the firmware put into the board's device tree and from RNDR where
 //! the CPU has it. With neither there is no entropy, and guests are told so.
 
-use crate::lock::SpinMutex;
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 use vambrace_cpu::smccc::NoEntropy;
 
+use crate::lock::SpinMutex;
 use crate::sysreg::{CntpctEl0, IdAa64isar0El1, Read, Rndr};
 
 static GENERATOR: SpinMutex<Option<ChaCha20Rng>> = SpinMutex::new(None);

@@ -156,6 +156,17 @@ impl FreeMemory {
         self.remove(Range::new(start, len)).ok()?;
         Some(Pa(start))
     }
+
+    /// Takes this very range; `None` when not all of it is free.
+    pub fn take_exactly(&mut self, wanted: Range) -> Option<()> {
+        let around =
+            self.ranges.iter().find(|range| range.start <= wanted.start && wanted.end <= range.end)?;
+        let splits = around.start < wanted.start && wanted.end < around.end;
+        if wanted.is_empty() || splits && self.ranges.is_full() {
+            return None;
+        }
+        self.remove(wanted).ok()
+    }
 }
 
 #[cfg(test)]
@@ -191,6 +202,31 @@ mod tests {
         assert_eq!(free.take(512 << 20, 2 << 20, From::Bottom), Some(Pa(0x4020_0000)));
         assert_eq!(free.take(4096, 4096, From::Top), Some(Pa(0xC00F_F000)));
         assert_eq!(free.take(4 << 30, 4096, From::Bottom), None);
+    }
+
+    #[test]
+    fn a_range_is_taken_whole_or_not_at_all() {
+        let mut free = FreeMemory::new();
+        free.add(Range::new(0x1000, 0x1000)).unwrap();
+        free.add(Range::new(0x3000, 0x1000)).unwrap();
+        for outside in [Range::new(0x1800, 0x1000), Range::new(0x1000, 0x3000), Range::new(0x2000, 0)] {
+            assert_eq!(free.take_exactly(outside), None);
+        }
+        assert_eq!(free.total(), 0x2000);
+        assert_eq!(free.take_exactly(Range::new(0x1400, 0x400)), Some(()));
+        assert_eq!(free.take_exactly(Range::new(0x1400, 0x400)), None);
+        let left = [Range::new(0x1000, 0x400), Range::new(0x1800, 0x800), Range::new(0x3000, 0x1000)];
+        assert_eq!(free.iter().collect::<Vec<_>>(), left);
+        assert_eq!(free.take_exactly(Range::new(0x3000, 0x1000)), Some(()));
+    }
+
+    #[test]
+    fn a_full_list_is_not_split() {
+        let mut free = FreeMemory::new();
+        (0..MAX_RANGES as u64).for_each(|index| free.add(Range::new(index * 0x100, 0x80)).unwrap());
+        assert_eq!(free.take_exactly(Range::new(0x110, 0x10)), None);
+        assert_eq!(free.take_exactly(Range::new(0x100, 0x10)), Some(()));
+        assert_eq!(free.total(), MAX_RANGES as u64 * 0x80 - 0x10);
     }
 
     proptest! {

@@ -5,7 +5,6 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use crate::lock::SpinMutex;
 use spin::Once;
 use vambrace_machine::short::Constants;
 use vambrace_machine::vm::Platform;
@@ -13,7 +12,7 @@ use vambrace_machine::{Ending, Vcpu, Vm};
 use vambrace_memory::Ipa;
 use vambrace_memory::attributes::Stage2Encoding;
 use vambrace_memory::vmid::{VmidHolder, VmidWidth};
-use vambrace_wire::bundle::assigned::Interrupt;
+use vambrace_wire::bundle::assigned::{Interrupt, RamPlacement};
 use vambrace_wire::bundle::{Bundle, Seed, VmConfig};
 use vambrace_wire::message::{FromHypervisor, VmState};
 
@@ -21,6 +20,7 @@ use crate::cell::{Cell, VM_GONE, VmCell};
 use crate::devices::Devices;
 use crate::job::Job;
 use crate::ledger::{self, Ledger};
+use crate::lock::SpinMutex;
 use crate::percpu::{self, Mail};
 use crate::space::Space;
 use crate::{assigned, clock, console, firmware, network};
@@ -75,7 +75,14 @@ pub(crate) fn start(bundle: Bundle<'static>, machine: Machine) {
     network::start(&bundle.directory.networks);
     let count = bundle.directory.vms.len();
     let vms = (0..count).map(|_| State::Waiting).collect();
-    let states = States { vms, waiting: (0..count as u16).collect() };
+    let mut waiting: Vec<u16> = (0..count as u16).collect();
+    // Memory at a certain place is taken before others take what they find.
+    let takes_any = |id: &u16| {
+        let config = bundle.directory.vms.get(usize::from(*id));
+        config.is_none_or(|config| config.placement == RamPlacement::Anywhere)
+    };
+    waiting.sort_by_key(takes_any);
+    let states = States { vms, waiting };
     REGISTRY.call_once(|| Registry {
         bundle,
         machine,

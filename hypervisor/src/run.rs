@@ -77,7 +77,7 @@ pub(crate) fn start(
             distributor.enable_spi(intid, boot::affinity());
         }
     }
-    assigned::start(distributor, &bundle.directory);
+    assigned::start(distributor, &bundle.directory, board.virtio);
     console::say(&FromHypervisor::Hello {
         cpus: board.cpus.len() as u16,
         vms: bundle.directory.vms.len() as u16,

@@ -17,7 +17,7 @@ use vambrace_memory::stage2::{
 };
 use vambrace_memory::{GuestMemory, Ipa, OutsideMemory, Pa};
 use vambrace_wire::bundle::VmConfig;
-use vambrace_wire::bundle::assigned::Registers;
+use vambrace_wire::bundle::assigned::{RamPlacement, Registers};
 
 use crate::clear::clear;
 use crate::{barrier, mem, memory};
@@ -41,6 +41,9 @@ pub(crate) enum SpaceError {
         /// MiB free.
         free: u64,
     },
+    /// The board has not the memory that the VM's addresses mean, or it is in use.
+    #[error("memory {:#x}..{:#x} of the board is not free for RAM one to one", .0.start, .0.end)]
+    Elsewhere(Range),
     /// The CPU's IPA space is too small.
     #[error("{0}")]
     Geometry(#[from] GeometryError),
@@ -76,7 +79,10 @@ impl Space {
         let high = if config.vcpus.len() as u64 > layout::GICR_COUNT { layout::GICR_HIGH.0 * 2 } else { 0 };
         let bits = 64 - end.max(high).saturating_sub(1).leading_zeros();
         let mut geometry = Geometry::for_machine(pa_bits, bits)?;
-        let ram = take(config.memory)?;
+        let ram = match config.placement {
+            RamPlacement::Anywhere => take(config.memory)?,
+            RamPlacement::OneToOne => take_one_to_one(config.memory)?,
+        };
         if ram.len() >= GIB && ram.start.is_multiple_of(GIB) {
             geometry = geometry.with_gib_leaves();
         }
@@ -278,6 +284,12 @@ fn take(len: u64) -> Result<Range, SpaceError> {
     let start =
         start.ok_or(SpaceError::OutOfMemory { wanted: len >> 20, free: memory::free_bytes() >> 20 })?;
     Ok(Range::new(start.0, len))
+}
+
+/// Takes the memory that lies where the VM has its RAM.
+fn take_one_to_one(len: u64) -> Result<Range, SpaceError> {
+    let range = Range::new(layout::RAM.0, len);
+    memory::take_exactly(range).map(|()| range).ok_or(SpaceError::Elsewhere(range))
 }
 
 /// The tables' memory: EL2 maps all RAM one to one.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use libtest_mimic::Failed;
 use vambrace::build::{self, Afterwards};
 use vambrace::diagnostic::{Diagnostics, Source};
+use vambrace::failure::Failure;
 use vambrace::manifest::{self, BoardOptions, Manifest};
 use vambrace::runner::{Board, Boot, Clock, Config, Running};
 
@@ -116,8 +117,10 @@ impl Bench {
     fn config(&self, scenario: &Scenario) -> Result<Config, Failed> {
         let manifest = scenario.manifest()?;
         vambrace::runner::make_disks(&manifest, &self.setup)?;
-        let bundle = build::bundle(&manifest, &self.setup, &self.bare, scenario.afterwards)
-            .map_err(|failure| failure.render(vambrace::diagnostic::Style::Plain))?;
+        let render = |failure: Failure| failure.render(vambrace::diagnostic::Style::Plain);
+        let bundle =
+            build::bundle(&manifest, &self.setup, &self.bare, scenario.afterwards).map_err(render)?;
+        let hypervisor = build::hypervisor(&manifest, &self.bare).map_err(render)?;
         Ok(Config {
             qemu: self.qemu.clone(),
             board: Board {
@@ -127,7 +130,7 @@ impl Bench {
                 clock: scenario.clock,
                 qemu_args: [scenario.devices(&manifest), scenario.qemu_args.clone()].concat(),
             },
-            boot: Boot::Parts { hypervisor: self.bare.hypervisor.clone(), bundle },
+            boot: Boot::Parts { hypervisor, bundle },
             vms: manifest.vms.iter().map(|vm| vm.name.clone()).collect(),
             timeout: Some(scenario.patience),
         })

@@ -18,14 +18,14 @@ use serde::{Deserialize, Serialize};
 pub mod assigned;
 pub mod io;
 
-use assigned::{Interrupt, Registers};
+use assigned::{Interrupt, RamPlacement, Registers};
 use io::{Backing, BoardDisk, MAX_VIRTIO, Network, VirtioDevice};
 
 /// First bytes of a bundle.
 pub const MAGIC: [u8; 8] = *b"VAMBUNDL";
 
 /// Version of the bundle's format; EL2 refuses any other.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Alignment of the directory's end and of each blob, in bytes.
 pub const BLOB_ALIGN: usize = 4096;
@@ -65,6 +65,8 @@ pub struct VmConfig {
     pub name: String,
     /// RAM in bytes, from IPA `0x4000_0000` on; a multiple of 2 MiB.
     pub memory: u64,
+    /// Where that is in the board's memory.
+    pub placement: RamPlacement,
     /// One entry for each virtual CPU.
     pub vcpus: Vec<VcpuConfig>,
     /// Share of a physical CPU against other VMs' vCPUs there; 100 is usual.
@@ -87,6 +89,9 @@ pub struct VmConfig {
     pub registers: Vec<Registers>,
     /// Their interrupts.
     pub interrupts: Vec<Interrupt>,
+    /// Physical addresses of the board's virtio-mmio slots that belong to it: devices that master DMA, and are reset before its
+    /// RAM becomes anything else.
+    pub slots: Vec<u64>,
     /// Index of a VM that must have ended before this one is created.
     pub after: Option<u16>,
 }

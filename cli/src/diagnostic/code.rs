@@ -98,12 +98,18 @@ codes! {
     NotAssignable = 46,
     /// A device that belongs to somebody else already.
     AssignedTwice = 47,
+    /// RAM that cannot lie one to one.
+    OneToOne = 48,
+    /// A slot of the board that is none, or that somebody else's is too near.
+    BadSlot = 49,
     /// A VM without a UART.
     NoConsole = 101,
     /// A Linux with nothing to mount.
     NoRoot = 102,
     /// An initial RAM disk of no known kind.
     OddInitrd = 103,
+    /// Trust that nothing needs.
+    NeedlessTrust = 104,
 }
 
 impl Code {

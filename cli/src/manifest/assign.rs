@@ -4,7 +4,7 @@
 //! The board's device tree says what there is: for QEMU's `virt` it is kept here, with its second UART, since `check` needs
 //! no QEMU. What a device may be is decided by default deny: of the kinds in `KNOWN` it is known that they do nothing but
 //! answer loads and stores and raise interrupts. Whatever else there is might read and write memory by itself, and nothing
-//! would keep it to its VM's.
+//! would keep it to its VM's. Of these, virtio-mmio slots can be had by whoever trusts them with all memory (`slots.rs`).
 
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::model::DeviceTreeNode;
@@ -23,8 +23,11 @@ static VIRT: &[u8] = include_bytes!("virt.dtb");
 /// Kinds of device that master no DMA.
 const KNOWN: [&str; 3] = ["arm,pl011", "arm,pl031", "arm,pl061"];
 
-/// Kinds that do, if they are told to.
-const MASTERS: [&str; 3] = ["virtio,mmio", "pci-host-ecam-generic", "qemu,fw-cfg-mmio"];
+/// A kind that does if it is told to, and can be told to stop.
+const VIRTIO: &str = "virtio,mmio";
+
+/// Others that do.
+const MASTERS: [&str; 2] = ["pci-host-ecam-generic", "qemu,fw-cfg-mmio"];
 
 /// Kinds that are the hypervisor's own.
 const OWN: [&str; 5] = ["arm,gic-v3", "arm,armv8-timer", "arm,psci-1.0", "arm,psci-0.2", "arm,armv8-pmuv3"];
@@ -42,6 +45,8 @@ pub struct Assigned {
     pub registers: Vec<Registers>,
     /// Its interrupts.
     pub interrupts: Vec<Interrupt>,
+    /// Where its registers begin, if it is a virtio-mmio slot.
+    pub slot: Option<u64>,
     /// Its node.
     pub(crate) node: DeviceTreeNode,
     /// Where it is named.
@@ -51,6 +56,7 @@ pub struct Assigned {
 /// The devices that a VM's `assign` names.
 pub(super) fn devices(
     paths: Option<Spanned<Vec<Spanned<String>>>>,
+    trust: Option<&Span>,
     own: Devices,
     diagnostics: &mut Diagnostics,
 ) -> Vec<Assigned> {
@@ -58,7 +64,7 @@ pub(super) fn devices(
     let paths = paths.map(Spanned::into_inner).unwrap_or_default();
     let mut devices: Vec<Assigned> = Vec::new();
     for path in paths {
-        match device(board, path) {
+        match device(board, path, trust) {
             Ok(device) => {
                 if let Some(wrong) = virtual_twin(&device, own) {
                     diagnostics.push(wrong);
@@ -71,7 +77,11 @@ pub(super) fn devices(
     devices
 }
 
-fn device(board: Fdt<'static>, path: Spanned<String>) -> Result<Assigned, Box<Diagnostic>> {
+fn device(
+    board: Fdt<'static>,
+    path: Spanned<String>,
+    trust: Option<&Span>,
+) -> Result<Assigned, Box<Diagnostic>> {
     let span = path.span();
     let path = path.into_inner();
     let Some(node) = path.starts_with('/').then(|| board.find_node(&path)).flatten() else {
@@ -85,11 +95,19 @@ fn device(board: Fdt<'static>, path: Spanned<String>) -> Result<Assigned, Box<Di
         return Err(refused("the hypervisor itself needs it"));
     }
     let kinds: Vec<&str> = node.compatible().into_iter().flatten().collect();
-    if kinds.iter().any(|kind| MASTERS.contains(kind)) {
-        let mend = "such a device could read and write all memory: let the hypervisor drive it, as in [[board.disk]]";
-        return Err(Box::new(refused("it masters DMA, and no SMMU stands before it").help(mend)));
+    const DMA: &str = "it masters DMA, and no SMMU stands before it";
+    let is_slot = kinds.contains(&VIRTIO);
+    if is_slot && trust.is_none() {
+        let trusting = "write `dma = \"trusted\"` for this VM: then its RAM is mapped one to one, and the device may read \
+                        and write all memory of the board";
+        let mend = "or let the hypervisor drive it, as in [[board.disk]]";
+        return Err(Box::new(refused(DMA).help(trusting).help(mend)));
     }
-    if !kinds.iter().any(|kind| KNOWN.contains(kind)) {
+    if kinds.iter().any(|kind| MASTERS.contains(kind)) {
+        let mend = "such a device could read and write all memory, also when its VM has ended, and nothing is known to stop it";
+        return Err(Box::new(refused(DMA).help(mend)));
+    }
+    if !is_slot && !kinds.iter().any(|kind| KNOWN.contains(kind)) {
         let why = format!("it is not known whether a device of its kind masters DMA: {}", kinds.join(", "));
         return Err(Box::new(refused(&why).help(format!("known are {}", KNOWN.join(", ")))));
     }
@@ -100,8 +118,10 @@ fn device(board: Fdt<'static>, path: Spanned<String>) -> Result<Assigned, Box<Di
     if registers.is_empty() {
         return Err(refused("it has no registers"));
     }
+    let first = node.reg().ok().flatten().and_then(|mut frames| frames.next()?.address().ok());
+    let slot = first.filter(|_| is_slot);
     let node_copy = DeviceTreeNode::from_node(&node);
-    Ok(Assigned { registers, interrupts: interrupts(node), node: node_copy, path, span })
+    Ok(Assigned { registers, interrupts: interrupts(node), slot, node: node_copy, path, span })
 }
 
 fn no_such(board: Fdt<'static>, path: &str, span: Span) -> Diagnostic {
@@ -192,11 +212,21 @@ pub(super) fn check_conflicts<'a>(
             device.registers.iter().any(shares)
                 || device.interrupts.iter().any(|a| other.interrupts.iter().any(|b| a.physical == b.physical))
         };
-        if let Some((owner, other)) = seen.iter().find(|(_, other)| meets(other)) {
+        // Two slots of one VM may share a page.
+        let clashes =
+            |(owner, other): &&(&str, &Assigned)| meets(other) && (vm != *owner || device.path == other.path);
+        if let Some((owner, other)) = seen.iter().find(clashes) {
             diagnostics.push(
                 Diagnostic::new(
                     Code::AssignedTwice,
-                    format!("`{}` belongs to VM `{owner}` already", device.path),
+                    if device.path == other.path || device.slot.is_none() {
+                        format!("`{}` belongs to VM `{owner}` already", device.path)
+                    } else {
+                        format!(
+                            "`{}` shares a page with `{}`, which belongs to VM `{owner}`",
+                            device.path, other.path
+                        )
+                    },
                 )
                 .label(device.span.clone(), format!("and to VM `{vm}` here"))
                 .label(other.span.clone(), "first here"),

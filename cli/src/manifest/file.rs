@@ -56,6 +56,22 @@ pub(crate) struct Board {
     #[serde(default)]
     #[schemars(with = "Vec<BoardDisk>")]
     pub(crate) disk: Vec<Spanned<BoardDisk>>,
+    /// What is in its virtio-mmio slots besides, each in a section `[[board.device]]` of its own.
+    #[serde(default)]
+    #[schemars(with = "Vec<BoardDevice>")]
+    pub(crate) device: Vec<Spanned<BoardDevice>>,
+}
+
+/// A device in a virtio-mmio slot of the board, to be assigned to a virtual machine.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BoardDevice {
+    /// The slot, by its path in the board's device tree.
+    #[schemars(required, with = "String", example = &"/virtio_mmio@a001000")]
+    pub(crate) slot: Option<Spanned<String>>,
+    /// What QEMU puts there: what it takes for `-device`, without the bus.
+    #[schemars(required, with = "String", example = &"virtio-rng-device")]
+    pub(crate) qemu: Option<Spanned<String>>,
 }
 
 /// A disk of the board. In QEMU, a file.
@@ -169,10 +185,23 @@ pub(crate) struct Vm {
     #[serde(default)]
     #[schemars(with = "Vec<String>", example = EXAMPLE_ASSIGN)]
     pub(crate) assign: Option<Spanned<Vec<Spanned<String>>>>,
+    /// What may be done about devices among them that read and write memory by themselves. Default: they are refused.
+    #[serde(default)]
+    #[schemars(with = "Dma", example = &"trusted")]
+    pub(crate) dma: Option<Spanned<Dma>>,
     /// Name of another VM: this one is created only when that one has ended, and may use its memory.
     #[serde(default)]
     #[schemars(with = "String", example = &"linux-a")]
     pub(crate) after: Option<Spanned<String>>,
+}
+
+/// What is done about devices that master DMA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Dma {
+    /// They are trusted with all memory of the board. The VM's RAM is mapped one to one, so that the addresses that its
+    /// drivers tell them are true.
+    Trusted,
 }
 
 /// A disk of a virtual machine: `image` or `board` says where it is.

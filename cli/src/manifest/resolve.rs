@@ -5,10 +5,12 @@
 
 use toml::Spanned;
 use vambrace_wire::bundle::Devices;
+use vambrace_wire::bundle::assigned::RamPlacement;
 
 use super::assign::{self, Assigned};
 use super::file::{self, Device};
 use super::io::{self, Around, VirtioDevice};
+use super::slots::{self, BoardDevice};
 use super::structure::Meant;
 use super::values::{FirmwareSource, ImageNameError, InitrdSource, KernelSource, Size};
 use super::{Board, BoardOptions, Boot, Machine, Spans, Vm};
@@ -48,6 +50,7 @@ pub(super) struct BoardDraft {
     pub(super) cpus: Option<(u16, Origin)>,
     pub(super) memory: Option<BoardMemory>,
     pub(super) disks: Vec<io::BoardDisk>,
+    pub(super) devices: Vec<BoardDevice>,
 }
 
 /// A VM; without what makes no sense.
@@ -66,6 +69,8 @@ pub(super) struct Draft {
     pub(super) devices: Devices,
     pub(super) virtio: Vec<VirtioDevice>,
     pub(super) assigned: Vec<Assigned>,
+    /// `dma = "trusted"`.
+    pub(super) trust: Option<Span>,
     pub(super) after: Option<Spanned<String>>,
 }
 
@@ -91,7 +96,8 @@ pub(super) fn board(
     let cpu = options.cpu.clone().or(board.cpu.map(Spanned::into_inner));
     let machine = board.machine.map(Spanned::into_inner).unwrap_or_default();
     let cpu = cpu.unwrap_or_else(|| file::DEFAULT_CPU.to_owned());
-    BoardDraft { machine, cpu, cpus, memory, disks: io::board_disks(board.disk, diagnostics) }
+    let disks = io::board_disks(board.disk, diagnostics);
+    BoardDraft { machine, cpu, cpus, memory, disks, devices: slots::devices(board.device, diagnostics) }
 }
 
 pub(super) fn vm(
@@ -130,6 +136,8 @@ pub(super) fn vm(
         check_root(kernel, diagnostics);
     }
     let own = devices(vm.devices, diagnostics);
+    // There is one value.
+    let trust = vm.dma.map(|dma| dma.span());
     Draft {
         head,
         kernel,
@@ -144,7 +152,8 @@ pub(super) fn vm(
         weight: vm.weight.map_or(file::DEFAULT_WEIGHT, Spanned::into_inner),
         devices: own,
         virtio,
-        assigned: assign::devices(vm.assign, own, diagnostics),
+        assigned: assign::devices(vm.assign, trust.as_ref(), own, diagnostics),
+        trust,
         name: vm.name.filter(|name| check_name(name, diagnostics)),
         after: vm.after,
     }
@@ -182,6 +191,7 @@ pub(super) fn finish(drafts: Vec<Draft>, afters: Vec<Option<u16>>) -> Option<Vec
             devices: draft.devices,
             virtio: draft.virtio,
             assigned: draft.assigned,
+            placement: if draft.trust.is_some() { RamPlacement::OneToOne } else { RamPlacement::Anywhere },
             after,
             spans,
         })
@@ -193,8 +203,8 @@ impl BoardDraft {
     /// The board, if it has no gap.
     pub(super) fn finish(self) -> Option<(Board, BoardMemory)> {
         let memory = self.memory?;
-        let Self { machine, cpu, disks, .. } = self;
-        let board = Board { machine, cpu, cpus: self.cpus?.0, memory: memory.size, disks };
+        let Self { machine, cpu, disks, devices, .. } = self;
+        let board = Board { machine, cpu, cpus: self.cpus?.0, memory: memory.size, disks, devices };
         Some((board, memory))
     }
 }

@@ -27,7 +27,7 @@ pub fn devices(manifest: &Manifest) -> Vec<String> {
     let mut arguments = Vec::new();
     let board = &manifest.board;
     let has_uplink = manifest.networks.iter().any(|network| network.uplink == Uplink::Board);
-    if has_uplink || !board.disks.is_empty() {
+    if has_uplink || !board.disks.is_empty() || !board.devices.is_empty() {
         // Otherwise the slots speak virtio 0.9.5.
         arguments.extend(["-global", "virtio-mmio.force-legacy=false"].map(str::to_owned));
     }
@@ -42,6 +42,9 @@ pub fn devices(manifest: &Manifest) -> Vec<String> {
             "-device".to_owned(),
             format!("virtio-blk-device,drive=disk-{name},serial={name}"),
         ]);
+    }
+    for device in &board.devices {
+        arguments.extend(["-device".to_owned(), format!("{},bus={}", device.qemu, device.slot.bus())]);
     }
     if has_uplink {
         // Addresses by DHCP from 10.0.2.15 on, the computer at 10.0.2.2, a name server at 10.0.2.3.

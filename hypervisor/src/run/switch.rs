@@ -3,7 +3,6 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::lock::SpinMutexGuard;
 use vambrace_cpu::timer;
 use vambrace_interrupts::{Activity, Level, Passage, VcpuSet};
 use vambrace_machine::{Lifecycle, Vcpu, Vm, layout};
@@ -14,6 +13,7 @@ use super::{NEVER, Pcpu, VMIDS, now};
 use crate::cell::VmCell;
 use crate::features::{self, Fp, Waiting};
 use crate::gic::CpuInterface;
+use crate::lock::SpinMutexGuard;
 use crate::sysreg::{CntvCtlEl0, CntvoffEl2, GuardedWrite, HcrEl2, SafeWrite, VmpidrEl2, VtcrEl2, VttbrEl2};
 use crate::vgic::Interface;
 use crate::{barrier, clock, resident, vgic, world};

@@ -3,6 +3,7 @@ use vambrace_cpu::id_registers::{HostIdRegisters, IdRegisters};
 use vambrace_io::virtio::block::disk::{Operation, Step as DiskStep, Tag};
 use vambrace_io::virtio::net::Offload;
 use vambrace_memory::{Ipa, OutsideMemory};
+use vambrace_wire::bundle::assigned::RamPlacement;
 use vambrace_wire::bundle::io::{Port, PortAddresses, VirtioDevice};
 use vambrace_wire::bundle::{Devices, VcpuConfig, VmConfig};
 
@@ -66,7 +67,9 @@ fn vm(virtio: Vec<VirtioDevice>) -> Vm {
         seeds: vec![],
         devices: Devices { pl011: true, pl031: false },
         virtio,
+        placement: RamPlacement::Anywhere,
         registers: vec![],
+        slots: vec![],
         interrupts: vec![],
         after: None,
     };

@@ -20,6 +20,7 @@ use vambrace_machine::vm::Platform;
 use vambrace_machine::{Host, Resume, Vcpu, Vm, handle, layout};
 use vambrace_memory::features::Features;
 use vambrace_memory::{GuestMemory, Ipa, OutsideMemory};
+use vambrace_wire::bundle::assigned::RamPlacement;
 use vambrace_wire::bundle::{Devices, VcpuConfig, VmConfig};
 
 use crate::short;
@@ -241,7 +242,9 @@ pub(crate) fn config(vcpus: usize, flash: bool) -> VmConfig {
         seeds: Vec::new(),
         devices: Devices { pl011: true, pl031: true },
         virtio: Vec::new(),
+        placement: RamPlacement::Anywhere,
         registers: Vec::new(),
+        slots: Vec::new(),
         interrupts: Vec::new(),
         after: None,
     }

@@ -3,6 +3,16 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Where a VM's RAM lies in the board's memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RamPlacement {
+    /// Wherever there is room.
+    #[default]
+    Anywhere,
+    /// At the addresses at which the VM has it: what it tells a device that masters DMA is true on the board too.
+    OneToOne,
+}
+
 /// A part of a device's registers, in whole pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registers {

@@ -16,7 +16,9 @@ fn vm(name: &str) -> VmConfig {
         seeds: vec![],
         devices: Devices { pl011: true, pl031: true },
         virtio: vec![],
+        placement: RamPlacement::Anywhere,
         registers: vec![],
+        slots: vec![],
         interrupts: vec![],
         after: None,
     }

@@ -11,6 +11,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use vambrace_wire::bundle::assigned::RamPlacement;
+
 use crate::manifest::{Boot, FirmwareSource, InitrdSource, KernelSource, Manifest, Vm};
 
 const KIB: u64 = 1 << 10;
@@ -91,8 +93,12 @@ impl Images {
 /// Places everything, for VMs that are all there at once.
 pub(super) fn place(manifest: &Manifest, images: Images) -> Placement {
     let memory = manifest.board.memory.0;
-    let image = Piece { start: BOARD_RAM + IMAGE_OFFSET, size: images.scale(IMAGE_SIZE) };
-    let bundle_start = BOARD_RAM + (memory / 2).min(INITRD_OFFSET);
+    let one_to_one = manifest.one_to_one().map(|vm| Piece { start: BOARD_RAM, size: vm.memory.0 });
+    let start = one_to_one.map_or(BOARD_RAM + IMAGE_OFFSET, |below| below.end());
+    let image = Piece { start, size: images.scale(IMAGE_SIZE) };
+    let half_way = BOARD_RAM + (memory / 2).min(INITRD_OFFSET);
+    // Not below the image.
+    let bundle_start = half_way.max(image.end().next_multiple_of(4 * KIB));
     let bundle =
         Piece { start: bundle_start, size: images.scale(bundle_size(manifest)).next_multiple_of(4 * KIB) };
     let tree = Piece { start: bundle.end().next_multiple_of(TREE_ALIGN), size: TREE_SIZE };
@@ -100,7 +106,7 @@ pub(super) fn place(manifest: &Manifest, images: Images) -> Placement {
     let own = Piece { start: (BOARD_RAM + memory).saturating_sub(own_size), size: own_size };
 
     let mut free = Free(vec![(BOARD_RAM, BOARD_RAM + memory)]);
-    for piece in [image, bundle, tree, own] {
+    for piece in [image, bundle, tree, own].into_iter().chain(one_to_one) {
         free.remove(piece);
     }
     let folder = manifest.source.folder();
@@ -109,7 +115,11 @@ pub(super) fn place(manifest: &Manifest, images: Images) -> Placement {
 }
 
 fn place_vm(vm: &Vm, folder: &Path, images: Images, free: &mut Free) -> VmPlace {
-    let Some(ram) = free.take(vm.memory.0) else { return VmPlace::default() };
+    let ram = match vm.placement {
+        RamPlacement::Anywhere => free.take(vm.memory.0),
+        RamPlacement::OneToOne => Some(Piece { start: BOARD_RAM, size: vm.memory.0 }),
+    };
+    let Some(ram) = ram else { return VmPlace::default() };
     let Boot::Firmware(source) = &vm.boot else { return VmPlace { ram: Some(ram), ..VmPlace::default() } };
     let firmware = images.scale(firmware_size(folder, source)).max(1);
     let flash = free.take(firmware.next_multiple_of(BLOCK));
