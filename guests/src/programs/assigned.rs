@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Uses devices of the board that are its own: a GPIO controller, a real-time clock with its alarm, and a second UART that
-//! hears itself. Each interrupt is raised, taken and ended several times over; with `reset`, in a second life too.
+//! Uses devices of the board that are its own: a GPIO controller, a real-time clock with its alarm, a second UART that
+//! hears itself, and a source of entropy that writes into memory by itself. Each interrupt is raised, taken and ended several
+//! times over; with `reset`, in a second life too.
 
+use core::ptr::NonNull;
+
+use virtio_drivers::device::rng::VirtIORng;
+use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
+use virtio_drivers::transport::{DeviceType, Transport};
+
+use super::virtio::memory::Memory;
 use crate::gic::{self, Trigger};
 use crate::machine::Machine;
 use crate::timer::wait_for;
@@ -17,6 +25,10 @@ const MARK: u32 = 0x5A;
 /// SPIs of the clock and of the second UART.
 const CLOCK: u32 = 34;
 const UART: u32 = 40;
+/// SPI of the first virtio-mmio slot, where the slots are, and how far apart.
+const SLOT: u32 = 48;
+const SLOTS: u64 = 0x0A00_0000;
+const SLOT_STRIDE: u64 = 0x200;
 
 /// Runs the program.
 pub fn run(machine: &Machine) {
@@ -30,6 +42,9 @@ pub fn run(machine: &Machine) {
     }
     if let Some((base, _)) = machine.devices("arm,pl011").find(|(base, _)| *base != console::uart()) {
         uart(base);
+    }
+    for (base, size) in machine.devices("virtio,mmio") {
+        entropy(base, size);
     }
     report::finish("assigned");
     if machine.parameter("reset").is_some() && is_first_life(machine) {
@@ -126,4 +141,34 @@ fn uart(base: u64) {
         mmio::write32(base + DATA, u32::from(*byte));
     }
     gic::reset_interrupt(UART);
+}
+
+/// virtio-mmio (virtio 1.2, 4.2): the device is as after reset, whatever it did in a life before, and writes where we say.
+fn entropy(base: u64, size: u64) {
+    let header = core::ptr::with_exposed_provenance_mut::<VirtIOHeader>(base as usize);
+    let Some(header) = NonNull::new(header) else { return };
+    // SAFETY: the device tree's registers, mapped as a device, and nobody else's.
+    let Ok(transport) = (unsafe { MmioTransport::new(header, size as usize) }) else { return };
+    check_eq!(transport.device_type(), DeviceType::EntropySource, "what is in the slot");
+    check!(transport.get_status().is_empty(), "the device has been reset");
+    let Ok(mut device) = VirtIORng::<Memory, _>::new(transport) else {
+        return check!(false, "the entropy device starts");
+    };
+    let intid = SLOT + ((base - SLOTS) / SLOT_STRIDE) as u32;
+    prepare(intid);
+    let mut last = [0; 32];
+    for _ in 0..TIMES {
+        let mut bytes = [0; 32];
+        check_eq!(device.request_entropy(&mut bytes).ok(), Some(32), "there is entropy");
+        check!(bytes != last, "it is never the same");
+        last = bytes;
+        check_eq!(next(), intid, "and its interrupt comes");
+        device.ack_interrupt();
+        gic::end(intid);
+        check_eq!(gic::acknowledge(), SPURIOUS, "once");
+    }
+    gic::reset_interrupt(intid);
+    // A device that is still at work when the VM resets: nobody takes this back.
+    core::mem::forget(device);
+    println!("guest: entropy by DMA");
 }

@@ -15,7 +15,7 @@ use crate::report;
 use memory::Memory;
 
 mod disk;
-mod memory;
+pub(super) mod memory;
 mod network;
 
 /// Runs the program.

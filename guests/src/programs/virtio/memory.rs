@@ -28,7 +28,7 @@ pub(super) fn page() -> &'static mut [u8] {
 
 /// The drivers' view of memory.
 #[derive(Debug)]
-pub(super) struct Memory;
+pub(in crate::programs) struct Memory;
 
 // SAFETY: pages come from the pool, zeroed by the start-up code, each once; memory is mapped one to one.
 unsafe impl Hal for Memory {
