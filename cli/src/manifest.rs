@@ -9,6 +9,7 @@
 //! Nothing is downloaded here. Images that have to be fetched are checked when [`crate::plan`] has them.
 
 pub mod assign;
+pub mod channels;
 pub(crate) mod file;
 mod files;
 pub mod io;
@@ -27,6 +28,7 @@ use serde::Deserialize;
 use toml::de::{DeTable, Deserializer};
 use vambrace_wire::bundle::Devices;
 use vambrace_wire::bundle::assigned::RamPlacement;
+use vambrace_wire::bundle::channel::Membership;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Source, Span};
 use crate::schema;
@@ -47,6 +49,8 @@ pub struct Manifest {
     pub vms: Vec<Vm>,
     /// The networks between VMs.
     pub networks: Vec<io::Network>,
+    /// The memory that VMs share.
+    pub channels: Vec<channels::Channel>,
     /// The text, for complaints that come later.
     pub(crate) source: Arc<Source>,
     /// For the complaint that the board is too small, once the images are known.
@@ -109,6 +113,8 @@ pub struct Vm {
     pub devices: Devices,
     /// Its virtio devices, by slot.
     pub virtio: Vec<io::VirtioDevice>,
+    /// Its ends of channels.
+    pub channels: Vec<Membership>,
     /// Devices of the board that belong to it alone.
     pub assigned: Vec<assign::Assigned>,
     /// Where its RAM lies.
@@ -228,9 +234,13 @@ fn understand(
     files::check(&drafts, &board.disks, source, diagnostics);
     let afters = together::check(&board, &drafts, meant, diagnostics);
     slots::check(&board, &drafts, &networks, diagnostics);
-    let vms = resolve::finish(drafts, afters)?;
+    let channels = channels::channels(file.channel, &drafts, diagnostics);
+    let mut vms = resolve::finish(drafts, afters)?;
+    for (index, vm) in vms.iter_mut().enumerate() {
+        vm.channels = channels::memberships(&channels, index);
+    }
     let (board, board_memory) = board.finish()?;
-    Some(Manifest { board, vms, networks, source: Arc::clone(source), board_memory })
+    Some(Manifest { board, vms, networks, channels, source: Arc::clone(source), board_memory })
 }
 
 #[cfg(test)]

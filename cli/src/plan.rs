@@ -15,10 +15,11 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use vambrace_machine::device_tree::{Description, DeviceTree, ModelError};
+use vambrace_machine::device_tree::{ChannelEnd, Description, DeviceTree, ModelError};
 use vambrace_machine::layout::{FLASH, RAM};
 use vambrace_memory::Ipa;
 use vambrace_wire::bundle::assigned::Registers;
+use vambrace_wire::bundle::channel::{Channel, Membership};
 use vambrace_wire::bundle::io::{BoardDisk, Network};
 use vambrace_wire::bundle::{self, BundleError, Directory, Load, Seed, VcpuConfig, VmConfig};
 
@@ -121,6 +122,8 @@ pub struct Plan {
     pub networks: Vec<Network>,
     /// The board's disks.
     pub disks: Vec<BoardDisk>,
+    /// The memory that VMs share.
+    pub channels: Vec<Channel>,
 }
 
 /// Makes the bundle's bytes.
@@ -130,8 +133,8 @@ pub struct Plan {
 pub fn build(manifest: &Manifest, images: &dyn Images) -> Result<Vec<u8>, PlanError> {
     let plan = plan(manifest, images)?;
     let blobs: Vec<&[u8]> = plan.blobs.iter().map(|blob| &**blob).collect();
-    let Plan { vms, networks, disks, .. } = plan;
-    Ok(bundle::build(Directory { vms, networks, disks, blobs: Vec::new() }, &blobs)?)
+    let Plan { vms, networks, disks, channels, .. } = plan;
+    Ok(bundle::build(Directory { vms, networks, disks, channels, blobs: Vec::new() }, &blobs)?)
 }
 
 /// Places every image of every VM.
@@ -146,7 +149,7 @@ pub fn plan(manifest: &Manifest, images: &dyn Images) -> Result<Plan, PlanError>
         blobs: Blobs::default(),
         kernels: BTreeMap::new(),
         others: BTreeMap::new(),
-        room: 0,
+        room: manifest.channels.iter().map(|channel| channel.size.0).sum(),
     };
     let mut vms = Vec::new();
     for vm in &manifest.vms {
@@ -167,11 +170,13 @@ pub fn plan(manifest: &Manifest, images: &dyn Images) -> Result<Plan, PlanError>
     }
     let networks = manifest.networks.iter();
     let disks = manifest.board.disks.iter();
+    let channels = manifest.channels.iter();
     Ok(Plan {
         vms,
         blobs: planner.blobs.list,
         networks: networks.map(|it| Network { name: it.name.clone(), uplink: it.uplink }).collect(),
         disks: disks.map(|disk| BoardDisk { name: disk.name.clone() }).collect(),
+        channels: channels.map(|it| Channel { name: it.name.clone(), size: it.size.0 }).collect(),
     })
 }
 
@@ -183,7 +188,7 @@ struct Planner<'a> {
     /// What earlier VMs have used, with its place in the bundle.
     kernels: BTreeMap<KernelSource, (Arc<KernelImage>, u16)>,
     others: BTreeMap<Other, (u64, u16)>,
-    /// Bytes of RAM that take what VMs write to disks.
+    /// Bytes of RAM that take what VMs write to disks and channels.
     room: u64,
 }
 
@@ -264,6 +269,7 @@ impl Planner<'_> {
             registers: registers(vm),
             slots: vm.assigned.iter().filter_map(|device| device.slot).collect(),
             interrupts: vm.assigned.iter().flat_map(|device| device.interrupts.clone()).collect(),
+            channels: vm.channels.clone(),
             after: vm.after,
         })
     }
@@ -310,10 +316,20 @@ impl Planner<'_> {
             devices: vm.devices,
             virtio: vm.virtio.len(),
             assigned: &assigned,
+            channels: &self.channel_ends(vm),
             cmdline: &cmdline,
             initrd,
         };
         DeviceTree::new(&description).map_err(|error| Stop::Fatal(error.into()))
+    }
+
+    /// What a VM's tree says of its channels.
+    fn channel_ends(&self, vm: &Vm) -> Vec<ChannelEnd<'_>> {
+        let end = |membership: &Membership| {
+            let channel = self.manifest.channels.get(usize::from(membership.channel))?;
+            Some(ChannelEnd { name: &channel.name, size: channel.size.0, membership: *membership })
+        };
+        vm.channels.iter().filter_map(end).collect()
     }
 
     fn kernel(&mut self, vm: &Vm, source: &KernelSource) -> Result<(Arc<KernelImage>, u16), Stop> {

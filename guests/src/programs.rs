@@ -3,6 +3,7 @@
 
 pub mod assigned;
 pub mod bench;
+pub mod channel;
 pub mod conformance;
 pub mod debug;
 pub mod gic;

@@ -6,12 +6,13 @@ use vambrace_interrupts::{self as interrupts, CpuInterface, VcpuSet};
 use vambrace_machine::{Host, Vcpu};
 use vambrace_memory::GuestMemory;
 use vambrace_memory::features::Features;
+use vambrace_wire::bundle::channel::MAX_CHANNELS;
 use vambrace_wire::message::{FromHypervisor, Level};
 
 use crate::cell::VmCell;
 use crate::sysreg::{CntpctEl0, Read, SctlrEl1};
 use crate::vgic::{self, Interface};
-use crate::{barrier, clock, console, features, random, registry, resident};
+use crate::{barrier, channels, clock, console, features, random, registry, resident};
 
 /// The most bytes of a VM's memory that one exit cleans from the caches.
 const CLEAN_STEP: u64 = 1 << 20;
@@ -23,6 +24,29 @@ pub(crate) struct ExitHost<'a> {
     el1: El1,
     flush: Flush,
     work: Work,
+    rung: Rung,
+}
+
+/// For each of the VM's channels, the members that the guest calls.
+type Rung = [u32; MAX_CHANNELS];
+
+/// What an exit leaves to be done when it is over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Left {
+    /// Whether console output waits to be flushed.
+    pub(crate) flush: Flush,
+    /// Whether devices have work.
+    pub(crate) work: Work,
+    rung: Rung,
+}
+
+impl Left {
+    /// Calls the members of channels that the guest has called.
+    pub(crate) fn ring(&self, cell: &VmCell) {
+        for (channel, members) in self.rung.iter().enumerate().filter(|(_, members)| **members != 0) {
+            channels::ring(cell, channel, *members);
+        }
+    }
 }
 
 /// Whether console output waits to be passed on.
@@ -52,16 +76,16 @@ enum El1 {
 
 impl<'a> ExitHost<'a> {
     pub(crate) fn new(cell: &'a VmCell, interface: &'a mut Interface) -> Self {
-        Self { cell, interface, el1: El1::InTheMachine, flush: Flush::NotNeeded, work: Work::None }
+        let (flush, work, rung) = (Flush::NotNeeded, Work::None, [0; MAX_CHANNELS]);
+        Self { cell, interface, el1: El1::InTheMachine, flush, work, rung }
     }
 
-    /// Ends the exit: what was borrowed goes back to the machine. Says whether console output waits to be flushed, and
-    /// whether devices have work.
-    pub(crate) fn finish(self, vcpu: &Vcpu) -> (Flush, Work) {
+    /// Ends the exit: what was borrowed goes back to the machine. Says what is left to do.
+    pub(crate) fn finish(self, vcpu: &Vcpu) -> Left {
         if self.el1 == El1::InTheValue {
             resident::load_el1(&vcpu.registers.el1);
         }
-        (self.flush, self.work)
+        Left { flush: self.flush, work: self.work, rung: self.rung }
     }
 }
 
@@ -131,6 +155,12 @@ impl Host for ExitHost<'_> {
 
     fn serve_virtio_soon(&mut self) {
         self.work = Work::Due;
+    }
+
+    fn ring(&mut self, channel: usize, members: u32) {
+        if let Some(rung) = self.rung.get_mut(channel) {
+            *rung |= members;
+        }
     }
 
     fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>) {

@@ -11,7 +11,7 @@ use vambrace_wire::message::{FromHypervisor, VmState};
 
 use crate::cell::Cell;
 use crate::sysreg::{CntpctEl0, Read};
-use crate::{assigned, console, random, registry};
+use crate::{assigned, channels, console, random, registry};
 
 /// The most bytes that one step touches.
 const STEP: u64 = 2 << 20;
@@ -100,6 +100,7 @@ fn start(cell: &Cell) {
         vm.power_on();
         vm.resets
     };
+    channels::join(cell);
     let state = if resets == 0 { VmState::Running } else { VmState::Reset(resets) };
     console::say(&FromHypervisor::State { vm: cell.id, state });
     cell.notify_all();

@@ -23,7 +23,7 @@ use crate::ledger::{self, Ledger};
 use crate::lock::SpinMutex;
 use crate::percpu::{self, Mail};
 use crate::space::Space;
-use crate::{assigned, clock, console, firmware, network};
+use crate::{assigned, channels, clock, console, firmware, network};
 
 /// What VMs are made from, the same for all.
 #[derive(Debug)]
@@ -73,6 +73,7 @@ static REGISTRY: Once<Registry> = Once::new();
 /// Takes the bundle and makes all VMs that wait for no other.
 pub(crate) fn start(bundle: Bundle<'static>, machine: Machine) {
     network::start(&bundle.directory.networks);
+    channels::start(&bundle.directory);
     let count = bundle.directory.vms.len();
     let vms = (0..count).map(|_| State::Waiting).collect();
     let mut waiting: Vec<u16> = (0..count as u16).collect();
@@ -198,6 +199,7 @@ impl Registry {
 /// All CPUs of a VM are parked: carries its ending out.
 pub(crate) fn end(cell: &Cell, ending: Ending) -> Job {
     assigned::disconnect(cell);
+    channels::leave(cell);
     let job = Job::Scrub { cell: Arc::clone(cell), done: 0, then: ending };
     if ending == Ending::Reset {
         cell.tell_life();

@@ -18,9 +18,10 @@ use vambrace_memory::stage2::{
 use vambrace_memory::{GuestMemory, Ipa, OutsideMemory, Pa};
 use vambrace_wire::bundle::VmConfig;
 use vambrace_wire::bundle::assigned::{RamPlacement, Registers};
+use vambrace_wire::bundle::channel::ChannelAccess;
 
 use crate::clear::clear;
-use crate::{barrier, mem, memory};
+use crate::{barrier, channels, mem, memory};
 
 /// Blocks that RAM is aligned to where there is room.
 const GIB: u64 = 1 << 30;
@@ -29,6 +30,9 @@ const BLOCK: u64 = 2 << 20;
 /// From so many bytes on it does not matter that each is copied once, and how many at a time: nobody agrees with a guest
 /// on values that large.
 const BULK: usize = 64;
+
+/// From one channel's memory to the next one's.
+const CHANNEL_STEP: usize = layout::CHANNEL_STRIDE as usize;
 
 /// Why a VM's memory could not be had.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -44,6 +48,9 @@ pub(crate) enum SpaceError {
     /// The board has not the memory that the VM's addresses mean, or it is in use.
     #[error("memory {:#x}..{:#x} of the board is not free for RAM one to one", .0.start, .0.end)]
     Elsewhere(Range),
+    /// A channel has no memory.
+    #[error("{0}")]
+    Channel(#[from] channels::NoMemory),
     /// The CPU's IPA space is too small.
     #[error("{0}")]
     Geometry(#[from] GeometryError),
@@ -65,6 +72,8 @@ pub(crate) struct Space {
     geometry: Geometry,
     /// Registers of the board's devices that belong to the VM.
     registers: Vec<Registers>,
+    /// Memory that it shares with others.
+    channels: Vec<(Range, ChannelAccess)>,
 }
 
 impl Space {
@@ -86,6 +95,8 @@ impl Space {
         if ram.len() >= GIB && ram.start.is_multiple_of(GIB) {
             geometry = geometry.with_gib_leaves();
         }
+        let shared =
+            config.channels.iter().map(|end| channels::memory_of(end).map(|memory| (memory, end.access)));
         let mut space = Self {
             ram,
             flash: Range::default(),
@@ -93,6 +104,7 @@ impl Space {
             stage2: None,
             geometry,
             registers: config.registers.clone(),
+            channels: shared.collect::<Result<_, _>>()?,
         };
         if config.flash {
             space.flash = take(firmware.max(1).next_multiple_of(BLOCK))?;
@@ -125,6 +137,14 @@ impl Space {
                 attributes: Attributes::DEVICE,
             };
             stage2.plan_map(&mut Tables, &mut FreeFrames, device)?.commit(&mut LiveMaintenance);
+        }
+        for (at, (memory, access)) in (layout::CHANNEL.0..).step_by(CHANNEL_STEP).zip(&self.channels) {
+            let attributes = match access {
+                ChannelAccess::ReadWrite => Attributes::SHARED,
+                ChannelAccess::ReadOnly => Attributes::SHARED_READ_ONLY,
+            };
+            let channel = Mapping { ipa: Ipa(at), pa: Pa(memory.start), size: memory.len(), attributes };
+            stage2.plan_map(&mut Tables, &mut FreeFrames, channel)?.commit(&mut LiveMaintenance);
         }
         if self.flash.is_empty() {
             return Ok(());

@@ -13,6 +13,7 @@ extern crate alloc;
 
 pub mod bus;
 pub mod decode;
+pub mod doorbell;
 pub mod pl011;
 pub mod pl031;
 pub mod state;

@@ -17,6 +17,7 @@ use dtoolkit::model::{DeviceTree as Tree, DeviceTreeNode, DeviceTreeProperty};
 use dtoolkit::{Node, Property, ToPropertyValue};
 use vambrace_memory::Ipa;
 use vambrace_wire::bundle::Devices;
+use vambrace_wire::bundle::channel::{ChannelAccess, Membership};
 
 pub use dtoolkit::error::ModelError;
 
@@ -39,10 +40,23 @@ pub struct Description<'a> {
     /// The nodes of the board's devices that belong to it, as the board's tree has them at its root: they have the same
     /// addresses and SPIs.
     pub assigned: &'a [DeviceTreeNode],
+    /// The channels that it is a member of, in their order.
+    pub channels: &'a [ChannelEnd<'a>],
     /// The kernel's command line (`/chosen/bootargs`); without NUL characters.
     pub cmdline: &'a str,
     /// Where the initial RAM disk lies: first byte and first byte after it.
     pub initrd: Option<(Ipa, Ipa)>,
+}
+
+/// A VM's end of a channel, as its tree tells it (`docs/channel.md`).
+#[derive(Clone, Copy, Debug)]
+pub struct ChannelEnd<'a> {
+    /// The channel's name.
+    pub name: &'a str,
+    /// Bytes of memory.
+    pub size: u64,
+    /// The VM's number, and whether it may write.
+    pub membership: Membership,
 }
 
 /// A device tree in its flattened form (DTB).
@@ -105,6 +119,9 @@ impl DeviceTree {
         }
         for slot in 0..vm.virtio as u32 {
             nodes.push(virtio(slot)?);
+        }
+        for (index, channel) in (0..).zip(vm.channels) {
+            nodes.push(self::channel(index, channel)?);
         }
         for device in vm.assigned {
             nodes.push(carried_over(device)?);
@@ -267,6 +284,28 @@ fn virtio(slot: u32) -> Result<DeviceTreeNode, ModelError> {
             flag("dma-coherent")?,
         ],
     )
+}
+
+/// A channel (binding `vambrace,channel`, in `docs/channel.md`).
+fn channel(index: u32, end: &ChannelEnd<'_>) -> Result<DeviceTreeNode, ModelError> {
+    let memory = layout::CHANNEL.0 + u64::from(index) * layout::CHANNEL_STRIDE;
+    let doorbell = layout::DOORBELL.0 + u64::from(index) * layout::DOORBELL_STRIDE;
+    let Membership { number, members, access, .. } = end.membership;
+    let mut node = node(
+        &format!("channel@{memory:x}"),
+        [
+            text("compatible", "vambrace,channel")?,
+            reg(&[(memory, end.size), (doorbell, layout::DOORBELL_STRIDE)])?,
+            cells("interrupts", &[GIC_SPI, layout::DOORBELL_SPI + index, LEVEL_HIGH])?,
+            text("label", end.name)?,
+            value("vambrace,member", u32::from(number))?,
+            value("vambrace,members", u32::from(members))?,
+        ],
+    )?;
+    if access == ChannelAccess::ReadOnly {
+        node.add_property(flag("read-only")?);
+    }
+    Ok(node)
 }
 
 /// A node of the board's tree, in the VM's: without what refers to other nodes there, and with our clock.

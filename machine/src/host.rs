@@ -63,6 +63,9 @@ pub trait Host {
     /// A virtio device has work: call [`crate::Vm::serve_virtio`] soon.
     fn serve_virtio_soon(&mut self);
 
+    /// The guest calls members of one of its channels, a bit each: to be done after this exit, with [`crate::Vm::called`].
+    fn ring(&mut self, channel: usize, members: u32);
+
     /// One line about a mistake that the guest made.
     fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>);
 }

@@ -46,6 +46,17 @@ pub const VIRTIO_STRIDE: u64 = 0x200;
 /// The first slot's interrupt, as an SPI number (INTID 48); the others' follow.
 pub const VIRTIO_SPI: u32 = 16;
 
+/// The first channel's doorbell, behind the virtio slots; the others' follow, a page each.
+pub const DOORBELL: Ipa = Ipa(0x0B00_0000);
+/// From one doorbell to the next one, in bytes.
+pub const DOORBELL_STRIDE: u64 = 0x1000;
+/// The first channel's interrupt, as an SPI number (INTID 80), behind those of virtio; the others' follow.
+pub const DOORBELL_SPI: u32 = 48;
+/// The first channel's memory; the others' follow.
+pub const CHANNEL: Ipa = Ipa(0x2000_0000);
+/// From one channel's memory to the next one's, in bytes: the largest there is.
+pub const CHANNEL_STRIDE: u64 = 16 << 20;
+
 /// RAM starts here.
 pub const RAM: Ipa = Ipa(0x4000_0000);
 

@@ -187,6 +187,7 @@ fn exchange(
             raw
         }
         Device::Virtio(slot) => virtio(shared, access, slot.into(), offset, host),
+        Device::Doorbell(channel) => doorbell(shared, access, channel.into(), offset, host),
     }
 }
 
@@ -199,6 +200,21 @@ fn virtio(shared: &mut Vm, access: &Access, slot: usize, offset: u64, host: &mut
         host.serve_virtio_soon();
     }
     let moved = shared.settle_virtio(slot);
+    if !moved.is_empty() {
+        host.notify(&moved);
+    }
+    raw
+}
+
+/// An access to a doorbell. Whom it calls is called later, when this VM's lock is no longer held.
+fn doorbell(shared: &mut Vm, access: &Access, channel: usize, offset: u64, host: &mut impl Host) -> u64 {
+    let Some(doorbell) = shared.doorbells.get_mut(channel) else { return 0 };
+    let raw = access.exchange(doorbell, offset);
+    let rung = doorbell.take_rung();
+    if rung != 0 {
+        host.ring(channel, rung);
+    }
+    let moved = shared.settle_doorbell(channel);
     if !moved.is_empty() {
         host.notify(&moved);
     }

@@ -10,6 +10,7 @@ use vambrace_cpu::power::{Entry, PowerStates};
 use vambrace_cpu::pstate::Endianness;
 use vambrace_interrupts::{ConfigError, Level, VcpuSet, Vgic, VgicConfig, Width as GicWidth};
 use vambrace_io::bus::{Access, Bus, BusError, Direction, MmioDevice};
+use vambrace_io::doorbell::Doorbell;
 use vambrace_io::pl011::Pl011;
 use vambrace_io::pl031::Pl031;
 use vambrace_io::state::Version;
@@ -23,6 +24,7 @@ use crate::vcpu::Vcpu;
 use crate::virtio::Slots;
 use console::{Console, Unfinished};
 
+mod channels;
 pub(crate) mod console;
 
 /// After this many, a VM's mistakes are no longer logged, only suffered.
@@ -64,6 +66,8 @@ pub enum Device {
     Clock,
     /// The virtio device in this slot.
     Virtio(u8),
+    /// The doorbell of this one of the VM's channels.
+    Doorbell(u8),
 }
 
 /// The machine's properties that a VM is built on.
@@ -142,6 +146,7 @@ pub struct Vm {
     /// How its first CPU starts.
     entry: Entry,
     pub(crate) virtio: Slots,
+    pub(crate) doorbells: Vec<Doorbell>,
     pub(crate) console: Console,
     mistakes: u32,
 }
@@ -173,6 +178,10 @@ impl Vm {
             let base = Ipa(layout::VIRTIO.0 + u64::from(slot) * layout::VIRTIO_STRIDE);
             bus.add(base, layout::VIRTIO_STRIDE, Device::Virtio(slot))?;
         }
+        for channel in 0..config.channels.len() as u8 {
+            let base = Ipa(layout::DOORBELL.0 + u64::from(channel) * layout::DOORBELL_STRIDE);
+            bus.add(base, layout::DOORBELL_STRIDE, Device::Doorbell(channel))?;
+        }
         let mut ends: Vec<usize> = [low as usize, usize::from(count)].into();
         ends.dedup();
         let gic = Vgic::new(VgicConfig {
@@ -201,6 +210,7 @@ impl Vm {
                 endianness: Endianness::Little,
             },
             virtio: Slots::new(&config.virtio),
+            doorbells: config.channels.iter().map(|it| Doorbell::new(it.number, it.members)).collect(),
             console: Console::default(),
             mistakes: 0,
         })
@@ -218,9 +228,13 @@ impl Vm {
             clock.reset();
         }
         self.virtio.reset();
+        self.doorbells.iter_mut().for_each(MmioDevice::reset);
         // Nobody runs whom the lines could interest; each CPU looks afresh when it starts.
         let _ = self.settle_lines();
         let _ = self.settle_all_virtio();
+        for channel in 0..self.doorbells.len() {
+            let _ = self.settle_doorbell(channel);
+        }
         for vcpu in 0..self.gic.config().affinities.len() {
             let _ = self.gic.set_ppi_level(vcpu, layout::PHYSICAL_TIMER_INTID, Level::Low);
         }

@@ -79,7 +79,7 @@ fn beside_a_heartbeat(bench: &Bench, modes: &str, placement: Placement) -> Verdi
     let hostile = format!("kernel = \"guest:hostile\"\ncmdline = \"modes={modes}\"");
     let record = bench.run(&Scenario::new(manifest(&hostile, placement)).counted())?;
     record.passes("hostile", "hostile")?;
-    heart_beats(&record, LATEST)?;
+    heart_beats(&record, "heart", LATEST)?;
     record.exits(Exit::Success)
 }
 
@@ -88,19 +88,19 @@ fn spin(bench: &Bench) -> Verdict {
     let hostile = "kernel = \"guest:hostile\"\ncmdline = \"modes=none spin=6\"";
     let record = bench.run(&Scenario::new(manifest(hostile, Placement::OneCpu)))?;
     record.says("hostile", "guest: spins")?;
-    heart_beats(&record, LATEST_BY_HOST)?;
+    heart_beats(&record, "heart", LATEST_BY_HOST)?;
     record.exits(Exit::Success)
 }
 
 /// All beats have come, none of them too late.
-fn heart_beats(record: &Record, latest: u64) -> Verdict {
-    record.says_line("heart", "guest: beat 20")?;
-    let text = record.vm("heart")?.text();
+pub(crate) fn heart_beats(record: &Record, name: &str, latest: u64) -> Verdict {
+    record.says_line(name, "guest: beat 20")?;
+    let text = record.vm(name)?.text();
     let late = text.lines().find_map(|line| {
         line.strip_prefix("guest: 20 beats, the latest by ")?.split(' ').next()?.parse::<u64>().ok()
     });
     let Some(late) = late else { return Err(record.fail("the heartbeat has not told how late it was")) };
-    record.ensure(late <= latest, || format!("a beat came {late} us late"))
+    record.ensure(late <= latest, || format!("a beat of {name} came {late} us late"))
 }
 
 /// A kernel whose second instruction jumps to where nothing is, before it has exception vectors.
@@ -132,7 +132,7 @@ fn crash(bench: &Bench) -> Verdict {
     std::fs::write(&image, nowhere())?;
     let hostile = format!("kernel = \"{}\"", image.display());
     let record = bench.run(&Scenario::new(manifest(&hostile, Placement::OwnCpus)).counted())?;
-    heart_beats(&record, LATEST)?;
+    heart_beats(&record, "heart", LATEST)?;
     let doomed = record.vm("hostile")?;
     record.ensure(doomed.states == [VmState::Running, VmState::Crashed], || {
         format!("it went through {:?}", doomed.states)

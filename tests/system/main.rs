@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 mod assigned;
 mod bench;
+mod channel;
 mod command;
 mod conformance;
 mod debian;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         virtio::cases(),
         power::cases(),
         assigned::cases(),
+        channel::cases(),
     ];
     vambrace_tests::main(cases.into_iter().flatten().collect())
 }

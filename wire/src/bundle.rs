@@ -16,9 +16,11 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 pub mod assigned;
+pub mod channel;
 pub mod io;
 
 use assigned::{Interrupt, RamPlacement, Registers};
+use channel::{Channel, MAX_CHANNELS, MAX_MEMBERS, MAX_SIZE, Membership};
 use io::{Backing, BoardDisk, MAX_VIRTIO, Network, VirtioDevice};
 
 /// First bytes of a bundle.
@@ -47,6 +49,8 @@ pub struct Directory {
     pub networks: Vec<Network>,
     /// The board's disks that VMs' disks lie on.
     pub disks: Vec<BoardDisk>,
+    /// The memory that VMs share.
+    pub channels: Vec<Channel>,
 }
 
 /// One image inside the bundle.
@@ -92,6 +96,8 @@ pub struct VmConfig {
     /// Physical addresses of the board's virtio-mmio slots that belong to it: devices that master DMA, and are reset before its
     /// RAM becomes anything else.
     pub slots: Vec<u64>,
+    /// The channels that it is a member of.
+    pub channels: Vec<Membership>,
     /// Index of a VM that must have ended before this one is created.
     pub after: Option<u16>,
 }
@@ -217,12 +223,25 @@ impl<'a> Bundle<'a> {
                     && !vm.vcpus.is_empty()
                     && vm.virtio.len() <= MAX_VIRTIO
                     && vm.virtio.iter().all(|device| self.has_behind(device))
+                    && vm.channels.len() <= MAX_CHANNELS
+                    && vm.channels.iter().all(|membership| self.is_member(membership))
             });
-        if blobs_fit && vms_fit { Ok(()) } else { Err(BundleError::Malformed) }
+        let is_sound = |channel: &Channel| {
+            (1..=MAX_SIZE).contains(&channel.size) && channel.size.is_multiple_of(BLOB_ALIGN as u64)
+        };
+        let channels_fit = self.directory.channels.iter().all(is_sound);
+        if blobs_fit && vms_fit && channels_fit { Ok(()) } else { Err(BundleError::Malformed) }
     }
 }
 
 impl Bundle<'_> {
+    /// Whether a VM's end of a channel has a channel.
+    fn is_member(&self, membership: &Membership) -> bool {
+        usize::from(membership.channel) < self.directory.channels.len()
+            && usize::from(membership.members) <= MAX_MEMBERS
+            && membership.number < membership.members
+    }
+
     /// Whether what a device stands on is there.
     fn has_behind(&self, device: &VirtioDevice) -> bool {
         let Directory { blobs, networks, disks, .. } = &self.directory;

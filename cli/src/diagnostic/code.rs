@@ -102,6 +102,12 @@ codes! {
     OneToOne = 48,
     /// A slot of the board that is none, or that somebody else's is too near.
     BadSlot = 49,
+    /// A channel with too few members, or too many, or one twice.
+    ChannelMembers = 50,
+    /// A channel of a size that none has.
+    ChannelSize = 51,
+    /// More channels than a VM has doorbells.
+    TooManyChannels = 52,
     /// A VM without a UART.
     NoConsole = 101,
     /// A Linux with nothing to mount.

@@ -28,6 +28,29 @@ pub(crate) struct File {
     #[serde(default)]
     #[schemars(with = "Vec<Network>")]
     pub(crate) network: Vec<Spanned<Network>>,
+    /// The memory that virtual machines share, each in a section `[[channel]]` of its own.
+    #[serde(default)]
+    #[schemars(with = "Vec<Channel>")]
+    pub(crate) channel: Vec<Spanned<Channel>>,
+}
+
+/// A piece of memory that virtual machines share, with a doorbell for each.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Channel {
+    /// Its name, which its members are told: letters, digits, `-` and `_`, at most 63.
+    #[schemars(required, with = "String", regex(pattern = NAME), example = &"control")]
+    pub(crate) name: Option<Spanned<String>>,
+    /// Its size: a multiple of 4 KiB, at most 16 MiB.
+    #[schemars(required, with = "String", regex(pattern = SIZE), example = &"64KiB")]
+    pub(crate) size: Option<Spanned<String>>,
+    /// The virtual machines that may read and write it, by their names.
+    #[schemars(required, with = "Vec<String>", example = EXAMPLE_MEMBERS)]
+    pub(crate) members: Option<Spanned<Vec<Spanned<String>>>>,
+    /// Those that may only read it.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub(crate) readers: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 /// The board that the hypervisor runs on.
@@ -314,6 +337,7 @@ pub(crate) enum Device {
     VirtioConsole,
 }
 
+const EXAMPLE_MEMBERS: [&str; 2] = ["linux-a", "linux-b"];
 const EXAMPLE_ASSIGN: [&str; 1] = ["/pl061@9030000"];
 const EXAMPLE_CPUS: [u16; 2] = [0, 1];
 const DEFAULT_DEVICES: [&str; 2] = ["pl011", "pl031"];

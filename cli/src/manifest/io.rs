@@ -359,7 +359,12 @@ fn find<'a>(
     None
 }
 
-fn is_name(name: &Spanned<String>, most: usize, kind: &str, diagnostics: &mut Diagnostics) -> bool {
+pub(super) fn is_name(
+    name: &Spanned<String>,
+    most: usize,
+    kind: &str,
+    diagnostics: &mut Diagnostics,
+) -> bool {
     let text = name.get_ref();
     let is_good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if !text.is_empty() && text.len() <= most && text.chars().all(is_good) {
@@ -373,7 +378,7 @@ fn is_name(name: &Spanned<String>, most: usize, kind: &str, diagnostics: &mut Di
     false
 }
 
-fn unlike_those_before<'a>(
+pub(super) fn unlike_those_before<'a>(
     name: &Spanned<String>,
     mut before: impl Iterator<Item = (&'a String, &'a Span)>,
     diagnostics: &mut Diagnostics,

@@ -190,6 +190,7 @@ pub(super) fn finish(drafts: Vec<Draft>, afters: Vec<Option<u16>>) -> Option<Vec
             weight: draft.weight,
             devices: draft.devices,
             virtio: draft.virtio,
+            channels: Vec::new(),
             assigned: draft.assigned,
             placement: if draft.trust.is_some() { RamPlacement::OneToOne } else { RamPlacement::Anywhere },
             after,

@@ -5,7 +5,8 @@ const DEVICES: Devices = Devices { pl011: true, pl031: true };
 
 fn description() -> Description<'static> {
     let (memory, cmdline) = (512 << 20, "quiet");
-    Description { memory, vcpus: 2, devices: DEVICES, virtio: 0, assigned: &[], cmdline, initrd: None }
+    let (virtio, assigned, channels) = (0, &[], &[]);
+    Description { memory, vcpus: 2, devices: DEVICES, virtio, assigned, channels, cmdline, initrd: None }
 }
 
 /// Writes the tree and reads it back.
@@ -151,4 +152,25 @@ fn a_device_of_the_board_comes_without_what_it_refers_to_there() {
     assert_eq!(bytes_of(&tree, path, "interrupt-parent"), None);
     assert_eq!(cells_of(&tree, path, "clocks"), [CLOCK_PHANDLE]);
     assert_eq!(cells_of(&tree, path, "#gpio-cells"), [2]);
+}
+
+#[test]
+fn a_channel_is_told_with_its_doorbell_and_who_the_vm_is_there() {
+    use vambrace_wire::bundle::channel::{ChannelAccess, Membership};
+    let end = |name, access| ChannelEnd {
+        name,
+        size: 0x1_0000,
+        membership: Membership { channel: 7, number: 1, members: 3, access },
+    };
+    let channels = [end("control", ChannelAccess::ReadWrite), end("log", ChannelAccess::ReadOnly)];
+    let tree = written(&Description { channels: &channels, ..description() });
+    let path = "/channel@21000000";
+    assert_eq!(texts_of(&tree, path, "compatible"), ["vambrace,channel"]);
+    assert_eq!(cells_of(&tree, path, "reg"), [0, 0x2100_0000, 0, 0x1_0000, 0, 0x0B00_1000, 0, 0x1000]);
+    assert_eq!(cells_of(&tree, path, "interrupts"), [0, 49, 4]);
+    assert_eq!(texts_of(&tree, path, "label"), ["log"]);
+    assert_eq!(cells_of(&tree, path, "vambrace,member"), [1]);
+    assert_eq!(cells_of(&tree, path, "vambrace,members"), [3]);
+    assert!(bytes_of(&tree, path, "read-only").is_some());
+    assert!(bytes_of(&tree, "/channel@20000000", "read-only").is_none());
 }

@@ -54,7 +54,8 @@ impl Backends for Nothing {
     fn guest_mistake(&mut self, _text: core::fmt::Arguments<'_>) {}
 }
 
-fn vm(virtio: Vec<VirtioDevice>) -> Vm {
+/// A VM of one vCPU.
+pub(crate) fn vm(virtio: Vec<VirtioDevice>) -> Vm {
     let config = VmConfig {
         name: "subject".into(),
         memory: 4 << 20,
@@ -70,6 +71,7 @@ fn vm(virtio: Vec<VirtioDevice>) -> Vm {
         placement: RamPlacement::Anywhere,
         registers: vec![],
         slots: vec![],
+        channels: vec![],
         interrupts: vec![],
         after: None,
     };

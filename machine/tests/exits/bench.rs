@@ -21,6 +21,7 @@ use vambrace_machine::{Host, Resume, Vcpu, Vm, handle, layout};
 use vambrace_memory::features::Features;
 use vambrace_memory::{GuestMemory, Ipa, OutsideMemory};
 use vambrace_wire::bundle::assigned::RamPlacement;
+use vambrace_wire::bundle::channel::{ChannelAccess, MAX_CHANNELS, Membership};
 use vambrace_wire::bundle::{Devices, VcpuConfig, VmConfig};
 
 use crate::short;
@@ -115,6 +116,8 @@ pub(crate) struct FakeHost {
     pub(crate) printed: Vec<u8>,
     pub(crate) flush_asked: bool,
     pub(crate) work_asked: bool,
+    /// For each channel, the members that the guest has called.
+    pub(crate) rings: [u32; MAX_CHANNELS],
     /// What the guest did wrong, a line each.
     pub(crate) mistakes: String,
     /// Bytes of memory cleaned, and in how many steps.
@@ -139,6 +142,7 @@ impl FakeHost {
             printed: Vec::with_capacity(1 << 16),
             flush_asked: false,
             work_asked: false,
+            rings: [0; MAX_CHANNELS],
             mistakes: String::with_capacity(1 << 16),
             cleaned: (0, 0),
             current: 0,
@@ -223,6 +227,10 @@ impl Host for FakeHost {
         self.work_asked = true;
     }
 
+    fn ring(&mut self, channel: usize, members: u32) {
+        self.rings[channel] |= members;
+    }
+
     fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>) {
         writeln!(self.mistakes, "{text}").expect("a string takes all");
     }
@@ -245,6 +253,7 @@ pub(crate) fn config(vcpus: usize, flash: bool) -> VmConfig {
         placement: RamPlacement::Anywhere,
         registers: Vec::new(),
         slots: Vec::new(),
+        channels: vec![Membership { channel: 0, number: 1, members: 3, access: ChannelAccess::ReadWrite }],
         interrupts: Vec::new(),
         after: None,
     }

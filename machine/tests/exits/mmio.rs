@@ -98,6 +98,23 @@ fn gic_offsets_out_of_range_read_zero() {
 }
 
 #[test]
+fn a_doorbell_is_rung_after_the_exit_and_asserts_its_interrupt_until_it_is_heard() {
+    use vambrace_io::doorbell::registers::{CAUSE, NUMBER, RING};
+    let mut bench = Bench::new(1);
+    let at = layout::DOORBELL.0;
+    assert_eq!(bench.read(at + NUMBER), 1);
+    bench.write(at + RING, 0b1101);
+    // There are three members.
+    assert_eq!(bench.host.rings[..2], [0b101, 0]);
+    let _ = bench.vm.lock().called(0, 2);
+    let pending = GICD + 0x200 + 4 * u64::from((layout::SPI_BASE + layout::DOORBELL_SPI) / 32);
+    let bit = 1 << ((layout::SPI_BASE + layout::DOORBELL_SPI) % 32);
+    assert_eq!((bench.read(at + CAUSE), bench.read(pending) & bit), (0b100, bit));
+    bench.write(at + CAUSE, 0b100);
+    assert_eq!((bench.read(at + CAUSE), bench.read(pending) & bit), (0, 0));
+}
+
+#[test]
 fn every_offset_of_every_device_answers_every_width() {
     let mut bench = Bench::new(2);
     let devices = [
@@ -105,6 +122,7 @@ fn every_offset_of_every_device_answers_every_width() {
         (GICR, 2 * layout::GICR_STRIDE),
         (UART, layout::UART_SIZE),
         (RTC, layout::RTC_SIZE),
+        (layout::DOORBELL.0, layout::DOORBELL_STRIDE),
     ];
     for (base, size) in devices {
         for offset in (0..size).step_by(2).chain(1..9) {

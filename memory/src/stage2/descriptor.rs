@@ -97,6 +97,12 @@ impl Attributes {
     /// A VM's read-only memory: flash that holds firmware.
     pub const ROM: Self = Self { memory: Memory::WriteBack, permissions: Permissions::READ_EXECUTE };
 
+    /// Memory that VMs share: nobody is to execute what another wrote.
+    pub const SHARED: Self = Self { memory: Memory::WriteBack, permissions: Permissions::READ_WRITE };
+
+    /// The same for one that may only read.
+    pub const SHARED_READ_ONLY: Self = Self { memory: Memory::WriteBack, permissions: Permissions::READ };
+
     /// A passed-through device's registers.
     pub const DEVICE: Self =
         Self { memory: Memory::Device(DeviceKind::NGnRE), permissions: Permissions::READ_WRITE };

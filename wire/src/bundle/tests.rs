@@ -19,6 +19,7 @@ fn vm(name: &str) -> VmConfig {
         placement: RamPlacement::Anywhere,
         registers: vec![],
         slots: vec![],
+        channels: vec![],
         interrupts: vec![],
         after: None,
     }

@@ -96,6 +96,7 @@ fn tree(suite: Suite, cmdline: &str) -> Result<Vec<u8>, SetupError> {
         devices: Devices { pl011: true, pl031: false },
         virtio: 0,
         assigned: &[],
+        channels: &[],
         cmdline,
         initrd: None,
     };

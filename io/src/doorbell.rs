@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The doorbell of a channel: how the members of a piece of shared memory call each other, and learn who is there.
+//!
+//! One page of 32-bit registers for each member, described in `docs/channel.md`. Who rings sets a bit in each called member's
+//! CAUSE, and that member's interrupt is asserted while CAUSE is not 0: so no call is lost, and many calls are one interrupt.
+//! What is rung has to be taken ([`Doorbell::take_rung`]) and brought to the others by the caller, since nobody may hold two
+//! VMs' locks.
+
+use serde::{Deserialize, Serialize};
+
+use crate::bus::{MmioDevice, Width};
+use crate::primecell;
+use crate::state::Version;
+
+/// Offsets of the registers, each of 32 bits.
+pub mod registers {
+    /// [`MAGIC`](super::MAGIC); read-only.
+    pub const MAGIC: u64 = 0x00;
+    /// 1; read-only.
+    pub const VERSION: u64 = 0x04;
+    /// The reader's number; read-only.
+    pub const NUMBER: u64 = 0x08;
+    /// How many members the channel has; read-only.
+    pub const MEMBERS: u64 = 0x0C;
+    /// The members that run, a bit each; read-only.
+    pub const STATE: u64 = 0x10;
+    /// Calls the members whose bits are written; reads as 0.
+    pub const RING: u64 = 0x14;
+    /// Why the interrupt is asserted; a one that is written clears its bit.
+    pub const CAUSE: u64 = 0x18;
+}
+
+/// "VMBD", little-endian.
+pub const MAGIC: u32 = 0x4442_4D56;
+
+/// CAUSE: STATE has changed. The bits from 0 on are the members that have rung.
+pub const STATE_CHANGED: u32 = 1 << 31;
+
+/// A member's doorbell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doorbell {
+    version: Version<1>,
+    number: u8,
+    members: u8,
+    state: u32,
+    cause: u32,
+    rung: u32,
+}
+
+impl Doorbell {
+    /// That of member `number`, of `members`: 32 at most.
+    #[must_use]
+    pub fn new(number: u8, members: u8) -> Self {
+        Self { version: Version, number, members: members.min(31), state: 0, cause: 0, rung: 0 }
+    }
+
+    /// Whether the interrupt is asserted.
+    #[must_use]
+    pub fn irq_asserted(&self) -> bool {
+        self.cause != 0
+    }
+
+    /// The members that the guest has called since this was asked last, a bit each.
+    pub fn take_rung(&mut self) -> u32 {
+        core::mem::take(&mut self.rung)
+    }
+
+    /// Member `from` calls.
+    pub fn called(&mut self, from: u8) {
+        if from < self.members {
+            self.cause |= 1 << from;
+        }
+    }
+
+    /// These members run now, a bit each.
+    pub fn set_state(&mut self, state: u32) {
+        if core::mem::replace(&mut self.state, state) != state {
+            self.cause |= STATE_CHANGED;
+        }
+    }
+
+    fn read_register(&self, at: u64) -> u32 {
+        match at {
+            registers::MAGIC => MAGIC,
+            registers::VERSION => 1,
+            registers::NUMBER => self.number.into(),
+            registers::MEMBERS => self.members.into(),
+            registers::STATE => self.state,
+            registers::CAUSE => self.cause,
+            _ => 0,
+        }
+    }
+
+    fn write_register(&mut self, at: u64, value: u32) {
+        match at {
+            // Whom there is not nobody calls.
+            registers::RING => self.rung |= value & ((1 << self.members) - 1),
+            registers::CAUSE => self.cause &= !value,
+            _ => {}
+        }
+    }
+}
+
+impl MmioDevice for Doorbell {
+    fn read(&mut self, offset: u64, width: Width) -> u64 {
+        primecell::read(offset, width, |at| self.read_register(at))
+    }
+
+    fn write(&mut self, offset: u64, width: Width, value: u64) {
+        primecell::write(offset, width, value, |at, word| self.write_register(at, word));
+    }
+
+    fn label(&self) -> &'static str {
+        "doorbell"
+    }
+
+    /// Nobody has called; who runs stays true.
+    fn reset(&mut self) {
+        (self.cause, self.rung) = (0, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(doorbell: &mut Doorbell, at: u64) -> u64 {
+        doorbell.read(at, Width::Word)
+    }
+
+    #[test]
+    fn a_member_knows_who_it_is() {
+        let mut doorbell = Doorbell::new(2, 3);
+        let known = [registers::MAGIC, registers::VERSION, registers::NUMBER, registers::MEMBERS];
+        assert_eq!(known.map(|at| read(&mut doorbell, at)), [u64::from(MAGIC), 1, 2, 3]);
+        assert_eq!((read(&mut doorbell, registers::RING), read(&mut doorbell, 0xFFC)), (0, 0));
+    }
+
+    #[test]
+    fn calls_add_up_until_they_are_cleared() {
+        let mut doorbell = Doorbell::new(0, 3);
+        doorbell.called(1);
+        doorbell.called(2);
+        doorbell.called(1);
+        doorbell.called(3);
+        assert_eq!(read(&mut doorbell, registers::CAUSE), 0b110);
+        doorbell.write(registers::CAUSE, Width::Word, 0b010);
+        assert!(doorbell.irq_asserted());
+        doorbell.write(registers::CAUSE, Width::Word, 0b100);
+        assert!(!doorbell.irq_asserted());
+    }
+
+    #[test]
+    fn only_members_are_rung() {
+        let mut doorbell = Doorbell::new(0, 3);
+        doorbell.write(registers::RING, Width::Word, 0xFFFF_FFFC);
+        doorbell.write(registers::RING, Width::Word, 1);
+        assert_eq!((doorbell.take_rung(), doorbell.take_rung()), (0b101, 0));
+    }
+
+    #[test]
+    fn a_change_of_state_is_told_once() {
+        let mut doorbell = Doorbell::new(0, 2);
+        doorbell.set_state(0b11);
+        doorbell.write(registers::CAUSE, Width::Word, STATE_CHANGED.into());
+        doorbell.set_state(0b11);
+        assert!(!doorbell.irq_asserted());
+        doorbell.set_state(0b01);
+        assert_eq!(read(&mut doorbell, registers::STATE), 1);
+        assert_eq!(read(&mut doorbell, registers::CAUSE), u64::from(STATE_CHANGED));
+    }
+
+    #[test]
+    fn a_reset_forgets_calls_and_not_who_runs() {
+        let mut doorbell = Doorbell::new(0, 2);
+        doorbell.set_state(0b11);
+        doorbell.called(1);
+        doorbell.write(registers::RING, Width::Word, 2);
+        doorbell.reset();
+        assert_eq!((doorbell.irq_asserted(), doorbell.take_rung()), (false, 0));
+        assert_eq!(read(&mut doorbell, registers::STATE), 0b11);
+    }
+}
