@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The ring in every order in which two CPUs may run it, by a model of memory that shows old values wherever it may.
+#![forbid(unsafe_code)]
 
 use std::sync::LazyLock;
 
