@@ -16,7 +16,8 @@ fn memory(words: usize) -> Vec<AtomicU32> {
 }
 
 fn open(memory: &[AtomicU32]) -> Reader<'_, AtomicU32> {
-    Reader::open(memory).unwrap().unwrap()
+    let Ok(Some(reader)) = Reader::open(memory) else { unreachable!("the ring has been made") };
+    reader
 }
 
 #[test]
