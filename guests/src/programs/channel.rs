@@ -5,7 +5,7 @@
 //! Parameters: `reset` has member 0 do it again in a second life, with the same memory; `reader` for one that may not
 //! write; `storm=N` rings the others so many times and does nothing else.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering, fence};
 
 use vambrace_channel::{MAGIC, PopError, Reader, Writer};
 
@@ -97,6 +97,8 @@ impl End {
     }
 
     fn ring(&self, members: u32) {
+        // What was written is to be seen by whoever hears the call.
+        fence(Ordering::SeqCst);
         mmio::write32(self.doorbell + RING, members);
     }
 
@@ -115,6 +117,8 @@ impl End {
             if gic::acknowledge() == self.intid {
                 let cause = mmio::read32(self.doorbell + CAUSE);
                 mmio::write32(self.doorbell + CAUSE, cause);
+                // The memory is looked at only when the call is no longer there: one that comes now is another.
+                fence(Ordering::SeqCst);
                 gic::end(self.intid);
                 return cause;
             }
