@@ -6,7 +6,7 @@ use vambrace_interrupts::{self as interrupts, CpuInterface, VcpuSet};
 use vambrace_machine::{Host, Vcpu};
 use vambrace_memory::GuestMemory;
 use vambrace_memory::features::Features;
-use vambrace_wire::bundle::channel::MAX_CHANNELS;
+use vambrace_wire::bundle::channel::{MAX_CHANNELS, MAX_MEMBERS};
 use vambrace_wire::message::{FromHypervisor, Level};
 
 use crate::cell::VmCell;
@@ -27,24 +27,33 @@ pub(crate) struct ExitHost<'a> {
     rung: Rung,
 }
 
-/// For each of the VM's channels, the members that the guest calls.
-type Rung = [u32; MAX_CHANNELS];
+/// The members of the VM's channels that the guest calls: a bit for each member of each channel.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rung(u64);
 
-/// What an exit leaves to be done when it is over.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Left {
-    /// Whether console output waits to be flushed.
-    pub(crate) flush: Flush,
-    /// Whether devices have work.
-    pub(crate) work: Work,
-    rung: Rung,
-}
+const _: () = assert!(MAX_CHANNELS * MAX_MEMBERS <= u64::BITS as usize);
 
-impl Left {
-    /// Calls the members of channels that the guest has called.
-    pub(crate) fn ring(&self, cell: &VmCell) {
-        for (channel, members) in self.rung.iter().enumerate().filter(|(_, members)| **members != 0) {
-            channels::ring(cell, channel, *members);
+impl Rung {
+    fn add(&mut self, channel: usize, members: u32) {
+        let members = u64::from(members) & ((1 << MAX_MEMBERS) - 1);
+        self.0 |= members.checked_shl((channel * MAX_MEMBERS) as u32).unwrap_or(0);
+    }
+
+    /// Calls them, when the exit is over.
+    #[inline]
+    pub(crate) fn ring(self, cell: &VmCell) {
+        if self.0 != 0 {
+            self.ring_each(cell);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn ring_each(self, cell: &VmCell) {
+        for (channel, members) in self.0.to_le_bytes().into_iter().enumerate() {
+            if members != 0 {
+                channels::ring(cell, channel, members.into());
+            }
         }
     }
 }
@@ -76,16 +85,17 @@ enum El1 {
 
 impl<'a> ExitHost<'a> {
     pub(crate) fn new(cell: &'a VmCell, interface: &'a mut Interface) -> Self {
-        let (flush, work, rung) = (Flush::NotNeeded, Work::None, [0; MAX_CHANNELS]);
-        Self { cell, interface, el1: El1::InTheMachine, flush, work, rung }
+        let (flush, work) = (Flush::NotNeeded, Work::None);
+        Self { cell, interface, el1: El1::InTheMachine, flush, work, rung: Rung::default() }
     }
 
-    /// Ends the exit: what was borrowed goes back to the machine. Says what is left to do.
-    pub(crate) fn finish(self, vcpu: &Vcpu) -> Left {
+    /// Ends the exit: what was borrowed goes back to the machine. Says whether console output waits to be flushed, whether
+    /// devices have work, and who is called.
+    pub(crate) fn finish(self, vcpu: &Vcpu) -> (Flush, Work, Rung) {
         if self.el1 == El1::InTheValue {
             resident::load_el1(&vcpu.registers.el1);
         }
-        Left { flush: self.flush, work: self.work, rung: self.rung }
+        (self.flush, self.work, self.rung)
     }
 }
 
@@ -158,9 +168,7 @@ impl Host for ExitHost<'_> {
     }
 
     fn ring(&mut self, channel: usize, members: u32) {
-        if let Some(rung) = self.rung.get_mut(channel) {
-            *rung |= members;
-        }
+        self.rung.add(channel, members);
     }
 
     fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>) {

@@ -76,13 +76,12 @@ pub(crate) fn start(bundle: Bundle<'static>, machine: Machine) {
     channels::start(&bundle.directory);
     let count = bundle.directory.vms.len();
     let vms = (0..count).map(|_| State::Waiting).collect();
-    let mut waiting: Vec<u16> = (0..count as u16).collect();
     // Memory at a certain place is taken before others take what they find.
-    let takes_any = |id: &u16| {
-        let config = bundle.directory.vms.get(usize::from(*id));
-        config.is_none_or(|config| config.placement == RamPlacement::Anywhere)
+    let placed = |wanted: RamPlacement| {
+        let ids = (0..).zip(&bundle.directory.vms);
+        ids.filter(move |(_, config)| config.placement == wanted).map(|(id, _)| id)
     };
-    waiting.sort_by_key(takes_any);
+    let waiting = placed(RamPlacement::OneToOne).chain(placed(RamPlacement::Anywhere)).collect();
     let states = States { vms, waiting };
     REGISTRY.call_once(|| Registry {
         bundle,

@@ -24,7 +24,7 @@ use vambrace_wire::message::FromHypervisor;
 
 use crate::cell::{Cell, Neighbourhood, VM_GONE, VmCell};
 use crate::debug::Debug;
-use crate::exit_host::{ExitHost, Flush, Left, Work};
+use crate::exit_host::{ExitHost, Flush, Work};
 use crate::features::{self, Features};
 use crate::gic::{self, CpuInterface, Distributor};
 use crate::job::Job;
@@ -348,9 +348,8 @@ impl Pcpu {
         }
         let mut host = ExitHost::new(cell, &mut self.interface);
         let resume = vambrace_machine::handle(&cell.vm, vcpu, exit, &mut host);
-        let left = host.finish(vcpu);
-        left.ring(cell);
-        let Left { flush, work, .. } = left;
+        let (flush, work, rung) = host.finish(vcpu);
+        rung.ring(cell);
         if flush == Flush::Soon {
             self.flush_soon(id);
         }
