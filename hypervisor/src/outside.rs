@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The board's own virtio devices, for VMs' disks and networks that lead outside.
 //!
-//! They are looked for only if the bundle asks for them. Their interrupts come to the CPU that boots; what they bring is
+//! They are looked for only if the bundle asks for them, or if there is no other entropy. Their interrupts come to the CPU that boots; what they bring is
 //! handed to the VMs, which work on it in their own time.
 
 use alloc::vec::Vec;
@@ -16,13 +16,14 @@ use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
 use virtio_drivers::transport::{DeviceType, Transport};
 
 use crate::lock::SpinMutex;
-use crate::{console, network, registry};
+use crate::{console, network, random, registry};
 use card::{Card, ROOM};
 use disk::BoardDisk;
 
 pub(crate) mod card;
 pub(crate) mod disk;
 mod dma;
+mod entropy;
 
 /// A device of the board and its interrupt.
 struct Found<D> {
@@ -67,6 +68,9 @@ pub(crate) unsafe fn start(slots: &[VirtioSlot], directory: &Directory) -> impl 
             DeviceType::Network if wants_card && card.is_none() => Card::start(transport).map(|started| {
                 card = Some(Found { intid: slot.intid, device: SpinMutex::new(started) });
             }),
+            DeviceType::EntropySource if random::is_missing() => {
+                entropy::seed(transport).map(random::seed_from)
+            }
             _ => Some(()),
         };
         if started.is_none() {
@@ -91,9 +95,11 @@ pub(crate) unsafe fn start(slots: &[VirtioSlot], directory: &Directory) -> impl 
     disks.chain(outside.card.iter().map(|card| card.intid))
 }
 
-/// Whether the bundle asks for any of the board's virtio devices.
+/// Whether any of the board's virtio devices is asked for: by the bundle, or since there is no entropy.
 pub(crate) fn is_wanted(directory: &Directory) -> bool {
-    !directory.disks.is_empty() || directory.networks.iter().any(|network| network.uplink == Uplink::Board)
+    random::is_missing()
+        || !directory.disks.is_empty()
+        || directory.networks.iter().any(|network| network.uplink == Uplink::Board)
 }
 
 /// The address of the board's network card.

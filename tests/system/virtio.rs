@@ -17,6 +17,7 @@ const SECTOR: usize = 512;
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
+        Case::new("virtio::entropy_of_the_board", entropy),
         Case::new("virtio::disks_networks_entropy", all),
         Case::new("virtio::board_disk_keeps_what_is_written", keeps),
         Case::new("virtio::what_was_flushed_survives_20_power_cuts", power_cuts),
@@ -263,4 +264,24 @@ fn linux(bench: &Bench) -> Verdict {
     live.send(0, "umount /mnt; poweroff\n");
     live.send(1, "poweroff\n");
     live.finish().exits(Exit::Success)
+}
+
+/// Neither firmware nor CPU has random numbers: those of the board's virtio device are there instead.
+fn entropy(bench: &Bench) -> Verdict {
+    let manifest = r#"
+        [[board.device]]
+        slot = "/virtio_mmio@a001000"
+        qemu = "virtio-rng-device"
+
+        [[vm]]
+        name = "guest"
+        kernel = "guest:virtio"
+        memory = "8MiB"
+        devices = ["pl011", "virtio-rng"]
+        "#;
+    let scenario = Scenario::new(manifest).with_qemu_args(&["-machine", "dtb-randomness=off"]);
+    let record = bench.run(&scenario)?;
+    record.passes("guest", "virtio")?;
+    record.says("guest", "guest: entropy")?;
+    record.exits(Exit::Success)
 }

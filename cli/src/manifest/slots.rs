@@ -130,12 +130,16 @@ pub(super) fn check(board: &BoardDraft, vms: &[Draft], networks: &[Network], dia
     check_one_to_one(vms, diagnostics);
 }
 
-/// Slots of what the hypervisor drives: QEMU fills free ones from the last one down.
+/// Slots of what the hypervisor drives: they are put into free ones, disks first.
 fn driven_by_us(board: &BoardDraft, networks: &[Network]) -> Vec<Slot> {
     let uplinks = networks.iter().filter(|network| network.uplink == Uplink::Board).count();
-    let is_free = |slot: &Slot| board.devices.iter().all(|device| device.slot != *slot);
-    let free = (0..COUNT).rev().map(Slot).filter(is_free);
-    free.take(board.disks.len() + uplinks.min(1)).collect()
+    free(&board.devices).take(board.disks.len() + uplinks.min(1)).collect()
+}
+
+/// Slots in which `[[board.device]]` puts nothing, the last one first.
+pub fn free(devices: &[BoardDevice]) -> impl Iterator<Item = Slot> {
+    let is_free = |slot: &Slot| devices.iter().all(|device| device.slot != *slot);
+    (0..COUNT).rev().map(Slot).filter(is_free)
 }
 
 fn check_one_to_one(vms: &[Draft], diagnostics: &mut Diagnostics) {

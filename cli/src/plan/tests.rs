@@ -6,10 +6,14 @@ use dtoolkit::{Node, Property};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use vambrace_wire::bundle::Bundle;
+use vambrace_wire::bundle::assigned::{RamPlacement, Trigger};
+use vambrace_wire::bundle::channel::ChannelAccess;
 
 use super::*;
 use crate::diagnostic::Source;
 use crate::manifest::{self, BoardOptions};
+use crate::setup::Bare;
+use crate::{build, runner};
 
 /// An arm64 `Image` of 4 KiB that asks for `image_size` bytes.
 pub(crate) fn image(text_offset: u64, image_size: u64, flags: u64) -> Vec<u8> {
@@ -122,6 +126,71 @@ fn a_kernel_lies_where_qemu_puts_it() {
     assert_eq!(property(tree, "/chosen", "bootargs"), b"quiet vambrace.name=a\0");
     assert_eq!(property(tree, "/chosen", "linux,initrd-start"), 0x4800_0000u64.to_be_bytes());
     assert_eq!(property(tree, "/chosen", "linux,initrd-end"), (0x4800_0000u64 + 100_001).to_be_bytes());
+}
+
+#[test]
+fn a_vm_trusted_with_dma_lies_below_the_hypervisor_and_has_each_page_once() {
+    let text = r#"
+        [[board.device]]
+        slot = "/virtio_mmio@a001200"
+        qemu = "virtio-rng-device"
+        [[network]]
+        name = "lan"
+        uplink = "board"
+        [[vm]]
+        name = "a"
+        kernel = "debian"
+        initrd = "demo"
+        memory = "512MiB"
+        assign = ["/virtio_mmio@a001200", "/virtio_mmio@a001400"]
+        dma = "trusted"
+    "#;
+    let manifest = manifest(text);
+    let vm = &plan(&manifest, &FakeImages).unwrap().vms[0];
+    assert_eq!(vm.placement, RamPlacement::OneToOne);
+    assert_eq!(vm.registers, [Registers { ipa: 0x0A00_1000, pa: 0x0A00_1000, len: 0x1000 }]);
+    assert_eq!(vm.slots, [0x0A00_1200, 0x0A00_1400]);
+    let intids: Vec<u32> = vm.interrupts.iter().map(|interrupt| interrupt.physical).collect();
+    assert_eq!(intids, [57, 58]);
+    assert_eq!(vm.interrupts[0].trigger, Trigger::Edge, "as the board's tree says");
+
+    let bare = Bare { hypervisor: image(0, 1 << 20, 0xA), ..Bare::default() };
+    assert_eq!(build::hypervisor(&manifest, &bare).unwrap(), image(512 << 20, 1 << 20, 0x2));
+
+    let arguments = runner::devices(&manifest).join(" ");
+    for part in [
+        "virtio-net-device,netdev=uplink,bus=virtio-mmio-bus.31",
+        "virtio-rng-device,bus=virtio-mmio-bus.9",
+        "force-legacy=false",
+    ] {
+        assert!(arguments.contains(part), "{part}: {arguments}");
+    }
+}
+
+#[test]
+fn a_channel_is_told_to_each_of_its_members() {
+    let text = r#"
+        [[channel]]
+        name = "control"
+        size = "64KiB"
+        members = ["b"]
+        readers = ["a"]
+        [[vm]]
+        name = "a"
+        kernel = "guest:hello"
+        [[vm]]
+        name = "b"
+        kernel = "guest:hello"
+        [[vm]]
+        name = "stranger"
+        kernel = "guest:hello"
+    "#;
+    let plan = plan(&manifest(text), &FakeImages).unwrap();
+    assert_eq!(plan.channels, [Channel { name: "control".into(), size: 64 << 10 }]);
+    let end = |number, access| Membership { channel: 0, number, members: 2, access };
+    let ends: Vec<_> = plan.vms.iter().map(|vm| vm.channels.as_slice()).collect();
+    let (a, b) = (end(1, ChannelAccess::ReadOnly), end(0, ChannelAccess::ReadWrite));
+    assert_eq!(ends, [&[a][..], &[b], &[]]);
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use vambrace_wire::bundle::io::Uplink;
 
-use crate::manifest::Manifest;
 use crate::manifest::io::{BoardDisk, NewDisk};
+use crate::manifest::{Manifest, slots};
 use crate::setup::{self, Setup, SetupError};
 
 /// Makes the files of the board's disks that are not there yet.
@@ -31,6 +31,8 @@ pub fn devices(manifest: &Manifest) -> Vec<String> {
         // Otherwise the slots speak virtio 0.9.5.
         arguments.extend(["-global", "virtio-mmio.force-legacy=false"].map(str::to_owned));
     }
+    let mut slots = slots::free(&board.devices);
+    let mut bus = || slots.next().map(|slot| format!(",bus={}", slot.bus())).unwrap_or_default();
     for disk in &board.disks {
         let path = manifest.source.folder().join(&disk.image);
         let name = &disk.name;
@@ -40,7 +42,7 @@ pub fn devices(manifest: &Manifest) -> Vec<String> {
             "-drive".to_owned(),
             format!("if=none,id=disk-{name},format=raw,discard=unmap,file={file}"),
             "-device".to_owned(),
-            format!("virtio-blk-device,drive=disk-{name},serial={name}"),
+            format!("virtio-blk-device,drive=disk-{name},serial={name}{}", bus()),
         ]);
     }
     for device in &board.devices {
@@ -48,8 +50,8 @@ pub fn devices(manifest: &Manifest) -> Vec<String> {
     }
     if has_uplink {
         // Addresses by DHCP from 10.0.2.15 on, the computer at 10.0.2.2, a name server at 10.0.2.3.
-        let network = ["-netdev", "user,id=uplink", "-device", "virtio-net-device,netdev=uplink"];
-        arguments.extend(network.map(str::to_owned));
+        arguments.extend(["-netdev", "user,id=uplink", "-device"].map(str::to_owned));
+        arguments.push(format!("virtio-net-device,netdev=uplink{}", bus()));
     }
     arguments
 }

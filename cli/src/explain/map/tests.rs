@@ -75,6 +75,16 @@ fn a_small_vm_is_right_behind_the_hypervisor_whatever_the_images() {
 }
 
 #[test]
+fn a_vm_with_its_ram_one_to_one_is_below_the_hypervisor() {
+    let map = of_file("assigned.toml");
+    check(&map);
+    let starts: Vec<_> = ram(&map).into_iter().flatten().map(|place| place.start).collect();
+    assert_eq!(starts.first(), Some(&0x4000_0000));
+    let hypervisor = map.physical.iter().find(|region| region.what == "hypervisor").unwrap();
+    assert_eq!(hypervisor.start, 0x6000_0000);
+}
+
+#[test]
 fn a_gigabyte_is_aligned_to_one_where_there_is_room() {
     let vms = "[[vm]]\nname = \"a\"\nkernel = \"guest:hello\"\nmemory = \"1GiB\"\n";
     let roomy = of_text(&format!("[board]\nmemory = \"4GiB\"\n{vms}"));

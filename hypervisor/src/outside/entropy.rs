@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The board's virtio source of entropy, where neither firmware nor CPU has any: asked once, for a seed.
+
+use virtio_drivers::device::common::Feature;
+use virtio_drivers::queue::VirtQueue;
+use virtio_drivers::transport::Transport;
+use virtio_drivers::transport::mmio::MmioTransport;
+
+use super::dma::{self, Dma};
+use crate::random::SEED;
+
+/// How often the device is asked whether it is ready: a second or so.
+const LOOKS: u32 = 10_000_000;
+
+/// Gets a seed from the device. It is left to itself then, with nothing to write to.
+pub(super) fn seed(mut transport: MmioTransport<'static>) -> Option<[u8; SEED]> {
+    transport.begin_init(Feature::VERSION_1);
+    let mut queue = VirtQueue::<Dma, 4>::new(&mut transport, 0, false, false).ok()?;
+    queue.set_dev_notify(false);
+    transport.finish_init();
+    // For good: a device that comes late still writes here.
+    let memory = dma::take(SEED)?;
+    // SAFETY: nobody else ever uses this memory.
+    let token = unsafe { queue.add(&[], &mut [memory]) }.ok()?;
+    transport.notify(0);
+    let is_there = (0..LOOKS).any(|_| queue.can_pop());
+    if !is_there {
+        return None;
+    }
+    // SAFETY: the same memory as above.
+    let len = unsafe { queue.pop_used(token, &[], &mut [memory]) }.ok()?;
+    (len as usize == SEED).then(|| memory.try_into().ok()).flatten()
+}
