@@ -7,6 +7,7 @@
 
 mod io;
 pub mod kernel;
+mod partition;
 pub mod placement;
 
 use std::collections::{BTreeMap, HashMap};

@@ -108,6 +108,8 @@ codes! {
     ChannelSize = 51,
     /// More channels than a VM has doorbells.
     TooManyChannels = 52,
+    /// A partition that a disk has not.
+    NoPartition = 53,
     /// A VM without a UART.
     NoConsole = 101,
     /// A Linux with nothing to mount.

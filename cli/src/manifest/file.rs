@@ -239,6 +239,11 @@ pub(crate) struct Disk {
     #[serde(default)]
     #[schemars(with = "String", example = &"store")]
     pub(crate) board: Option<Spanned<String>>,
+    /// A partition of the board's disk, by its name or its number in the partition table (GPT), instead of `start` and `size`. It is
+    /// looked up in the disk's file when the image is built.
+    #[serde(default)]
+    #[schemars(with = "String", example = &"root")]
+    pub(crate) partition: Option<Spanned<String>>,
     /// Where on the board's disk it starts.
     #[serde(default)]
     #[schemars(with = "String", regex(pattern = SIZE), extend("default" = "0KiB"), example = &"512MiB")]

@@ -63,6 +63,13 @@ pub enum DiskSource {
         /// Its size, if it is not all that is left.
         size: Option<Size>,
     },
+    /// A partition of a disk of the board.
+    Partition {
+        /// The disk's index.
+        disk: u16,
+        /// The partition's name, or its number.
+        name: String,
+    },
 }
 
 /// A VM's network card.
@@ -226,6 +233,7 @@ pub(super) fn devices(
 fn disk(disk: Spanned<file::Disk>, around: Around<'_>, diagnostics: &mut Diagnostics) -> Option<Disk> {
     let head = disk.span();
     let disk = disk.into_inner();
+    let size_span = disk.size.as_ref().map(Spanned::span);
     let size = disk.size.and_then(|text| sectors(&text, diagnostics));
     let start = disk.start.as_ref().and_then(|text| sectors(text, diagnostics));
     let room = disk.room.as_ref().and_then(|text| sectors(text, diagnostics));
@@ -236,6 +244,12 @@ fn disk(disk: Spanned<file::Disk>, around: Around<'_>, diagnostics: &mut Diagnos
     let wrong = |title: &str| Diagnostic::new(Code::WhichDisk, title);
     match (disk.image, disk.board) {
         (Some(image), None) => {
+            if let Some(partition) = &disk.partition {
+                diagnostics.push(
+                    wrong("`partition` goes with `board` only")
+                        .label(partition.span(), "an image is used whole"),
+                );
+            }
             if let Some(start) = disk.start {
                 diagnostics.push(
                     wrong("`start` goes with `board` only").label(start.span(), "an image is used whole"),
@@ -261,8 +275,21 @@ fn disk(disk: Spanned<file::Disk>, around: Around<'_>, diagnostics: &mut Diagnos
             }
             let names = around.disks.iter().map(|disk| disk.name.as_str());
             let found = find(&board, names, "disk", "[[board.disk]]", diagnostics)?;
-            let start = start.unwrap_or(Size(0));
-            Some(Disk { source: DiskSource::Board { disk: found, start, size }, access, span: board.span() })
+            let Some(partition) = disk.partition else {
+                let start = start.unwrap_or(Size(0));
+                let source = DiskSource::Board { disk: found, start, size };
+                return Some(Disk { source, access, span: board.span() });
+            };
+            if let Some(place) = disk.start.as_ref().map(Spanned::span).or(size_span) {
+                diagnostics.push(
+                    wrong("a partition is where its table says")
+                        .label(place, "leave this out")
+                        .label(partition.span(), ""),
+                );
+            }
+            let span = partition.span();
+            let source = DiskSource::Partition { disk: found, name: partition.into_inner() };
+            Some(Disk { source, access, span })
         }
         (None, None) => {
             diagnostics.push(

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use vambrace_wire::bundle::io::{self, Backing, DISK_NAME_LEN, VirtioDevice};
 
-use super::{Planner, Stop};
+use super::{Planner, Stop, partition};
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::manifest::io::{self as manifest, BoardDisk, Card, Disk, DiskSource, NewDisk, SECTOR};
 use crate::manifest::{Size, Vm};
@@ -49,6 +49,15 @@ impl Planner<'_> {
                     ));
                 }
                 (Backing::Board { disk: *index, first: start.0 / SECTOR }, size / SECTOR)
+            }
+            DiskSource::Partition { disk: index, name } => {
+                let Some(board) = self.manifest.board.disks.get(usize::from(*index)) else {
+                    return Err(Stop::Reported);
+                };
+                let file = self.manifest.source.folder().join(&board.image);
+                let place = partition::find(&file, &board.name, name);
+                let place = place.map_err(|wrong| self.report(wrong.label(disk.span.clone(), "")))?;
+                (Backing::Board { disk: *index, first: place.start }, place.end - place.start)
             }
         };
         let mut name = format!("{}-{number}", vm.name);

@@ -8,6 +8,7 @@ use flate2::write::GzEncoder;
 use vambrace_wire::bundle::Bundle;
 use vambrace_wire::bundle::assigned::{RamPlacement, Trigger};
 use vambrace_wire::bundle::channel::ChannelAccess;
+use vambrace_wire::bundle::io::{Backing, VirtioDevice};
 
 use super::*;
 use crate::diagnostic::Source;
@@ -165,6 +166,28 @@ fn a_vm_trusted_with_dma_lies_below_the_hypervisor_and_has_each_page_once() {
     ] {
         assert!(arguments.contains(part), "{part}: {arguments}");
     }
+}
+
+#[test]
+fn a_partition_becomes_sectors_of_the_boards_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    super::partition::tests::disk(folder.path());
+    let text = r#"
+        [[board.disk]]
+        name = "store"
+        image = "disk.img"
+        [[vm]]
+        name = "a"
+        kernel = "guest:hello"
+        [[vm.disk]]
+        board = "store"
+        partition = "root"
+    "#;
+    let source = Source { path: folder.path().join("vms.toml"), text: text.to_owned() };
+    let (manifest, _) = manifest::parse(source, &BoardOptions::default()).unwrap();
+    let plan = plan(&manifest, &FakeImages).unwrap();
+    let VirtioDevice::Disk(disk) = &plan.vms[0].virtio[0] else { panic!("{:?}", plan.vms[0].virtio) };
+    assert_eq!((&disk.backing, disk.sectors), (&Backing::Board { disk: 0, first: 6144 }, 16384));
 }
 
 #[test]
