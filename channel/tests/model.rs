@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The ring in every order in which two CPUs may run it, by a model of memory that shows old values wherever it may.
+//!
+//! The model has no load that sees what is stored after it. So it tells that *written* needs its order, and cannot tell that
+//! *taken* does: that the reader has read before the writer writes over it.
 #![forbid(unsafe_code)]
 
 use std::sync::LazyLock;

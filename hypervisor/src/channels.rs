@@ -7,6 +7,7 @@
 //! runs is a bit for each; to count itself in or out a member changes its bit and then tells the others, so the last to tell
 //! tells of all.
 
+use alloc::sync::Weak;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -15,13 +16,16 @@ use vambrace_hypervisor::regions::{From, Range};
 use vambrace_wire::bundle::Directory;
 use vambrace_wire::bundle::channel::Membership;
 
-use crate::cell::VmCell;
-use crate::{barrier, memory, registry};
+use crate::cell::{Cell, VmCell};
+use crate::lock::SpinMutex;
+use crate::{barrier, memory};
 
 /// A VM in a channel.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Member {
     vm: u16,
+    /// The VM itself, once it has started: who rings looks nowhere else.
+    cell: SpinMutex<Weak<VmCell>>,
     /// Which of its channels it is to that VM.
     index: usize,
     number: u8,
@@ -49,7 +53,9 @@ pub(crate) fn start(directory: &Directory) {
             config.channels.iter().enumerate().map(move |(index, end)| (vm, index, *end))
         });
         let of_it = ends.filter(move |(_, _, end)| usize::from(end.channel) == channel);
-        of_it.map(|(vm, index, end)| Member { vm, index, number: end.number }).collect()
+        of_it
+            .map(|(vm, index, end)| Member { vm, cell: SpinMutex::default(), index, number: end.number })
+            .collect()
     };
     let channels = directory.channels.iter().enumerate().map(|(index, channel)| {
         let start = memory::take(channel.size, PAGE, From::Top);
@@ -74,15 +80,18 @@ pub(crate) fn memory_of(end: &Membership) -> Result<Range, NoMemory> {
 
 /// The guest calls members of one of its channels, a bit each. They hear it if they run.
 pub(crate) fn ring(cell: &VmCell, index: usize, called: u32) {
-    let Some((channel, number)) = end(cell.id, index) else { return };
+    let Some((channel, Member { number, .. })) = end(cell.id, index) else { return };
     let called = called & channel.state.load(Ordering::Acquire);
     for member in channel.members.iter().filter(|member| called & bit(member.number) != 0) {
-        tell(member, |vm| vm.called(member.index, number));
+        tell(member, |vm| vm.called(member.index, *number));
     }
 }
 
 /// The VM starts: the members of its channels learn it.
-pub(crate) fn join(cell: &VmCell) {
+pub(crate) fn join(cell: &Cell) {
+    for (_, member) in (0..).map_while(|index| end(cell.id, index)) {
+        *member.cell.lock() = Cell::downgrade(cell);
+    }
     change(cell, |state, number| state.fetch_or(bit(number), Ordering::AcqRel));
 }
 
@@ -92,8 +101,8 @@ pub(crate) fn leave(cell: &VmCell) {
 }
 
 fn change(cell: &VmCell, change: impl Fn(&AtomicU32, u8) -> u32) {
-    for (channel, number) in (0..).map_while(|index| end(cell.id, index)) {
-        change(&channel.state, number);
+    for (channel, Member { number, .. }) in (0..).map_while(|index| end(cell.id, index)) {
+        change(&channel.state, *number);
         for member in &channel.members {
             tell(member, |vm| vm.set_channel_state(member.index, channel.state.load(Ordering::Acquire)));
         }
@@ -101,19 +110,18 @@ fn change(cell: &VmCell, change: impl Fn(&AtomicU32, u8) -> u32) {
 }
 
 fn tell(member: &Member, what: impl FnOnce(&mut vambrace_machine::Vm) -> vambrace_interrupts::VcpuSet) {
-    let Some(cell) = registry::find(member.vm) else { return };
+    let Some(cell) = member.cell.lock().upgrade() else { return };
     let moved = what(&mut cell.vm.lock());
     cell.notify(&moved);
 }
 
-/// A VM's channel, and its number there.
-fn end(vm: u16, index: usize) -> Option<(&'static Channel, u8)> {
+/// A VM's channel, and itself there.
+fn end(vm: u16, index: usize) -> Option<(&'static Channel, &'static Member)> {
     let mut all = CHANNELS
         .get()?
         .iter()
         .flat_map(|channel| channel.members.iter().map(move |member| (channel, member)));
-    let (channel, member) = all.find(|(_, member)| member.vm == vm && member.index == index)?;
-    Some((channel, member.number))
+    all.find(|(_, member)| member.vm == vm && member.index == index)
 }
 
 const fn bit(number: u8) -> u32 {

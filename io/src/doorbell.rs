@@ -48,7 +48,7 @@ pub struct Doorbell {
 }
 
 impl Doorbell {
-    /// That of member `number`, of `members`: 32 at most.
+    /// That of member `number`, of `members`: 31 at most, since the last bit of CAUSE is another's.
     #[must_use]
     pub fn new(number: u8, members: u8) -> Self {
         Self { version: Version, number, members: members.min(31), state: 0, cause: 0, rung: 0 }

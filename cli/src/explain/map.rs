@@ -10,6 +10,7 @@ mod text;
 
 use serde::{Serialize, Serializer};
 use vambrace_machine::layout;
+use vambrace_memory::addr::PAGE_SIZE;
 
 use crate::manifest::{Boot, Manifest, Size, Vm};
 use placement::{BOARD_RAM, Images, Piece, Placement, VmPlace};
@@ -82,8 +83,10 @@ pub enum Kind {
     Flash(usize),
     /// No memory: each access traps, and EL2 plays the device.
     Emulated,
-    /// The board's own devices.
+    /// The board's own devices; in a VM, one that belongs to it.
     Device,
+    /// Memory that VMs share.
+    Shared,
     /// EL2's own memory.
     Hypervisor,
     /// Nobody's.
@@ -212,12 +215,16 @@ fn vm_map(manifest: &Manifest, (index, vm): (usize, &Vm), place: &VmPlace, other
     if vm.devices.pl031 {
         regions.push(device("clock PL031", layout::RTC.0, layout::RTC_SIZE));
     }
+    regions.extend(virtio(vm));
+    regions.extend(assigned(vm));
+    regions.extend(channels(manifest, vm));
     let ram = Region::new("RAM", Kind::Ram(index), layout::RAM.0, vm.memory.0);
     regions.push(Region { lies_at: certain(|place| place.ram), ..ram });
     if vcpus > low {
         let high = vcpus - low;
         regions.push(device(&redistributors(high), layout::GICR_HIGH.0, high * layout::GICR_STRIDE));
     }
+    regions.sort_by_key(|region| region.start);
     let after = vm.after.and_then(|after| manifest.vms.get(usize::from(after)));
     VmMap {
         name: vm.name.clone(),
@@ -225,6 +232,48 @@ fn vm_map(manifest: &Manifest, (index, vm): (usize, &Vm), place: &VmPlace, other
         after: after.map(|after| after.name.clone()),
         regions,
     }
+}
+
+/// The VM's own virtio devices, in whole pages.
+fn virtio(vm: &Vm) -> Option<Region> {
+    let count = vm.virtio.len() as u64;
+    let what = if count == 1 { "virtio device".to_owned() } else { format!("virtio devices ({count})") };
+    let size = (count * layout::VIRTIO_STRIDE).next_multiple_of(PAGE_SIZE);
+    (count > 0).then(|| Region::new(what, Kind::Emulated, layout::VIRTIO.0, size))
+}
+
+/// The board's devices that belong to the VM; of those that share a page, the first.
+fn assigned(vm: &Vm) -> Vec<Region> {
+    let mut regions: Vec<Region> = Vec::new();
+    for device in &vm.assigned {
+        for registers in &device.registers {
+            let place = Place { start: registers.pa, size: registers.len, certainty: Certainty::Exact };
+            if regions.iter().all(|region| region.start != registers.ipa) {
+                let region = Region::new(&*device.path, Kind::Device, registers.ipa, registers.len);
+                regions.push(Region { lies_at: Some(place), ..region });
+            }
+        }
+    }
+    regions
+}
+
+/// The VM's ends of channels: a doorbell and memory for each.
+fn channels(manifest: &Manifest, vm: &Vm) -> Vec<Region> {
+    let ends = (0..).zip(&vm.channels).filter_map(|(index, end): (u64, _)| {
+        let channel = manifest.channels.get(usize::from(end.channel))?;
+        let doorbell = layout::DOORBELL.0 + index * layout::DOORBELL_STRIDE;
+        let memory = layout::CHANNEL.0 + index * layout::CHANNEL_STRIDE;
+        Some([
+            Region::new(
+                format!("doorbell of {}", channel.name),
+                Kind::Emulated,
+                doorbell,
+                layout::DOORBELL_STRIDE,
+            ),
+            Region::new(format!("channel {}", channel.name), Kind::Shared, memory, channel.size.0),
+        ])
+    });
+    ends.flatten().collect()
 }
 
 /// The board's memory, without gaps from the start of RAM to its end. `tries` are for several sizes of images.
@@ -246,7 +295,8 @@ fn physical(memory: Size, tries: [&Placement; 3], vms: &[VmMap]) -> Vec<Region> 
     ];
     for (vm, place) in vms.iter().zip(&places.vms) {
         for region in &vm.regions {
-            let Some(Place { start, size, certainty }) = region.lies_at else { continue };
+            let memory = region.lies_at.filter(|_| region.kind != Kind::Device);
+            let Some(Place { start, size, certainty }) = memory else { continue };
             let what = format!("{} of {}", region.what, vm.name);
             taken.push(Region { placed: certainty, ..Region::new(what, region.kind, start, size) });
         }
@@ -293,10 +343,10 @@ fn notes(manifest: &Manifest, places: &Placement) -> Vec<String> {
     let mut notes = vec![
         "Physical addresses are not fixed by the manifest. They are those of vambrace run, with all VMs \
          there at once: RAM from the bottom of free memory, in the manifest's order; what EL2 needs for itself \
-         from the top."
+         and for channels from the top."
             .to_owned(),
         "~ marks what depends on the size of the images.".to_owned(),
-        "A device of a VM is no memory: each access traps, and EL2 answers it.".to_owned(),
+        "A device of a VM is no memory: each access traps, and EL2 answers it, unless it is the board's own and assigned.".to_owned(),
     ];
     for (vm, place) in manifest.vms.iter().zip(&places.vms) {
         let after = vm.after.and_then(|after| manifest.vms.get(usize::from(after)));

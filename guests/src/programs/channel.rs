@@ -3,7 +3,7 @@
 //! for each to come back through one in the second half; member 1 sends them back. A member that may only read looks on.
 //!
 //! Parameters: `reset` has member 0 do it again in a second life, with the same memory; `reader` for one that may not
-//! write; `storm=N` rings the others so many times and does nothing else.
+//! write; `storm=N` rings member 1 so many times and does nothing else, and `listen` hears it.
 
 use core::sync::atomic::{AtomicU32, Ordering, fence};
 
@@ -48,6 +48,8 @@ pub fn run(machine: &Machine) {
     check_eq!(mmio::read32(end.doorbell + DOORBELL_MAGIC), 0x4442_4D56, "the doorbell says that it is one");
     if machine.parameter("storm").is_some() {
         end.storm(machine.number("storm", 1));
+    } else if machine.parameter("listen").is_some() {
+        end.listen();
     } else if machine.parameter("reader").is_some() {
         end.look_on();
     } else if end.number == 0 {
@@ -229,8 +231,26 @@ impl End {
         self.ring_others();
     }
 
-    /// Calls the others as fast as it can.
+    /// Hears every call there is, until member 0 has come and gone.
+    fn listen(&self) {
+        let (mut calls, mut has_come) = (0, false);
+        loop {
+            let cause = self.wait();
+            calls += cause & 1;
+            match self.state() & 1 {
+                0 if has_come => break,
+                0 => {}
+                _ => has_come = true,
+            }
+        }
+        check!(calls > 0, "{calls} calls were heard");
+    }
+
+    /// Calls the others as fast as it can, when member 1 is there.
     fn storm(&self, times: u64) {
+        while self.state() & 2 == 0 {
+            self.wait();
+        }
         for _ in 0..times {
             self.ring_others();
         }

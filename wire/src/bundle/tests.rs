@@ -45,6 +45,30 @@ fn a_load_of_a_missing_blob_is_refused() {
 }
 
 #[test]
+fn a_channel_that_is_none_and_a_member_that_cannot_be_are_refused() {
+    use channel::ChannelAccess;
+    let channel = |size| Channel { name: "control".into(), size };
+    let end = Membership { channel: 0, number: 1, members: 2, access: ChannelAccess::ReadWrite };
+    let with = |size, ends: Vec<Membership>| {
+        let vms = vec![VmConfig { channels: ends, ..vm("a") }];
+        build(Directory { channels: vec![channel(size)], ..of(vms) }, &[b"image"]).map(|_| ())
+    };
+    assert_eq!(with(4096, vec![end; MAX_CHANNELS]), Ok(()));
+    assert_eq!(with(MAX_SIZE, vec![end]), Ok(()));
+    for size in [0, 4095, 4097, MAX_SIZE + 4096] {
+        assert_eq!(with(size, vec![]), Err(BundleError::Malformed), "{size}");
+    }
+    for bad in [
+        Membership { channel: 1, ..end },
+        Membership { number: 2, ..end },
+        Membership { members: MAX_MEMBERS as u8 + 1, ..end },
+    ] {
+        assert_eq!(with(4096, vec![bad]), Err(BundleError::Malformed), "{bad:?}");
+    }
+    assert_eq!(with(4096, vec![end; MAX_CHANNELS + 1]), Err(BundleError::Malformed));
+}
+
+#[test]
 fn a_device_without_what_is_behind_it_is_refused() {
     let with = |device| of(vec![VmConfig { virtio: vec![device], ..vm("a") }]);
     let disk = |backing| {

@@ -255,7 +255,7 @@ fn class(kind: Kind) -> String {
     match kind {
         Kind::Ram(vm) | Kind::Flash(vm) => format!("vm{vm}"),
         Kind::Emulated => "emulated".to_owned(),
-        Kind::Device => "device".to_owned(),
+        Kind::Device | Kind::Shared => "device".to_owned(),
         Kind::Hypervisor => "hypervisor".to_owned(),
         Kind::Free => "free".to_owned(),
     }

@@ -85,6 +85,31 @@ fn a_vm_with_its_ram_one_to_one_is_below_the_hypervisor() {
 }
 
 #[test]
+fn devices_and_channels_of_a_vm_are_shown_where_it_sees_them() {
+    let text = plain(&of_file("assigned.toml"));
+    for line in ["/pl061@9030000", "──► at PA 0x0903_0000", "/virtio_mmio@a001000", "──► at PA 0x0a00_1000"]
+    {
+        assert!(text.contains(line), "{line:?} is not in:\n{text}");
+    }
+    let map = of_file("channel.toml");
+    check(&map);
+    let text = plain(&map);
+    for line in [
+        "│ doorbell of talk                      4KiB │  traps to EL2",
+        "│ channel talk                         16KiB │  shared with other VMs",
+    ] {
+        assert!(text.contains(line), "{line:?} is not in:\n{text}");
+    }
+    let map = of_file("storage.toml");
+    check(&map);
+    assert!(
+        plain(&map).contains("│ virtio devices (3)                    4KiB │  traps to EL2"),
+        "{}",
+        plain(&map)
+    );
+}
+
+#[test]
 fn a_gigabyte_is_aligned_to_one_where_there_is_room() {
     let vms = "[[vm]]\nname = \"a\"\nkernel = \"guest:hello\"\nmemory = \"1GiB\"\n";
     let roomy = of_text(&format!("[board]\nmemory = \"4GiB\"\n{vms}"));

@@ -56,7 +56,7 @@ fn style(kind: Kind) -> Style {
     match kind {
         Kind::Ram(vm) | Kind::Flash(vm) => colour(vm),
         Kind::Hypervisor => AnsiColor::Red.on_default(),
-        Kind::Emulated | Kind::Device | Kind::Free => Style::new().dimmed(),
+        Kind::Emulated | Kind::Device | Kind::Shared | Kind::Free => Style::new().dimmed(),
     }
 }
 
@@ -103,6 +103,7 @@ fn inside(text: &mut String, region: &Region) {
             format!("  {style}──►{style:#} {part}at PA {}", about(place.start, place.certainty))
         }
         (Kind::Emulated, None) => "  traps to EL2".to_owned(),
+        (Kind::Shared, None) => "  shared with other VMs".to_owned(),
         _ => String::new(),
     };
     let height: u32 = match region.size {
