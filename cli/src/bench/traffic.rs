@@ -32,9 +32,9 @@ const MIB: u64 = 1 << 20;
 
 /// What guest / native may be at most.
 const TARGET: Ratio = Ratio::thousandths(1_500);
-/// How much more than recorded it may be: the computer's own disk takes part, and how requests and segments are joined is
-/// chance.
-const TOLERANCE: Ratio = Ratio::thousandths(50);
+/// How much more than recorded it may be: the computer's own disk takes part, so that the ratio of reading has been from 1.12 to 1.22
+/// in runs of one build; and how requests and segments are joined is chance.
+const TOLERANCE: Ratio = Ratio::thousandths(100);
 
 /// All of them, in order.
 const ROUTES: [Route; 3] = [Route::Read, Route::Write, Route::Network];

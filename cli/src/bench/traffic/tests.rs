@@ -38,12 +38,12 @@ fn a_run_that_moved_nothing_is_no_division_by_zero() {
 }
 
 #[test]
-fn a_ratio_may_be_a_twentieth_worse() {
+fn a_ratio_may_be_a_tenth_worse() {
     let record = Record::default().with_traffic(&traffic(1_200));
     assert_eq!(Record::parse(&record.text()).unwrap(), record);
-    assert_eq!(record.compare_traffic(&traffic(1_250)), Comparison::default());
-    let worse = record.compare_traffic(&traffic(1_251)).worse;
-    assert_eq!(worse[0], "disk-read: 1.251000, and 1.200000 is recorded");
+    assert_eq!(record.compare_traffic(&traffic(1_300)), Comparison::default());
+    let worse = record.compare_traffic(&traffic(1_301)).worse;
+    assert_eq!(worse[0], "disk-read: 1.301000, and 1.200000 is recorded");
     let fewer = Traffic { routes: Vec::new(), ..traffic(1_200) };
     assert_eq!(record.compare_traffic(&fewer).worse.len(), ROUTES.len());
 }
