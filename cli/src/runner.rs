@@ -123,6 +123,14 @@ pub enum WaitError {
     },
 }
 
+/// A folder for files that QEMU is given, deleted with the value.
+///
+/// # Errors
+/// When it cannot be made.
+pub(crate) fn folder() -> Result<tempfile::TempDir, RunError> {
+    tempfile::Builder::new().prefix("vambrace-").tempdir().map_err(RunError::Files)
+}
+
 /// Runs to the end.
 ///
 /// # Errors

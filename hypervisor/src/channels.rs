@@ -13,12 +13,13 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use spin::Once;
 use vambrace_hypervisor::regions::{From, Range};
+use vambrace_memory::addr::PAGE_SIZE;
 use vambrace_wire::bundle::Directory;
 use vambrace_wire::bundle::channel::Membership;
 
 use crate::cell::{Cell, VmCell};
 use crate::lock::SpinMutex;
-use crate::{barrier, memory};
+use crate::{barrier, memory, registry};
 
 /// A VM in a channel.
 #[derive(Debug)]
@@ -58,7 +59,7 @@ pub(crate) fn start(directory: &Directory) {
             .collect()
     };
     let channels = directory.channels.iter().enumerate().map(|(index, channel)| {
-        let start = memory::take(channel.size, PAGE, From::Top);
+        let start = memory::take(channel.size, PAGE_SIZE, From::Top);
         let memory = start.map_or(Range::default(), |start| Range::new(start.0, channel.size));
         // SAFETY: mapped, and nobody's but ours since a moment ago.
         unsafe { memory::fill(memory, 0) };
@@ -68,9 +69,6 @@ pub(crate) fn start(directory: &Directory) {
     });
     CHANNELS.call_once(|| channels.collect());
 }
-
-/// Granule of stage 2.
-const PAGE: u64 = 4096;
 
 /// The memory of a VM's channel.
 pub(crate) fn memory_of(end: &Membership) -> Result<Range, NoMemory> {
@@ -117,11 +115,9 @@ fn tell(member: &Member, what: impl FnOnce(&mut vambrace_machine::Vm) -> vambrac
 
 /// A VM's channel, and itself there.
 fn end(vm: u16, index: usize) -> Option<(&'static Channel, &'static Member)> {
-    let mut all = CHANNELS
-        .get()?
-        .iter()
-        .flat_map(|channel| channel.members.iter().map(move |member| (channel, member)));
-    all.find(|(_, member)| member.vm == vm && member.index == index)
+    let end = registry::channels(vm).get(index)?;
+    let channel = CHANNELS.get()?.get(usize::from(end.channel))?;
+    Some((channel, channel.members.iter().find(|member| member.vm == vm)?))
 }
 
 const fn bit(number: u8) -> u32 {

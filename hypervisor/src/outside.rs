@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The board's own virtio devices, for VMs' disks and networks that lead outside.
 //!
-//! They are looked for only if the bundle asks for them, or if there is no other entropy. Their interrupts come to the CPU that boots; what they bring is
-//! handed to the VMs, which work on it in their own time.
+//! They are looked for only if the bundle asks for them, or if there is no other entropy. Their interrupts come to the CPU
+//! that boots; what they bring is handed to the VMs, which work on it in their own time.
 
 use alloc::vec::Vec;
 use core::ptr::NonNull;

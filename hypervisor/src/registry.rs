@@ -13,6 +13,7 @@ use vambrace_memory::Ipa;
 use vambrace_memory::attributes::Stage2Encoding;
 use vambrace_memory::vmid::{VmidHolder, VmidWidth};
 use vambrace_wire::bundle::assigned::{Interrupt, RamPlacement};
+use vambrace_wire::bundle::channel::Membership;
 use vambrace_wire::bundle::{Bundle, Seed, VmConfig};
 use vambrace_wire::message::{FromHypervisor, VmState};
 
@@ -262,6 +263,11 @@ pub(crate) fn seeds(id: u16) -> &'static [Seed] {
 /// The interrupts of the board's devices that belong to a VM.
 pub(crate) fn interrupts(id: u16) -> &'static [Interrupt] {
     config(id).map_or(&[], |config| &config.interrupts)
+}
+
+/// A VM's ends of channels.
+pub(crate) fn channels(id: u16) -> &'static [Membership] {
+    config(id).map_or(&[], |config| &config.channels)
 }
 
 /// The VM with this index, while it exists.

@@ -21,7 +21,7 @@ use super::operation::OPERATIONS;
 use super::suite::{Machine, Readings, Suite, read};
 use super::{Figures, Report, Row};
 use crate::failure::Failure;
-use crate::runner::{Board, Boot, Config, RunError, Running};
+use crate::runner::{self, Board, Boot, Config, Running};
 
 /// More than any operation takes, in instructions.
 const IMPOSSIBLE: u64 = 10_000_000_000;
@@ -112,7 +112,7 @@ fn measure_one(machine: &Machine<'_>, rival: Rival, native: &Readings) -> Result
 
 /// Runs a suite until the guest has said its last word.
 fn run(machine: &Machine<'_>, opponent: &dyn Opponent, suite: Suite) -> Result<Run, Failure> {
-    let folder = tempfile::Builder::new().prefix("vambrace-").tempdir().map_err(RunError::Files)?;
+    let folder = runner::folder()?;
     let (board, boot) = opponent.boot(suite, folder.path())?;
     let timeout = Some(super::suite::PATIENCE);
     let config = Config { qemu: machine.qemu.clone(), board, boot, vms: Vec::new(), timeout };

@@ -16,7 +16,7 @@ use crate::setup::qemu::Qemu;
 use crate::setup::{Bare, Setup};
 
 pub(super) mod exits;
-mod machine;
+pub(super) mod machine;
 mod text;
 
 pub use self::text::markdown;

@@ -12,8 +12,9 @@ use vambrace_wire::bundle::channel::{ChannelAccess, MAX_CHANNELS, MAX_MEMBERS, M
 use super::file;
 use super::io::{is_name, unlike_those_before};
 use super::resolve::{Draft, size};
+use super::together::no_such_vm;
 use super::values::Size;
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, nearest};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
 
 /// A piece of memory that VMs share.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,13 +52,13 @@ pub(super) fn channels(
             .map(|name| (name, ChannelAccess::ReadWrite))
             .chain(readers.map(|name| (name, ChannelAccess::ReadOnly)));
         let members = members(listed, vms, &head, diagnostics);
-        for (vm, span) in &members.iter().map(|(vm, _, span)| (*vm, span)).collect::<Vec<_>>() {
+        for (vm, _, span) in &members {
             let count = counts.entry(*vm).or_default();
             *count += 1;
             if *count == MAX_CHANNELS + 1 {
                 let title = format!("a VM is a member of {MAX_CHANNELS} channels at most");
                 diagnostics.push(
-                    Diagnostic::new(Code::TooManyChannels, title).label((*span).clone(), "this is one more"),
+                    Diagnostic::new(Code::TooManyChannels, title).label(span.clone(), "this is one more"),
                 );
             }
         }
@@ -102,19 +103,12 @@ fn members(
     head: &Span,
     diagnostics: &mut Diagnostics,
 ) -> Vec<(u16, ChannelAccess, Span)> {
-    let names: Vec<&str> =
-        vms.iter().map(|vm| vm.name.as_ref().map_or("", |name| name.get_ref().as_str())).collect();
     let mut members: Vec<(u16, ChannelAccess, Span)> = Vec::new();
     let mut wrong: Vec<Diagnostic> = Vec::new();
     for (name, access) in listed {
         let span = name.span();
-        let Some(vm) = names.iter().position(|it| *it == name.get_ref().as_str()) else {
-            let unknown = Diagnostic::new(Code::NoSuchVm, format!("there is no VM `{}`", name.get_ref()))
-                .label(span.clone(), "");
-            wrong.push(match nearest(name.get_ref(), names.iter().copied()) {
-                Some(near) => unknown.fix(format!("did you mean `{near}`?"), span, format!("\"{near}\"")),
-                None => unknown,
-            });
+        let Some(vm) = vms.iter().position(|vm| vm.called() == name.get_ref().as_str()) else {
+            wrong.push(no_such_vm(&name, vms.iter().map(Draft::called)));
             continue;
         };
         if let Some((.., first)) = members.iter().find(|(it, ..)| usize::from(*it) == vm) {

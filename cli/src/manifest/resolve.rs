@@ -200,6 +200,13 @@ pub(super) fn finish(drafts: Vec<Draft>, afters: Vec<Option<u16>>) -> Option<Vec
     drafts.into_iter().zip(afters).map(vm).collect()
 }
 
+impl Draft {
+    /// Its name, or nothing if it has none.
+    pub(super) fn called(&self) -> &str {
+        self.name.as_ref().map_or("", |name| name.get_ref())
+    }
+}
+
 impl BoardDraft {
     /// The board, if it has no gap.
     pub(super) fn finish(self) -> Option<(Board, BoardMemory)> {

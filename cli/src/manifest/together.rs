@@ -34,12 +34,12 @@ pub(super) fn check(
     break_circles(vms, &mut afters, diagnostics);
     memory(board, vms, &afters, diagnostics);
     let cards = vms.iter().flat_map(|vm| {
-        let name = vm.name.as_ref().map_or("", |name| name.get_ref().as_str());
+        let name = vm.called();
         vm.virtio.iter().map(move |device| (name, device, vm.head.clone()))
     });
     check_addresses(cards, diagnostics);
     let assigned = vms.iter().flat_map(|vm| {
-        let name = vm.name.as_ref().map_or("", |name| name.get_ref().as_str());
+        let name = vm.called();
         vm.assigned.iter().map(move |device| (name, device))
     });
     check_conflicts(assigned, diagnostics);
@@ -86,15 +86,20 @@ fn afters(vms: &[Draft], names: &BTreeMap<&str, usize>, diagnostics: &mut Diagno
         if let Some(index) = names.get(after.get_ref().as_str()) {
             return u16::try_from(*index).ok();
         }
-        let unknown = Diagnostic::new(Code::NoSuchVm, format!("there is no VM `{}`", after.get_ref()))
-            .label(after.span(), "");
-        diagnostics.push(match nearest(after.get_ref(), names.keys().copied()) {
-            Some(near) => unknown.fix(format!("did you mean `{near}`?"), after.span(), format!("\"{near}\"")),
-            None => unknown,
-        });
+        diagnostics.push(no_such_vm(after, names.keys().copied()));
         None
     };
     vms.iter().map(after).collect()
+}
+
+/// The complaint about a name that no VM has; `names` are those that there are.
+pub(super) fn no_such_vm<'a>(name: &Spanned<String>, names: impl Iterator<Item = &'a str>) -> Diagnostic {
+    let unknown = Diagnostic::new(Code::NoSuchVm, format!("there is no VM `{}`", name.get_ref()))
+        .label(name.span(), "");
+    match nearest(name.get_ref(), names) {
+        Some(near) => unknown.fix(format!("did you mean `{near}`?"), name.span(), format!("\"{near}\"")),
+        None => unknown,
+    }
 }
 
 /// Reports VMs that wait for each other in a circle, each circle once, and cuts it.
@@ -123,7 +128,7 @@ fn report_circle(start: usize, vms: &[Draft], afters: &[Option<u16>], diagnostic
     let next = |index: &usize| afters[*index].map(usize::from).filter(|next| *next != start);
     let circle: Vec<&Draft> =
         std::iter::successors(Some(start), next).filter_map(|index| vms.get(index)).collect();
-    let name = |vm: &Draft| vm.name.as_ref().map_or("", |name| name.get_ref()).to_owned();
+    let name = |vm: &Draft| vm.called().to_owned();
     let title = match circle.as_slice() {
         [vm] => format!("VM `{}` waits for its own end", name(vm)),
         _ => "these VMs wait for each other, so none ever starts".to_owned(),

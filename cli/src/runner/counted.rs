@@ -15,7 +15,7 @@ use super::{Config, Outcome, RunError, Running};
 /// # Errors
 /// When QEMU cannot be started. Whatever happens afterwards is in the [`Outcome`].
 pub fn run_counted(mut config: Config) -> Result<(Outcome, Option<u64>), RunError> {
-    let folder = tempfile::Builder::new().prefix("vambrace-").tempdir().map_err(RunError::Files)?;
+    let folder = super::folder()?;
     let socket = folder.path().join("qmp");
     let listener = UnixListener::bind(&socket).map_err(RunError::Files)?;
     let control = ["-no-shutdown".to_owned(), "-qmp".to_owned(), format!("unix:{}", socket.display())];

@@ -205,7 +205,7 @@ impl Drop for Session {
 
 /// Starts QEMU with pipes for its input, output and errors. The images are deleted with the folder.
 pub(crate) fn spawn(config: &Config) -> Result<(Child, tempfile::TempDir), RunError> {
-    let files = tempfile::Builder::new().prefix("vambrace-").tempdir().map_err(RunError::Files)?;
+    let files = super::folder()?;
     let boot = write_images(&config.boot, files.path()).map_err(RunError::Files)?;
     let mut command = tied_to_us(&config.qemu.path);
     command.args(command_line::arguments(&config.board)).args(boot);

@@ -20,7 +20,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::manifest::{self, BoardOptions};
 use crate::runner::{self, Board, Boot, Clock, Config, Ending, Outcome};
-use crate::setup::{SetupError, initramfs};
+use crate::setup::{SetupError, debian, initramfs};
 
 /// The program that is init.
 const INIT: &str = "linux-bench";
@@ -33,7 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The kernel says nothing, moves neither itself nor programs by chance, does not test its ciphers, which takes as long as all the rest,
 /// and shows where it maps devices.
-const COMMAND_LINE: &str = "console=ttyAMA0 quiet nokaslr norandmaps cryptomgr.notests=1 no_hash_pointers";
+pub(in crate::bench) const COMMAND_LINE: &str =
+    "console=ttyAMA0 quiet nokaslr norandmaps cryptomgr.notests=1 no_hash_pointers";
 
 /// The device tree's place: QEMU puts one of its own at the start of RAM, of 1 MiB at most, where a VM's usually is.
 const TREE: u64 = 0x4010_0000;
@@ -57,7 +58,7 @@ impl<'a> Linux<'a> {
     pub(super) fn prepare(machine: &'a Machine<'a>, kernel: &'a str, cpus: u16) -> Result<Self, Failure> {
         let path = machine.setup.kernel(Some(kernel))?;
         let init = machine.bare.linux.get(INIT).map(Vec::as_slice).unwrap_or_default();
-        let folder = folder()?;
+        let folder = runner::folder()?;
         let initrd = folder.path().join("initrd");
         let packed = initramfs::of_init(init).and_then(|archive| std::fs::write(&initrd, archive));
         packed.map_err(|error| SetupError::file("write", &initrd, &error))?;
@@ -73,13 +74,12 @@ impl<'a> Linux<'a> {
 
     /// The kernel's release: the cache keeps each in a folder of its own.
     pub(super) fn release(&self) -> String {
-        let folder = self.path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
-        folder.and_then(|name| name.strip_prefix("linux-")).unwrap_or(self.kernel).to_owned()
+        debian::version_of(debian::LINUX, &self.path)
     }
 
     /// Runs it in a VM. The exits come phase by phase.
     pub(super) fn under_vambrace(&self) -> Result<(Ticks, Vec<Exits>), Failure> {
-        let folder = folder()?;
+        let folder = runner::folder()?;
         let record = folder.path().join("exceptions");
         let mut qemu_args: Vec<String> = ["-d", exits::RECORD, "-D"].map(str::to_owned).into();
         qemu_args.push(record.display().to_string());
@@ -155,11 +155,6 @@ impl<'a> Linux<'a> {
         }
         .into())
     }
-}
-
-fn folder() -> Result<tempfile::TempDir, Failure> {
-    let folder = tempfile::Builder::new().prefix("vambrace-").tempdir();
-    Ok(folder.map_err(runner::RunError::Files)?)
 }
 
 pub(super) fn manifest(cpu: &str, kernel: &str, initrd: &Path, cpus: u16) -> String {

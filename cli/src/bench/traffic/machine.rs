@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use super::super::suite::{Machine, PATIENCE};
 use super::super::systems::exits::{self, Devices};
+use super::super::systems::machine::COMMAND_LINE;
 use super::{Account, KERNEL, Route};
 use crate::bench::BenchError;
 use crate::build::{self, Afterwards};
@@ -24,9 +25,6 @@ const IPERF: &str = "iperf3";
 const MEMORY: u64 = 512;
 /// What init says when all was moved, before the number of bytes.
 const MOVED: &str = "traffic: moved ";
-
-/// As for whole systems: nothing by chance, and devices are shown where they are.
-const COMMAND_LINE: &str = "console=ttyAMA0 quiet nokaslr norandmaps cryptomgr.notests=1 no_hash_pointers";
 
 /// A Linux that is ready to run.
 pub(super) struct Linux<'a> {
@@ -46,8 +44,7 @@ impl<'a> Linux<'a> {
     /// Fetches the kernel and all that goes with it.
     pub(super) fn prepare(machine: &'a Machine<'a>) -> Result<Self, Failure> {
         let setup = machine.setup;
-        let folder =
-            tempfile::Builder::new().prefix("vambrace-").tempdir().map_err(runner::RunError::Files)?;
+        let folder = runner::folder()?;
         let linux = Self { machine, kernel: setup.kernel(Some(KERNEL))?, folder };
         let mut archive = Vec::new();
         for file in [setup.modules(Some(KERNEL))?, setup.program(IPERF)?] {
