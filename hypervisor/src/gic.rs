@@ -7,12 +7,13 @@
 
 use vambrace_hypervisor::board::Gic as Description;
 use vambrace_hypervisor::regions::Range;
+use vambrace_hypervisor::sre::{self, Guard, Register, Step};
 use vambrace_wire::bundle::assigned::Trigger;
 
 use crate::barrier::{dsb_sy, isb};
 use crate::sysreg::{
     IccBpr1El1, IccCtlrEl1, IccDirEl1, IccEoir1El1, IccIar1El1, IccIgrpen0El1, IccIgrpen1El1, IccPmrEl1,
-    IccSgi1rEl1, IccSreEl2, Read, SafeWrite,
+    IccSgi1rEl1, IccSreEl1, IccSreEl2, Read, SafeWrite,
 };
 
 const GICD_CTLR: u64 = 0x0000;
@@ -140,18 +141,26 @@ const fn router(base: u64, intid: u32) -> u64 {
 #[derive(Debug)]
 pub(crate) struct CpuInterface {
     redistributor: u64,
+    guard: Guard,
+}
+
+/// Why a CPU has no interface to the GIC.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub(crate) enum NoInterface {
+    #[error("no redistributor has its affinity")]
+    NoRedistributor,
+    #[error("the firmware keeps the GIC's system registers from EL2 (ICC_SRE_EL3.SRE and Enable must be 1)")]
+    NoSystemRegisters,
 }
 
 impl CpuInterface {
     /// Finds this CPU's redistributor, wakes it, and enables the private interrupts in `enable` (a bit an INTID).
     ///
-    /// `None` when no redistributor has this affinity.
-    ///
     /// # Safety
     /// `regions` must be the board's redistributors, mapped as Device memory; called once by each CPU.
-    pub(crate) unsafe fn new(regions: &[Range], affinity: u64, enable: u32) -> Option<Self> {
-        let redistributor = regions.iter().find_map(|region| find(*region, affinity))?;
-        let this = Self { redistributor };
+    pub(crate) unsafe fn new(regions: &[Range], affinity: u64, enable: u32) -> Result<Self, NoInterface> {
+        let redistributor = regions.iter().find_map(|region| find(*region, affinity));
+        let redistributor = redistributor.ok_or(NoInterface::NoRedistributor)?;
         write32(redistributor + GICR_WAKER, read32(redistributor + GICR_WAKER) & !0b10);
         while read32(redistributor + GICR_WAKER) & 0b100 != 0 {
             core::hint::spin_loop();
@@ -164,8 +173,10 @@ impl CpuInterface {
         }
         write32(redistributor + GICR_ISENABLER0, enable);
         dsb_sy();
-        IccSreEl2.write(0xF);
-        isb();
+        let guard = turn_system_registers_on();
+        if guard == Guard::NoSystemRegisters {
+            return Err(NoInterface::NoSystemRegisters);
+        }
         // EOImode = 1: end of interrupt and deactivation apart.
         IccCtlrEl1.write(1 << 1);
         IccPmrEl1.write(0xFF);
@@ -173,7 +184,15 @@ impl CpuInterface {
         IccIgrpen0El1.write(0);
         IccIgrpen1El1.write(1);
         isb();
-        Some(this)
+        Ok(Self { redistributor, guard })
+    }
+
+    /// Sets right what a guest may have changed of the interface that all share.
+    #[inline]
+    pub(crate) fn enter_guest(&self) {
+        if self.guard == Guard::SetForEachGuest {
+            IccSreEl1.write(sre::EL1);
+        }
     }
 
     /// Takes the pending interrupt of highest priority, if any: it is active from now on.
@@ -230,6 +249,18 @@ impl Kick {
         IccSgi1rEl1.write(self.0);
         isb();
     }
+}
+
+/// Makes the system registers the interface of EL1 and EL2.
+fn turn_system_registers_on() -> Guard {
+    for step in sre::STEPS {
+        match step {
+            Step::Write(Register::El1, value) => IccSreEl1.write(value),
+            Step::Write(Register::El2, value) => IccSreEl2.write(value),
+            Step::Synchronise => isb(),
+        }
+    }
+    Guard::of(IccSreEl2.read())
 }
 
 /// The redistributor of the CPU with this affinity within a region.

@@ -8,3 +8,4 @@
 pub mod attention;
 pub mod board;
 pub mod regions;
+pub mod sre;

@@ -170,8 +170,11 @@ impl Pcpu {
             | 1 << board.gic.maintenance;
         // SAFETY: the device tree's redistributors, mapped as Device memory; each CPU comes here once.
         let interface = unsafe { CpuInterface::new(&board.gic.redistributors, boot::affinity(), enable) };
-        let (Some(gic), Some(shared)) = (interface, percpu::all().get(index)) else {
-            panic::fail(format_args!("CPU {:#x} has no redistributor", boot::affinity()))
+        let gic = interface.unwrap_or_else(|why| {
+            panic::fail(format_args!("CPU {:#x} cannot take interrupts: {why}", boot::affinity()))
+        });
+        let Some(shared) = percpu::all().get(index) else {
+            panic::fail(format_args!("CPU {:#x} is not among the board's", boot::affinity()))
         };
         let frequency = CntfrqEl0.read().max(1);
         Self {

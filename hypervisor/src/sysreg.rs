@@ -120,6 +120,7 @@ system_registers! {
     safe OslarEl1 = "s2_0_c1_c0_4";
 
     // The physical GIC's CPU interface.
+    safe IccSreEl1 = "s3_0_c12_c12_5";
     safe IccSreEl2 = "s3_4_c12_c9_5";
     safe IccCtlrEl1 = "s3_0_c12_c12_4";
     safe IccPmrEl1 = "s3_0_c4_c6_0";

@@ -80,6 +80,7 @@ impl Pcpu {
         CntvoffEl2.write(cell.time_offset.load(Ordering::Acquire));
         resident::load_el1(&registers.el1);
         self.debug.enter(&registers.debug);
+        self.gic.enter_guest();
         if self.features.pointer_auth {
             resident::load_keys(&registers.keys);
         }
