@@ -111,20 +111,6 @@ impl fmt::Display for Direction {
     }
 }
 
-impl Exit {
-    /// Whether it is about the registers of self-hosted debug and around them: op0 is 2, or coprocessor 14.
-    #[must_use]
-    pub fn is_debug_register(&self) -> bool {
-        match self {
-            Self::SystemRegister(access) => access.register.op0 == 2,
-            Self::Coprocessor(CoprocessorAccess { syndrome, .. }) | Self::Other(syndrome) => {
-                matches!(syndrome.class(), class::CP14_32 | class::CP14_MEMORY | class::CP14_64)
-            }
-            _ => false,
-        }
-    }
-}
-
 /// A trapped wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait {

@@ -49,6 +49,8 @@ pub struct CpuRegisters {
     pub debug: DebugRegisters,
     /// SIMD and floating point.
     pub fp: FpRegisters,
+    /// DISR_EL1 as the vCPU sees it: VDISR_EL2 (FEAT_RAS).
+    pub deferred_error: u64,
     /// The OS Lock.
     pub os_lock: OsLock,
 }

@@ -22,7 +22,7 @@ pub enum Outcome {
     WriteIgnored,
     /// Inject an undefined instruction exception.
     Undefined,
-    /// Another part of the VM has the answer; then step over the instruction, but for [`Emulated::Debug`].
+    /// Another part of the VM has the answer; then step over the instruction.
     Emulate(Emulated),
 }
 
@@ -37,7 +37,7 @@ pub enum Emulated {
     SetWay(SetWay),
     /// The OS Lock; see [`OsLock`].
     OsLock(OsLockRegister),
-    /// A breakpoint or watchpoint, or MDSCR_EL1: give the vCPU its debug registers, and let it try again.
+    /// A breakpoint or watchpoint, or MDSCR_EL1: the vCPU's own, where the machine has so many.
     Debug,
 }
 

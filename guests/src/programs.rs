@@ -11,6 +11,7 @@ pub mod heartbeat;
 pub mod hello;
 pub mod hostile;
 pub mod isa;
+pub mod leftovers;
 pub mod reset;
 pub mod smp;
 pub mod stage2;

@@ -2,15 +2,16 @@
 //! Guests' breakpoints and watchpoints: up to 64 registers, which hardly anybody uses.
 //!
 //! So they move only for a vCPU that has one enabled. For all others the machine's are all disabled, whatever else is in
-//! them, and an access traps (MDCR_EL2.TDA): then the vCPU gets its own, and keeps them until it leaves. Linux writes them
-//! once when a CPU starts, and then only for a debugger.
+//! them. Accesses always trap (MDCR_EL2.TDA): the first gives the vCPU its own registers, which it keeps until it leaves, and
+//! each is carried out here, in its stead. Without the trap a guest would also reach the claim tags, the debug communication
+//! channel and OSECCR_EL1, which are neither moved nor reset between VMs. Linux writes these registers once when a CPU starts,
+//! and then only for a debugger.
 
+use vambrace_cpu::exit::{Direction, SystemRegisterAccess};
 use vambrace_cpu::registers::DebugRegisters;
+use vambrace_cpu::sysreg::SysReg;
 
-use crate::sysreg::{GuardedWrite, IdAa64dfr0El1, MdcrEl2, Read};
-
-/// MDCR_EL2.TDA: EL1's and EL0's accesses to debug registers trap.
-const TDA: u64 = 1 << 9;
+use crate::sysreg::{IdAa64dfr0El1, MdscrEl1, Read, SafeWrite};
 
 /// This CPU's breakpoints and watchpoints.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub(crate) struct Debug {
 /// Whose values the machine's registers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Held {
-    /// Nobody's: all are disabled, and accesses trap.
+    /// Nobody's: all are disabled.
     ByNobody,
     /// The resident vCPU's.
     ByTheResident,
@@ -41,9 +42,8 @@ impl Debug {
         let features = IdAa64dfr0El1.read();
         let field = |shift: u32| (features >> shift & 0xF) as usize + 1;
         let count = Count { breakpoints: field(12), watchpoints: field(20) };
-        let this = Self { count, held: Held::ByNobody };
-        this.disable();
-        this
+        disable(count);
+        Self { count, held: Held::ByNobody }
     }
 
     /// A vCPU comes to this CPU.
@@ -54,14 +54,33 @@ impl Debug {
         }
     }
 
-    /// The resident vCPU has accessed a debug register. Says whether that is why it trapped: it has its own now, and may
-    /// try again.
-    pub(crate) fn wanted(&mut self, registers: &DebugRegisters) -> bool {
-        let is_trapped = self.held == Held::ByNobody;
-        if is_trapped {
+    /// Carries the resident vCPU's access out: what it reads, if it reads. `None` when the machine has no such register.
+    #[cold]
+    pub(crate) fn access(
+        &mut self,
+        access: SystemRegisterAccess,
+        operand: u64,
+        registers: &DebugRegisters,
+    ) -> Option<u64> {
+        if access.register == SysReg::MDSCR_EL1 {
+            match access.direction {
+                Direction::Read => return Some(MdscrEl1.read()),
+                Direction::Write => MdscrEl1.write(operand),
+            }
+            return Some(0);
+        }
+        let SysReg { crm, op2, .. } = access.register;
+        let count = if op2 < 6 { self.count.breakpoints } else { self.count.watchpoints };
+        if usize::from(crm) >= count {
+            return None;
+        }
+        if self.held == Held::ByNobody {
             self.give(registers);
         }
-        is_trapped
+        match access.direction {
+            Direction::Read => read_one(crm, op2),
+            Direction::Write => write_one(crm, op2, operand).map(|()| 0),
+        }
     }
 
     /// The resident vCPU leaves this CPU.
@@ -75,7 +94,6 @@ impl Debug {
     #[cold]
     fn give(&mut self, registers: &DebugRegisters) {
         load(registers, self.count);
-        set_trap(0);
         self.held = Held::ByTheResident;
     }
 
@@ -83,19 +101,9 @@ impl Debug {
     fn take(&mut self, registers: &mut DebugRegisters) {
         save(registers, self.count);
         registers.armed = registers.any_enabled();
-        self.disable();
+        disable(self.count);
         self.held = Held::ByNobody;
     }
-
-    fn disable(&self) {
-        disable(self.count);
-        set_trap(TDA);
-    }
-}
-
-fn set_trap(tda: u64) {
-    // SAFETY: TDA makes more of what EL1 and EL0 do trap; without it they have breakpoints of their own.
-    unsafe { MdcrEl2.write(MdcrEl2.read() & !TDA | tda) }
 }
 
 /// DBG{BVR,BCR,WVR,WCR}<n>_EL1: S2_0_C0_C<n>_{4,5,6,7}.
@@ -143,6 +151,33 @@ macro_rules! debug_registers {
                     debug_register!(write $n, 7, 0u64);
                 }
             )*
+        }
+
+        /// Reads the register S2_0_C0_C<n>_<op2>, which the machine has.
+        fn read_one(n: u8, op2: u8) -> Option<u64> {
+            match (n, op2) {
+                $(
+                    ($n, 4) => Some(debug_register!(read $n, 4)),
+                    ($n, 5) => Some(debug_register!(read $n, 5)),
+                    ($n, 6) => Some(debug_register!(read $n, 6)),
+                    ($n, 7) => Some(debug_register!(read $n, 7)),
+                )*
+                _ => None,
+            }
+        }
+
+        /// Writes the register S2_0_C0_C<n>_<op2>, which the machine has.
+        fn write_one(n: u8, op2: u8, value: u64) -> Option<()> {
+            match (n, op2) {
+                $(
+                    ($n, 4) => debug_register!(write $n, 4, value),
+                    ($n, 5) => debug_register!(write $n, 5, value),
+                    ($n, 6) => debug_register!(write $n, 6, value),
+                    ($n, 7) => debug_register!(write $n, 7, value),
+                )*
+                _ => return None,
+            }
+            Some(())
         }
 
         /// Puts the breakpoints and watchpoints into the machine.

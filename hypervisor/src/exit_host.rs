@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The machine as one exit sees it: what `vambrace_machine` asks of EL2.
 
+use vambrace_cpu::exit::SystemRegisterAccess;
+use vambrace_cpu::registers::DebugRegisters;
 use vambrace_cpu::smccc::NoEntropy;
 use vambrace_interrupts::{self as interrupts, CpuInterface, VcpuSet};
 use vambrace_machine::{Host, Vcpu};
@@ -10,6 +12,7 @@ use vambrace_wire::bundle::channel::{MAX_CHANNELS, MAX_MEMBERS};
 use vambrace_wire::message::{FromHypervisor, Level};
 
 use crate::cell::VmCell;
+use crate::debug::Debug;
 use crate::sysreg::{CntpctEl0, Read, SctlrEl1};
 use crate::vgic::{self, Interface};
 use crate::{barrier, channels, clock, console, features, random, registry, resident};
@@ -21,6 +24,7 @@ const CLEAN_STEP: u64 = 1 << 20;
 pub(crate) struct ExitHost<'a> {
     cell: &'a VmCell,
     interface: &'a mut Interface,
+    debug: &'a mut Debug,
     el1: El1,
     flush: Flush,
     work: Work,
@@ -84,9 +88,9 @@ enum El1 {
 }
 
 impl<'a> ExitHost<'a> {
-    pub(crate) fn new(cell: &'a VmCell, interface: &'a mut Interface) -> Self {
+    pub(crate) fn new(cell: &'a VmCell, interface: &'a mut Interface, debug: &'a mut Debug) -> Self {
         let (flush, work) = (Flush::NotNeeded, Work::None);
-        Self { cell, interface, el1: El1::InTheMachine, flush, work, rung: Rung::default() }
+        Self { cell, interface, debug, el1: El1::InTheMachine, flush, work, rung: Rung::default() }
     }
 
     /// Ends the exit: what was borrowed goes back to the machine. Says whether console output waits to be flushed, whether
@@ -133,6 +137,15 @@ impl Host for ExitHost<'_> {
             resident::save_el1(&mut vcpu.registers.el1);
             self.el1 = El1::InTheValue;
         }
+    }
+
+    fn debug_register(
+        &mut self,
+        access: SystemRegisterAccess,
+        operand: u64,
+        registers: &DebugRegisters,
+    ) -> Option<u64> {
+        self.debug.access(access, operand, registers)
     }
 
     fn read_interrupts(&mut self, known: &mut CpuInterface) {

@@ -7,5 +7,7 @@
 
 pub mod attention;
 pub mod board;
+pub mod el1;
 pub mod regions;
 pub mod sre;
+pub mod traps;

@@ -17,6 +17,7 @@ use vambrace_cpu::id_registers::IdRegisters;
 use vambrace_cpu::scheduler::RunQueue;
 use vambrace_cpu::syndrome::Syndrome;
 use vambrace_hypervisor::board::{self, Board, MAX_CPUS};
+use vambrace_hypervisor::traps::Features;
 use vambrace_machine::vm::Platform;
 use vambrace_machine::{Ending, Resume, Vcpu, report, short};
 use vambrace_wire::bundle::Bundle;
@@ -25,7 +26,7 @@ use vambrace_wire::message::FromHypervisor;
 use crate::cell::{Cell, Neighbourhood, VM_GONE, VmCell};
 use crate::debug::Debug;
 use crate::exit_host::{ExitHost, Flush, Work};
-use crate::features::{self, Features};
+use crate::features;
 use crate::gic::{self, CpuInterface, Distributor};
 use crate::job::Job;
 use crate::lock::SpinMutex;
@@ -182,7 +183,7 @@ impl Pcpu {
             shared,
             gic,
             interface: Interface::new(Shape::of_machine()),
-            features: Features::of_machine(),
+            features: Features::of(&features::id_registers()),
             virtual_timer: board.timer.virtual_timer,
             hypervisor_timer: board.timer.hypervisor_timer,
             maintenance: board.gic.maintenance,
@@ -346,10 +347,7 @@ impl Pcpu {
 
     /// Serves one exit.
     fn serve(&mut self, id: u16, cell: &Cell, vcpu: &mut Vcpu, exit: Exit) -> Served {
-        if exit.is_debug_register() && self.debug.wanted(&vcpu.registers.debug) {
-            return Served::GoOn;
-        }
-        let mut host = ExitHost::new(cell, &mut self.interface);
+        let mut host = ExitHost::new(cell, &mut self.interface, &mut self.debug);
         let resume = vambrace_machine::handle(&cell.vm, vcpu, exit, &mut host);
         let (flush, work, rung) = host.finish(vcpu);
         rung.ring(cell);

@@ -87,6 +87,11 @@ system_registers! {
     guarded HfgitrEl2 = "s3_4_c1_c1_6";
     guarded HdfgrtrEl2 = "s3_4_c3_c1_4";
     guarded HdfgwtrEl2 = "s3_4_c3_c1_5";
+    guarded Hdfgrtr2El2 = "s3_4_c3_c1_0";
+    guarded Hdfgwtr2El2 = "s3_4_c3_c1_1";
+    guarded Hfgrtr2El2 = "s3_4_c3_c1_2";
+    guarded Hfgwtr2El2 = "s3_4_c3_c1_3";
+    guarded Hfgitr2El2 = "s3_4_c3_c1_7";
     guarded Mpam2El2 = "s3_4_c10_c5_0";
     guarded MairEl2 = "mair_el2";
     guarded TcrEl2 = "tcr_el2";
@@ -94,6 +99,7 @@ system_registers! {
     guarded SctlrEl2 = "sctlr_el2";
     safe VpidrEl2 = "vpidr_el2";
     safe VsesrEl2 = "s3_4_c5_c2_3";
+    safe VdisrEl2 = "s3_4_c12_c1_1";
     safe VmpidrEl2 = "vmpidr_el2";
     safe CnthctlEl2 = "cnthctl_el2";
     safe CntvoffEl2 = "cntvoff_el2";
@@ -116,6 +122,7 @@ system_registers! {
 
     // EL1 and EL0: the guest's.
     safe SctlrEl1 = "sctlr_el1";
+    safe MdscrEl1 = "mdscr_el1";
     safe CntvCtlEl0 = "cntv_ctl_el0";
     safe OslarEl1 = "s2_0_c1_c0_4";
 
@@ -163,12 +170,9 @@ system_registers! {
     safe IchLr15El2 = "s3_4_c12_c13_7";
 
     // Features, as the machine has them.
-    readonly IdAa64pfr0El1 = "s3_0_c0_c4_0";
     readonly IdAa64dfr0El1 = "s3_0_c0_c5_0";
     readonly IdAa64mmfr0El1 = "s3_0_c0_c7_0";
     readonly IdAa64mmfr1El1 = "s3_0_c0_c7_1";
     readonly IdAa64mmfr2El1 = "s3_0_c0_c7_2";
     readonly IdAa64isar0El1 = "s3_0_c0_c6_0";
-    readonly IdAa64isar1El1 = "s3_0_c0_c6_1";
-    readonly IdAa64isar2El1 = "s3_0_c0_c6_2";
 }

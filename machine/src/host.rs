@@ -3,6 +3,8 @@
 //!
 //! EL2 implements it with registers and page tables, tests with plain values.
 
+use vambrace_cpu::exit::SystemRegisterAccess;
+use vambrace_cpu::registers::DebugRegisters;
 use vambrace_cpu::smccc::NoEntropy;
 use vambrace_interrupts::{CpuInterface, Level, VcpuSet};
 use vambrace_memory::GuestMemory;
@@ -39,6 +41,16 @@ pub trait Host {
     /// Makes `vcpu.registers.el1` true, and sees that what is changed there reaches the machine before the vCPU goes
     /// on.
     fn borrow_el1(&mut self, vcpu: &mut Vcpu);
+
+    /// Carries out the vCPU's access to MDSCR_EL1 or to one of its breakpoints and watchpoints, which are `registers` unless
+    /// the machine has them already; `operand` is what it writes. What it reads, or 0; `None` when the machine has no such
+    /// register.
+    fn debug_register(
+        &mut self,
+        access: SystemRegisterAccess,
+        operand: u64,
+        registers: &DebugRegisters,
+    ) -> Option<u64>;
 
     /// The list registers and the rest of the vCPU's interrupt interface, as the machine holds them.
     /// For [`vambrace_interrupts::Vgic::fold_from`]: list registers as many as `known` says are in use.

@@ -106,8 +106,13 @@ fn serve(
         Outcome::Emulate(Emulated::OsLock(OsLockRegister::Status)) => {
             Served::Value(vcpu.registers.os_lock.status())
         }
-        // The debug registers are always the vCPU's, so these do not trap.
-        Outcome::Emulate(Emulated::Debug) => Served::Undefined,
+        Outcome::Emulate(Emulated::Debug) => {
+            match (host.debug_register(access, operand, &vcpu.registers.debug), access.direction) {
+                (Some(value), Direction::Read) => Served::Value(value),
+                (Some(_), Direction::Write) => Served::Written,
+                (None, _) => Served::Undefined,
+            }
+        }
     }
 }
 

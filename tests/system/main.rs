@@ -15,6 +15,7 @@ mod debian;
 mod demo;
 mod guests;
 mod hostile;
+mod leftovers;
 mod linux;
 mod many;
 mod power;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         many::cases(),
         resets::cases(),
         hostile::cases(),
+        leftovers::cases(),
         repeat::cases(),
         virtio::cases(),
         power::cases(),

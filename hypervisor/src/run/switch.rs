@@ -4,6 +4,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use vambrace_cpu::timer;
+use vambrace_hypervisor::traps::{HCR_VSE, Waiting};
 use vambrace_interrupts::{Activity, Level, Passage, VcpuSet};
 use vambrace_machine::{Lifecycle, Vcpu, Vm, layout};
 use vambrace_memory::stage2::Geometry;
@@ -11,10 +12,12 @@ use vambrace_memory::vmid::Flush;
 
 use super::{NEVER, Pcpu, VMIDS, now};
 use crate::cell::VmCell;
-use crate::features::{self, Fp, Waiting};
+use crate::features::{self, Fp};
 use crate::gic::CpuInterface;
 use crate::lock::SpinMutexGuard;
-use crate::sysreg::{CntvCtlEl0, CntvoffEl2, GuardedWrite, HcrEl2, SafeWrite, VmpidrEl2, VtcrEl2, VttbrEl2};
+use crate::sysreg::{
+    CntvCtlEl0, CntvoffEl2, GuardedWrite, HcrEl2, Read, SafeWrite, VdisrEl2, VmpidrEl2, VtcrEl2, VttbrEl2,
+};
 use crate::vgic::Interface;
 use crate::{barrier, clock, resident, vgic, world};
 
@@ -81,6 +84,9 @@ impl Pcpu {
         resident::load_el1(&registers.el1);
         self.debug.enter(&registers.debug);
         self.gic.enter_guest();
+        if self.features.deferred_errors {
+            VdisrEl2.write(registers.deferred_error);
+        }
         if self.features.pointer_auth {
             resident::load_keys(&registers.keys);
         }
@@ -186,6 +192,9 @@ impl Pcpu {
         resident::save_el1(&mut registers.el1);
         CntvCtlEl0.write(0);
         self.debug.leave(&mut registers.debug);
+        if self.features.deferred_errors {
+            registers.deferred_error = VdisrEl2.read();
+        }
         if self.features.pointer_auth {
             resident::save_keys(&mut registers.keys);
         }
@@ -233,7 +242,7 @@ impl Pcpu {
     pub(super) fn set_hcr(&self, vcpu: &Vcpu) {
         let is_wanted = self.queue.has_waiting() || !self.jobs.is_empty();
         let waiting = if is_wanted { Waiting::Traps } else { Waiting::InTheMachine };
-        let serror = if vcpu.virtual_serror { features::HCR_VSE } else { 0 };
+        let serror = if vcpu.virtual_serror { HCR_VSE } else { 0 };
         // SAFETY: the traps that confine a guest are always the same.
         unsafe { HcrEl2.write(self.features.hcr(waiting) | serror) };
     }

@@ -8,12 +8,13 @@ use std::cell::{Cell, RefCell};
 use std::fmt::Write;
 
 use spin::mutex::SpinMutex;
-use vambrace_cpu::exit::Exit;
+use vambrace_cpu::exit::{Direction, Exit, SystemRegisterAccess};
 use vambrace_cpu::id_registers::{HostIdRegisters, IdRegisters};
 use vambrace_cpu::power::Power;
-use vambrace_cpu::registers::{El1Registers, Frame};
+use vambrace_cpu::registers::{DebugRegisters, El1Registers, Frame};
 use vambrace_cpu::smccc::NoEntropy;
 use vambrace_cpu::syndrome::{InstructionLength, Syndrome};
+use vambrace_cpu::sysreg::SysReg;
 use vambrace_interrupts::{CpuInterface, Level, VcpuSet};
 use vambrace_machine::short::wait;
 use vambrace_machine::vm::Platform;
@@ -99,6 +100,8 @@ pub(crate) struct Core {
     pub(crate) el1: El1Registers,
     /// What the machine's virtual CPU interface holds.
     pub(crate) interface: CpuInterface,
+    /// DBGBVR, DBGBCR, DBGWVR and DBGWCR of each number.
+    debug: [[u64; 4]; 6],
 }
 
 /// The machine.
@@ -190,6 +193,25 @@ impl Host for FakeHost {
             vcpu.registers.el1 = self.core().el1.clone();
             self.borrowed = true;
         }
+    }
+
+    fn debug_register(
+        &mut self,
+        access: SystemRegisterAccess,
+        operand: u64,
+        _: &DebugRegisters,
+    ) -> Option<u64> {
+        let SystemRegisterAccess { register: SysReg { crm, op2, .. }, direction, .. } = access;
+        let core = self.core();
+        let held = if access.register == SysReg::MDSCR_EL1 {
+            &mut core.el1.mdscr
+        } else {
+            core.debug.get_mut(usize::from(crm))?.get_mut(usize::from(op2).checked_sub(4)?)?
+        };
+        if direction == Direction::Write {
+            *held = operand;
+        }
+        Some(*held)
     }
 
     fn read_interrupts(&mut self, known: &mut CpuInterface) {

@@ -294,3 +294,25 @@ proptest! {
         prop_assert!(stepped || condition && bench.frame().pstate & 0x1F == 5);
     }
 }
+
+#[test]
+fn debug_registers_are_served_and_those_that_are_not_there_are_undefined() {
+    let mut bench = Bench::new(1);
+    let (value, control) = (SysReg::new(2, 0, 0, 5, 4), SysReg::new(2, 0, 0, 5, 5));
+    for (register, written) in [(value, 0x4000_1000), (control, 0x1E7), (SysReg::MDSCR_EL1, 1 << 15)] {
+        let pc = bench.frame().pc;
+        bench.frame().x[3] = written;
+        assert_eq!(bench.msr(register, 3), Resume::Guest);
+        assert_eq!(bench.mrs(register, 4), Resume::Guest);
+        assert_eq!((bench.frame().x[4], bench.frame().pc), (written, pc + 8), "{register}");
+    }
+    // What is around them is nobody's: it reads as zero, whatever was written.
+    for register in [SysReg::DBGCLAIMSET_EL1, SysReg::OSDTRTX_EL1, SysReg::OSECCR_EL1, SysReg::MDCCINT_EL1] {
+        bench.frame().x[3] = u64::MAX;
+        assert_eq!(bench.msr(register, 3), Resume::Guest);
+        assert_eq!(bench.mrs(register, 4), Resume::Guest);
+        assert_eq!(bench.frame().x[4], 0, "{register}");
+    }
+    assert_eq!(bench.mrs(SysReg::new(2, 0, 0, 6, 4), 4), Resume::Guest);
+    assert_eq!(bench.frame().pc, VECTORS + 0x200, "UNDEFINED: the machine has six");
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+use std::collections::BTreeSet;
+
+use vambrace_cpu::registers::{El1Registers, PointerAuthKeys};
+use vambrace_memory::attributes::Stage2Encoding;
+use vambrace_memory::vmid::VmidWidth;
+
+use super::*;
+
+/// Arm's list.
+const REGISTERS: &str = include_str!("registers.txt");
+
+/// A CPU with no more than Armv8.0: the fewest bits are set.
+const PLAIN: traps::Features = traps::Features {
+    pointer_auth: false,
+    deferred_errors: false,
+    encoding: Stage2Encoding::Combining,
+    vmids: VmidWidth::Eight,
+    pa_bits: 48,
+};
+
+/// A register of the list: op0 and op1; CRn, CRm and op2; its name.
+type Register = ((u8, u8), (u8, u8, u8), &'static str);
+
+fn registers() -> impl Iterator<Item = Register> {
+    REGISTERS.lines().filter(|line| !line.starts_with('#')).map(|line| {
+        let mut words = line.split(' ');
+        let [op0, op1, crn, crm, op2] =
+            std::array::from_fn(|_| words.next().unwrap().parse::<u8>().expect("five numbers, a name"));
+        ((op0, op1), (crn, crm, op2), words.next().expect("a name"))
+    })
+}
+
+fn row_of(op: (u8, u8), at: (u8, u8, u8)) -> Option<usize> {
+    TABLE.iter().position(|row| row.op == op && row.from <= at && at <= row.to)
+}
+
+#[test]
+fn each_register_of_arms_list_has_a_keeper() {
+    let missing: Vec<_> = registers().filter(|(op, at, _)| row_of(*op, *at).is_none()).collect();
+    assert_eq!(missing, [], "say in the table what keeps these from the next VM");
+    assert!(registers().count() > 1000);
+}
+
+#[test]
+fn no_row_is_without_a_register() {
+    let used: BTreeSet<_> = registers().filter_map(|(op, at, _)| row_of(op, at)).collect();
+    for (index, row) in TABLE.iter().enumerate() {
+        // What belongs to a CPU's maker has no names in the list.
+        assert!(used.contains(&index) || row.keeper == Keeper::Trapped(TIDCP), "{row:?}");
+    }
+}
+
+#[test]
+fn each_trap_that_the_table_counts_on_is_set() {
+    for row in TABLE {
+        let (Keeper::Trapped(by) | Keeper::Reset(by)) = row.keeper else { continue };
+        assert!(!by.is_empty(), "{row:?}");
+        for trap in by {
+            assert!(trap.is_set(PLAIN), "{} does not trap: {trap:?}", row.name);
+        }
+    }
+}
+
+/// A view is another register's only while EL1's interrupts are virtual.
+#[test]
+fn interrupts_are_virtual() {
+    let virtual_interrupts = traps::VIRTUAL_INTERRUPTS;
+    for waiting in [traps::Waiting::InTheMachine, traps::Waiting::Traps] {
+        assert_eq!(PLAIN.hcr(waiting) & virtual_interrupts, virtual_interrupts);
+    }
+}
+
+#[test]
+fn what_is_switched_is_what_moves_with_a_vcpu() {
+    let switched = |group| {
+        TABLE
+            .iter()
+            .filter(move |row| row.keeper == Keeper::Switched(group))
+            .map(|row| row.name)
+            .collect::<BTreeSet<_>>()
+    };
+    // EL1 names SP_EL1 only as SP.
+    let el1 = El1Registers::default();
+    let moved: BTreeSet<_> = el1.named().map(|(name, _)| name).filter(|name| *name != "SP_EL1").collect();
+    assert_eq!(switched(Group::El1), moved);
+    let keys = PointerAuthKeys::default();
+    assert_eq!(switched(Group::PointerAuthKeys), keys.named().map(|(name, _)| name).collect());
+    assert_eq!(switched(Group::Fp), BTreeSet::from(["FPCR", "FPSR"]));
+}
+
+/// A switched register moves by its name, so the name has to be right.
+#[test]
+fn single_rows_have_arms_names() {
+    for (op, at, name) in registers() {
+        let row = row_of(op, at).map(|index| &TABLE[index]).unwrap();
+        assert!(row.from != row.to || row.name == name, "{name} is called {}", row.name);
+    }
+}
+
+#[test]
+fn a_trapped_register_is_one_that_the_trap_handler_answers() {
+    use vambrace_cpu::exit::{Direction, SystemRegisterAccess};
+    use vambrace_cpu::id_registers::{HostIdRegisters, IdRegisters};
+    use vambrace_cpu::pstate::Level;
+    use vambrace_cpu::sysreg::SysReg;
+    use vambrace_cpu::trap::{Outcome, access};
+
+    // What is absent for guests is UNDEFINED or constant, never somebody's value.
+    let vm = IdRegisters::for_vm(&HostIdRegisters::default());
+    for (op, at, name) in registers() {
+        let row = row_of(op, at).map(|index| &TABLE[index]).unwrap();
+        if !matches!(row.keeper, Keeper::Trapped(_)) {
+            continue;
+        }
+        let register = SysReg::new(op.0, op.1, at.0, at.1, at.2);
+        let read = SystemRegisterAccess { register, rt: 0, direction: Direction::Read };
+        let known = matches!(access(read, Level::El1h, &vm), Outcome::Emulate(_));
+        // The VM's own physical timer, OS Lock, breakpoints and watchpoints.
+        let is_own = matches!((op, at.0), ((3, 3), 14) | ((2, 0), 0 | 1));
+        assert!(!known || is_own, "{name}");
+    }
+}
