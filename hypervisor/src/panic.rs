@@ -53,6 +53,15 @@ pub(crate) fn fail(why: core::fmt::Arguments<'_>) -> ! {
     stop()
 }
 
+/// What cannot be is: goes no further, since with it the VMs' isolation might go.
+#[cold]
+pub(crate) fn bug(what: core::fmt::Arguments<'_>) -> ! {
+    if !FAILED.swap(true, Ordering::Relaxed) {
+        emergency(format_args!("bug in EL2 on CPU {:#x}: {what}", MpidrEl1.read() & 0xFF_00FF_FFFF));
+    }
+    stop()
+}
+
 /// Ends the board: the VMs' isolation can no longer be vouched for.
 pub(crate) fn stop() -> ! {
     crate::firmware::system_off();

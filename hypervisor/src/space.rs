@@ -5,6 +5,7 @@
 //! exit ever edits it.
 
 use alloc::vec::Vec;
+use core::mem::ManuallyDrop;
 
 use vambrace_hypervisor::regions::{From, Range};
 use vambrace_machine::layout;
@@ -62,18 +63,32 @@ pub(crate) enum SpaceError {
 /// A VM's memory.
 #[derive(Debug)]
 pub(crate) struct Space {
-    ram: Range,
-    /// The firmware, in whole blocks; empty for a VM without flash.
-    flash: Range,
-    /// One block of erased flash, shown wherever flash holds nothing.
-    erased: Range,
-    /// Taken out only when the space ends.
-    stage2: Option<Stage2>,
+    memory: Memory,
+    /// Given back first, when the space ends.
+    stage2: ManuallyDrop<Stage2>,
     geometry: Geometry,
     /// Registers of the board's devices that belong to the VM.
     registers: Vec<Registers>,
     /// Memory that it shares with others.
     channels: Vec<(Range, ChannelAccess)>,
+}
+
+/// Physical memory that is the VM's alone.
+#[derive(Debug, Default)]
+struct Memory {
+    ram: Range,
+    /// The firmware, in whole blocks; empty for a VM without flash.
+    flash: Range,
+    /// One block of erased flash, shown wherever flash holds nothing.
+    erased: Range,
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        memory::release(self.ram);
+        memory::release(self.flash);
+        memory::release(self.erased);
+    }
 }
 
 impl Space {
@@ -92,44 +107,34 @@ impl Space {
             RamPlacement::Anywhere => take(config.memory)?,
             RamPlacement::OneToOne => take_one_to_one(config.memory)?,
         };
+        let mut memory = Memory { ram, ..Memory::default() };
         if ram.len() >= GIB && ram.start.is_multiple_of(GIB) {
             geometry = geometry.with_gib_leaves();
         }
         let shared =
             config.channels.iter().map(|end| channels::memory_of(end).map(|memory| (memory, end.access)));
-        let mut space = Self {
-            ram,
-            flash: Range::default(),
-            erased: Range::default(),
-            stage2: None,
-            geometry,
-            registers: config.registers.clone(),
-            channels: shared.collect::<Result<_, _>>()?,
-        };
+        let channels = shared.collect::<Result<_, _>>()?;
         if config.flash {
-            space.flash = take(firmware.max(1).next_multiple_of(BLOCK))?;
-            space.erased = take(BLOCK)?;
-            for flash in [space.flash, space.erased] {
+            memory.flash = take(firmware.max(1).next_multiple_of(BLOCK))?;
+            memory.erased = take(BLOCK)?;
+            for flash in [memory.flash, memory.erased] {
                 // SAFETY: mapped, and nobody's but ours since a moment ago.
                 unsafe { memory::fill(flash, 0xFF) };
                 barrier::clean_invalidate(flash.start, flash.len());
             }
         }
-        let mut stage2 = Stage2::new(geometry, encoding, &mut FreeFrames)?;
-        let mapped = space.map(&mut stage2);
-        space.stage2 = Some(stage2);
-        mapped.map(|()| space).map_err(SpaceError::from)
+        let stage2 = ManuallyDrop::new(Stage2::new(geometry, encoding, &mut FreeFrames)?);
+        let mut space = Self { memory, stage2, geometry, registers: config.registers.clone(), channels };
+        space.map()?;
+        Ok(space)
     }
 
-    fn map(&self, stage2: &mut Stage2) -> Result<(), MapError> {
-        let ram = Mapping {
-            ipa: layout::RAM,
-            pa: Pa(self.ram.start),
-            size: self.ram.len(),
-            attributes: Attributes::RAM,
-        };
+    fn map(&mut self) -> Result<(), MapError> {
+        let Self { memory: Memory { ram, flash, erased }, stage2, registers, channels, .. } = self;
+        let ram =
+            Mapping { ipa: layout::RAM, pa: Pa(ram.start), size: ram.len(), attributes: Attributes::RAM };
         stage2.plan_map(&mut Tables, &mut FreeFrames, ram)?.commit(&mut LiveMaintenance);
-        for registers in &self.registers {
+        for registers in &*registers {
             let device = Mapping {
                 ipa: Ipa(registers.ipa),
                 pa: Pa(registers.pa),
@@ -138,7 +143,7 @@ impl Space {
             };
             stage2.plan_map(&mut Tables, &mut FreeFrames, device)?.commit(&mut LiveMaintenance);
         }
-        for (at, (memory, access)) in (layout::CHANNEL.0..).step_by(CHANNEL_STEP).zip(&self.channels) {
+        for (at, (memory, access)) in (layout::CHANNEL.0..).step_by(CHANNEL_STEP).zip(&*channels) {
             let attributes = match access {
                 ChannelAccess::ReadWrite => Attributes::SHARED,
                 ChannelAccess::ReadOnly => Attributes::SHARED_READ_ONLY,
@@ -146,11 +151,11 @@ impl Space {
             let channel = Mapping { ipa: Ipa(at), pa: Pa(memory.start), size: memory.len(), attributes };
             stage2.plan_map(&mut Tables, &mut FreeFrames, channel)?.commit(&mut LiveMaintenance);
         }
-        if self.flash.is_empty() {
+        if flash.is_empty() {
             return Ok(());
         }
         for offset in (0..layout::FLASH_SIZE).step_by(BLOCK as usize) {
-            let pa = if offset < self.flash.len() { self.flash.start + offset } else { self.erased.start };
+            let pa = if offset < flash.len() { flash.start + offset } else { erased.start };
             let block = Mapping {
                 ipa: Ipa(layout::FLASH.0 + offset),
                 pa: Pa(pa),
@@ -169,12 +174,12 @@ impl Space {
 
     /// VTTBR_EL2 under a VMID.
     pub(crate) fn vttbr(&self, vmid: u16) -> u64 {
-        self.stage2.as_ref().map_or(0, |stage2| stage2.vttbr(vmid))
+        self.stage2.vttbr(vmid)
     }
 
     /// The RAM.
     pub(crate) fn ram(&self) -> Range {
-        self.ram
+        self.memory.ram
     }
 
     /// Where `len` bytes at `ipa` lie, if they all do.
@@ -183,13 +188,14 @@ impl Space {
             let offset = ipa.0.checked_sub(base.0)?;
             (offset.checked_add(len)? <= range.len()).then(|| Pa(range.start + offset))
         };
-        within(layout::RAM, self.ram).or_else(|| within(layout::FLASH, self.flash))
+        within(layout::RAM, self.memory.ram).or_else(|| within(layout::FLASH, self.memory.flash))
     }
 
     /// Fills a part of the RAM with zeros, out to memory: the next user may read it with its caches off.
     pub(crate) fn scrub(&self, offset: u64, len: u64) {
-        let end = (self.ram.start + offset).saturating_add(len).min(self.ram.end);
-        let range = Range { start: self.ram.start + offset, end };
+        let ram = self.memory.ram;
+        let start = ram.start.saturating_add(offset);
+        let range = Range { start, end: start.saturating_add(len).min(ram.end) };
         // SAFETY: the RAM is mapped and owned by this space, and the VM's CPUs are stopped.
         unsafe { clear(range) };
     }
@@ -206,12 +212,9 @@ impl Space {
 
 impl Drop for Space {
     fn drop(&mut self) {
-        if let Some(stage2) = self.stage2.take() {
-            stage2.destroy(&Tables, &mut FreeFrames);
-        }
-        memory::release(self.ram);
-        memory::release(self.flash);
-        memory::release(self.erased);
+        // SAFETY: here and nowhere else, and the space is gone afterwards.
+        let stage2 = unsafe { ManuallyDrop::take(&mut self.stage2) };
+        stage2.destroy(&Tables, &mut FreeFrames);
     }
 }
 
