@@ -3,7 +3,9 @@
 
 use vambrace_cpu::id_registers::HostIdRegisters;
 use vambrace_cpu::sysreg::SysReg;
-use vambrace_hypervisor::traps::{self, CPTR, CPTR_TFP, FINE_GRAINED, FineGrained, HCR_VSE, HCRX, Optional};
+use vambrace_hypervisor::traps::{
+    self, CPTR, CPTR_TFP, FINE_GRAINED, Features, FineGrained, HCR_VSE, HCRX, Optional, Waiting,
+};
 use vambrace_memory::features as memory;
 
 use crate::sysreg::*;
@@ -42,10 +44,11 @@ pub(crate) enum Fp {
 }
 
 /// Sets this CPU's trap controls, the same for all guests.
-pub(crate) fn start_cpu() {
+pub(crate) fn start_cpu(features: Features) {
     let has = Optional::of(&id_registers());
     // SAFETY: these only make more of what EL1 and EL0 do trap.
     unsafe {
+        HcrEl2.write(features.hcr(Waiting::Traps));
         MdcrEl2.write(traps::mdcr(MdcrEl2.read()));
         HstrEl2.write(0);
         if has.fine_grained >= FineGrained::First {
@@ -80,8 +83,6 @@ pub(crate) fn start_cpu() {
     // Unlocked: the guests' own lock is emulated, and the machine's would keep their breakpoints off.
     OslarEl1.write(0);
     VpidrEl2.write(MidrEl1.read());
-    crate::barrier::tlbi_alle1();
-    crate::barrier::dsb_nsh();
     crate::barrier::isb();
 }
 

@@ -9,5 +9,6 @@ pub mod attention;
 pub mod board;
 pub mod el1;
 pub mod regions;
+pub mod speculative_at;
 pub mod sre;
 pub mod traps;

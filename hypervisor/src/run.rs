@@ -17,6 +17,7 @@ use vambrace_cpu::id_registers::IdRegisters;
 use vambrace_cpu::scheduler::RunQueue;
 use vambrace_cpu::syndrome::Syndrome;
 use vambrace_hypervisor::board::{self, Board, MAX_CPUS};
+use vambrace_hypervisor::speculative_at::Switch;
 use vambrace_hypervisor::traps::Features;
 use vambrace_machine::vm::Platform;
 use vambrace_machine::{Ending, Resume, Vcpu, report, short};
@@ -32,7 +33,7 @@ use crate::job::Job;
 use crate::lock::SpinMutex;
 use crate::percpu::{self, Shared};
 use crate::registry::{self, Machine};
-use crate::sysreg::{CntfrqEl0, CntpctEl0, EsrEl2, FarEl2, HpfarEl2, Read};
+use crate::sysreg::{CntfrqEl0, CntpctEl0, EsrEl2, FarEl2, HpfarEl2, MidrEl1, Read};
 use crate::vgic::{Interface, Shape};
 use crate::world::{self, Around, Cause};
 use crate::{assigned, barrier, boot, clock, console, outside, panic, random, resident};
@@ -84,8 +85,9 @@ pub(crate) fn start(
         vms: bundle.directory.vms.len() as u16,
     });
 
-    let pcpu = Pcpu::new(board, me);
-    let features = pcpu.features;
+    let features = Features::of(&features::id_registers());
+    let vmids = VMIDS.call_once(|| SpinMutex::new(Vmids::new(features.vmids)));
+    let pcpu = Pcpu::new(board, me, vmids);
     let shape = Shape::of_machine();
     let platform = Platform {
         id_registers: IdRegisters::for_vm(&features::id_registers()),
@@ -93,7 +95,6 @@ pub(crate) fn start(
         preemption_bits: shape.preemption_bits,
         list_registers: shape.list_registers,
     };
-    VMIDS.call_once(|| SpinMutex::new(vambrace_memory::vmid::Vmids::new(features.vmids)));
     BOARD.call_once(|| board);
     for (nth, index) in (0..board.cpus.len()).filter(|index| *index != me).enumerate() {
         start_secondary(nth, index);
@@ -115,7 +116,7 @@ static VMIDS: spin::Once<SpinMutex<Vmids>> = spin::Once::new();
 /// A further CPU, with its MMU on.
 pub(crate) fn secondary(index: usize) -> ! {
     let board = BOARD.wait();
-    Pcpu::new(board, index).run()
+    Pcpu::new(board, index, VMIDS.wait()).run()
 }
 
 /// What follows an exit.
@@ -136,6 +137,10 @@ pub(crate) struct Pcpu {
     gic: CpuInterface,
     interface: Interface,
     features: Features,
+    switch: Switch,
+    /// VTCR_EL2 for tables without a translation.
+    empty_vtcr: u64,
+    vmids: &'static SpinMutex<Vmids>,
     virtual_timer: u32,
     hypervisor_timer: u32,
     maintenance: u32,
@@ -163,8 +168,12 @@ pub(crate) struct Pcpu {
 }
 
 impl Pcpu {
-    fn new(board: &'static Board, index: usize) -> Self {
-        features::start_cpu();
+    fn new(board: &'static Board, index: usize, vmids: &'static SpinMutex<Vmids>) -> Self {
+        let features = Features::of(&features::id_registers());
+        features::start_cpu(features);
+        let empty_vtcr = features.empty_vtcr().unwrap_or_else(|why| {
+            panic::fail(format_args!("CPU {:#x} cannot run VMs: {why}", boot::affinity()))
+        });
         let enable = 1 << gic::KICK
             | 1 << board.timer.virtual_timer
             | 1 << board.timer.hypervisor_timer
@@ -178,12 +187,15 @@ impl Pcpu {
             panic::fail(format_args!("CPU {:#x} is not among the board's", boot::affinity()))
         };
         let frequency = CntfrqEl0.read().max(1);
-        Self {
+        let this = Self {
             index,
             shared,
             gic,
             interface: Interface::new(Shape::of_machine()),
-            features: Features::of(&features::id_registers()),
+            features,
+            switch: Switch::of(MidrEl1.read()),
+            empty_vtcr,
+            vmids,
             virtual_timer: board.timer.virtual_timer,
             hypervisor_timer: board.timer.hypervisor_timer,
             maintenance: board.gic.maintenance,
@@ -201,7 +213,13 @@ impl Pcpu {
             slice: frequency / SLICES_PER_SECOND,
             flush_delay: frequency / FLUSHES_PER_SECOND,
             buffer: Vec::new(),
-        }
+        };
+        // Reset leaves all of it UNKNOWN: the registers first, then the TLB.
+        this.load_no_translation();
+        barrier::tlbi_alle1();
+        barrier::dsb_nsh();
+        barrier::isb();
+        this
     }
 
     /// The loop.

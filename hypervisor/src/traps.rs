@@ -8,6 +8,7 @@
 use vambrace_cpu::id_registers::HostIdRegisters;
 use vambrace_memory::attributes::Stage2Encoding;
 use vambrace_memory::features as memory;
+use vambrace_memory::stage2::{Geometry, GeometryError};
 use vambrace_memory::vmid::VmidWidth;
 
 /// Features that decide what EL2 does.
@@ -97,6 +98,18 @@ impl Features {
         }
     }
 
+    /// VTCR_EL2 for stage-2 tables without a translation, for a CPU that runs no VM: no longer than 16 KiB, aligned to that.
+    ///
+    /// # Errors
+    /// When the CPU has a physical address size that the architecture does not know.
+    pub const fn empty_vtcr(self) -> Result<u64, GeometryError> {
+        let wanted = if self.pa_bits < 39 { self.pa_bits } else { 39 };
+        match Geometry::for_machine(self.pa_bits, wanted) {
+            Ok(geometry) => Ok(geometry.vtcr(self.vmids)),
+            Err(error) => Err(error),
+        }
+    }
+
     /// HCR_EL2 for a guest. `Waiting` decides whether its WFI traps.
     #[must_use]
     pub const fn hcr(self, waiting: Waiting) -> u64 {
@@ -163,6 +176,15 @@ pub const MPAM2: u64 = 0b11 << 48;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A CPU that runs no VM has to have other tables than the last VM's, whatever CPU it is.
+    #[test]
+    fn every_cpu_can_leave_its_vms_tables() {
+        for range in 0..16 {
+            let features = Features::of(&HostIdRegisters { aa64mmfr0: range, ..HostIdRegisters::default() });
+            assert!(features.empty_vtcr().is_ok(), "PARange {range}");
+        }
+    }
 
     #[test]
     fn what_a_cpu_has_is_read_from_its_id_registers() {

@@ -3,23 +3,25 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use vambrace_cpu::registers::El1Registers;
 use vambrace_cpu::timer;
+use vambrace_hypervisor::speculative_at::{self, Step, Switch};
 use vambrace_hypervisor::traps::{HCR_VSE, Waiting};
 use vambrace_interrupts::{Activity, Level, Passage, VcpuSet};
 use vambrace_machine::{Lifecycle, Vcpu, Vm, layout};
-use vambrace_memory::stage2::Geometry;
 use vambrace_memory::vmid::Flush;
 
-use super::{NEVER, Pcpu, VMIDS, now};
+use super::{NEVER, Pcpu, now};
 use crate::cell::VmCell;
 use crate::features::{self, Fp};
 use crate::gic::CpuInterface;
 use crate::lock::SpinMutexGuard;
 use crate::sysreg::{
-    CntvCtlEl0, CntvoffEl2, GuardedWrite, HcrEl2, Read, SafeWrite, VdisrEl2, VmpidrEl2, VtcrEl2, VttbrEl2,
+    CntvCtlEl0, CntvoffEl2, GuardedWrite, HcrEl2, Read, SafeWrite, SctlrEl1, TcrEl1, VdisrEl2, VmpidrEl2,
+    VtcrEl2, VttbrEl2,
 };
 use crate::vgic::Interface;
-use crate::{barrier, clock, resident, vgic, world};
+use crate::{barrier, clock, panic, resident, vgic, world};
 
 /// Stage-2 root tables without an entry, for a CPU without a VM: as many as a 4 KiB granule's smallest trees have.
 /// Atomics, so that they are no constant, which would be 16 KiB of zeros in the image.
@@ -51,6 +53,62 @@ fn retract_timer(vm: &mut Vm, index: usize) -> VcpuSet {
     }
 }
 
+/// What becomes of VTCR_EL2 and VTTBR_EL2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage2 {
+    /// They are the VM's already.
+    Stays,
+    /// They are these.
+    Is { vtcr: u64, vttbr: u64 },
+}
+
+impl Stage2 {
+    #[inline(always)]
+    fn load(self) {
+        if let Self::Is { vtcr, vttbr } = self {
+            // SAFETY: the VM's own tables, alive as long as its cell, under a VMID that no other VM has; or tables that
+            // translate for nobody.
+            unsafe {
+                VtcrEl2.write(vtcr);
+                VttbrEl2.write(vttbr);
+            }
+        }
+    }
+}
+
+/// Forgets what the VMID's number may still stand for.
+#[inline(always)]
+fn forget(flush: Flush) {
+    match flush {
+        Flush::None => return,
+        Flush::Stage1 => barrier::tlbi_vmalle1(),
+        Flush::Vm => barrier::tlbi_vmalls12e1(),
+    }
+    barrier::dsb_nsh();
+}
+
+/// Loads a stage 2 and EL1 registers in the order that the core needs.
+#[cold]
+#[inline(never)]
+fn take_steps(steps: &[Step], stage2: Stage2, flush: Flush, el1: &El1Registers) {
+    for step in steps {
+        match step {
+            Step::Synchronise => barrier::isb(),
+            Step::StopWalks => TcrEl1.write(TcrEl1.read() | speculative_at::NO_WALKS),
+            Step::ForceStage1 => SctlrEl1.write(SctlrEl1.read() | speculative_at::STAGE1_ON),
+            Step::Stage2 => stage2.load(),
+            Step::Flush => forget(flush),
+            Step::Registers => {
+                // The two that have steps of their own stay as they are.
+                let (sctlr, tcr) = (SctlrEl1.read(), TcrEl1.read());
+                resident::load_el1(&El1Registers { sctlr, tcr, ..el1.clone() });
+            }
+            Step::Sctlr => SctlrEl1.write(el1.sctlr),
+            Step::Tcr => TcrEl1.write(el1.tcr),
+        }
+    }
+}
+
 impl Pcpu {
     /// Brings the list registers of the vCPU in the machine up to date.
     pub(super) fn refresh(&mut self, cell: &VmCell, vcpu: &Vcpu) -> Lives {
@@ -77,11 +135,10 @@ impl Pcpu {
 
     /// Puts a vCPU into the machine, its list registers up to date. If its VM is stopping, it is not to be entered.
     pub(super) fn load(&mut self, id: u16, cell: &VmCell, vcpu: &Vcpu) -> Lives {
-        self.load_translation(cell, vcpu);
         let registers = &vcpu.registers;
         VmpidrEl2.write(1 << 31 | layout::affinity(vcpu.index));
         CntvoffEl2.write(cell.time_offset.load(Ordering::Acquire));
-        resident::load_el1(&registers.el1);
+        self.load_regime(cell, vcpu);
         self.debug.enter(&registers.debug);
         self.gic.enter_guest();
         if self.features.deferred_errors {
@@ -141,48 +198,51 @@ impl Pcpu {
         moved
     }
 
-    /// Loads the VM's stage 2 under a VMID that is its own.
-    fn load_translation(&mut self, cell: &VmCell, vcpu: &Vcpu) {
+    /// Says which stage 2 the vCPU needs, under a VMID that is its VM's own.
+    #[inline(always)]
+    fn translation_of(&mut self, cell: &VmCell, vcpu: &Vcpu) -> (Stage2, Flush) {
         let vcpu = u32::from(vcpu.index);
-        let flush = if self.translation == Some(cell.id) {
+        if self.translation == Some(cell.id) {
             // Loaded since another vCPU of the VM was here: the number is the VM's still.
-            cell.vmid.lock().switch(self.index, vcpu)
-        } else {
-            let Some(vmids) = VMIDS.get() else { return };
-            let entry = vmids.lock().enter(self.index, &mut cell.vmid.lock(), vcpu);
-            self.translation = Some(cell.id);
-            // SAFETY: the VM's own tables, alive as long as its cell, under a VMID that no other VM has.
-            unsafe {
-                VtcrEl2.write(cell.vtcr);
-                VttbrEl2.write(cell.space.vttbr(entry.vmid));
-            }
-            barrier::isb();
-            entry.flush
-        };
-        match flush {
-            Flush::None => return,
-            Flush::Stage1 => barrier::tlbi_vmalle1(),
-            Flush::Vm => barrier::tlbi_vmalls12e1(),
+            return (Stage2::Stays, cell.vmid.lock().switch(self.index, vcpu));
         }
-        barrier::dsb_nsh();
+        let entry = self.vmids.lock().enter(self.index, &mut cell.vmid.lock(), vcpu);
+        self.translation = Some(cell.id);
+        (Stage2::Is { vtcr: cell.vtcr, vttbr: cell.space.vttbr(entry.vmid) }, entry.flush)
+    }
+
+    /// Loads the vCPU's stage 2 and its EL1 registers.
+    #[inline(always)]
+    fn load_regime(&mut self, cell: &VmCell, vcpu: &Vcpu) {
+        let (stage2, flush) = self.translation_of(cell, vcpu);
+        if self.switch == Switch::Ordered {
+            return take_steps(speculative_at::ENTER, stage2, flush, &vcpu.registers.el1);
+        }
+        if stage2 != Stage2::Stays {
+            stage2.load();
+            barrier::isb();
+        }
+        forget(flush);
+        resident::load_el1(&vcpu.registers.el1);
     }
 
     /// No VM's tables stay loaded: they may be freed. In their place come tables without a single translation, so
     /// that nothing is fetched speculatively either.
     pub(super) fn leave_translation(&mut self) {
-        let bits = self.features.pa_bits;
-        if let Ok(geometry) = Geometry::for_machine(bits, bits.min(39)) {
-            // SAFETY: no guest runs until the next `load_translation`; an empty root translates for nobody.
-            unsafe {
-                VtcrEl2.write(geometry.vtcr(self.features.vmids));
-                VttbrEl2.write((&raw const EMPTY_ROOT).expose_provenance() as u64);
-            }
-        }
-        barrier::isb();
-        if let Some(vmids) = VMIDS.get() {
-            vmids.lock().leave(self.index);
-        }
+        self.load_no_translation();
+        self.vmids.lock().leave(self.index);
         self.translation = None;
+    }
+
+    /// Loads tables that translate for nobody.
+    pub(super) fn load_no_translation(&self) {
+        let vttbr = (&raw const EMPTY_ROOT).expose_provenance() as u64;
+        let empty = Stage2::Is { vtcr: self.empty_vtcr, vttbr };
+        if self.switch == Switch::Ordered {
+            return take_steps(speculative_at::LEAVE, empty, Flush::None, &El1Registers::default());
+        }
+        empty.load();
+        barrier::isb();
     }
 
     /// Takes a vCPU out of the machine; afterwards its values are true. Its VM stays locked, for what follows.
@@ -226,11 +286,12 @@ impl Pcpu {
     pub(super) fn take_fp(&mut self, id: u16, vcpu: &Vcpu) {
         features::set_fp(Fp::IsLoaded);
         barrier::isb();
-        if let Some(owner) = self.fp_owner.filter(|owner| *owner != id)
-            && let Some(Some(slot)) = self.slots.get(usize::from(owner))
-            && let Some(mut before) =
-                slot.cell.vcpus.get(usize::from(slot.vcpu)).and_then(|vcpu| vcpu.try_lock())
-        {
+        if let Some(owner) = self.fp_owner.filter(|owner| *owner != id) {
+            let slot = self.slots.get(usize::from(owner)).and_then(Option::as_ref);
+            let before = slot.and_then(|slot| slot.cell.vcpus.get(usize::from(slot.vcpu))?.try_lock());
+            let Some(mut before) = before else {
+                panic::bug(format_args!("the floating-point registers belong to a vCPU that is not here"))
+            };
             world::save_fp(&mut before.registers.fp);
         }
         world::load_fp(&vcpu.registers.fp);
