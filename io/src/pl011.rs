@@ -8,7 +8,7 @@
 //! either, count on it.
 //!
 //! Input is never lost for want of room: [`Pl011::receive`] says how much it took, and the rest is offered again
-//! after the guest has read. An overrun is possible only in loopback and by a break.
+//! after the guest has read. An overrun is possible only in loopback.
 
 use serde::{Deserialize, Serialize};
 
@@ -97,12 +97,15 @@ impl Pl011 {
         taken
     }
 
-    /// A break condition arrives from outside. Without room for it, it counts as overrun.
-    pub fn receive_break(&mut self) {
-        if !self.loopback() {
-            self.push_received(error::BREAK);
-            self.pause_input();
+    /// Takes a break condition from outside, if there is room for it, and returns how many entries that was. As with
+    /// [`Pl011::receive`], offer it again after the guest's next access when it was not taken.
+    pub fn receive_break(&mut self) -> usize {
+        if self.loopback() || self.received.len() >= self.depth() {
+            return 0;
         }
+        self.push_received(error::BREAK);
+        self.pause_input();
+        1
     }
 
     /// Takes the oldest byte that the guest has sent. Until it is taken the FIFO fills and the guest waits.

@@ -215,7 +215,7 @@ fn the_timeout_tells_of_a_few_bytes_until_the_last_is_read() {
 fn a_break_arrives_as_an_entry_with_its_error() {
     let mut uart = with_fifos();
     uart.receive(b"a");
-    uart.receive_break();
+    assert_eq!(uart.receive_break(), 1);
     assert_eq!(get(&mut uart, RIS) & interrupt::BE, interrupt::BE);
     assert_eq!(get(&mut uart, DR), 0x61);
     assert_eq!(get(&mut uart, RSR), 0);
@@ -229,10 +229,19 @@ fn a_break_arrives_as_an_entry_with_its_error() {
 }
 
 #[test]
+fn a_break_without_room_is_not_taken_and_loses_nothing() {
+    let mut uart = with_fifos();
+    assert_eq!(uart.receive(&[b'x'; FIFO_DEPTH]), FIFO_DEPTH);
+    assert_eq!(uart.receive_break(), 0);
+    assert_eq!(get(&mut uart, RIS) & (interrupt::OE | interrupt::BE), 0);
+    assert_eq!(get(&mut uart, DR), u32::from(b'x'));
+    assert_eq!(uart.receive_break(), 1, "there is room again");
+}
+
+#[test]
 fn loopback_returns_bytes_and_disconnects_the_outside() {
     let mut uart = in_loopback();
-    assert_eq!(uart.receive(b"x"), 0);
-    uart.receive_break();
+    assert_eq!((uart.receive(b"x"), uart.receive_break()), (0, 0));
     set(&mut uart, DR, 0x55);
     assert_eq!(uart.take_output(), None);
     assert_eq!(get(&mut uart, RIS), interrupt::TX | interrupt::RT);
@@ -337,7 +346,7 @@ fn apply(uart: &mut Pl011, operation: Operation) {
         }
         Operation::Write(offset, width, value) => uart.write(offset, width, value),
         Operation::Receive(bytes) => assert!(uart.receive(&bytes) <= bytes.len()),
-        Operation::Break => uart.receive_break(),
+        Operation::Break => assert!(uart.receive_break() <= 1),
         Operation::Drain(count) => (0..count).for_each(|_| {
             uart.take_output();
         }),
