@@ -15,5 +15,6 @@ pub mod leftovers;
 pub mod reset;
 pub mod smp;
 pub mod stage2;
+pub mod terminal;
 pub mod timer;
 pub mod virtio;

@@ -20,7 +20,7 @@ static POOL: Pool = Pool(UnsafeCell::new([[0; PAGE_SIZE]; PAGES]));
 static USED: AtomicUsize = AtomicUsize::new(0);
 
 /// A page for a buffer.
-pub(super) fn page() -> &'static mut [u8] {
+pub(in crate::programs) fn page() -> &'static mut [u8] {
     let (_, page) = Memory::dma_alloc(1, BufferDirection::Both);
     // SAFETY: given out just now, to nobody else, for good.
     unsafe { NonNull::slice_from_raw_parts(page, PAGE_SIZE).as_mut() }
