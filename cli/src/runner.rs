@@ -12,6 +12,7 @@ use crate::setup::qemu::Qemu;
 mod command_line;
 mod counted;
 mod devices;
+mod outbox;
 mod outcome;
 mod qmp;
 mod session;
@@ -170,6 +171,11 @@ impl Running {
     /// Types on a VM's console.
     pub fn send(&mut self, vm: u16, keys: &str) {
         self.session.send(vm, keys.as_bytes());
+    }
+
+    /// Sends a break on a VM's serial line.
+    pub fn send_break(&mut self, vm: u16) {
+        self.session.send_break(vm);
     }
 
     /// Waits for a text on a VM's console. The next call for this VM looks behind it.

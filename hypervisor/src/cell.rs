@@ -9,18 +9,19 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use vambrace_cpu::power::Power;
 use vambrace_hypervisor::board::MAX_CPUS;
 use vambrace_interrupts::VcpuSet;
 use vambrace_machine::short::{Constants, Neighbours};
 use vambrace_machine::{Ending, Lifecycle, Vcpu, Vm};
 use vambrace_memory::vmid::VmidHolder;
 
+use crate::console::Heard;
 use crate::devices::Devices;
 use crate::ledger::Ledger;
+use crate::link::Link;
 use crate::lock::SpinMutex;
-use crate::percpu;
 use crate::space::Space;
+use crate::{console, percpu, registry};
 
 /// Set when a VM is gone for good, so that one that waits for it, or for its memory, can be made.
 pub(crate) static VM_GONE: AtomicBool = AtomicBool::new(false);
@@ -47,6 +48,8 @@ pub(crate) struct VmCell {
     pub(crate) homes: Box<[Home]>,
     /// What its virtio devices stand on.
     pub(crate) devices: Devices,
+    /// Its console's link to the board's serial line.
+    pub(crate) link: Link,
     /// Its memory.
     pub(crate) space: Space,
     /// VTCR_EL2.
@@ -89,20 +92,44 @@ impl VmCell {
         }
     }
 
+    /// Input has come for it: one of its CPUs takes it.
+    pub(crate) fn hear(&self, heard: &Heard) {
+        let missing = self.link.receive(heard);
+        if missing > 0 {
+            console::warning!("{missing} keys for {} have not arrived", registry::name(self.id));
+        }
+        self.call_worker();
+    }
+
+    /// There is work for its devices that none of its CPUs has asked for: calls one that is on. The first that is off hands
+    /// the call on to the next ([`VmCell::hand_call_on`]).
+    pub(crate) fn call_worker(&self) {
+        self.devices.set_due();
+        if let Some(home) = self.homes.first() {
+            percpu::call(home.cpu, home.slot);
+        }
+    }
+
+    /// A CPU that was called for the devices' work is off, and one behind it may be on. (One before it that is switched on
+    /// meanwhile finds the work when it starts.)
+    pub(crate) fn hand_call_on(&self, index: usize) {
+        if self.devices.is_due()
+            && let Some(home) = self.homes.get(index + 1)
+        {
+            percpu::call(home.cpu, home.slot);
+        }
+    }
+
     /// What its virtio devices waited for outside is there: one of its CPUs works on it.
     pub(crate) fn outside_is_ready(&self) {
-        let worker = {
+        {
             let mut vm = self.vm.lock();
             vm.outside_is_ready();
             if !vm.has_work() {
                 return;
             }
-            (0..self.homes.len()).find(|index| vm.power.get(*index) == Power::On)
-        };
-        self.devices.set_due();
-        if let Some(home) = worker.and_then(|index| self.homes.get(index)) {
-            percpu::call(home.cpu, home.slot);
         }
+        self.call_worker();
     }
 
     /// How the VM ends, if it does.

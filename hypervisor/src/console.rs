@@ -7,16 +7,19 @@
 
 use core::fmt::{self, Write};
 
-use arrayvec::{ArrayString, ArrayVec};
-use vambrace_wire::message::{
-    Decoder, FromHypervisor, Level, MAX_FRAME, MAX_TEXT, Piece, ToHypervisor, VmState, decode, encode,
-};
+use arrayvec::ArrayString;
+use vambrace_wire::message::{FromHypervisor, Level, MAX_FRAME, MAX_TEXT, VmState, encode};
 
 use crate::lock::SpinMutex;
 use crate::uart::Uart;
+use input::Listener;
+
+mod input;
+
+pub(crate) use input::{Heard, Held, enable_input, input_taken, receive, receive_held};
 
 static CONSOLE: SpinMutex<Console> =
-    SpinMutex::new(Console { uart: None, mode: Mode::Text, decoder: Decoder::new(), open: None });
+    SpinMutex::new(Console { uart: None, mode: Mode::Text, listener: Listener::new(), open: None });
 
 /// How the line is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +33,7 @@ pub(crate) enum Mode {
 struct Console {
     uart: Option<Uart>,
     mode: Mode,
-    decoder: Decoder,
+    listener: Listener,
     /// Text mode: the VM whose line is not finished yet.
     open: Option<u16>,
 }
@@ -43,13 +46,6 @@ pub(crate) fn start(uart: Option<Uart>, mode: Mode) {
     let mut console = CONSOLE.lock();
     console.uart = uart;
     console.mode = mode;
-}
-
-/// Lets the UART's input interrupt.
-pub(crate) fn enable_input() {
-    if let Some(uart) = &CONSOLE.lock().uart {
-        uart.enable_receive_interrupt();
-    }
 }
 
 /// Sends a message, or its text.
@@ -78,41 +74,6 @@ pub(crate) fn one_line(text: fmt::Arguments<'_>) -> Line {
     // An error means that the line is full: cut, as promised.
     let _ = Cut(&mut line).write_fmt(text);
     line
-}
-
-/// Reads what has arrived and calls `on_input` for each run of keys. Ends the UART's interrupt.
-pub(crate) fn receive(mut on_input: impl FnMut(u16, &[u8])) {
-    // At most a few FIFOs' worth a turn, so that a flood cannot keep us here.
-    for _ in 0..16 {
-        let Some((vm, keys)) = next_input() else { return };
-        on_input(vm, &keys);
-    }
-}
-
-/// The next run of keys; the console's lock is free again when the caller uses it.
-fn next_input() -> Option<(u16, ArrayVec<u8, MAX_TEXT>)> {
-    let mut console = CONSOLE.lock();
-    let uart = console.uart?;
-    uart.acknowledge();
-    let mut keys = ArrayVec::new();
-    for _ in 0..MAX_FRAME {
-        let byte = uart.receive()?;
-        match console.mode {
-            Mode::Text => {
-                keys.push(byte);
-                return Some((0, keys));
-            }
-            Mode::Frames => {
-                if let Some(Piece::Frame(frame)) = console.decoder.push(byte)
-                    && let Ok(ToHypervisor::Input { vm, bytes }) = decode(frame)
-                {
-                    keys.extend(bytes.iter().copied().take(MAX_TEXT));
-                    return Some((vm, keys));
-                }
-            }
-        }
-    }
-    None
 }
 
 /// The last words of a hypervisor that failed: text, without the lock, since its holder may be what failed.
@@ -181,7 +142,8 @@ impl Console {
             FromHypervisor::Report { vm, text } => self.line(format_args!("vm{vm}! {text}\r\n")),
             FromHypervisor::End => self.line(format_args!("vambrace: all VMs have ended\r\n")),
             // For programs.
-            FromHypervisor::Life { .. }
+            FromHypervisor::Taken { .. }
+            | FromHypervisor::Life { .. }
             | FromHypervisor::Gone { .. }
             | FromHypervisor::Memory { .. }
             | FromHypervisor::Failed => {}

@@ -16,6 +16,7 @@ use vambrace_wire::bundle::io::VirtioDevice;
 use vambrace_wire::message::{FromHypervisor, Level};
 
 use crate::cell::VmCell;
+use crate::console::Held;
 use crate::disk::{Disk, DiskError};
 use crate::exit_host::Flush;
 use crate::lock::SpinMutex;
@@ -112,7 +113,13 @@ impl Drop for Devices {
 /// Gives the VM's virtio devices a turn.
 pub(crate) fn turn(cell: &VmCell, buffer: &mut [u8]) -> (Turn, Flush) {
     let devices = &cell.devices;
-    devices.due.store(false, Ordering::Relaxed);
+    // Acquire, as whoever sets it has put something there before.
+    devices.due.swap(false, Ordering::AcqRel);
+    if cell.link.take_call() {
+        let moved = cell.link.deliver(&mut cell.vm.lock());
+        cell.notify(&moved);
+    }
+    console::receive_held(registry::hear);
     let mut budget = TURN;
     let mut flush = Flush::NotNeeded;
     loop {
@@ -125,6 +132,8 @@ pub(crate) fn turn(cell: &VmCell, buffer: &mut [u8]) -> (Turn, Flush) {
         cell.notify(&moved);
         match step {
             Step::Done => {}
+            // Work that has come up meanwhile, of which nobody was told.
+            Step::Idle if devices.is_due() => return (Turn::NotOver, flush),
             Step::Idle => return (Turn::Over, flush),
             Step::Spent => {
                 devices.set_due();
@@ -164,6 +173,12 @@ impl Backends for Behind<'_> {
 
     fn flush_soon(&mut self) {
         *self.flush = Flush::Soon;
+    }
+
+    fn input_taken(&mut self, waiting: usize) {
+        if self.cell.link.input_taken(self.cell.id, waiting) == Held::Something {
+            self.cell.devices.set_due();
+        }
     }
 
     fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>) {

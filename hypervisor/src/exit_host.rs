@@ -12,6 +12,7 @@ use vambrace_wire::bundle::channel::{MAX_CHANNELS, MAX_MEMBERS};
 use vambrace_wire::message::{FromHypervisor, Level};
 
 use crate::cell::VmCell;
+use crate::console::Held;
 use crate::debug::Debug;
 use crate::sysreg::{CntpctEl0, Read, SctlrEl1};
 use crate::vgic::{self, Interface};
@@ -174,6 +175,12 @@ impl Host for ExitHost<'_> {
 
     fn flush_soon(&mut self) {
         self.flush = Flush::Soon;
+    }
+
+    fn input_taken(&mut self, waiting: usize) {
+        if self.cell.link.input_taken(self.cell.id, waiting) == Held::Something {
+            self.work = Work::Due;
+        }
     }
 
     fn serve_virtio_soon(&mut self) {

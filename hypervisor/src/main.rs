@@ -46,6 +46,8 @@ mod layout;
 #[cfg(target_os = "none")]
 mod ledger;
 #[cfg(target_os = "none")]
+mod link;
+#[cfg(target_os = "none")]
 mod lock;
 #[cfg(target_os = "none")]
 mod mem;

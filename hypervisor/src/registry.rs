@@ -18,9 +18,11 @@ use vambrace_wire::bundle::{Bundle, Seed, VmConfig};
 use vambrace_wire::message::{FromHypervisor, VmState};
 
 use crate::cell::{Cell, VM_GONE, VmCell};
+use crate::console::Heard;
 use crate::devices::Devices;
 use crate::job::Job;
 use crate::ledger::{self, Ledger};
+use crate::link::Link;
 use crate::lock::SpinMutex;
 use crate::percpu::{self, Mail};
 use crate::space::Space;
@@ -177,6 +179,7 @@ impl Registry {
             constants,
             homes,
             devices,
+            link: Link::new(),
             space,
             vmid: SpinMutex::new(VmidHolder::new()),
             time_offset: AtomicU64::new(0),
@@ -268,6 +271,13 @@ pub(crate) fn interrupts(id: u16) -> &'static [Interrupt] {
 /// A VM's ends of channels.
 pub(crate) fn channels(id: u16) -> &'static [Membership] {
     config(id).map_or(&[], |config| &config.channels)
+}
+
+/// Input has come for a VM. One that is no more needs none.
+pub(crate) fn hear(heard: Heard) {
+    if let Some(cell) = find(heard.vm) {
+        cell.hear(&heard);
+    }
 }
 
 /// The VM with this index, while it exists.

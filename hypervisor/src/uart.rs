@@ -2,6 +2,7 @@
 //! The board's PL011, driven with as little as possible: the firmware has set its speed.
 
 use vambrace_hypervisor::board;
+use vambrace_machine::vm::Input;
 
 const DR: usize = 0x00;
 const FR: usize = 0x18;
@@ -10,12 +11,23 @@ const IFLS: usize = 0x34;
 const IMSC: usize = 0x38;
 const ICR: usize = 0x44;
 
+/// A received entry is a break condition.
+const DR_BE: u32 = 1 << 10;
 const FR_RXFE: u32 = 1 << 4;
 const FR_TXFF: u32 = 1 << 5;
 /// UARTEN, TXE, RXE.
 const CR_ON: u32 = 0x301;
 /// Receive and receive-timeout.
 const RECEIVE_INTERRUPTS: u32 = 1 << 4 | 1 << 6;
+
+/// Whether what is received interrupts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Listen {
+    /// It does.
+    On,
+    /// It stays in the UART.
+    Off,
+}
 
 /// A PL011 that EL2 owns.
 #[derive(Clone, Copy, Debug)]
@@ -57,16 +69,24 @@ impl Uart {
         }
     }
 
-    /// A received byte, if there is one.
-    pub(crate) fn receive(&self) -> Option<u8> {
-        (self.read(FR) & FR_RXFE == 0).then(|| self.read(DR) as u8)
+    /// What was received, if there is something: a byte, or a break condition.
+    pub(crate) fn receive(&self) -> Option<Input> {
+        if self.read(FR) & FR_RXFE != 0 {
+            return None;
+        }
+        let data = self.read(DR);
+        Some(if data & DR_BE != 0 { Input::Break } else { Input::Key(data as u8) })
     }
 
-    /// Lets received bytes interrupt.
-    pub(crate) fn enable_receive_interrupt(&self) {
+    /// Makes the interrupts ready.
+    pub(crate) fn start_interrupts(&self) {
         self.write(IFLS, 0);
         self.write(ICR, 0x7FF);
-        self.write(IMSC, RECEIVE_INTERRUPTS);
+    }
+
+    /// Lets received bytes interrupt, or not.
+    pub(crate) fn listen(&self, listen: Listen) {
+        self.write(IMSC, if listen == Listen::On { RECEIVE_INTERRUPTS } else { 0 });
     }
 
     /// Ends a receive interrupt.

@@ -72,6 +72,9 @@ pub trait Host {
     /// The VM's console has unfinished output: call [`crate::Vm::flush_console`] soon.
     fn flush_soon(&mut self);
 
+    /// The guest has taken input from its console, and so much still waits there ([`crate::Vm::waiting_input`]).
+    fn input_taken(&mut self, waiting: usize);
+
     /// A virtio device has work: call [`crate::Vm::serve_virtio`] soon.
     fn serve_virtio_soon(&mut self);
 

@@ -16,6 +16,7 @@ mod call;
 pub mod device_tree;
 pub mod dispatch;
 pub mod host;
+pub mod inbox;
 mod injection;
 pub mod layout;
 mod mmio;

@@ -169,7 +169,9 @@ fn exchange(
             if matches!(access.direction, Direction::Write { .. }) {
                 shared.collect_output(host);
             }
-            shared.offer_input();
+            if shared.offer_input() > 0 {
+                host.input_taken(shared.waiting_input());
+            }
             if shared.uart.as_ref().is_some_and(|uart| uart.irq_asserted() != line) {
                 host.notify(&shared.settle_lines());
             }

@@ -38,6 +38,9 @@ pub trait Backends {
     /// The console has unfinished output: call [`Vm::flush_console`] soon.
     fn flush_soon(&mut self);
 
+    /// The guest has taken input from its console, and so much still waits there ([`Vm::waiting_input`]).
+    fn input_taken(&mut self, waiting: usize);
+
     /// One line about a mistake that the guest made.
     fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>);
 }
@@ -131,7 +134,13 @@ impl Vm {
             Slot::Entropy(device) => device.serve(memory, &mut |to: &mut [u8]| backends.entropy(to), budget),
             Slot::Console(device) => {
                 let console = &mut self.console;
-                device.serve(memory, &mut Line { console, keys, backends: &mut *backends }, budget)
+                let waiting = console.input().len();
+                let after =
+                    device.serve(memory, &mut Line { console, keys, backends: &mut *backends }, budget);
+                if self.console.input().len() != waiting {
+                    backends.input_taken(self.console.input().len());
+                }
+                after
             }
             Slot::Disk(device) => match backends.disk(at) {
                 Some(disk) => device.serve(memory, disk, buffer, budget),

@@ -24,6 +24,8 @@ use crate::vcpu::Vcpu;
 use crate::virtio::Slots;
 use console::{Console, Unfinished};
 
+pub use console::Input;
+
 mod channels;
 pub(crate) mod console;
 
@@ -324,24 +326,48 @@ impl Vm {
         self.gic.write_redistributor(vcpu, GICR_ICPENDR0, GicWidth::Word, 1 << layout::VIRTUAL_TIMER_INTID)
     }
 
-    /// Keys for the console. What the UART has no room for waits; what the waiting list has no room for is dropped.
+    /// Keys for the console, as many as there is room for.
     #[must_use = "the vCPUs must be notified"]
     pub fn type_keys(&mut self, keys: &[u8]) -> VcpuSet {
-        self.console.add_input(keys);
-        self.offer_input();
-        self.offer_keys();
-        self.settle_lines()
+        self.receive_input(keys.iter().map(|key| Input::Key(*key))).1
     }
 
-    /// Moves waiting keys into the UART as it has room. While the VM stops they wait: a reset would drop them.
-    pub(crate) fn offer_input(&mut self) {
-        if let Some(uart) = &mut self.uart
-            && self.lifecycle == Lifecycle::Running
-            && !self.console.input().is_empty()
-        {
-            let taken = uart.receive(self.console.input());
-            self.console.drop_input(taken);
+    /// Input for the console: as much as there is room for, and how much that was. Virtio consoles may have work then
+    /// ([`Vm::has_work`]).
+    #[must_use = "the vCPUs must be notified"]
+    pub fn receive_input(&mut self, input: impl Iterator<Item = Input>) -> (usize, VcpuSet) {
+        let taken = self.console.add_input(input);
+        self.offer_input();
+        self.offer_keys();
+        (taken, self.settle_lines())
+    }
+
+    /// How much input waits until the guest has read what came before.
+    #[must_use]
+    pub fn waiting_input(&self) -> usize {
+        self.console.input().len()
+    }
+
+    /// Whether a break on the serial line reaches the guest.
+    #[must_use]
+    pub fn hears_breaks(&self) -> bool {
+        self.uart.is_some()
+    }
+
+    /// Moves waiting input into the UART as it has room, and says how much. While the VM stops it waits: a reset would drop
+    /// it.
+    pub(crate) fn offer_input(&mut self) -> usize {
+        let Some(uart) = &mut self.uart else { return 0 };
+        if self.console.input().is_empty() || self.lifecycle != Lifecycle::Running {
+            return 0;
         }
+        let mut is_taken = |input: &&Input| match input {
+            Input::Key(key) => uart.receive(&[*key]) == 1,
+            Input::Break => uart.receive_break() == 1,
+        };
+        let taken = self.console.input().iter().take_while(|input| is_taken(input)).count();
+        self.console.drop_input(taken);
+        taken
     }
 
     /// Takes what the guest has sent; passes it on by the line, or when there is much of it.

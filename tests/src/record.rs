@@ -52,6 +52,11 @@ impl Live {
         self.running.send(vm, keys);
     }
 
+    /// Sends a break on a VM's serial line.
+    pub fn send_break(&mut self, vm: u16) {
+        self.running.send_break(vm);
+    }
+
     /// Types a command to the shell of a Linux VM and waits for what it must answer. The answer must differ from
     /// what was typed, which the console repeats.
     ///

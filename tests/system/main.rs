@@ -15,6 +15,7 @@ mod debian;
 mod demo;
 mod guests;
 mod hostile;
+mod input;
 mod leftovers;
 mod linux;
 mod many;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         many::cases(),
         resets::cases(),
         hostile::cases(),
+        input::cases(),
         leftovers::cases(),
         repeat::cases(),
         virtio::cases(),

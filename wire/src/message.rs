@@ -23,6 +23,17 @@ pub const MAX_TEXT: usize = 256;
 /// The longest frame: COBS adds one byte in 254, the CRC two, the delimiters two.
 pub const MAX_FRAME: usize = MAX_LEN + 8;
 
+/// How much input of a VM may be on its way to it: what the command has sent and the VM's console has not taken.
+///
+/// So what a VM does not take waits with the command, whose memory is large, and is never dropped; and a VM that takes
+/// nothing stops nobody else's input. A break counts as a byte.
+pub const INPUT_WINDOW: usize = 256;
+
+/// The hypervisor says how much input was taken when it is this much more than it last said.
+///
+/// Less than [`INPUT_WINDOW`], so that whoever has sent that much is told.
+pub const INPUT_TOLD: u32 = 64;
+
 /// What the hypervisor says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromHypervisor<'a> {
@@ -46,6 +57,13 @@ pub enum FromHypervisor<'a> {
         vm: u16,
         /// As written.
         bytes: &'a [u8],
+    },
+    /// A VM's console has taken all input before this position; see [`INPUT_WINDOW`].
+    Taken {
+        /// Index in the bundle.
+        vm: u16,
+        /// The position, counted from 0 when the board starts and beyond [`u32::MAX`] from 0 again.
+        position: u32,
     },
     /// A VM changed state.
     State {
@@ -117,11 +135,21 @@ pub enum VmState {
 /// What the command says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToHypervisor<'a> {
-    /// Keys typed for a VM's console.
+    /// Keys typed for a VM's console. Not before the VM is [`VmState::Running`], and never more than [`INPUT_WINDOW`] beyond
+    /// what it has taken.
     Input {
         /// Index in the bundle.
         vm: u16,
+        /// The first key's position: how many keys and breaks were sent to this VM before it.
+        position: u32,
         /// As typed.
         bytes: &'a [u8],
+    },
+    /// A break on a VM's serial line, which is what Linux takes for the SysRq key.
+    Break {
+        /// Index in the bundle.
+        vm: u16,
+        /// As that of a key.
+        position: u32,
     },
 }

@@ -13,6 +13,8 @@ pub enum Action {
     Switch(usize),
     /// Focus on the next VM.
     Next,
+    /// Send a break to the VM in focus.
+    Break,
     /// Show the help.
     Help,
     /// End it all.
@@ -42,6 +44,7 @@ impl Keyboard {
                 ESCAPE => add_typed(&mut actions, ESCAPE),
                 b'1'..=b'9' => actions.push(Action::Switch(usize::from(key - b'1'))),
                 b'n' | b'N' => actions.push(Action::Next),
+                b'b' | b'B' => actions.push(Action::Break),
                 b'q' | b'Q' => actions.push(Action::Quit),
                 // Whoever presses another key needs it.
                 _ => actions.push(Action::Help),
@@ -66,11 +69,12 @@ mod tests {
     fn keys_go_to_the_vm_and_escapes_to_us() {
         let mut keyboard = Keyboard::default();
         assert_eq!(
-            keyboard.press(b"ls\r\x1Dn\x1D2cat\x1D\x1D\x03"),
+            keyboard.press(b"ls\r\x1Dn\x1D2\x1Dbcat\x1D\x1D\x03"),
             [
                 Action::Type(b"ls\r".to_vec()),
                 Action::Next,
                 Action::Switch(1),
+                Action::Break,
                 Action::Type(b"cat\x1D\x03".to_vec())
             ]
         );

@@ -71,6 +71,7 @@ impl Screen {
         for text in [
             "Ctrl-] n      the next VM",
             "Ctrl-] 1 - 9  the VM of that number",
+            "Ctrl-] b      a break on the VM's serial line: SysRq for Linux",
             "Ctrl-] q      quit: all VMs are stopped at once",
             "Ctrl-] Ctrl-] sends Ctrl-] to the VM",
         ] {

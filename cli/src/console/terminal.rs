@@ -49,13 +49,18 @@ pub fn show(mut session: Session, names: &[String]) -> io::Result<Exit> {
 
 fn act(action: Action, screen: &mut Screen, session: &mut Session, out: &mut Vec<u8>) -> Next {
     match action {
-        Action::Type(keys) => session.send(u16::try_from(screen.focus()).unwrap_or(u16::MAX), &keys),
+        Action::Type(keys) => session.send(in_focus(screen), &keys),
+        Action::Break => session.send_break(in_focus(screen)),
         Action::Switch(to) => screen.switch(to, out),
         Action::Next => screen.switch(screen.next(), out),
         Action::Help => screen.help(out),
         Action::Quit => return Next::Quit,
     }
     Next::Continue
+}
+
+fn in_focus(screen: &Screen) -> u16 {
+    u16::try_from(screen.focus()).unwrap_or(u16::MAX)
 }
 
 fn read_keys(events: &Sender<Event>) {

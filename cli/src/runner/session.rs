@@ -13,11 +13,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use vambrace_wire::message::{
-    Decoder, FromHypervisor, Level, Life, MAX_FRAME, MAX_TEXT, MemoryUse, Piece, ToHypervisor, VmState,
-    decode, encode,
-};
+use vambrace_wire::message::{Decoder, FromHypervisor, Level, Life, MemoryUse, Piece, VmState, decode};
 
+use super::outbox::Outbox;
 use super::{Boot, Config, RunError, command_line};
 use crate::setup::process;
 
@@ -34,6 +32,8 @@ pub enum Message {
     Log { level: Level, text: String },
     /// Bytes that a VM wrote to its console.
     Console { vm: u16, bytes: Vec<u8> },
+    /// A VM's console has taken its input up to a position.
+    Taken { vm: u16, position: u32 },
     /// A VM changed state.
     State { vm: u16, state: VmState },
     /// A line of a VM's crash report.
@@ -56,6 +56,7 @@ impl From<FromHypervisor<'_>> for Message {
             FromHypervisor::Hello { cpus, vms } => Self::Hello { cpus, vms },
             FromHypervisor::Log { level, text } => Self::Log { level, text: text.to_owned() },
             FromHypervisor::Console { vm, bytes } => Self::Console { vm, bytes: bytes.to_vec() },
+            FromHypervisor::Taken { vm, position } => Self::Taken { vm, position },
             FromHypervisor::State { vm, state } => Self::State { vm, state },
             FromHypervisor::Report { vm, text } => Self::Report { vm, text: text.to_owned() },
             FromHypervisor::Life { vm, life } => Self::Life { vm, life },
@@ -94,6 +95,8 @@ pub struct Session {
     sender: Sender<Event>,
     /// What is to be written to the serial line.
     line: Option<Sender<Vec<u8>>>,
+    /// What was typed and waits for its VM.
+    outbox: Outbox,
     /// When the time is over: the configured one, or the grace after the last word.
     deadline: Option<Instant>,
     /// The last word has been said, and the deadline is the end of the grace.
@@ -134,7 +137,8 @@ impl Session {
             line
         });
         let deadline = config.timeout.map(|timeout| Instant::now() + timeout);
-        Ok(Self { qemu, events, sender, line, deadline, is_over: false, _files: files })
+        let outbox = Outbox::new(config.vms.len());
+        Ok(Self { qemu, events, sender, line, outbox, deadline, is_over: false, _files: files })
     }
 
     /// For further sources of events.
@@ -173,19 +177,44 @@ impl Session {
                 self.deadline = Some(Instant::now() + GRACE);
                 event
             }
+            Event::Message(Message::State { vm, state }) => {
+                self.outbox.note_state(vm, state);
+                self.send_waiting(vm);
+                event
+            }
+            Event::Message(Message::Taken { vm, position }) => {
+                self.outbox.note_taken(vm, position);
+                self.send_waiting(vm);
+                event
+            }
             Event::Exited(_) => Event::Exited(self.qemu.wait().ok().and_then(|status| status.code())),
             other => other,
         }
     }
 
-    /// Types on a VM's console.
+    /// Types on a VM's console. What its guest has no room for waits here, as long as [`Session::next`] is called.
     pub fn send(&mut self, vm: u16, keys: &[u8]) {
+        self.outbox.keys(vm, keys);
+        self.send_waiting(vm);
+    }
+
+    /// Sends a break on a VM's serial line, after the keys before it.
+    pub fn send_break(&mut self, vm: u16) {
+        self.outbox.serial_break(vm);
+        self.send_waiting(vm);
+    }
+
+    /// How much input waits here for a VM: who reads it from a file need not read on while it is much.
+    #[must_use]
+    pub fn waiting_input(&self, vm: u16) -> usize {
+        self.outbox.waiting(vm)
+    }
+
+    fn send_waiting(&mut self, vm: u16) {
         let Some(line) = &self.line else { return };
-        for bytes in keys.chunks(MAX_TEXT) {
-            if let Ok(frame) = encode(&ToHypervisor::Input { vm, bytes }, &mut [0; MAX_FRAME]) {
-                // An error means that QEMU has ended, which arrives as an event.
-                let _ = line.send(frame.to_vec());
-            }
+        while let Some(frame) = self.outbox.next(vm) {
+            // An error means that QEMU has ended, which arrives as an event.
+            let _ = line.send(frame);
         }
     }
 

@@ -81,8 +81,11 @@ fn the_exit_code_tells_a_crash_a_failure_a_break_and_a_timeout_apart() {
 #[test]
 fn keys_arrive_and_words_are_waited_for_in_order() {
     let folder = tempfile::tempdir().unwrap();
-    let said = frames(&[FromHypervisor::Console { vm: 1, bytes: b"login: one login: two" }]);
-    let input = ToHypervisor::Input { vm: 1, bytes: b"q" };
+    let said = frames(&[
+        FromHypervisor::State { vm: 1, state: VmState::Running },
+        FromHypervisor::Console { vm: 1, bytes: b"login: one login: two" },
+    ]);
+    let input = ToHypervisor::Input { vm: 1, position: 0, bytes: b"q" };
     let expected = encode(&input, &mut [0; MAX_FRAME]).unwrap().to_vec();
     let script = format!("cat said; head -c {} > typed; cat said", expected.len());
     let config = config(folder.path(), &script, &said);

@@ -44,12 +44,7 @@ impl Pcpu {
                     refresh = false;
                 }
             } else if intid == self.uart {
-                console::receive(|vm, keys| {
-                    if let Some(cell) = registry::find(vm) {
-                        let notify = cell.vm.lock().type_keys(keys);
-                        cell.notify(&notify);
-                    }
-                });
+                console::receive(registry::hear);
             } else if assigned::hand_on(intid) {
                 // The guest ends it.
                 continue;

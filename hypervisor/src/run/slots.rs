@@ -295,7 +295,10 @@ impl Pcpu {
                 }
             }
             State::Off => {
-                let Some(entry) = cell.vm.lock().power.take_pending(index) else { return };
+                let Some(entry) = cell.vm.lock().power.take_pending(index) else {
+                    cell.hand_call_on(index);
+                    return;
+                };
                 if let Some(vcpu) = cell.vcpus.get(index) {
                     start_vcpu(&cell, &mut vcpu.lock(), entry);
                 }

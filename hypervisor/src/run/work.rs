@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The turns of a VM's virtio devices, and console lines that wait for their end.
 
+use super::slots::State;
 use super::{Pcpu, now};
 use crate::cell::VmCell;
 use crate::devices::{self, Turn};
@@ -27,9 +28,12 @@ impl Pcpu {
         }
     }
 
-    /// It is time for the next turn of the VM in slot `id`: its vCPU is called.
+    /// It is time for the next turn of the VM in slot `id`: its vCPU is called, or another if that has been switched off.
     pub(super) fn work_again(&mut self, id: u16) {
-        percpu::call(self.index as u16, id);
+        match self.slots.get(usize::from(id)) {
+            Some(Some(slot)) if slot.state == State::Off => slot.cell.call_worker(),
+            _ => percpu::call(self.index as u16, id),
+        }
     }
 
     /// The VM in slot `id` has said something, and is perhaps about to say more.

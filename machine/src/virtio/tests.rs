@@ -51,6 +51,8 @@ impl Backends for Nothing {
 
     fn flush_soon(&mut self) {}
 
+    fn input_taken(&mut self, _waiting: usize) {}
+
     fn guest_mistake(&mut self, _text: core::fmt::Arguments<'_>) {}
 }
 

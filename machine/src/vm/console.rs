@@ -3,18 +3,26 @@
 
 use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize};
+use vambrace_wire::message::INPUT_WINDOW;
 
 /// Output is passed on in pieces of at most this many bytes.
 const OUTPUT: usize = 128;
 
-/// Keys that wait until the guest has read those before them.
-const INPUT: usize = 512;
+/// What comes in on a console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Input {
+    /// A byte.
+    Key(u8),
+    /// A break condition on the serial line. Only a UART hears it.
+    Break,
+}
 
 /// What is on its way between a guest and whoever looks at its console.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Console {
     output: ArrayVec<u8, OUTPUT>,
-    input: ArrayVec<u8, INPUT>,
+    /// What waits until the guest has read what came before.
+    input: ArrayVec<Input, INPUT_WINDOW>,
 }
 
 /// Whether output waits for the rest of its line.
@@ -64,29 +72,35 @@ impl Console {
         }
     }
 
-    /// Keys that somebody has typed; what there is no room for is dropped.
-    pub(crate) fn add_input(&mut self, keys: &[u8]) {
-        let room = self.input.remaining_capacity();
-        self.input.extend(keys.iter().copied().take(room));
+    /// Takes what has come in, as much as there is room for, and says how much.
+    pub(crate) fn add_input(&mut self, input: impl Iterator<Item = Input>) -> usize {
+        let before = self.input.len();
+        self.input.extend(input.take(self.input.remaining_capacity()));
+        self.input.len() - before
     }
 
-    /// The keys that wait.
-    pub(crate) fn input(&self) -> &[u8] {
+    /// What waits to be read.
+    pub(crate) fn input(&self) -> &[Input] {
         &self.input
     }
 
-    /// So many of them have been read.
+    /// So much of it has been read.
     pub(crate) fn drop_input(&mut self, count: usize) {
         self.input.drain(..count.min(self.input.len()));
     }
 
-    /// Takes keys, as many as fit into `to`, and says how many.
+    /// Takes keys, as many as fit into `to`, and says how many. Breaks are passed over.
     pub(crate) fn take_input(&mut self, to: &mut [u8]) -> usize {
-        let count = self.input.len().min(to.len());
-        for (to, key) in to.iter_mut().zip(&self.input) {
-            *to = *key;
+        let (mut passed, mut count) = (0, 0);
+        for input in &self.input {
+            if let Input::Key(key) = input {
+                let Some(to) = to.get_mut(count) else { break };
+                *to = *key;
+                count += 1;
+            }
+            passed += 1;
         }
-        self.drop_input(count);
+        self.drop_input(passed);
         count
     }
 }

@@ -119,6 +119,8 @@ pub(crate) struct FakeHost {
     pub(crate) printed: Vec<u8>,
     pub(crate) flush_asked: bool,
     pub(crate) work_asked: bool,
+    /// How much input waits in the console since the guest last took some.
+    pub(crate) input_waits: usize,
     /// For each channel, the members that the guest has called.
     pub(crate) rings: [u32; MAX_CHANNELS],
     /// What the guest did wrong, a line each.
@@ -145,6 +147,7 @@ impl FakeHost {
             printed: Vec::with_capacity(1 << 16),
             flush_asked: false,
             work_asked: false,
+            input_waits: 0,
             rings: [0; MAX_CHANNELS],
             mistakes: String::with_capacity(1 << 16),
             cleaned: (0, 0),
@@ -243,6 +246,10 @@ impl Host for FakeHost {
 
     fn flush_soon(&mut self) {
         self.flush_asked = true;
+    }
+
+    fn input_taken(&mut self, waiting: usize) {
+        self.input_waits = waiting;
     }
 
     fn serve_virtio_soon(&mut self) {

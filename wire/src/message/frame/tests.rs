@@ -66,7 +66,8 @@ fn the_longest_text_fits_every_message() {
     ] {
         assert!(encode(&message, &mut buffer).is_ok());
     }
-    assert!(encode(&ToHypervisor::Input { vm: u16::MAX, bytes: &bytes }, &mut buffer).is_ok());
+    let input = ToHypervisor::Input { vm: u16::MAX, position: u32::MAX, bytes: &bytes };
+    assert!(encode(&input, &mut buffer).is_ok());
 }
 
 #[test]
