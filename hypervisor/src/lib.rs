@@ -9,6 +9,7 @@ pub mod attention;
 pub mod board;
 pub mod el1;
 pub mod regions;
+pub mod seed;
 pub mod speculative_at;
 pub mod sre;
 pub mod traps;

@@ -8,40 +8,45 @@
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 use vambrace_cpu::smccc::NoEntropy;
+use vambrace_hypervisor::seed::{self, Seed};
 
 use crate::firmware;
 use crate::lock::SpinMutex;
-use crate::sysreg::{CntpctEl0, IdAa64isar0El1, Read, Rndr};
+use crate::sysreg::{CntpctEl0, IdAa64isar0El1, Read};
 
 static GENERATOR: SpinMutex<Option<ChaCha20Rng>> = SpinMutex::new(None);
 
 /// Fewer bytes than this are no seed.
-pub(crate) const SEED: usize = 32;
+pub(crate) const SEED: usize = seed::LEN;
 
 /// Seeds the generator, if there is anything to seed it from: `tree` is what the device tree has.
 pub(crate) fn start(tree: &[u8]) {
-    let mut seed = [0; SEED];
-    for (at, byte) in tree.iter().enumerate() {
-        seed[at % SEED] ^= byte;
+    let mut seed = Seed::new();
+    seed.add_bytes(tree);
+    if IdAa64isar0El1.read() >> 60 & 0xF != 0 {
+        seed.add_rndr(rndr);
     }
-    let has_rndr = IdAa64isar0El1.read() >> 60 & 0xF != 0;
-    if has_rndr {
-        for word in seed.chunks_exact_mut(8) {
-            mix(word, Rndr.read());
-        }
-    }
-    let trng = firmware::random();
-    for (word, more) in seed.chunks_exact_mut(8).zip(trng.iter().flatten()) {
-        mix(word, *more);
-    }
-    // Not entropy, but it tells two boots with one seed apart.
-    if let Some(word) = seed.get_mut(..8) {
-        mix(word, CntpctEl0.read());
-    }
-    // Fewer than 192 bits do not make a generator.
-    if has_rndr || trng.is_some() || tree.len() >= SEED {
+    seed.add_words(firmware::random().into_iter().flatten());
+    seed.add_moment(CntpctEl0.read());
+    if let Some(seed) = seed.finish() {
         *GENERATOR.lock() = Some(ChaCha20Rng::from_seed(seed));
     }
+}
+
+/// 64 random bits of the CPU's, which has FEAT_RNG, unless it has none at the moment: it says so by PSTATE.Z.
+fn rndr() -> Option<u64> {
+    let (value, succeeded): (u64, u64);
+    // SAFETY: reads a register; the flags change, and nothing here says that they do not.
+    unsafe {
+        core::arch::asm!(
+            "mrs {value}, s3_3_c2_c4_0",
+            "cset {succeeded}, ne",
+            value = out(reg) value,
+            succeeded = out(reg) succeeded,
+            options(nomem, nostack),
+        );
+    }
+    (succeeded != 0).then_some(value)
 }
 
 /// Seeds the generator from a source of entropy of the board's.
@@ -52,12 +57,6 @@ pub(crate) fn seed_from(seed: [u8; SEED]) {
 /// Whether there is no entropy.
 pub(crate) fn is_missing() -> bool {
     GENERATOR.lock().is_none()
-}
-
-fn mix(word: &mut [u8], value: u64) {
-    for (byte, more) in word.iter_mut().zip(value.to_le_bytes()) {
-        *byte ^= more;
-    }
 }
 
 /// Fills `bytes` with entropy.

@@ -118,7 +118,6 @@ system_registers! {
     readonly DczidEl0 = "dczid_el0";
     readonly CntfrqEl0 = "cntfrq_el0";
     readonly CntpctEl0 = "cntpct_el0";
-    readonly Rndr = "s3_3_c2_c4_0";
 
     // EL1 and EL0: the guest's.
     safe SctlrEl1 = "sctlr_el1";

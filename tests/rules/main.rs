@@ -11,6 +11,7 @@
 
 mod commands;
 mod dependencies;
+mod flags;
 mod lexer;
 mod sources;
 mod text;
