@@ -19,6 +19,13 @@ const STEP: u64 = 2 << 20;
 /// A piece of long work.
 #[derive(Debug)]
 pub(crate) enum Job {
+    /// Clear the memory and erase the flash that the VM has been given, then load it.
+    Clear {
+        /// The VM.
+        cell: Cell,
+        /// How much is done.
+        done: u64,
+    },
     /// Copy the images in, then start the VM.
     Load {
         /// The VM.
@@ -40,29 +47,35 @@ pub(crate) enum Job {
 }
 
 impl Job {
-    /// The work of starting a VM.
-    pub(crate) fn load(cell: Cell) -> Self {
+    /// The work of starting a VM that has just been made.
+    pub(crate) fn first(cell: Cell) -> Self {
+        Self::Clear { cell, done: 0 }
+    }
+
+    /// The work of starting a VM, its memory clear.
+    fn load(cell: Cell) -> Self {
         Self::Load { cell, image: 0, done: 0 }
     }
 
     /// Does one step. Gives back what is left to do.
     pub(crate) fn step(self) -> Option<Self> {
         match self {
+            Self::Clear { cell, done } => match cell.space.prepare(done, STEP) {
+                Some(done) => Some(Self::Clear { cell, done }),
+                None => Some(Self::load(cell)),
+            },
             Self::Load { cell, image, done } => load_step(cell, image, done),
-            Self::Scrub { cell, done, then } => {
-                cell.space.scrub(done, STEP);
-                let done = done + STEP;
-                if done < cell.space.ram().len() {
-                    return Some(Self::Scrub { cell, done, then });
-                }
-                after_scrub(cell, then)
-            }
+            Self::Scrub { cell, done, then } => match cell.space.scrub(done, STEP, then) {
+                Some(done) => Some(Self::Scrub { cell, done, then }),
+                None => after_scrub(cell, then),
+            },
         }
     }
 }
 
 fn load_step(cell: Cell, image: usize, done: u64) -> Option<Job> {
     if image == 0 && done == 0 {
+        cell.space.note_used();
         cell.ledger.copy();
     }
     let Some((ipa, bytes)) = registry::image(cell.id, image) else {

@@ -8,6 +8,7 @@
 pub mod attention;
 pub mod board;
 pub mod el1;
+pub mod pool;
 pub mod regions;
 pub mod seed;
 pub mod speculative_at;

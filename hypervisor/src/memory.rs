@@ -12,14 +12,15 @@ use talc::TalcLock;
 use talc::base::Talc;
 use talc::base::binning::Binning;
 use talc::source::Source;
-use vambrace_hypervisor::regions::{FreeMemory, From, Range};
+use vambrace_hypervisor::pool::{Contents, Pool};
+use vambrace_hypervisor::regions::{From, Range};
 use vambrace_memory::Pa;
 use vambrace_wire::message::MemoryUse;
 
 use crate::lock::SpinMutex;
 
 /// All memory that nobody owns.
-static FREE: SpinMutex<FreeMemory> = SpinMutex::new(FreeMemory::new());
+static FREE: SpinMutex<Pool> = SpinMutex::new(Pool::new());
 
 /// The heap takes memory in pieces of this size, in bytes.
 const HEAP_PIECE: u64 = 128 << 10;
@@ -43,9 +44,14 @@ unsafe impl Source for FromFreeMemory {
     }
 }
 
-/// Declares a range free. At boot for what the device tree lists, later for what VMs give back.
+/// Declares a range free, whatever is in it. At boot for what the device tree lists, later for what EL2 has used.
 pub(crate) fn release(range: Range) {
-    if FREE.lock().add(range).is_err() {
+    give_back(range, Contents::Unknown);
+}
+
+/// Declares a range free that a VM has had.
+pub(crate) fn give_back(range: Range, contents: Contents) {
+    if FREE.lock().add(range, contents).is_err() {
         crate::console::warning!("memory {:#x}..{:#x} is lost: too many pieces", range.start, range.end);
     }
 }
@@ -57,13 +63,18 @@ pub(crate) fn withhold(range: Range) {
     }
 }
 
-/// Takes `len` bytes of physical memory, aligned to `align`.
+/// Takes `len` bytes of physical memory, aligned to `align`, for EL2, which sees to their contents.
 pub(crate) fn take(len: u64, align: u64, from: From) -> Option<Pa> {
+    take_for_vm(len, align, from).map(|(start, _)| start)
+}
+
+/// Takes `len` bytes of physical memory, aligned to `align`, and says whether a VM may have them as they are.
+pub(crate) fn take_for_vm(len: u64, align: u64, from: From) -> Option<(Pa, Contents)> {
     FREE.lock().take(len, align, from)
 }
 
-/// Takes this very range of physical memory, if all of it is free.
-pub(crate) fn take_exactly(range: Range) -> Option<()> {
+/// Takes this very range of physical memory, if all of it is free, and says whether a VM may have it as it is.
+pub(crate) fn take_exactly(range: Range) -> Option<Contents> {
     FREE.lock().take_exactly(range)
 }
 

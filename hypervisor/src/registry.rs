@@ -193,7 +193,7 @@ impl Registry {
             percpu::send(home.cpu, Mail::Adopt { cell: Arc::clone(&cell), vcpu, slot: home.slot });
         }
         if let Some(first) = cell.homes.first() {
-            percpu::send(first.cpu, Mail::Job(Job::load(Arc::clone(&cell))));
+            percpu::send(first.cpu, Mail::Job(Job::first(Arc::clone(&cell))));
         }
         Ok(cell)
     }

@@ -6,9 +6,11 @@
 
 use alloc::vec::Vec;
 use core::mem::ManuallyDrop;
+use core::sync::atomic::{AtomicBool, Ordering};
 
+use vambrace_hypervisor::pool::Contents;
 use vambrace_hypervisor::regions::{From, Range};
-use vambrace_machine::layout;
+use vambrace_machine::{Ending, layout};
 use vambrace_memory::addr::PAGE_SIZE;
 use vambrace_memory::attributes::Stage2Encoding;
 use vambrace_memory::stage2::Level;
@@ -81,14 +83,22 @@ struct Memory {
     flash: Range,
     /// One block of erased flash, shown wherever flash holds nothing.
     erased: Range,
+    /// Nothing but zeros is in the RAM.
+    ram_is_clear: AtomicBool,
+    /// Nothing but zeros is in the flash.
+    flash_is_clear: AtomicBool,
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        memory::release(self.ram);
-        memory::release(self.flash);
+        memory::give_back(self.ram, contents(&self.ram_is_clear));
+        memory::give_back(self.flash, contents(&self.flash_is_clear));
         memory::release(self.erased);
     }
+}
+
+fn contents(is_clear: &AtomicBool) -> Contents {
+    if is_clear.load(Ordering::Acquire) { Contents::Zeros } else { Contents::Unknown }
 }
 
 impl Space {
@@ -103,11 +113,13 @@ impl Space {
         let high = if config.vcpus.len() as u64 > layout::GICR_COUNT { layout::GICR_HIGH.0 * 2 } else { 0 };
         let bits = 64 - end.max(high).saturating_sub(1).leading_zeros();
         let mut geometry = Geometry::for_machine(pa_bits, bits)?;
-        let ram = match config.placement {
+        let (ram, contents) = match config.placement {
             RamPlacement::Anywhere => take(config.memory)?,
             RamPlacement::OneToOne => take_one_to_one(config.memory)?,
         };
-        let mut memory = Memory { ram, ..Memory::default() };
+        let mut memory = Memory::default();
+        memory.ram = ram;
+        memory.ram_is_clear = AtomicBool::new(contents == Contents::Zeros);
         if ram.len() >= GIB && ram.start.is_multiple_of(GIB) {
             geometry = geometry.with_gib_leaves();
         }
@@ -115,13 +127,8 @@ impl Space {
             config.channels.iter().map(|end| channels::memory_of(end).map(|memory| (memory, end.access)));
         let channels = shared.collect::<Result<_, _>>()?;
         if config.flash {
-            memory.flash = take(firmware.max(1).next_multiple_of(BLOCK))?;
-            memory.erased = take(BLOCK)?;
-            for flash in [memory.flash, memory.erased] {
-                // SAFETY: mapped, and nobody's but ours since a moment ago.
-                unsafe { memory::fill(flash, 0xFF) };
-                barrier::clean_invalidate(flash.start, flash.len());
-            }
+            (memory.flash, _) = take(firmware.max(1).next_multiple_of(BLOCK))?;
+            (memory.erased, _) = take(BLOCK)?;
         }
         let stage2 = ManuallyDrop::new(Stage2::new(geometry, encoding, &mut FreeFrames)?);
         let mut space = Self { memory, stage2, geometry, registers: config.registers.clone(), channels };
@@ -130,7 +137,7 @@ impl Space {
     }
 
     fn map(&mut self) -> Result<(), MapError> {
-        let Self { memory: Memory { ram, flash, erased }, stage2, registers, channels, .. } = self;
+        let Self { memory: Memory { ram, flash, erased, .. }, stage2, registers, channels, .. } = self;
         let ram =
             Mapping { ipa: layout::RAM, pa: Pa(ram.start), size: ram.len(), attributes: Attributes::RAM };
         stage2.plan_map(&mut Tables, &mut FreeFrames, ram)?.commit(&mut LiveMaintenance);
@@ -191,13 +198,47 @@ impl Space {
         within(layout::RAM, self.memory.ram).or_else(|| within(layout::FLASH, self.memory.flash))
     }
 
-    /// Fills a part of the RAM with zeros, out to memory: the next user may read it with its caches off.
-    pub(crate) fn scrub(&self, offset: u64, len: u64) {
-        let ram = self.memory.ram;
-        let start = ram.start.saturating_add(offset);
-        let range = Range { start, end: start.saturating_add(len).min(ram.end) };
-        // SAFETY: the RAM is mapped and owned by this space, and the VM's CPUs are stopped.
-        unsafe { clear(range) };
+    /// Makes the memory ready for the VM's first life, from byte `done` on and `len` bytes at most: its RAM holds nothing, its
+    /// flash is erased. Says from where to go on; `None` at the end. Out to memory, as for [`scrub`](Self::scrub).
+    pub(crate) fn prepare(&self, done: u64, len: u64) -> Option<u64> {
+        let Memory { ram, flash, erased, ram_is_clear, .. } = &self.memory;
+        let done = if contents(ram_is_clear) == Contents::Zeros { done.max(ram.len()) } else { done };
+        if let Some(part) = part(*ram, done, len) {
+            // SAFETY: the RAM is mapped and owned by this space, and the VM has not started.
+            unsafe { clear(part) };
+            return Some(done + part.len());
+        }
+        let in_flash = done - ram.len();
+        let part =
+            part(*flash, in_flash, len).or_else(|| part(*erased, in_flash.checked_sub(flash.len())?, len));
+        let part = part?;
+        // SAFETY: the flash is mapped and owned by this space, and the VM has not started.
+        unsafe { memory::fill(part, 0xFF) };
+        barrier::clean_invalidate(part.start, part.len());
+        Some(done + part.len())
+    }
+
+    /// Fills memory with zeros, from byte `done` on and `len` bytes at most, out to memory: the next user may read it with its
+    /// caches off. After a life that is the RAM; when there is no other to come, the firmware's copy, too. Says from where to
+    /// go on; `None` at the end.
+    pub(crate) fn scrub(&self, done: u64, len: u64, then: Ending) -> Option<u64> {
+        let Memory { ram, flash, ram_is_clear, flash_is_clear, .. } = &self.memory;
+        let flash = if then == Ending::Reset { Range::default() } else { *flash };
+        let next = part(*ram, done, len).or_else(|| part(flash, done.checked_sub(ram.len())?, len));
+        let Some(part) = next else {
+            ram_is_clear.store(true, Ordering::Release);
+            flash_is_clear.store(then != Ending::Reset, Ordering::Release);
+            return None;
+        };
+        // SAFETY: RAM and flash are mapped and owned by this space, and the VM's CPUs are stopped.
+        unsafe { clear(part) };
+        Some(done + part.len())
+    }
+
+    /// From here on the memory is the VM's to write to.
+    pub(crate) fn note_used(&self) {
+        self.memory.ram_is_clear.store(false, Ordering::Release);
+        self.memory.flash_is_clear.store(false, Ordering::Release);
     }
 
     /// Copies an image's part to guest memory, out to the point of coherency: the guest starts with caches off.
@@ -289,6 +330,13 @@ impl GuestMemory for Space {
     }
 }
 
+/// The part of `range` from byte `done` on, `len` bytes at most; `None` when there is none.
+fn part(range: Range, done: u64, len: u64) -> Option<Range> {
+    let start = range.start.saturating_add(done);
+    let part = Range { start, end: start.saturating_add(len).min(range.end) };
+    (!part.is_empty()).then_some(part)
+}
+
 /// How many bytes to move at once where eight cannot be: 4, 2 or 1, as many as the address is aligned to and as there are; 0 at
 /// the end.
 fn unit(address: usize, len: usize) -> usize {
@@ -301,18 +349,19 @@ fn unit(address: usize, len: usize) -> usize {
 }
 
 /// Takes memory in one piece, aligned so that the largest blocks fit.
-fn take(len: u64) -> Result<Range, SpaceError> {
+fn take(len: u64) -> Result<(Range, Contents), SpaceError> {
     let alignments = if len >= GIB { &[GIB, BLOCK][..] } else { &[BLOCK][..] };
-    let start = alignments.iter().find_map(|align| memory::take(len, *align, From::Bottom));
-    let start =
-        start.ok_or(SpaceError::OutOfMemory { wanted: len >> 20, free: memory::free_bytes() >> 20 })?;
-    Ok(Range::new(start.0, len))
+    let taken = alignments.iter().find_map(|align| memory::take_for_vm(len, *align, From::Bottom));
+    let (start, contents) =
+        taken.ok_or(SpaceError::OutOfMemory { wanted: len >> 20, free: memory::free_bytes() >> 20 })?;
+    Ok((Range::new(start.0, len), contents))
 }
 
 /// Takes the memory that lies where the VM has its RAM.
-fn take_one_to_one(len: u64) -> Result<Range, SpaceError> {
+fn take_one_to_one(len: u64) -> Result<(Range, Contents), SpaceError> {
     let range = Range::new(layout::RAM.0, len);
-    memory::take_exactly(range).map(|()| range).ok_or(SpaceError::Elsewhere(range))
+    let contents = memory::take_exactly(range).ok_or(SpaceError::Elsewhere(range))?;
+    Ok((range, contents))
 }
 
 /// The tables' memory: EL2 maps all RAM one to one.

@@ -25,12 +25,11 @@ fn asm(text: &str) -> impl Iterator<Item = (usize, &str)> {
 fn liar(asm: &str) -> Option<&'static str> {
     let asm = asm.to_lowercase();
     let templates: Vec<&str> = asm.split('"').skip(1).step_by(2).collect();
-    let sets = |setter: &&'static str| {
-        templates.iter().any(|template| template.split_whitespace().next() == Some(*setter))
-    };
-    let reads = |register: &&'static str| templates.iter().any(|template| template.contains(*register));
-    let found = SETTERS.iter().find(sets).or_else(|| REGISTERS.iter().find(reads));
-    found.copied().filter(|_| asm.contains("preserves_flags"))
+    let first_words = || templates.iter().filter_map(|template| template.split_whitespace().next());
+    let setter = SETTERS.into_iter().find(|setter| first_words().any(|word| word == *setter));
+    let register =
+        REGISTERS.into_iter().find(|register| templates.iter().any(|template| template.contains(register)));
+    setter.or(register).filter(|_| asm.contains("preserves_flags"))
 }
 
 #[test]

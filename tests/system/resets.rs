@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A VM that resets itself again and again beside one that must not notice.
 
+use std::io::Write as _;
+
 use vambrace::exit::Exit;
 use vambrace_tests::{Bench, Case, Need, Record, Scenario, Verdict};
 use vambrace_wire::message::VmState;
@@ -21,7 +23,30 @@ pub(crate) fn cases() -> Vec<Case> {
             .needs(Need::Linux("6.12"))
             .long(),
         Case::new("resets::linux_itself", linux_itself).needs(Need::Linux("6.12")),
+        Case::new("resets::nothing_from_before_the_boot", nothing_from_before_the_boot),
     ]
+}
+
+/// What firmware or an earlier boot has left in memory, no VM finds: the board starts with memory that is full.
+fn nothing_from_before_the_boot(bench: &Bench) -> Verdict {
+    let mut full = tempfile::NamedTempFile::new()?;
+    // Behind the hypervisor, up to where QEMU puts the bundle: the first VM's memory is there.
+    full.write_all(&vec![0xA5; 112 << 20])?;
+    let loader = format!("loader,file={},addr=0x41000000,force-raw=on", full.path().display());
+    let record = bench.run(
+        &Scenario::new(
+            r#"
+            [[vm]]
+            name = "vm"
+            kernel = "guest:reset"
+            cmdline = "until=1"
+            memory = "64MiB"
+            "#,
+        )
+        .with_qemu_args(&["-device", &loader]),
+    )?;
+    record.says("vm", "guest: pristine")?;
+    record.exits(Exit::Success)
 }
 
 fn beside_linux(bench: &Bench, count: u32) -> Verdict {
