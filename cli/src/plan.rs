@@ -5,6 +5,7 @@
 //! starts. The images that are not local files come through [`Images`], so that this needs no network and no
 //! tools.
 
+pub(crate) mod gzip;
 mod io;
 pub mod kernel;
 mod partition;

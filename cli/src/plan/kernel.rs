@@ -5,10 +5,7 @@
 //! inside the EFI "zboot" wrapper with gzip. Everything else is recognised as far as its first bytes tell,
 //! because "not a kernel" helps nobody who downloaded the wrong one.
 
-use std::io::Read;
-
-use flate2::read::GzDecoder;
-
+use super::gzip;
 use crate::diagnostic::Code;
 
 /// The largest kernel after unpacking, in bytes; what is larger is no kernel but a trap.
@@ -92,14 +89,13 @@ impl KernelImage {
     }
 
     fn unpack(packed: &[u8]) -> Result<Vec<u8>, NotBootable> {
-        let mut bytes = Vec::new();
-        match GzDecoder::new(packed).take(MAX_UNPACKED + 1).read_to_end(&mut bytes) {
-            Ok(_) if bytes.len() as u64 > MAX_UNPACKED => Err(NotBootable::new(
+        match gzip::unpack(packed, MAX_UNPACKED) {
+            Ok(bytes) if bytes.len() as u64 > MAX_UNPACKED => Err(NotBootable::new(
                 Code::WrongFormat,
                 "a gzip file that unpacks to more than 512 MiB",
                 "a kernel is smaller; is this a disk image?",
             )),
-            Ok(_) => Ok(bytes),
+            Ok(bytes) => Ok(bytes),
             Err(error) => Err(NotBootable::new(
                 Code::UnusableFile,
                 format!("a damaged gzip file ({error})"),
