@@ -26,3 +26,4 @@ pub mod sysreg;
 pub mod timer;
 pub mod trap;
 mod trng;
+pub mod vendor;

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The calls that a guest makes with HVC or SMC, by the SMC Calling Convention.
 //!
-//! The hypervisor is the VM's whole firmware: Arm architecture calls, PSCI and TRNG are served here, and
-//! every other function id is NOT_SUPPORTED. No call is ever passed on to EL3. Source: SMCCC (DEN0028) 1.1.
+//! The hypervisor is the VM's whole firmware: Arm architecture calls, PSCI, TRNG and Vambrace's own calls are served here,
+//! and every other function id is NOT_SUPPORTED. No call is ever passed on to EL3. Source: SMCCC (DEN0028) 1.1.
 
 use vambrace_memory::Ipa;
 
 use crate::power::{Entry, PowerStates, Remaining};
 use crate::pstate::Endianness;
 use crate::registers::Frame;
-use crate::{psci, trng};
+use crate::{psci, trng, vendor};
 
 /// SMCCC_VERSION.
 const VERSION: u32 = 0x8000_0000;
@@ -78,6 +78,9 @@ pub enum Outcome {
     CpuOff(Remaining),
     /// The caller waits for an interrupt that could wake it.
     Suspend(Suspend),
+    /// The number is the VM's result, if it has given none before: 0 is returned then, else
+    /// [`ALREADY_GIVEN`](vendor::ALREADY_GIVEN).
+    Result(u32),
     /// The VM powers itself off; its other CPUs must be stopped.
     SystemOff,
     /// The VM resets itself; its other CPUs must be stopped.
@@ -110,6 +113,7 @@ pub fn call(call: &Call, caller: usize, power: &mut PowerStates, services: &mut 
         ARCH_FEATURES => Outcome::returning(arch_features(call.x[1] as u32)),
         function if psci::is_function(function) => psci::call(call, caller, power, services),
         function if trng::is_function(function) => Outcome::Return(trng::call(call, services)),
+        function if vendor::is_function(function) => vendor::call(call),
         _ => Outcome::returning(NOT_SUPPORTED),
     }
 }
@@ -119,13 +123,15 @@ pub fn call(call: &Call, caller: usize, power: &mut PowerStates, services: &mut 
 #[inline]
 #[must_use]
 pub const fn constant_answer(function: u32) -> Option<u64> {
-    /// The owner of a service: Arm's architecture calls, standard services, and others, which a VM does not have.
+    /// The owner of a service: Arm's architecture calls, standard services, the hypervisor's vendor, and others, which a VM
+    /// does not have.
     const OWNER: u32 = 0x3F00_0000;
     const ARCHITECTURE: u32 = 0x0000_0000;
     const STANDARD: u32 = 0x0400_0000;
+    const VENDOR: u32 = 0x0600_0000;
     match function {
         psci::VERSION_FUNCTION => Some(psci::VERSION_VALUE),
-        _ if matches!(function & OWNER, ARCHITECTURE | STANDARD) => None,
+        _ if matches!(function & OWNER, ARCHITECTURE | STANDARD | VENDOR) => None,
         _ => Some(NOT_SUPPORTED),
     }
 }

@@ -26,7 +26,7 @@ macro_rules! bare_metal {
 }
 
 bare_metal! {
-    boot console cpu exceptions gic machine mmio mmu probe programs psci register report smp sync timer
+    boot console cpu exceptions gic machine mmio mmu probe programs psci register report result smp sync timer
 }
 
 /// Makes a binary of the program in `programs/` with the given name.

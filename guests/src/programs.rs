@@ -13,6 +13,7 @@ pub mod hostile;
 pub mod isa;
 pub mod leftovers;
 pub mod reset;
+pub mod result;
 pub mod smp;
 pub mod stage2;
 pub mod terminal;

@@ -121,7 +121,8 @@ impl Console {
                 }
             }
             FromHypervisor::Hello { cpus, vms } => {
-                self.line(format_args!("vambrace: up with {cpus} CPUs, {vms} VMs\r\n"));
+                let s = |count: u16| if count == 1 { "" } else { "s" };
+                self.line(format_args!("vambrace: up with {cpus} CPU{}, {vms} VM{}\r\n", s(*cpus), s(*vms)));
             }
             FromHypervisor::Log { level, text } => {
                 let word = match level {
@@ -139,6 +140,9 @@ impl Console {
                 VmState::Off => self.line(format_args!("vambrace: vm{vm} is off\r\n")),
                 VmState::Crashed => self.line(format_args!("vambrace: vm{vm} crashed\r\n")),
             },
+            FromHypervisor::Result { vm, number } => {
+                self.line(format_args!("vambrace: vm{vm} gives {number} as its result\r\n"));
+            }
             FromHypervisor::Report { vm, text } => self.line(format_args!("vm{vm}! {text}\r\n")),
             FromHypervisor::End => self.line(format_args!("vambrace: all VMs have ended\r\n")),
             // For programs.
@@ -146,6 +150,8 @@ impl Console {
             | FromHypervisor::Life { .. }
             | FromHypervisor::Gone { .. }
             | FromHypervisor::Memory { .. }
+            | FromHypervisor::Vcpu(_)
+            | FromHypervisor::Inspected { .. }
             | FromHypervisor::Failed => {}
         }
     }

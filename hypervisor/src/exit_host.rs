@@ -191,6 +191,10 @@ impl Host for ExitHost<'_> {
         self.rung.add(channel, members);
     }
 
+    fn result(&mut self, number: u32) {
+        console::say(&FromHypervisor::Result { vm: self.cell.id, number });
+    }
+
     fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>) {
         console::log(Level::Warning, format_args!("{}: {text}", registry::name(self.cell.id)));
     }

@@ -6,6 +6,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use spin::Once;
 use vambrace_hypervisor::attention::{Attention, SLOTS, Told};
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     /// Who wants to be looked at.
     pub(crate) attention: Attention,
     mailbox: SpinMutex<Vec<Mail>>,
+    /// The user asks what the vCPUs here do.
+    is_asked: AtomicBool,
     slots: SpinMutex<Slots>,
 }
 
@@ -66,6 +69,7 @@ pub(crate) fn start(affinities: &[u64]) {
             kick: Kick::new(*affinity),
             attention: Attention::new(),
             mailbox: SpinMutex::new(Vec::new()),
+            is_asked: AtomicBool::new(false),
             slots: SpinMutex::new(Slots { taken: [0; SLOTS / BITS], count: 0 }),
         };
         affinities.iter().map(shared).collect()
@@ -102,6 +106,14 @@ pub(crate) fn send(cpu: u16, mail: Mail) {
     }
 }
 
+/// Makes each CPU tell what its vCPUs do.
+pub(crate) fn ask_all() {
+    for shared in all() {
+        shared.is_asked.store(true, Ordering::Release);
+        interrupt(shared, shared.attention.call_for_mail());
+    }
+}
+
 /// A CPU that looks before each entry anyway, since it is the one that calls, needs no interrupt.
 fn interrupt(shared: &Shared, told: Told) {
     if told == Told::Now && !shared.is_this_cpu() {
@@ -112,6 +124,11 @@ fn interrupt(shared: &Shared, told: Told) {
 impl Shared {
     fn is_this_cpu(&self) -> bool {
         self.affinity == boot::affinity()
+    }
+
+    /// Whether it is to tell what its vCPUs do; once.
+    pub(crate) fn take_question(&self) -> bool {
+        self.is_asked.swap(false, Ordering::AcqRel)
     }
 
     /// Takes the mail.

@@ -8,6 +8,7 @@
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::mem;
 use core::num::NonZeroU64;
 use core::sync::atomic::Ordering;
 
@@ -38,6 +39,7 @@ use crate::vgic::{Interface, Shape};
 use crate::world::{self, Around, Cause};
 use crate::{assigned, barrier, boot, clock, console, outside, panic, random, resident};
 
+mod inspect;
 mod interrupts;
 mod slots;
 mod switch;
@@ -153,6 +155,8 @@ pub(crate) struct Pcpu {
     /// What is due when for each slot.
     deadlines: Deadlines,
     jobs: VecDeque<Job>,
+    /// The user asks what the vCPUs here do.
+    is_asked: bool,
     /// The slot whose floating-point registers are in the machine.
     fp_owner: Option<u16>,
     /// What CNTHP is set to.
@@ -206,6 +210,7 @@ impl Pcpu {
             queue: RunQueue::new(NonZeroU64::new(frequency / SLICES_PER_SECOND).unwrap_or(NonZeroU64::MIN)),
             deadlines: Deadlines::new(),
             jobs: VecDeque::new(),
+            is_asked: false,
             fp_owner: None,
             programmed: NEVER,
             settled_at: 0,
@@ -230,6 +235,9 @@ impl Pcpu {
             }
             if self.shared.attention.is_called() {
                 self.attend(None);
+                if mem::take(&mut self.is_asked) {
+                    self.tell_vcpus(None);
+                }
             }
             if let Some(job) = self.jobs.pop_front()
                 && let Some(rest) = job.step()
@@ -287,6 +295,9 @@ impl Pcpu {
         loop {
             if self.shared.attention.is_called() {
                 let is_called = self.attend(Some(id));
+                if mem::take(&mut self.is_asked) {
+                    self.tell_vcpus(Some((id, vcpu)));
+                }
                 if is_called && cell.devices.is_due() {
                     self.work(id, cell);
                 }

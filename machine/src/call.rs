@@ -6,13 +6,14 @@ use spin::mutex::SpinMutex;
 use vambrace_cpu::power::Remaining;
 use vambrace_cpu::smccc::{self, Call, NoEntropy, Outcome, Services, Suspend};
 use vambrace_cpu::syndrome::InstructionLength;
+use vambrace_cpu::vendor;
 use vambrace_interrupts::VcpuSet;
 use vambrace_memory::Ipa;
 
 use crate::dispatch::Resume;
 use crate::host::Host;
 use crate::vcpu::Vcpu;
-use crate::vm::{Ending, MemoryMap, Vm};
+use crate::vm::{Ending, Given, MemoryMap, Vm};
 
 /// Which instruction made a call: HVC has already moved the PC on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +62,16 @@ pub(crate) fn call(
             drop(shared);
             host.notify(&VcpuSet::from_iter([target]));
             set_results(vcpu, [0; 4]);
+            Resume::Guest
+        }
+        Outcome::Result(number) => {
+            let given = shared.give_result(number);
+            drop(shared);
+            if given == Given::Now {
+                host.result(number);
+            }
+            let code = if given == Given::Now { 0 } else { vendor::ALREADY_GIVEN };
+            set_results(vcpu, [code, 0, 0, 0]);
             Resume::Guest
         }
         Outcome::CpuOff(Remaining::Some) => Resume::Off,

@@ -81,6 +81,9 @@ pub trait Host {
     /// The guest calls members of one of its channels, a bit each: to be done after this exit, with [`crate::Vm::called`].
     fn ring(&mut self, channel: usize, members: u32);
 
+    /// The VM has given this number as its result.
+    fn result(&mut self, number: u32);
+
     /// One line about a mistake that the guest made.
     fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>);
 }

@@ -55,6 +55,16 @@ pub enum Lifecycle {
     Stopping(Ending),
 }
 
+/// Whether a result is the VM's.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Given {
+    /// It is.
+    Now,
+    /// It gave another one before.
+    Before,
+}
+
 /// What lies on the MMIO bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Device {
@@ -150,6 +160,8 @@ pub struct Vm {
     pub(crate) virtio: Slots,
     pub(crate) doorbells: Vec<Doorbell>,
     pub(crate) console: Console,
+    /// The number that it has given as its result since its last reset.
+    result: Option<u32>,
     mistakes: u32,
 }
 
@@ -214,6 +226,7 @@ impl Vm {
             virtio: Slots::new(&config.virtio),
             doorbells: config.channels.iter().map(|it| Doorbell::new(it.number, it.members)).collect(),
             console: Console::default(),
+            result: None,
             mistakes: 0,
         })
     }
@@ -241,6 +254,7 @@ impl Vm {
             let _ = self.gic.set_ppi_level(vcpu, layout::PHYSICAL_TIMER_INTID, Level::Low);
         }
         self.gic.reset();
+        self.result = None;
         self.mistakes = 0;
         self.offer_input();
     }
@@ -249,6 +263,15 @@ impl Vm {
     pub fn power_on(&mut self) {
         // Refused only when it is on already.
         let _ = self.power.begin_on(0, self.entry);
+    }
+
+    /// Takes the VM's result. The first of a life stands, so that no guest can fill the line by giving others.
+    pub(crate) fn give_result(&mut self, number: u32) -> Given {
+        if self.result.is_some() {
+            return Given::Before;
+        }
+        self.result = Some(number);
+        Given::Now
     }
 
     /// Begins the VM's end: from now on none of its CPUs enters the guest again. The first ending stands.

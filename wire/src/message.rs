@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 
 pub use self::account::{Life, MemoryUse};
 pub use self::frame::{Decoder, FrameError, Piece, decode, encode};
+pub use self::inspection::{TOLD_EXITS, ToldExit, VcpuActivity, VcpuReport};
 
 pub mod account;
 pub mod frame;
+pub mod inspection;
 
 /// The longest message in bytes, before encoding.
 pub const MAX_LEN: usize = 300;
@@ -106,6 +108,20 @@ pub enum FromHypervisor<'a> {
     End,
     /// The hypervisor itself failed; the report follows as text.
     Failed,
+    /// A VM has given a number as its result: once in each life.
+    Result {
+        /// Index in the bundle.
+        vm: u16,
+        /// The number.
+        number: u32,
+    },
+    /// What a vCPU does: part of the answer to [`ToHypervisor::Inspect`].
+    Vcpu(VcpuReport),
+    /// A physical CPU has told of all its vCPUs.
+    Inspected {
+        /// Its index.
+        cpu: u16,
+    },
 }
 
 /// How serious a log line is. A guest that misbehaves is never an error of ours.
@@ -152,4 +168,7 @@ pub enum ToHypervisor<'a> {
         /// As that of a key.
         position: u32,
     },
+    /// Each physical CPU is to tell what its vCPUs do: [`FromHypervisor::Vcpu`] for each, then
+    /// [`FromHypervisor::Inspected`].
+    Inspect,
 }

@@ -45,14 +45,41 @@ fn version_and_features() {
 
 #[test]
 fn every_other_owner_is_refused() {
-    // CPU, SiP and OEM services, standard calls, the vendor's hypervisor, Trusted Applications and Trusted
-    // OSs; fast and yielding, 32 and 64 bits.
-    for owner in [1, 2, 3, 4, 5, 6, 7, 0x30, 0x32, 0x3F] {
+    // CPU, SiP and OEM services, standard calls, Trusted Applications and Trusted OSs; fast and yielding, 32 and
+    // 64 bits.
+    for owner in [1, 2, 3, 4, 5, 7, 0x30, 0x32, 0x3F] {
         for kind in [0x0000_0000, 0x4000_0000, 0x8000_0000, 0xC000_0000u64] {
             let function = kind | owner << 24 | 0xFF01;
             assert_eq!(make(0, [function, 0, 0, 0]), Outcome::returning(NOT_SUPPORTED), "{function:#x}");
         }
     }
+}
+
+#[test]
+fn the_vendors_calls_name_themselves_and_no_other_is_there() {
+    // b1750e15-82d4-4f70-8028-e4c4503ce10b, as a caller compares it.
+    let uid = [0x150E_75B1, 0x704F_D482, 0xC4E4_2880, 0x0BE1_3C50];
+    assert_eq!(make(0, [0x8600_FF01, 0, 0, 0]), Outcome::Return(uid));
+    assert_eq!(make(0, [0x8600_FF03, 0, 0, 0]), Outcome::Return([1, 0, 0, 0]));
+    let calls = [0x8600_0000, 0x8600_0001, 0x8600_FF01, 0x8600_FF03];
+    for function in 0x8600_0000..=0x8600_FFFFu64 {
+        let answer = if calls.contains(&function) { 0 } else { NOT_SUPPORTED };
+        assert_eq!(make(0, [0x8600_0000, function, 0, 0]), Outcome::returning(answer), "{function:#x}");
+        if !calls.contains(&function) {
+            assert_eq!(make(0, [function, 0, 0, 0]), Outcome::returning(NOT_SUPPORTED), "{function:#x}");
+        }
+        // Yielding calls, and those of 64 bits.
+        for kind in [0x0000_0000, 0x4000_0000, 0xC000_0000] {
+            let other = function & 0x0FFF_FFFF | kind;
+            assert_eq!(make(0, [other, 0, 0, 0]), Outcome::returning(NOT_SUPPORTED), "{other:#x}");
+        }
+    }
+}
+
+#[test]
+fn a_result_is_w1() {
+    assert_eq!(make(0, [0x8600_0001, 0xFFFF_FFFF_0000_0007, 9, 9]), Outcome::Result(7));
+    assert_eq!(make(1, [0x8600_0001, 7, 0, 0]), Outcome::returning(NOT_SUPPORTED), "an immediate");
 }
 
 #[test]
@@ -85,6 +112,7 @@ proptest! {
             any::<u64>(),
             0x8400_0000u64..0x8400_0060,
             0xC400_0000u64..0xC400_0060,
+            0x8600_0000u64..0x8600_0004,
         ],
         x1 in prop_oneof![any::<u64>(), 0u64..4],
         x2 in prop_oneof![any::<u64>(), 0x4000_0000u64..0x8000_0000],

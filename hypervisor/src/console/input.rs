@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What EL2 hears on the serial line: input for VMs.
+//! What EL2 hears on the serial line: input for VMs, and questions.
 //!
 //! The command knows how much each VM may be sent (`vambrace_wire::message::INPUT_WINDOW`). A person with a terminal
 //! program does not: for the first VM, which has that keyboard, the same window is kept here, and what is beyond it
@@ -10,6 +10,7 @@ use vambrace_machine::vm::Input;
 use vambrace_wire::message::{Decoder, FromHypervisor, INPUT_WINDOW, MAX_TEXT, Piece, ToHypervisor, decode};
 
 use super::{CONSOLE, Console, Mode};
+use crate::percpu;
 use crate::uart::{Listen, Uart};
 
 /// Bytes read at most before guests run again. More than a UART's FIFO has, so that all is read which was there when
@@ -152,6 +153,10 @@ impl Listener {
             }
             ToHypervisor::Break { vm, position } => {
                 Some(Heard { vm, position, input: core::iter::once(Input::Break).collect() })
+            }
+            ToHypervisor::Inspect => {
+                percpu::ask_all();
+                None
             }
         }
     }

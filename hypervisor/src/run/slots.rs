@@ -327,6 +327,7 @@ impl Pcpu {
             for mail in shared.take_mail() {
                 self.read_mail(mail);
             }
+            self.is_asked |= shared.take_question();
         }
         called
     }

@@ -125,6 +125,8 @@ pub(crate) struct FakeHost {
     pub(crate) rings: [u32; MAX_CHANNELS],
     /// What the guest did wrong, a line each.
     pub(crate) mistakes: String,
+    /// The results that were told.
+    pub(crate) results: Vec<u32>,
     /// Bytes of memory cleaned, and in how many steps.
     pub(crate) cleaned: (u64, u64),
     current: usize,
@@ -150,6 +152,7 @@ impl FakeHost {
             input_waits: 0,
             rings: [0; MAX_CHANNELS],
             mistakes: String::with_capacity(1 << 16),
+            results: Vec::with_capacity(16),
             cleaned: (0, 0),
             current: 0,
             borrowed: false,
@@ -258,6 +261,10 @@ impl Host for FakeHost {
 
     fn ring(&mut self, channel: usize, members: u32) {
         self.rings[channel] |= members;
+    }
+
+    fn result(&mut self, number: u32) {
+        self.results.push(number);
     }
 
     fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>) {

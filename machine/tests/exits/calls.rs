@@ -50,7 +50,7 @@ fn unknown_smccc_calls_return_not_supported() {
         0xC000_3FFF,
         0x8100_0000,
         0x8500_0001,
-        0x8600_0000,
+        0x8600_0002,
         0xC600_FF01,
         0x8400_001E,
         0xC400_0008,
@@ -217,6 +217,22 @@ fn entropy_comes_from_the_machine_or_not_at_all() {
     assert_eq!(answer(&mut bench, [RND64, 12, 0, 0]), -3i64 as u64);
 }
 
+#[test]
+fn the_first_result_of_a_life_stands_and_is_told_once() {
+    const RESULT: u64 = 0x8600_0001;
+    const ALREADY_GIVEN: u64 = -2i64 as u64;
+    let mut bench = Bench::new(1);
+    assert_eq!(hvc(&mut bench, [RESULT, 7, 0, 0]), Resume::Guest);
+    assert_eq!(bench.frame().x[0], 0);
+    for number in [7, 8] {
+        assert_eq!(answer(&mut bench, [RESULT, number, 0, 0]), ALREADY_GIVEN);
+    }
+    assert_eq!(bench.host.results, [7]);
+    bench.vm.lock().reset();
+    assert_eq!(smc(&mut bench, [RESULT, 8, 0, 0]), Resume::Guest);
+    assert_eq!(bench.host.results, [7, 8]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
     /// Whatever the id: an error, or one of the calls that exist.
@@ -224,7 +240,8 @@ proptest! {
     fn any_call_is_answered(function: u32, arguments: [u64; 3]) {
         let mut bench = Bench::new(2);
         let [x1, x2, x3] = arguments;
-        let known = matches!(function & !(1 << 30), 0x8000_0000 | 0x8000_0001 | 0x8400_0000..=0x8400_005F);
+        let known = matches!(function & !(1 << 30), 0x8000_0000 | 0x8000_0001 | 0x8400_0000..=0x8400_005F)
+            || matches!(function, 0x8600_0000 | 0x8600_0001 | 0x8600_FF01 | 0x8600_FF03);
         let resume = hvc(&mut bench, [function.into(), x1, x2, x3]);
         prop_assert!(known || (resume, bench.frame().x[0]) == (Resume::Guest, NOT_SUPPORTED));
     }

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use proptest::prelude::*;
 
-use super::super::{FromHypervisor, Level, Life, MAX_TEXT, MemoryUse, ToHypervisor, VmState};
+use super::super::{
+    FromHypervisor, Level, Life, MAX_TEXT, MemoryUse, TOLD_EXITS, ToHypervisor, ToldExit, VcpuActivity,
+    VcpuReport, VmState,
+};
 use super::*;
 
 /// What came out of a stream: text runs joined, messages re-encoded to owned bytes.
@@ -63,6 +66,8 @@ fn the_longest_text_fits_every_message() {
         FromHypervisor::Life { vm: u16::MAX, life: Life::from([u64::MAX; 4]) },
         FromHypervisor::Gone { vm: u16::MAX, cleared: u64::MAX, at: u64::MAX },
         FromHypervisor::Memory { vms: u16::MAX, memory: MemoryUse::from([u64::MAX; 7]) },
+        FromHypervisor::Result { vm: u16::MAX, number: u32::MAX },
+        FromHypervisor::Vcpu(longest_report()),
     ] {
         assert!(encode(&message, &mut buffer).is_ok());
     }
@@ -167,5 +172,20 @@ proptest! {
         for frame in frames {
             prop_assert_eq!(frame, Found::Frame(postcard::to_allocvec(&message).unwrap()));
         }
+    }
+}
+
+/// The report of a vCPU that takes most bytes.
+fn longest_report() -> VcpuReport {
+    let exit = ToldExit { esr: u64::MAX, pc: u64::MAX, address: Some(u64::MAX) };
+    VcpuReport {
+        vm: u16::MAX,
+        vcpu: u16::MAX,
+        cpu: u16::MAX,
+        activity: VcpuActivity::Waiting { timer: Some(u64::MAX) },
+        pc: u64::MAX,
+        pstate: u64::MAX,
+        vbar: u64::MAX,
+        exits: [Some(exit); TOLD_EXITS],
     }
 }
