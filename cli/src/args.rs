@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::bench::{self, against::Rival};
 use crate::explain::arguments::Explain;
 use crate::manifest::{BoardOptions, Size};
+use crate::run::Text;
 use crate::runner::Clock;
 
 /// What `run` takes when no manifest is named.
@@ -28,11 +29,12 @@ pub struct Arguments {
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0    success; after run: all VMs powered off
+  0    success; after run: all VMs powered off, or did all that is expected of them
   1    a VM crashed; after bench: a target was missed
   2    the manifest or the arguments are wrong
   3    something is missing on this computer and could not be fetched
   4    the hypervisor itself failed
+  5    what was expected did not come, or what must not did, or a guest's result was not 0
   124  --timeout was reached";
 
 /// The subcommands.
@@ -77,6 +79,18 @@ pub struct Run {
     /// Give up after this many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<Duration>,
+    /// Succeed only if this comes in a line of the VM's console; may be repeated. * is every VM
+    #[arg(long, value_name = "VM:REGEX")]
+    pub expect: Vec<Text>,
+    /// Fail if this comes in a line of the VM's console; may be repeated. * is every VM
+    #[arg(long, value_name = "VM:REGEX")]
+    pub fail_on: Vec<Text>,
+    /// Write what each VM's console says, and a log of the hypervisor, to files in this folder
+    #[arg(long, value_name = "FOLDER")]
+    pub log_dir: Option<PathBuf>,
+    /// The VM that gets what is typed or comes by a pipe; without it, the first. The demo's Linux then gives a shell there
+    #[arg(long, value_name = "VM")]
+    pub input: Option<String>,
     /// Let the count of instructions move the time, so that each run is the same as the last
     #[arg(long)]
     pub icount: bool,
@@ -192,11 +206,17 @@ mod tests {
 
     #[test]
     fn run_takes_everything() {
-        let run = run("vambrace run m.toml --cpu max --smp 8 --memory 2GiB --timeout 1.5 --icount \
-                       --qemu-arg -d --qemu-arg int --dry-run");
+        let run = run(
+            "vambrace run m.toml --cpu max --smp 8 --memory 2GiB --timeout 1.5 --icount --input web --log-dir logs \
+                       --expect web:up --expect *:^a:b$ --fail-on db:x \
+                       --qemu-arg -d --qemu-arg int --dry-run",
+        );
         assert_eq!(run.board.options().cpus, Some(8));
         assert_eq!(run.board.options().memory, Some(Size(2 << 30)));
         assert_eq!(run.timeout, Some(Duration::from_millis(1500)));
+        assert_eq!(run.input.as_deref(), Some("web"));
+        assert_eq!(run.log_dir, Some("logs".into()));
+        assert_eq!((run.expect.len(), run.fail_on.len()), (2, 1));
         assert_eq!(run.qemu_arg, ["-d", "int"]);
         assert_eq!(run.clock(), Clock::Instructions);
         assert!(run.dry_run);
@@ -235,6 +255,8 @@ mod tests {
         for line in [
             "vambrace run --timeout 0",
             "vambrace run --smp many",
+            "vambrace run --expect up",
+            "vambrace run --expect web:(",
             "vambrace build x",
             "vambrace bench --rounds 0",
             "vambrace bench --against",

@@ -16,6 +16,8 @@ use crate::setup::{Bare, Setup, SetupError, initramfs};
 pub enum Afterwards {
     /// It gives a shell.
     Shell,
+    /// The VM of this index gives a shell, the others power off.
+    ShellIn(u16),
     /// It powers off.
     PowerOff,
 }
@@ -86,14 +88,27 @@ pub fn bundle(
     bare: &Bare,
     afterwards: Afterwards,
 ) -> Result<Vec<u8>, Failure> {
-    Ok(plan::build(manifest, &Fetched { setup, bare, afterwards })?)
+    Ok(plan::build(manifest, &Fetched { setup, bare, manifest, afterwards })?)
 }
 
 /// The images that a manifest names by a word, fetched and built when asked for.
 struct Fetched<'a> {
     setup: &'a Setup,
     bare: &'a Bare,
+    manifest: &'a Manifest,
     afterwards: Afterwards,
+}
+
+impl Fetched<'_> {
+    fn gives_shell(&self, vm: &Vm) -> bool {
+        match self.afterwards {
+            Afterwards::Shell => true,
+            Afterwards::ShellIn(index) => {
+                self.manifest.vms.get(usize::from(index)).is_some_and(|it| it.name == vm.name)
+            }
+            Afterwards::PowerOff => false,
+        }
+    }
 }
 
 impl Images for Fetched<'_> {
@@ -134,10 +149,10 @@ impl Images for Fetched<'_> {
     fn cmdline(&self, vm: &Vm) -> String {
         let Boot::Kernel { initrd: Some(initrd), .. } = &vm.boot else { return vm.cmdline.clone() };
         let name = format!("{}{}", initramfs::NAME, vm.name);
-        let afterwards = match (initrd, self.afterwards) {
-            (InitrdSource::File(_), _) => return vm.cmdline.clone(),
-            (InitrdSource::Demo, Afterwards::Shell) => initramfs::INTERACTIVE,
-            (InitrdSource::Demo, Afterwards::PowerOff) | (InitrdSource::Debian, _) => "",
+        let afterwards = match initrd {
+            InitrdSource::File(_) => return vm.cmdline.clone(),
+            InitrdSource::Demo if self.gives_shell(vm) => initramfs::INTERACTIVE,
+            InitrdSource::Demo | InitrdSource::Debian => "",
         };
         [vm.cmdline.as_str(), &name, afterwards].join(" ").trim().to_owned()
     }

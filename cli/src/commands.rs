@@ -8,6 +8,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::args::{Arguments, Bench, Command, DEMO, Run};
 use crate::build::{self, Afterwards};
+use crate::console::{Inspection, Logs, Show};
 use crate::diagnostic::{Diagnostics, Style};
 use crate::exit::Exit;
 use crate::explain::Output;
@@ -15,9 +16,11 @@ use crate::explain::arguments::Explain;
 use crate::failure::Failure;
 use crate::manifest::{self, BoardOptions, Manifest};
 use crate::progress::Progress;
+use crate::run::{self, Options};
 use crate::runner::{self, Board, Boot, Config, Session};
 use crate::setup::qemu::Qemu;
 use crate::setup::{self, Setup};
+use crate::words::counted;
 use crate::{bench, console, doctor, explain, image, schema};
 
 /// The whole command: reads the arguments of this process and does what they say.
@@ -51,10 +54,15 @@ fn start(run: &Run) -> Result<Exit, Failure> {
     // What can be wrong is told before what takes long.
     let (manifest, warnings) = manifest::load(&path, &options)?;
     warn(&warnings);
+    let how = Options::new(&manifest, run)?;
     let setup = Setup::new(Progress::for_stderr())?;
     let qemu = setup.qemu()?;
     check_processor(&qemu, &manifest.board.cpu)?;
-    let afterwards = if console::is_interactive() { Afterwards::Shell } else { Afterwards::PowerOff };
+    let afterwards = match how.input {
+        _ if console::is_interactive() => Afterwards::Shell,
+        Some(vm) => Afterwards::ShellIn(vm),
+        None => Afterwards::PowerOff,
+    };
     let built = build::from_manifest(manifest, warnings, &setup, afterwards)?;
     runner::make_disks(&built.manifest, &setup)?;
     let config = Config {
@@ -62,10 +70,13 @@ fn start(run: &Run) -> Result<Exit, Failure> {
         board: board(&built.manifest, run),
         boot: Boot::Parts { hypervisor: built.hypervisor, bundle: built.bundle },
         vms: names(&built.manifest),
-        timeout: run.timeout,
+        timeout: how.timeout,
     };
+    let inspection = Inspection::new(run::known(&built.manifest)?);
+    let logs = how.log_dir.map(|folder| Logs::create(&folder, &config.vms)).transpose()?;
+    let show = Show { names: &config.vms, input: how.input, judge: how.judge, logs, inspection };
     let session = Session::start(&config)?;
-    console::show(session, &config.vms).map_err(Failure::Terminal)
+    Ok(show.show(session)?)
 }
 
 /// Refuses a processor that QEMU does not know; properties may follow its name.
@@ -110,7 +121,7 @@ fn write_image(path: &Path, output: &Path) -> Result<Exit, Failure> {
 fn check(path: &Path) -> Result<Exit, Failure> {
     let (manifest, warnings) = manifest::load(path, &BoardOptions::default())?;
     warn(&warnings);
-    say(&format!("{}: {} VMs, no mistakes\n", path.display(), manifest.vms.len()))?;
+    say(&format!("{}: {}, no mistakes\n", path.display(), counted(manifest.vms.len(), "VM")))?;
     Ok(Exit::Success)
 }
 

@@ -18,6 +18,8 @@ pub enum Exit {
     Setup,
     /// The hypervisor itself failed.
     Hypervisor,
+    /// What was expected of a VM did not come, or what must not did.
+    Unexpected,
     /// `--timeout` was reached.
     TimedOut,
     /// A signal ended us.
@@ -34,6 +36,7 @@ impl Exit {
             Self::Usage => 2,
             Self::Setup => 3,
             Self::Hypervisor => 4,
+            Self::Unexpected => 5,
             Self::TimedOut => 124,
             Self::Signal(signal) => u8::try_from(signal).unwrap_or(0).saturating_add(128),
         }

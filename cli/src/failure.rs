@@ -5,6 +5,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use crate::bench::BenchError;
+use crate::console::ShowError;
 use crate::diagnostic::{Diagnostics, Style, nearest};
 use crate::exit::Exit;
 use crate::explain::ExplainError;
@@ -39,6 +40,16 @@ pub enum Failure {
         /// Those it knows.
         known: Vec<String>,
     },
+    /// An option names a VM that the manifest does not have.
+    #[error("{option}: there is no VM {name:?}\n{}", suggest_vm(name, known))]
+    NoSuchVm {
+        /// The option.
+        option: &'static str,
+        /// As written.
+        name: String,
+        /// Those of the manifest.
+        known: Vec<String>,
+    },
     /// There are no figures.
     #[error(transparent)]
     Bench(#[from] BenchError),
@@ -66,6 +77,23 @@ fn suggest(name: &str, known: &[String]) -> String {
     }
 }
 
+/// What to write instead of an unknown VM.
+fn suggest_vm(name: &str, known: &[String]) -> String {
+    match nearest(name, known.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean {near:?}?"),
+        None => format!("the manifest has: {}", known.join(", ")),
+    }
+}
+
+impl From<ShowError> for Failure {
+    fn from(error: ShowError) -> Self {
+        match error {
+            ShowError::Terminal(error) => Self::Terminal(error),
+            ShowError::Log { path, error } => Self::Write { path, error },
+        }
+    }
+}
+
 impl From<PlanError> for Failure {
     fn from(error: PlanError) -> Self {
         match error {
@@ -80,7 +108,11 @@ impl Failure {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Manifest(_) | Self::Explain(_) | Self::Write { .. } | Self::Processor { .. } => Exit::Usage,
+            Self::Manifest(_)
+            | Self::Explain(_)
+            | Self::Write { .. }
+            | Self::Processor { .. }
+            | Self::NoSuchVm { .. } => Exit::Usage,
             Self::Plan(PlanError::Image { .. }) => Exit::Setup,
             Self::Plan(_) => Exit::Usage,
             Self::Bench(_) => Exit::Hypervisor,

@@ -14,13 +14,14 @@ pub(crate) mod file;
 mod files;
 pub mod io;
 mod resolve;
+pub mod run;
 pub mod slots;
 mod structure;
 mod syntax;
 mod together;
 mod values;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -31,12 +32,14 @@ use vambrace_wire::bundle::assigned::RamPlacement;
 use vambrace_wire::bundle::channel::Membership;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Source, Span};
+use crate::expect::Expected;
 use crate::schema;
 
 use structure::Meant;
 
 pub(crate) use files::{does_not_fit, not_startable};
 pub(crate) use resolve::BoardMemory;
+pub(crate) use run::pattern;
 pub(crate) use structure::list as quoted_list;
 pub use values::{FirmwareSource, ImageNameError, InitrdSource, KernelSource, Size, SizeError};
 
@@ -51,6 +54,8 @@ pub struct Manifest {
     pub networks: Vec<io::Network>,
     /// The memory that VMs share.
     pub channels: Vec<channels::Channel>,
+    /// How it is run.
+    pub run: run::Run,
     /// The text, for complaints that come later.
     pub(crate) source: Arc<Source>,
     /// For the complaint that the board is too small, once the images are known.
@@ -121,6 +126,10 @@ pub struct Vm {
     pub placement: RamPlacement,
     /// The VM that must have ended first, by index.
     pub after: Option<u16>,
+    /// A file with names for its addresses.
+    pub symbols: Option<PathBuf>,
+    /// What is expected of it.
+    pub expected: Expected,
     /// Where in the text all this stands.
     pub(crate) spans: Spans,
 }
@@ -130,6 +139,12 @@ impl Manifest {
     #[must_use]
     pub fn one_to_one(&self) -> Option<&Vm> {
         self.vms.iter().find(|vm| vm.placement == RamPlacement::OneToOne)
+    }
+
+    /// The folder that its paths start from.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.source.folder()
     }
 }
 
@@ -234,13 +249,14 @@ fn understand(
     files::check(&drafts, &board.disks, source, diagnostics);
     let afters = together::check(&board, &drafts, meant, diagnostics);
     slots::check(&board, &drafts, &networks, diagnostics);
-    let channels = channels::channels(file.channel, &drafts, diagnostics);
+    let channels = channels::channels(file.channel, &drafts, meant, diagnostics);
+    let run = run::run(file.run, &drafts, diagnostics);
     let mut vms = resolve::finish(drafts, afters)?;
     for (index, vm) in vms.iter_mut().enumerate() {
         vm.channels = channels::memberships(&channels, index);
     }
     let (board, board_memory) = board.finish()?;
-    Some(Manifest { board, vms, networks, channels, source: Arc::clone(source), board_memory })
+    Some(Manifest { board, vms, networks, channels, run, source: Arc::clone(source), board_memory })
 }
 
 #[cfg(test)]

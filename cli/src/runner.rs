@@ -178,6 +178,11 @@ impl Running {
         self.session.send_break(vm);
     }
 
+    /// Asks the hypervisor what its vCPUs do.
+    pub fn inspect(&mut self) {
+        self.session.inspect();
+    }
+
     /// Waits for a text on a VM's console. The next call for this VM looks behind it.
     ///
     /// # Errors

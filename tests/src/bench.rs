@@ -98,12 +98,33 @@ impl Bench {
         Process::start(self.command(arguments))
     }
 
+    /// Starts the command `vambrace` with `input` to read from a pipe, which stays open.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn vambrace_with_input(&self, arguments: &[&str], input: &'static [u8]) -> Result<Process, Failed> {
+        Process::with_input(self.command(arguments), input)
+    }
+
     /// Starts the command `vambrace` on a terminal, with somebody to type.
     ///
     /// # Errors
     /// When it cannot be started.
     pub fn vambrace_on_a_terminal(&self, arguments: &[&str]) -> Result<Process, Failed> {
         Process::on_a_terminal(self.command(arguments))
+    }
+
+    /// Starts a shell script in a folder, with the command `vambrace` in the path and nothing to read.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn shell(&self, folder: &Path, arguments: &[&str]) -> Result<Process, Failed> {
+        let own = self.program.parent().map(Path::to_owned).into_iter();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::join_paths(own.chain(std::env::split_paths(&path)))?;
+        let mut command = Command::new("sh");
+        command.args(arguments).current_dir(folder).env("PATH", path).env("NO_COLOR", "1");
+        Process::start(command)
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

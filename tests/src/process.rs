@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Another program at work: its words are kept, and waited for with a deadline.
 //!
-//! It has nothing to read, or a terminal to itself with a keyboard that a test can type on.
+//! It has nothing to read, or what a test gives it by a pipe, or a terminal to itself with a keyboard that a test can type on.
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,6 +26,8 @@ pub struct Process {
     passed: usize,
     /// The other end of its terminal, if it has one.
     terminal: Option<File>,
+    /// What it reads from, if it is a pipe.
+    _pipe: Option<ChildStdin>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +57,24 @@ impl Process {
         let (sender, words) = mpsc::channel();
         let mut child = spawn(&mut command, &sender)?;
         forward(child.stdout.take(), Stream::Out, sender);
-        Ok(Self { child, words, out: Vec::new(), err: Vec::new(), passed: 0, terminal: None })
+        Ok(Self { child, words, out: Vec::new(), err: Vec::new(), passed: 0, terminal: None, _pipe: None })
+    }
+
+    /// Starts a program that reads `input` from a pipe, which then stays open until the program ends.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn with_input(mut command: Command, input: &'static [u8]) -> Result<Self, Failed> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let (sender, words) = mpsc::channel();
+        let mut child = spawn(&mut command, &sender)?;
+        let pipe = child.stdin.take().map(|mut pipe| {
+            // A program that ends before it has read all closes its end of the pipe.
+            let _ = pipe.write_all(input);
+            pipe
+        });
+        forward(child.stdout.take(), Stream::Out, sender);
+        Ok(Self { child, words, out: Vec::new(), err: Vec::new(), passed: 0, terminal: None, _pipe: pipe })
     }
 
     /// Starts a program on a terminal of its own.
@@ -75,7 +94,15 @@ impl Process {
         drop(command);
         let ours = File::from(ours);
         forward(Some(ours.try_clone()?), Stream::Out, sender);
-        Ok(Self { child, words, out: Vec::new(), err: Vec::new(), passed: 0, terminal: Some(ours) })
+        Ok(Self {
+            child,
+            words,
+            out: Vec::new(),
+            err: Vec::new(),
+            passed: 0,
+            terminal: Some(ours),
+            _pipe: None,
+        })
     }
 
     /// Types on its terminal; without one nothing happens.

@@ -26,6 +26,8 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("command::the_timeout_is_exit_code_124", timeout),
         Case::new("command::a_crash_is_exit_code_1", crash),
         Case::new("command::quitting_on_a_terminal_leaves_it_in_order", quit),
+        Case::new("command::a_pipe_is_typed_on_the_first_vms_console", pipe),
+        Case::new("command::input_names_the_vm_that_is_typed_on", input),
         Case::new("command::a_board_that_ends_too_early_is_exit_code_4", broken),
         Case::new("command::dry_run_prints_a_line_that_qemu_takes", dry_run),
         Case::new("command::build_writes_what_any_qemu_boots", build),
@@ -152,6 +154,33 @@ fn quit(bench: &Bench) -> Verdict {
     shown.wait_for("* 1 endless", SOON)?;
     shown.type_keys("\x1dq")?;
     shown.finish(SOON)?.exits_with(0).map(drop)
+}
+
+/// A guest that waits for a line.
+fn asks(name: &str) -> String {
+    format!("[[vm]]\nname = \"{name}\"\nkernel = \"guest:result\"\ncmdline = \"ask\"\nmemory = \"8MiB\"\n")
+}
+
+fn pipe(bench: &Bench) -> Verdict {
+    let folder = Folder::with(&asks("first"))?;
+    let finished = bench.vambrace_with_input(&["run", &folder.manifest()], b"0\n")?.finish(SOON)?;
+    finished.exits_with(0)?.says("first    | guest: heard 0").map(drop)
+}
+
+/// Another VM that would hear it is there first, and ends by its own means.
+fn input(bench: &Bench) -> Verdict {
+    let hello = "[[vm]]\nname = \"first\"\nkernel = \"guest:hello\"\nmemory = \"8MiB\"\n";
+    let folder = Folder::with(&[hello, &asks("second")].concat())?;
+    let run = ["run", &folder.manifest(), "--input", "second"];
+    let finished = bench.vambrace_with_input(&run, b"0\n")?.finish(SOON)?;
+    finished.exits_with(0)?.says("second   | guest: heard 0")?;
+    let misspelt = vambrace(bench, &["run", &folder.manifest(), "--input", "secnd"])?;
+    misspelt.exits_with(2)?;
+    if misspelt.err.contains("did you mean \"second\"?") {
+        Ok(())
+    } else {
+        Err(misspelt.fail("no VM is proposed"))
+    }
 }
 
 fn broken(bench: &Bench) -> Verdict {

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 mod assigned;
 mod bench;
 mod channel;
+mod ci;
 mod command;
 mod conformance;
 mod debian;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         demo::cases(),
         debian::cases(),
         command::cases(),
+        ci::cases(),
         bench::cases(),
         start::cases(),
         guests::cases(),

@@ -19,6 +19,7 @@ use super::{BenchError, Options};
 use crate::failure::Failure;
 use crate::runner::{Outcome, Running};
 use crate::setup::{Bare, Setup};
+use crate::words::counted;
 
 /// The version of the JSON form.
 const FORMAT: u32 = 1;
@@ -125,7 +126,11 @@ pub fn point(
 impl Crowd {
     fn measure(self, machine: &Machine<'_>) -> Result<Point, Failure> {
         let Self { cpus, vms } = self;
-        let _step = machine.setup.progress.step(&format!("measuring with {vms} VMs on {cpus} CPUs"));
+        let _step = machine.setup.progress.step(&format!(
+            "measuring with {} on {}",
+            counted(vms.into(), "VM"),
+            counted(cpus.into(), "CPU")
+        ));
         let mut readings = Readings::new();
         for suite in [Suite::One, Suite::Pair, Suite::Shared] {
             if suite == Suite::Pair && cpus < 2 {

@@ -15,6 +15,8 @@ pub enum Action {
     Next,
     /// Send a break to the VM in focus.
     Break,
+    /// Ask what each vCPU does.
+    Inspect,
     /// Show the help.
     Help,
     /// End it all.
@@ -45,6 +47,7 @@ impl Keyboard {
                 b'1'..=b'9' => actions.push(Action::Switch(usize::from(key - b'1'))),
                 b'n' | b'N' => actions.push(Action::Next),
                 b'b' | b'B' => actions.push(Action::Break),
+                b's' | b'S' => actions.push(Action::Inspect),
                 b'q' | b'Q' => actions.push(Action::Quit),
                 // Whoever presses another key needs it.
                 _ => actions.push(Action::Help),
@@ -85,7 +88,7 @@ mod tests {
         let mut keyboard = Keyboard::default();
         assert_eq!(keyboard.press(b"\x1D"), []);
         assert_eq!(keyboard.press(b"q"), [Action::Quit]);
-        assert_eq!(keyboard.press(b"\x1Dx"), [Action::Help]);
+        assert_eq!(keyboard.press(b"\x1Dx\x1Ds"), [Action::Help, Action::Inspect]);
         assert_eq!(keyboard.press(b"q"), [Action::Type(b"q".to_vec())]);
     }
 }

@@ -3,20 +3,28 @@
 
 use std::io;
 
-use super::{Next, OWN_NAME, describe_ending, describe_level, describe_state, follow, write};
+use super::input::Piped;
+use super::{
+    Next, OWN_NAME, Show, ShowError, describe_ending, describe_level, describe_result, describe_state, write,
+};
 use crate::exit::Exit;
 use crate::runner::{Event, Message, Session};
+use crate::words::counted;
 
 /// A line without an end is printed after this many bytes.
 const LONGEST: usize = 4096;
 
-/// Shows a session to its end.
+/// Shows a session to its end. `input` is the VM that gets the standard input, if any does.
 ///
 /// # Errors
-/// When the output cannot be written.
-pub fn show(mut session: Session, names: &[String]) -> io::Result<Exit> {
-    let mut lines = Lines::new(names);
-    let exit = follow(&mut session, names.len(), |_, event| {
+/// When the output or a log cannot be written.
+pub fn show(mut session: Session, run: &mut Show<'_>, input: Option<u16>) -> Result<Exit, ShowError> {
+    let mut lines = Lines::new(run.names);
+    let mut input = input.map(|vm| Piped::new(vm, io::stdin(), session.sender()));
+    let exit = run.follow(&mut session, |session, event| {
+        if let Some((vm, bytes)) = input.as_mut().and_then(|input| input.absorb(event)) {
+            session.send(vm, bytes);
+        }
         let mut out = Vec::new();
         lines.absorb(event, &mut out);
         write(&out).map(|()| Next::Continue)
@@ -24,7 +32,7 @@ pub fn show(mut session: Session, names: &[String]) -> io::Result<Exit> {
     let mut out = Vec::new();
     lines.finish(&mut out);
     match write(&out) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(exit),
     }
 }
@@ -53,20 +61,19 @@ impl Lines {
         match event {
             Event::Message(Message::Console { vm, bytes }) => self.bytes(usize::from(*vm), bytes, out),
             Event::Message(Message::Report { vm, text }) => self.line(usize::from(*vm), text, out),
-            Event::Message(Message::State { vm, state }) => {
-                self.end_line(usize::from(*vm), out);
-                let name =
-                    self.labels.get(usize::from(*vm)).map_or("", |label| label.trim_end_matches([' ', '|']));
-                let text = format!("{name} {}", describe_state(*state));
-                self.line(self.own(), &text, out);
+            Event::Message(Message::State { vm, state }) => self.of_vm(*vm, &describe_state(*state), out),
+            Event::Message(Message::Result { vm, number }) => {
+                self.of_vm(*vm, &describe_result(*number), out);
             }
             Event::Message(Message::Log { level, text }) => {
                 self.line(self.own(), &format!("{}{text}", describe_level(*level)), out);
             }
             Event::Message(Message::Hello { cpus, vms }) => {
-                self.line(self.own(), &format!("up with {vms} VMs on {cpus} CPUs"), out);
+                let (vms, cpus) = (counted(usize::from(*vms), "VM"), counted(usize::from(*cpus), "CPU"));
+                self.line(self.own(), &format!("up with {vms} on {cpus}"), out);
             }
             Event::Text(bytes) => self.bytes(self.own(), bytes, out),
+            Event::Inspection(lines) => lines.iter().for_each(|text| self.line(self.own(), text, out)),
             Event::QemuSays(text) => self.line(self.own(), &format!("QEMU: {text}"), out),
             _ => {}
         }
@@ -80,6 +87,13 @@ impl Lines {
         for index in 0..self.open.len() {
             self.end_line(index, out);
         }
+    }
+
+    /// A line of ours about a VM.
+    fn of_vm(&mut self, vm: u16, text: &str, out: &mut Vec<u8>) {
+        self.end_line(usize::from(vm), out);
+        let name = self.labels.get(usize::from(vm)).map_or("", |label| label.trim_end_matches([' ', '|']));
+        self.line(self.own(), &format!("{name} {text}"), out);
     }
 
     fn own(&self) -> usize {
@@ -163,6 +177,7 @@ mod tests {
             Event::Message(Message::Hello { cpus: 4, vms: 2 }),
             console(1, "unfinished"),
             Event::Message(Message::Report { vm: 1, text: "why".into() }),
+            Event::Message(Message::Result { vm: 1, number: 3 }),
             Event::Message(Message::State { vm: 1, state: VmState::Crashed }),
             Event::Message(Message::Log { level: Level::Warning, text: "hm".into() }),
             Event::Text(b"panic\n".to_vec()),
@@ -172,7 +187,7 @@ mod tests {
         assert_eq!(
             text,
             "vambrace | up with 2 VMs on 4 CPUs\nb        | unfinished\nb        | why\n\
-             vambrace | b crashed\nvambrace | warning: hm\nvambrace | panic\n\
+             vambrace | b gives 3 as its result\nvambrace | b crashed\nvambrace | warning: hm\nvambrace | panic\n\
              vambrace | the time is over: stopped\n"
         );
     }

@@ -8,8 +8,9 @@ use std::collections::VecDeque;
 
 use vambrace_wire::message::VmState;
 
-use super::{describe_ending, describe_level, describe_state};
+use super::{describe_ending, describe_level, describe_result, describe_state};
 use crate::runner::{Event, Message};
+use crate::words::counted;
 
 /// How much of a VM's output is kept, in bytes.
 const KEPT: usize = 64 << 10;
@@ -42,12 +43,12 @@ struct Pane {
 }
 
 impl Screen {
-    /// For VMs of these names; the first has the focus.
+    /// For VMs of these names; the one of index `focus` has the keyboard.
     #[must_use]
-    pub fn new(names: &[String]) -> Self {
+    pub fn new(names: &[String], focus: usize) -> Self {
         let pane =
             |name: &String| Pane { name: name.clone(), kept: VecDeque::new(), unseen: 0, has_ended: false };
-        Self { vms: names.iter().map(pane).collect(), focus: 0, at_start: true }
+        Self { vms: names.iter().map(pane).collect(), focus, at_start: true }
     }
 
     /// The VM that has the keyboard.
@@ -58,10 +59,10 @@ impl Screen {
 
     /// The first line: how to get on.
     pub fn greet(&mut self, out: &mut Vec<u8>) {
-        let first = self.vms.first().map_or("", |vm| vm.name.as_str());
-        let count = self.vms.len();
+        let name = self.vms.get(self.focus).map_or("", |vm| vm.name.as_str());
+        let (number, count) = (self.focus + 1, self.vms.len());
         let text = format!(
-            "{first} has the keyboard (1 of {count}). Ctrl-] n: next VM, Ctrl-] h: help, Ctrl-] q: quit"
+            "{name} has the keyboard ({number} of {count}). Ctrl-] n: next VM, Ctrl-] h: help, Ctrl-] q: quit"
         );
         self.notice(&text, out);
     }
@@ -72,6 +73,7 @@ impl Screen {
             "Ctrl-] n      the next VM",
             "Ctrl-] 1 - 9  the VM of that number",
             "Ctrl-] b      a break on the VM's serial line: SysRq for Linux",
+            "Ctrl-] s      what each VM and vCPU does",
             "Ctrl-] q      quit: all VMs are stopped at once",
             "Ctrl-] Ctrl-] sends Ctrl-] to the VM",
         ] {
@@ -89,7 +91,8 @@ impl Screen {
     pub fn switch(&mut self, to: usize, out: &mut Vec<u8>) {
         let count = self.vms.len();
         let Some(pane) = self.vms.get_mut(to) else {
-            self.notice(&format!("there are {count} VMs; Ctrl-] h lists them"), out);
+            let are = if count == 1 { "is" } else { "are" };
+            self.notice(&format!("there {are} {}; Ctrl-] h lists them", counted(count, "VM")), out);
             return;
         };
         let shown = if pane.unseen > 0 { pane.unseen } else { last_lines(&pane.kept) };
@@ -123,10 +126,15 @@ impl Screen {
                 self.notice(&text, out);
                 self.note_state(usize::from(*vm), *state, out);
             }
+            Event::Message(Message::Result { vm, number }) => {
+                let text = format!("{} {}", self.name(*vm), describe_result(*number));
+                self.notice(&text, out);
+            }
             Event::Message(Message::Log { level, text }) => {
                 self.notice(&format!("{}{text}", describe_level(*level)), out);
             }
             Event::Text(bytes) => self.raw(bytes, out),
+            Event::Inspection(lines) => lines.iter().for_each(|text| self.notice(text, out)),
             Event::QemuSays(text) => self.notice(&format!("QEMU: {text}"), out),
             _ => {}
         }
@@ -221,7 +229,7 @@ mod tests {
     }
 
     fn screen() -> Screen {
-        Screen::new(&["a".into(), "b".into()])
+        Screen::new(&["a".into(), "b".into()], 0)
     }
 
     fn shown(act: impl FnOnce(&mut Vec<u8>)) -> String {
@@ -238,6 +246,13 @@ mod tests {
         let text = shown(|out| screen.switch(1, out));
         assert_eq!(text, format!("\r\n{BRIGHT}[b (2 of 2)]{PLAIN}\r\nbehind\r\n"));
         assert_eq!((screen.focus(), screen.next()), (1, 0));
+    }
+
+    #[test]
+    fn the_user_may_begin_with_any_vm() {
+        let mut screen = Screen::new(&["a".into(), "b".into()], 1);
+        assert!(shown(|out| screen.greet(out)).contains("b has the keyboard (2 of 2)"));
+        assert_eq!(screen.focus(), 1);
     }
 
     #[test]
@@ -266,7 +281,7 @@ mod tests {
     #[test]
     fn the_keyboard_leaves_a_vm_that_ends_for_one_that_runs() {
         let state = |vm, state| Event::Message(Message::State { vm, state });
-        let mut screen = Screen::new(&["a".into(), "b".into(), "c".into()]);
+        let mut screen = Screen::new(&["a".into(), "b".into(), "c".into()], 0);
         shown(|out| screen.absorb(&state(1, VmState::Off), out));
         assert_eq!(screen.focus(), 0);
         assert!(shown(|out| screen.absorb(&state(0, VmState::Crashed), out)).contains("c (3 of 3)"));

@@ -8,16 +8,16 @@ use std::thread;
 use super::keyboard::{Action, Keyboard};
 use super::raw_mode::RawMode;
 use super::screen::Screen;
-use super::{Next, follow, write};
+use super::{Next, Show, ShowError, write};
 use crate::exit::Exit;
 use crate::runner::{Event, Session};
 
-/// Shows a session to its end.
+/// Shows a session to its end; the VM of index `focus` has the keyboard first.
 ///
 /// # Errors
-/// When the terminal cannot be set up or written to.
-pub fn show(mut session: Session, names: &[String]) -> io::Result<Exit> {
-    let mut screen = Screen::new(names);
+/// When the terminal cannot be set up or written to, or a log cannot be written.
+pub fn show(mut session: Session, run: &mut Show<'_>, focus: u16) -> Result<Exit, ShowError> {
+    let mut screen = Screen::new(run.names, usize::from(focus));
     let mut keyboard = Keyboard::default();
     let mut out = Vec::new();
     screen.greet(&mut out);
@@ -27,7 +27,7 @@ pub fn show(mut session: Session, names: &[String]) -> io::Result<Exit> {
     // It ends with the program: a read from a terminal cannot be called off.
     thread::spawn(move || read_keys(&keys));
 
-    let exit = follow(&mut session, names.len(), |session, event| {
+    let exit = run.follow(&mut session, |session, event| {
         let mut out = Vec::new();
         let mut next = Next::Continue;
         match event {
@@ -53,6 +53,7 @@ fn act(action: Action, screen: &mut Screen, session: &mut Session, out: &mut Vec
         Action::Break => session.send_break(in_focus(screen)),
         Action::Switch(to) => screen.switch(to, out),
         Action::Next => screen.switch(screen.next(), out),
+        Action::Inspect => session.inspect(),
         Action::Help => screen.help(out),
         Action::Quit => return Next::Quit,
     }

@@ -110,6 +110,8 @@ codes! {
     TooManyChannels = 52,
     /// A partition that a disk has not.
     NoPartition = 53,
+    /// A text that is no regular expression.
+    BadPattern = 60,
     /// A VM without a UART.
     NoConsole = 101,
     /// A Linux with nothing to mount.

@@ -12,6 +12,7 @@ use vambrace_wire::bundle::channel::{ChannelAccess, MAX_CHANNELS, MAX_MEMBERS, M
 use super::file;
 use super::io::{is_name, unlike_those_before};
 use super::resolve::{Draft, size};
+use super::structure::{Meant, Wholeness};
 use super::together::no_such_vm;
 use super::values::Size;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
@@ -31,27 +32,27 @@ pub struct Channel {
 pub(super) fn channels(
     sections: Vec<Spanned<file::Channel>>,
     vms: &[Draft],
+    meant: &Meant,
     diagnostics: &mut Diagnostics,
 ) -> Vec<Channel> {
     let mut channels: Vec<(Span, Channel)> = Vec::new();
     let mut counts: BTreeMap<u16, usize> = BTreeMap::new();
-    for section in sections {
+    for (index, section) in sections.into_iter().enumerate() {
         let head = section.span();
         let section = section.into_inner();
-        let (Some(name), Some(text)) = (section.name, section.size) else { continue };
-        if !is_name(&name, 63, "channel", diagnostics) {
-            continue;
+        let name = section.name.filter(|name| is_name(name, 63, "channel", diagnostics));
+        if let Some(name) = &name {
+            unlike_those_before(name, channels.iter().map(|(span, it)| (&it.name, span)), diagnostics);
         }
-        unlike_those_before(&name, channels.iter().map(|(span, it)| (&it.name, span)), diagnostics);
-        let Some(size) = size(&text, diagnostics).filter(|size| is_whole(*size, &text, diagnostics)) else {
-            continue;
-        };
+        let size = section
+            .size
+            .and_then(|text| size(&text, diagnostics).filter(|size| is_whole(*size, &text, diagnostics)));
         let writers = section.members.into_iter().flat_map(Spanned::into_inner);
         let readers = section.readers.into_iter().flat_map(Spanned::into_inner);
         let listed = writers
             .map(|name| (name, ChannelAccess::ReadWrite))
             .chain(readers.map(|name| (name, ChannelAccess::ReadOnly)));
-        let members = members(listed, vms, &head, diagnostics);
+        let members = members(listed, vms, &head, meant.members_of(index), diagnostics);
         for (vm, _, span) in &members {
             let count = counts.entry(*vm).or_default();
             *count += 1;
@@ -63,6 +64,7 @@ pub(super) fn channels(
             }
         }
         let members = members.into_iter().map(|(vm, access, _)| (vm, access)).collect();
+        let (Some(name), Some(size)) = (name, size) else { continue };
         channels.push((name.span(), Channel { name: name.into_inner(), size, members }));
     }
     channels.into_iter().map(|(_, channel)| channel).collect()
@@ -101,6 +103,7 @@ fn members(
     listed: impl Iterator<Item = (Spanned<String>, ChannelAccess)>,
     vms: &[Draft],
     head: &Span,
+    wholeness: Wholeness,
     diagnostics: &mut Diagnostics,
 ) -> Vec<(u16, ChannelAccess, Span)> {
     let mut members: Vec<(u16, ChannelAccess, Span)> = Vec::new();
@@ -108,7 +111,10 @@ fn members(
     for (name, access) in listed {
         let span = name.span();
         let Some(vm) = vms.iter().position(|vm| vm.called() == name.get_ref().as_str()) else {
-            wrong.push(no_such_vm(&name, vms.iter().map(Draft::called)));
+            // One that is a member already was not meant.
+            let is_new = |vm: &usize| members.iter().all(|(it, ..)| usize::from(*it) != *vm);
+            let others = (0..vms.len()).filter(is_new).filter_map(|vm| vms.get(vm)).map(Draft::called);
+            wrong.push(no_such_vm(&name, others));
             continue;
         };
         if let Some((.., first)) = members.iter().find(|(it, ..)| usize::from(*it) == vm) {
@@ -123,7 +129,7 @@ fn members(
         members.push((vm as u16, access, span));
     }
     // A name that means nothing may be the one that is missing.
-    if wrong.is_empty() {
+    if wrong.is_empty() && wholeness == Wholeness::Whole {
         wrong.extend(check_members(&members, head));
     }
     wrong.into_iter().for_each(|wrong| diagnostics.push(wrong));

@@ -20,6 +20,9 @@ pub(crate) struct File {
     /// The board. All its keys have defaults.
     #[serde(default)]
     pub(crate) board: Board,
+    /// How they are run.
+    #[serde(default)]
+    pub(crate) run: Run,
     /// The virtual machines, each in a section `[[vm]]` of its own.
     #[serde(default)]
     #[schemars(with = "Vec<Vm>")]
@@ -32,6 +35,27 @@ pub(crate) struct File {
     #[serde(default)]
     #[schemars(with = "Vec<Channel>")]
     pub(crate) channel: Vec<Spanned<Channel>>,
+}
+
+/// Regular expressions.
+pub(crate) type Patterns = Spanned<Vec<Spanned<String>>>;
+
+/// How the virtual machines are run in QEMU. The command's options go before it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Run {
+    /// The virtual machine that gets what is typed or comes by a pipe, by its name. Default: the first.
+    #[serde(default)]
+    #[schemars(with = "String", example = &"linux-a")]
+    pub(crate) input: Option<Spanned<String>>,
+    /// A folder, seen from the manifest's, for what each console said and a log of the hypervisor.
+    #[serde(default)]
+    #[schemars(with = "String", example = &"logs")]
+    pub(crate) log_dir: Option<Spanned<String>>,
+    /// After how many seconds to give up. Default: never.
+    #[serde(default)]
+    #[schemars(with = "u32", range(min = 1, max = 1_000_000), example = 60)]
+    pub(crate) timeout: Option<Spanned<u32>>,
 }
 
 /// A piece of memory that virtual machines share, with a doorbell for each.
@@ -212,6 +236,23 @@ pub(crate) struct Vm {
     #[serde(default)]
     #[schemars(with = "Dma", example = &"trusted")]
     pub(crate) dma: Option<Spanned<Dma>>,
+    /// A file with names for its kernel's addresses, seen from the manifest's folder: an ELF file such as `vmlinux`, or a
+    /// `System.map`. Reports of what it does then have them.
+    #[serde(default)]
+    #[schemars(with = "String", example = &"vmlinux")]
+    pub(crate) symbols: Option<Spanned<String>>,
+    /// Regular expressions: for `run` to succeed, each must be found in a line of its console.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>", example = EXAMPLE_EXPECT)]
+    pub(crate) expect: Option<Patterns>,
+    /// Regular expressions: if one is found in a line of its console, `run` fails.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>", example = EXAMPLE_FAIL_ON)]
+    pub(crate) fail_on: Option<Patterns>,
+    /// For `run` to succeed, it must give this number as its result. Default: if it gives one, that must be 0.
+    #[serde(default)]
+    #[schemars(with = "u32", range(min = 0, max = 4_294_967_295u32), example = 0)]
+    pub(crate) result: Option<Spanned<u32>>,
     /// Name of another VM: this one is created only when that one has ended, and may use its memory.
     #[serde(default)]
     #[schemars(with = "String", example = &"linux-a")]
@@ -344,6 +385,8 @@ pub(crate) enum Device {
 
 const EXAMPLE_MEMBERS: [&str; 2] = ["linux-a", "linux-b"];
 const EXAMPLE_ASSIGN: [&str; 1] = ["/pl061@9030000"];
+const EXAMPLE_EXPECT: [&str; 1] = ["login: "];
+const EXAMPLE_FAIL_ON: [&str; 1] = ["Kernel panic"];
 const EXAMPLE_CPUS: [u16; 2] = [0, 1];
 const DEFAULT_DEVICES: [&str; 2] = ["pl011", "pl031"];
 

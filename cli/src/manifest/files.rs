@@ -12,6 +12,7 @@ use super::values::{FirmwareSource, InitrdSource, KernelSource};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Source, Span, nearest};
 use crate::plan::kernel::{self, KernelImage, NotBootable};
 use crate::plan::placement::{DoesNotFit, Placement};
+use crate::symbols::Symbols;
 
 /// How initial RAM disks begin: cpio, or packed by what Linux can unpack.
 const INITRDS: [&[u8]; 8] = [
@@ -48,6 +49,17 @@ pub(super) fn check(vms: &[Draft], disks: &[BoardDisk], source: &Source, diagnos
         let initrd = initrd(vm, &mut files, diagnostics);
         if let (Some(kernel), Some(initrd)) = (kernel, initrd) {
             fit(vm, &kernel, initrd, diagnostics);
+        }
+        if let Some(path) = &vm.symbols
+            && let Some(bytes) = files.bytes(Path::new(path.get_ref()), "symbols", path.span(), diagnostics)
+            && Symbols::read(&bytes).is_none()
+        {
+            let title = format!("{} has no symbols", path.get_ref());
+            diagnostics.push(
+                Diagnostic::new(Code::UnusableFile, title)
+                    .label(path.span(), "neither an ELF file with a symbol table nor a System.map")
+                    .help("take `vmlinux` or `System.map` of the kernel's build"),
+            );
         }
         if let Some((FirmwareSource::File(path), span)) =
             vm.firmware.as_ref().map(|it| (it.get_ref(), it.span()))

@@ -124,11 +124,10 @@ pub(super) fn networks(list: Vec<Spanned<file::Network>>, diagnostics: &mut Diag
     let mut uplinked: Option<Span> = None;
     for network in list {
         let network = network.into_inner();
-        let Some(name) = network.name else { continue };
-        if !is_name(&name, 63, "network", diagnostics) {
-            continue;
+        let name = network.name.filter(|name| is_name(name, 63, "network", diagnostics));
+        if let Some(name) = &name {
+            unlike_those_before(name, networks.iter().map(|(span, it)| (&it.name, span)), diagnostics);
         }
-        unlike_those_before(&name, networks.iter().map(|(span, it)| (&it.name, span)), diagnostics);
         if let Some(uplink) = &network.uplink {
             if let Some(first) = &uplinked {
                 diagnostics.push(
@@ -143,6 +142,7 @@ pub(super) fn networks(list: Vec<Spanned<file::Network>>, diagnostics: &mut Diag
             Some(file::Uplink::Board) => Uplink::Board,
             None => Uplink::None,
         };
+        let Some(name) = name else { continue };
         networks.push((name.span(), Network { name: name.into_inner(), uplink }));
     }
     networks.into_iter().map(|(_, network)| network).collect()
@@ -156,12 +156,12 @@ pub(super) fn board_disks(
     let mut disks: Vec<(Span, BoardDisk)> = Vec::new();
     for disk in list {
         let disk = disk.into_inner();
-        let (Some(name), Some(image)) = (disk.name, disk.image) else { continue };
-        if !is_name(&name, DISK_NAME_LEN, "disk", diagnostics) {
-            continue;
-        }
-        unlike_those_before(&name, disks.iter().map(|(span, it)| (&it.name, span)), diagnostics);
         let new = new_disk(disk.size, disk.system, diagnostics);
+        let name = disk.name.filter(|name| is_name(name, DISK_NAME_LEN, "disk", diagnostics));
+        if let Some(name) = &name {
+            unlike_those_before(name, disks.iter().map(|(span, it)| (&it.name, span)), diagnostics);
+        }
+        let (Some(name), Some(image)) = (name, disk.image) else { continue };
         let (span, image) = (image.span(), image.into_inner().into());
         disks.push((name.span(), BoardDisk { name: name.into_inner(), image, new, span }));
     }
@@ -206,7 +206,11 @@ pub(super) fn devices(
     diagnostics: &mut Diagnostics,
 ) -> Vec<VirtioDevice> {
     let mut devices = Vec::new();
-    let spans: Vec<Span> = disks.iter().map(Spanned::span).chain(cards.iter().map(Spanned::span)).collect();
+    let mut spans: Vec<Span> =
+        disks.iter().map(Spanned::span).chain(cards.iter().map(Spanned::span)).collect();
+    let is_virtio =
+        |device: &&Spanned<Device>| matches!(device.get_ref(), Device::VirtioRng | Device::VirtioConsole);
+    spans.extend(listed.iter().filter(is_virtio).map(Spanned::span));
     for disk in disks {
         devices.extend(self::disk(disk, around, diagnostics).map(VirtioDevice::Disk));
     }
@@ -219,12 +223,10 @@ pub(super) fn devices(
         Device::VirtioConsole => Some(VirtioDevice::Console),
         Device::Pl011 | Device::Pl031 => None,
     }));
-    if devices.len() > MAX_VIRTIO
-        && let Some(span) = spans.into_iter().nth(MAX_VIRTIO).or_else(|| listed.last().map(Spanned::span))
-    {
+    if let Some(span) = spans.get(MAX_VIRTIO) {
         diagnostics.push(
-            Diagnostic::new(Code::TooManyDevices, format!("this VM has {} virtio devices", devices.len()))
-                .label(span, format!("at most {MAX_VIRTIO}")),
+            Diagnostic::new(Code::TooManyDevices, format!("this VM has {} virtio devices", spans.len()))
+                .label(span.clone(), format!("at most {MAX_VIRTIO}")),
         );
     }
     devices
@@ -274,10 +276,10 @@ fn disk(disk: Spanned<file::Disk>, around: Around<'_>, diagnostics: &mut Diagnos
                 );
             }
             let names = around.disks.iter().map(|disk| disk.name.as_str());
-            let found = find(&board, names, "disk", "[[board.disk]]", diagnostics)?;
+            let found = find(&board, names, "disk", "[[board.disk]]", diagnostics);
             let Some(partition) = disk.partition else {
-                let start = start.unwrap_or(Size(0));
-                let source = DiskSource::Board { disk: found, start, size };
+                let (disk, start) = (found?, start.unwrap_or(Size(0)));
+                let source = DiskSource::Board { disk, start, size };
                 return Some(Disk { source, access, span: board.span() });
             };
             if let Some(place) = disk.start.as_ref().map(Spanned::span).or(size_span) {
@@ -288,7 +290,7 @@ fn disk(disk: Spanned<file::Disk>, around: Around<'_>, diagnostics: &mut Diagnos
                 );
             }
             let span = partition.span();
-            let source = DiskSource::Partition { disk: found, name: partition.into_inner() };
+            let source = DiskSource::Partition { disk: found?, name: partition.into_inner() };
             Some(Disk { source, access, span })
         }
         (None, None) => {
@@ -313,19 +315,18 @@ fn disk(disk: Spanned<file::Disk>, around: Around<'_>, diagnostics: &mut Diagnos
 
 fn card(card: file::Card, own: [u8; 6], around: Around<'_>, diagnostics: &mut Diagnostics) -> Option<Card> {
     let names = around.networks.iter().map(|network| network.name.as_str());
-    let network = find(&card.name?, names, "network", "[[network]]", diagnostics)?;
+    let network = card.name.and_then(|name| find(&name, names, "network", "[[network]]", diagnostics));
+    let mac = card.mac.as_ref().map_or(Some(own), |text| mac(text, diagnostics));
+    let rate = card.rate.and_then(|text| size(&text, diagnostics));
     Some(Card {
-        network,
-        mac: match &card.mac {
-            Some(text) => mac(text, diagnostics)?,
-            None => own,
-        },
+        network: network?,
+        mac: mac?,
         mtu: card.mtu.map_or(file::DEFAULT_MTU, Spanned::into_inner),
         addresses: match card.addresses.map(Spanned::into_inner) {
             Some(file::Addresses::Any) => PortAddresses::Any,
             Some(file::Addresses::Own) | None => PortAddresses::Own,
         },
-        rate: card.rate.and_then(|text| size(&text, diagnostics)),
+        rate,
     })
 }
 

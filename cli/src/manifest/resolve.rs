@@ -10,11 +10,15 @@ use vambrace_wire::bundle::assigned::RamPlacement;
 use super::assign::{self, Assigned};
 use super::file::{self, Device};
 use super::io::{self, Around, VirtioDevice};
+use super::run;
 use super::slots::{self, BoardDevice};
-use super::structure::Meant;
+use super::structure::{Meant, Wholeness};
 use super::values::{FirmwareSource, ImageNameError, InitrdSource, KernelSource, Size};
 use super::{Board, BoardOptions, Boot, Machine, Spans, Vm};
+use crate::console::OWN_NAME;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
+use crate::expect::Expected;
+use crate::words::counted;
 
 /// RAM is given to a VM in blocks of this size, in bytes.
 const MEMORY_STEP: u64 = 2 << 20;
@@ -33,6 +37,8 @@ const CMDLINE_MAX: usize = 2047;
 pub(crate) enum Origin {
     Written(Span),
     Default,
+    /// It is written, and makes no sense: the default is taken meanwhile.
+    Assumed,
     Option(&'static str),
 }
 
@@ -72,6 +78,8 @@ pub(super) struct Draft {
     /// `dma = "trusted"`.
     pub(super) trust: Option<Span>,
     pub(super) after: Option<Spanned<String>>,
+    pub(super) symbols: Option<Spanned<String>>,
+    pub(super) expected: Expected,
 }
 
 pub(super) fn board(
@@ -83,7 +91,8 @@ pub(super) fn board(
     let cpus = match (options.cpus, board.cpus) {
         (Some(cpus), _) => Some((cpus, Origin::Option("--smp"))),
         (None, Some(cpus)) => Some((*cpus.get_ref(), Origin::Written(cpus.span()))),
-        (None, None) => (!meant.in_board("cpus")).then_some((file::DEFAULT_CPUS, Origin::Default)),
+        (None, None) if meant.in_board("cpus") => Some((file::DEFAULT_CPUS, Origin::Assumed)),
+        (None, None) => Some((file::DEFAULT_CPUS, Origin::Default)),
     };
     let memory = match (options.memory, board.memory) {
         (Some(size), _) => Some(BoardMemory { size, origin: Origin::Option("--memory") }),
@@ -135,7 +144,9 @@ pub(super) fn vm(
     if let (Some(kernel), None) = (&kernel, &vm.initrd) {
         check_root(kernel, diagnostics);
     }
-    let own = devices(vm.devices, diagnostics);
+    let own = devices(vm.devices, meant.list_in_vm(index, "devices"), diagnostics);
+    // Without a number of vCPUs that makes sense, none can be missing.
+    let pins = if meant.in_vm(index, "vcpus") { Wholeness::Partial } else { meant.list_in_vm(index, "cpus") };
     // There is one value.
     let trust = vm.dma.map(|dma| dma.span());
     Draft {
@@ -148,7 +159,7 @@ pub(super) fn vm(
             Some(text) => memory(&text, diagnostics).map(|size| (size, Some(text.span()))),
             None => (!meant.in_vm(index, "memory")).then_some((file::DEFAULT_MEMORY, None)),
         },
-        vcpus: pinning(vm.vcpus, vm.cpus, board, diagnostics),
+        vcpus: pinning(vm.vcpus, vm.cpus, pins, board, diagnostics),
         weight: vm.weight.map_or(file::DEFAULT_WEIGHT, Spanned::into_inner),
         devices: own,
         virtio,
@@ -156,6 +167,8 @@ pub(super) fn vm(
         trust,
         name: vm.name.filter(|name| check_name(name, diagnostics)),
         after: vm.after,
+        symbols: vm.symbols,
+        expected: run::expected(vm.expect, vm.fail_on, vm.result, diagnostics),
     }
 }
 
@@ -194,6 +207,8 @@ pub(super) fn finish(drafts: Vec<Draft>, afters: Vec<Option<u16>>) -> Option<Vec
             assigned: draft.assigned,
             placement: if draft.trust.is_some() { RamPlacement::OneToOne } else { RamPlacement::Anywhere },
             after,
+            symbols: draft.symbols.map(|path| path.into_inner().into()),
+            expected: draft.expected,
             spans,
         })
     };
@@ -261,7 +276,11 @@ fn check_name(name: &Spanned<String>, diagnostics: &mut Diagnostics) -> bool {
     let (text, span) = (name.get_ref(), name.span());
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let bad = |title: String| Diagnostic::new(Code::BadName, title);
-    let problem = if text.is_empty() {
+    let problem = if text.eq_ignore_ascii_case(OWN_NAME) {
+        bad(format!("a VM cannot be called `{text}`"))
+            .label(span, "the hypervisor's own lines carry this name")
+            .help("call it what it does, such as `web`")
+    } else if text.is_empty() {
         bad("a VM's name cannot be empty".to_owned())
             .label(span, "")
             .help("call it what it does, such as `web`")
@@ -359,6 +378,7 @@ fn cmdline(text: Spanned<String>, diagnostics: &mut Diagnostics) -> String {
 fn pinning(
     vcpus: Option<Spanned<u16>>,
     cpus: Option<Spanned<Vec<Spanned<u16>>>>,
+    wholeness: Wholeness,
     board: &BoardDraft,
     diagnostics: &mut Diagnostics,
 ) -> Vec<Option<u16>> {
@@ -367,12 +387,11 @@ fn pinning(
     };
     let listed = list.get_ref().len();
     let count = vcpus.as_ref().map_or(listed.max(1), |count| usize::from(*count.get_ref()));
-    if listed != count {
-        let plural = |count| if count == 1 { "" } else { "s" };
-        let vcpus_in_words = format!("{count} vCPU{}", plural(count));
+    if listed != count && wholeness == Wholeness::Whole {
+        let vcpus_in_words = counted(count, "vCPU");
         let title = match listed {
             0 => "`cpus` lists no CPU".to_owned(),
-            _ => format!("`cpus` lists {listed} CPU{} for {vcpus_in_words}", plural(listed)),
+            _ => format!("`cpus` lists {} for {vcpus_in_words}", counted(listed, "CPU")),
         };
         let wrong = Diagnostic::new(Code::PinningLength, title)
             .label(list.span(), "one physical CPU for each vCPU, in order")
@@ -399,11 +418,16 @@ fn check_cpu(cpu: &Spanned<u16>, board: &BoardDraft, diagnostics: &mut Diagnosti
     diagnostics.push(match origin {
         Origin::Written(span) => wrong.label(span.clone(), format!("{count} CPUs")),
         Origin::Default => wrong.note(format!("without `cpus` in [board], it has {count}")),
+        Origin::Assumed => wrong.note(format!("as `cpus` in [board] cannot be used, it would have {count}")),
         Origin::Option(option) => wrong.note(format!("{option} sets their number to {count}")),
     });
 }
 
-fn devices(list: Option<Spanned<Vec<Spanned<Device>>>>, diagnostics: &mut Diagnostics) -> Devices {
+fn devices(
+    list: Option<Spanned<Vec<Spanned<Device>>>>,
+    wholeness: Wholeness,
+    diagnostics: &mut Diagnostics,
+) -> Devices {
     let Some(list) = list else { return Devices { pl011: true, pl031: true } };
     let span = list.span();
     let list = list.into_inner();
@@ -418,7 +442,7 @@ fn devices(list: Option<Spanned<Vec<Spanned<Device>>>>, diagnostics: &mut Diagno
         }
     }
     let has = |device| list.iter().any(|listed| *listed.get_ref() == device);
-    if !has(Device::Pl011) && !has(Device::VirtioConsole) {
+    if wholeness == Wholeness::Whole && !has(Device::Pl011) && !has(Device::VirtioConsole) {
         diagnostics.push(
             Diagnostic::new(Code::NoConsole, "this VM has no console")
                 .label(span, "without `pl011`, nothing it says can be seen"),

@@ -78,7 +78,7 @@ pub(super) fn devices(
 ) -> Vec<BoardDevice> {
     let mut devices: Vec<BoardDevice> = Vec::new();
     for section in sections.into_iter().map(Spanned::into_inner) {
-        let (Some(path), Some(qemu)) = (section.slot, section.qemu) else { continue };
+        let Some(path) = section.slot else { continue };
         let span = path.span();
         let bad = |title: String| Diagnostic::new(Code::BadSlot, title).label(span.clone(), "");
         let Some(slot) = Slot::at_path(path.get_ref()) else {
@@ -95,7 +95,9 @@ pub(super) fn devices(
             diagnostics.push(bad(title).label(other.span.clone(), "the first"));
             continue;
         }
-        devices.push(BoardDevice { slot, qemu: qemu.into_inner(), span });
+        // Without what goes there, which is told by then, the slot is taken all the same.
+        let qemu = section.qemu.map(Spanned::into_inner).unwrap_or_default();
+        devices.push(BoardDevice { slot, qemu, span });
     }
     devices
 }

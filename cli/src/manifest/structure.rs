@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Source, Span, nearest};
 
@@ -23,6 +23,17 @@ impl Meant {
         self.0.contains(&(Section::Vm(index), key.to_owned()))
     }
 
+    /// Whether the list `key` of VM `index` has all that was written.
+    pub(super) fn list_in_vm(&self, index: usize, key: &str) -> Wholeness {
+        if self.in_vm(index, key) { Wholeness::Partial } else { Wholeness::Whole }
+    }
+
+    /// Whether the members of channel `index` are all that were written.
+    pub(super) fn members_of(&self, index: usize) -> Wholeness {
+        let has = |key: &str| self.0.contains(&(Section::Channel(index), key.to_owned()));
+        if has("members") || has("readers") { Wholeness::Partial } else { Wholeness::Whole }
+    }
+
     /// Whether `key` stands at the top, if badly.
     pub(super) fn at_top(&self, key: &str) -> bool {
         self.0.contains(&(Section::Top, key.to_owned()))
@@ -34,13 +45,25 @@ impl Meant {
     }
 }
 
+/// Whether a list has all that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wholeness {
+    /// It has.
+    Whole,
+    /// Of what was written, something could not be used: nobody should be told that it is missing.
+    Partial,
+}
+
 /// Where in the file a table stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Section {
     Top,
     Board,
+    Run,
     BoardDisk,
+    BoardDevice,
     Network(usize),
+    Channel(usize),
     Vm(usize),
     Disk(usize),
     Card(usize),
@@ -52,8 +75,11 @@ impl Section {
         match self {
             Self::Top => "the manifest",
             Self::Board => "[board]",
+            Self::Run => "[run]",
             Self::BoardDisk => "[[board.disk]]",
+            Self::BoardDevice => "[[board.device]]",
             Self::Network(_) => "[[network]]",
+            Self::Channel(_) => "[[channel]]",
             Self::Vm(_) => "[[vm]]",
             Self::Disk(_) => "[[vm.disk]]",
             Self::Card(_) => "[[vm.network]]",
@@ -64,8 +90,10 @@ impl Section {
     fn item(self, key: &str, index: usize) -> Self {
         match (self, key) {
             (Self::Top, "network") => Self::Network(index),
+            (Self::Top, "channel") => Self::Channel(index),
             (Self::Top, _) => Self::Vm(index),
             (Self::Board, "disk") => Self::BoardDisk,
+            (Self::Board, "device") => Self::BoardDevice,
             (Self::Vm(vm), "disk") => Self::Disk(vm),
             (Self::Vm(vm), "network") => Self::Card(vm),
             (other, _) => other,
@@ -148,12 +176,15 @@ impl Checker<'_> {
     /// The section, other than `here`, that has this key.
     fn home_of(&self, here: Section, key: &str) -> Option<&'static str> {
         let properties = &self.schema["properties"];
-        [(Section::Board, &properties["board"]), (Section::Vm(0), &properties["vm"]["items"])]
-            .into_iter()
-            .find(|(section, schema)| {
-                section.notation() != here.notation() && schema["properties"].get(key).is_some()
-            })
-            .map(|(section, _)| section.notation())
+        let homes = [
+            (Section::Board, &properties["board"]),
+            (Section::Run, &properties["run"]),
+            (Section::Vm(0), &properties["vm"]["items"]),
+        ];
+        let has = |(section, schema): &(Section, &Json)| {
+            section.notation() != here.notation() && schema["properties"].get(key).is_some()
+        };
+        homes.into_iter().find(has).map(|(section, _)| section.notation())
     }
 
     fn value(
@@ -167,21 +198,31 @@ impl Checker<'_> {
         let kind = if choices(schema).is_empty() { schema["type"].as_str() } else { Some("string") };
         match (kind.unwrap_or_default(), value.get_mut()) {
             ("object", DeValue::Table(table)) => {
-                let section = if section == Section::Top { Section::Board } else { section };
+                let section = match (section, key) {
+                    (Section::Top, "run") => Section::Run,
+                    (Section::Top, _) => Section::Board,
+                    _ => section,
+                };
                 self.table(section, table, span, schema);
                 Verdict::Keep
             }
             ("array", DeValue::Array(items)) => {
-                let mut verdict = Verdict::Keep;
-                for (index, item) in items.iter_mut().enumerate() {
-                    let schema = &schema["items"];
-                    if let DeValue::Table(_) = item.get_ref() {
-                        _ = self.value(section.item(key, index), key, item, schema);
-                    } else if self.value(section, key, item, schema) == Verdict::Drop {
-                        verdict = Verdict::Drop;
+                let schema = &schema["items"];
+                let mut index = 0;
+                for mut item in std::mem::replace(items, DeArray::new()) {
+                    let at = match item.get_ref() {
+                        DeValue::Table(_) if is_section(schema) => section.item(key, index),
+                        _ => section,
+                    };
+                    if self.value(at, key, &mut item, schema) == Verdict::Keep {
+                        index += 1;
+                        items.push(item);
+                    } else {
+                        // The others are looked at further.
+                        self.meant.0.insert((section, key.to_owned()));
                     }
                 }
-                verdict
+                Verdict::Keep
             }
             ("string", DeValue::String(text)) => self.word(key, text, span, schema),
             ("integer", DeValue::Integer(number)) => {
@@ -231,7 +272,8 @@ impl Checker<'_> {
     ) -> Verdict {
         let written = self.source.text.get(span.clone()).unwrap_or_default();
         if section == Section::Top {
-            let head = if key == "board" { "[board]".to_owned() } else { format!("[[{key}]]") };
+            let is_list = self.schema["properties"][key]["type"] == "array";
+            let head = if is_list { format!("[[{key}]]") } else { format!("[{key}]") };
             let wrong =
                 Diagnostic::new(Code::WrongType, format!("`{key}` is a section, begun by a line {head}"))
                     .label(span.clone(), "");
@@ -240,6 +282,11 @@ impl Checker<'_> {
             } else {
                 wrong.help(format!("write {head}, and its keys on lines of their own below"))
             });
+            return Verdict::Drop;
+        }
+        let items = if wanted == "array" { &schema["items"] } else { schema };
+        if is_section(items) {
+            self.diagnostics.push(no_section(section, key, found, written, span, items));
             return Verdict::Drop;
         }
         let title = format!("`{key}` takes {}, not {}", with_article(wanted), with_article(found.type_str()));
@@ -259,6 +306,33 @@ impl Checker<'_> {
             _ => wrong.help(format!("write it like this: `{key} = {}`", example(schema))),
         });
         Verdict::Drop
+    }
+}
+
+/// Whether a schema is that of a section.
+fn is_section(schema: &Json) -> bool {
+    schema["type"] == "object"
+}
+
+/// The complaint about a value where sections should be, each begun by a line of its own.
+fn no_section(
+    section: Section,
+    key: &str,
+    found: &DeValue<'_>,
+    written: &str,
+    span: Span,
+    schema: &Json,
+) -> Diagnostic {
+    let head = section.item(key, 0).notation();
+    let wrong = Diagnostic::new(Code::WrongType, format!("`{key}` is a section, begun by a line {head}"))
+        .label(span.clone(), "");
+    match found {
+        DeValue::Table(_) if written.starts_with('[') => wrong.fix("write its head so", span, head),
+        // What stands there is probably its name.
+        DeValue::String(_) if schema["properties"]["name"].is_object() => {
+            wrong.help(format!("write a line {head}, and below it `name = {written}`"))
+        }
+        _ => wrong.help(format!("write a line {head}, and its keys on lines of their own below")),
     }
 }
 

@@ -86,7 +86,9 @@ fn afters(vms: &[Draft], names: &BTreeMap<&str, usize>, diagnostics: &mut Diagno
         if let Some(index) = names.get(after.get_ref().as_str()) {
             return u16::try_from(*index).ok();
         }
-        diagnostics.push(no_such_vm(after, names.keys().copied()));
+        // It would wait for its own end.
+        let others = names.keys().copied().filter(|name| *name != vm.called());
+        diagnostics.push(no_such_vm(after, others));
         None
     };
     vms.iter().map(after).collect()
@@ -183,7 +185,7 @@ impl BoardMemory {
                 span.clone(),
                 format!("\"{round}\""),
             ),
-            Origin::Default => {
+            Origin::Default | Origin::Assumed => {
                 wrong.help(format!("write `memory = \"{round}\"` in a section [board], or give the VMs less"))
             }
             Origin::Option(option) => wrong.help(format!("say `{option} {round}`, or give the VMs less")),

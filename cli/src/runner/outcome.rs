@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What came of a run.
 
-use vambrace_wire::message::{Level, Life, MemoryUse, VmState};
+use vambrace_wire::message::{Level, Life, MemoryUse, VcpuReport, VmState};
 
 use super::session::{Event, Message};
 use crate::exit::Exit;
@@ -98,6 +98,8 @@ pub struct VmOutcome {
     pub states: Vec<VmState>,
     /// Its crash report, line by line.
     pub report: Vec<String>,
+    /// The numbers that it gave as its result, one in each life at most.
+    pub results: Vec<u32>,
     /// The lives that are over, in order.
     pub lives: Vec<Life>,
     /// When its memory had been cleared and when it was free, in counts of the system counter.
@@ -134,6 +136,8 @@ pub struct Outcome {
     pub vms: Vec<VmOutcome>,
     /// The memory that the hypervisor takes, each time it told, with the number of VMs that there were.
     pub memory: Vec<(u16, MemoryUse)>,
+    /// What the vCPUs did when it was asked.
+    pub vcpus: Vec<VcpuReport>,
     /// The hypervisor's log.
     pub log: Vec<(Level, String)>,
     /// What arrived outside any message: firmware's greetings, a panic report.
@@ -150,6 +154,7 @@ impl Outcome {
             summary: Summary::new(names.len()),
             vms: names.iter().map(|name| VmOutcome { name: name.clone(), ..VmOutcome::default() }).collect(),
             memory: Vec::new(),
+            vcpus: Vec::new(),
             log: Vec::new(),
             raw: Vec::new(),
             qemu: Vec::new(),
@@ -180,10 +185,12 @@ impl Outcome {
             }
             Event::Message(Message::State { vm, state }) => self.with(*vm, |vm| vm.states.push(*state)),
             Event::Message(Message::Report { vm, text }) => self.with(*vm, |vm| vm.report.push(text.clone())),
+            Event::Message(Message::Result { vm, number }) => self.with(*vm, |vm| vm.results.push(*number)),
             Event::Message(Message::Life { vm, life }) => self.with(*vm, |vm| vm.lives.push(*life)),
             Event::Message(Message::Gone { vm, cleared, at }) => {
                 self.with(*vm, |vm| vm.gone = Some((*cleared, *at)));
             }
+            Event::Message(Message::Vcpu(report)) => self.vcpus.push(*report),
             Event::Message(Message::Memory { vms, memory }) => self.memory.push((*vms, *memory)),
             _ => {}
         }

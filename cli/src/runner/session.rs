@@ -13,11 +13,17 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use vambrace_wire::message::{Decoder, FromHypervisor, Level, Life, MemoryUse, Piece, VmState, decode};
+use vambrace_wire::message::{
+    Decoder, FromHypervisor, Level, Life, MAX_FRAME, MemoryUse, Piece, ToHypervisor, VcpuReport, VmState,
+    decode, encode,
+};
 
 use super::outbox::Outbox;
 use super::{Boot, Config, RunError, command_line};
 use crate::setup::process;
+
+/// How long the hypervisor may take to answer what its vCPUs do, when the time is over.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// How long QEMU may go on after the hypervisor has said its last word.
 const GRACE: Duration = Duration::from_secs(5);
@@ -48,6 +54,12 @@ pub enum Message {
     End,
     /// It failed; the report follows as text.
     Failed,
+    /// A VM's result.
+    Result { vm: u16, number: u32 },
+    /// What a vCPU does.
+    Vcpu(VcpuReport),
+    /// A CPU has told of all its vCPUs.
+    Inspected { cpu: u16 },
 }
 
 impl From<FromHypervisor<'_>> for Message {
@@ -64,6 +76,9 @@ impl From<FromHypervisor<'_>> for Message {
             FromHypervisor::Memory { vms, memory } => Self::Memory { vms, memory },
             FromHypervisor::End => Self::End,
             FromHypervisor::Failed => Self::Failed,
+            FromHypervisor::Result { vm, number } => Self::Result { vm, number },
+            FromHypervisor::Vcpu(report) => Self::Vcpu(report),
+            FromHypervisor::Inspected { cpu } => Self::Inspected { cpu },
         }
     }
 }
@@ -79,9 +94,13 @@ pub enum Event {
     QemuSays(String),
     /// QEMU has ended, with this exit code unless a signal ended it.
     Exited(Option<i32>),
+    /// The hypervisor is asked what its vCPUs do. It answers soon, or not at all.
+    Asking,
+    /// What each VM does, in lines; made of the answers.
+    Inspection(Vec<String>),
     /// The configured time is over; QEMU has been killed.
     TimedOut,
-    /// The user typed; only on a terminal.
+    /// The user typed, or something came by a pipe; only while the command reads it.
     Keys(Vec<u8>),
     /// A signal asks us to end; only while the command listens for them.
     Signal(i32),
@@ -101,6 +120,10 @@ pub struct Session {
     deadline: Option<Instant>,
     /// The last word has been said, and the deadline is the end of the grace.
     is_over: bool,
+    /// The physical CPUs, once the hypervisor is up.
+    cpus: Option<u16>,
+    /// The time is over: how many CPUs have answered what their vCPUs do.
+    answers: Option<u16>,
     /// The images, deleted with the session.
     _files: tempfile::TempDir,
 }
@@ -138,7 +161,18 @@ impl Session {
         });
         let deadline = config.timeout.map(|timeout| Instant::now() + timeout);
         let outbox = Outbox::new(config.vms.len());
-        Ok(Self { qemu, events, sender, line, outbox, deadline, is_over: false, _files: files })
+        Ok(Self {
+            qemu,
+            events,
+            sender,
+            line,
+            outbox,
+            deadline,
+            is_over: false,
+            cpus: None,
+            answers: None,
+            _files: files,
+        })
     }
 
     /// For further sources of events.
@@ -160,6 +194,12 @@ impl Session {
         match received {
             Ok(event) => Some(self.note(event)),
             Err(_) if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+                if !self.is_over && self.cpus.is_some() && self.answers.is_none() {
+                    self.answers = Some(0);
+                    self.deadline = Some(Instant::now() + ANSWER);
+                    self.inspect();
+                    return Some(Event::Asking);
+                }
                 self.deadline = None;
                 self.kill();
                 // Killing it after the grace is an exit as good as its own.
@@ -185,6 +225,19 @@ impl Session {
             Event::Message(Message::Taken { vm, position }) => {
                 self.outbox.note_taken(vm, position);
                 self.send_waiting(vm);
+                event
+            }
+            Event::Message(Message::Hello { cpus, .. }) => {
+                self.cpus = Some(cpus);
+                event
+            }
+            Event::Message(Message::Inspected { .. }) => {
+                if let Some(answers) = &mut self.answers {
+                    *answers = answers.saturating_add(1);
+                    if self.cpus.is_some_and(|cpus| *answers >= cpus) {
+                        self.deadline = Some(Instant::now());
+                    }
+                }
                 event
             }
             Event::Exited(_) => Event::Exited(self.qemu.wait().ok().and_then(|status| status.code())),
@@ -215,6 +268,15 @@ impl Session {
         while let Some(frame) = self.outbox.next(vm) {
             // An error means that QEMU has ended, which arrives as an event.
             let _ = line.send(frame);
+        }
+    }
+
+    /// Asks the hypervisor what its vCPUs do.
+    pub fn inspect(&mut self) {
+        let Some(line) = &self.line else { return };
+        if let Ok(frame) = encode(&ToHypervisor::Inspect, &mut [0; MAX_FRAME]) {
+            // As with keys.
+            let _ = line.send(frame.to_vec());
         }
     }
 

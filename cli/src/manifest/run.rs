@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How the VMs are run, and what is expected of them: the section `[run]`, and keys of `[[vm]]`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use regex::bytes::Regex;
+use toml::Spanned;
+
+use super::file;
+use super::resolve::Draft;
+use super::together::no_such_vm;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::expect::Expected;
+
+/// How the VMs are run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Run {
+    /// The VM that gets what is typed or comes by a pipe.
+    pub input: Option<u16>,
+    /// The folder for the logs.
+    pub log_dir: Option<PathBuf>,
+    /// When to give up.
+    pub timeout: Option<Duration>,
+}
+
+/// What `[run]` means.
+pub(super) fn run(run: file::Run, vms: &[Draft], diagnostics: &mut Diagnostics) -> Run {
+    let input = run.input.and_then(|name| {
+        let index = vms.iter().position(|vm| vm.called() == name.get_ref());
+        if index.is_none() {
+            diagnostics.push(no_such_vm(&name, vms.iter().map(Draft::called)));
+        }
+        u16::try_from(index?).ok()
+    });
+    let timeout = run.timeout.map(|seconds| Duration::from_secs(u64::from(seconds.into_inner())));
+    Run { input, log_dir: run.log_dir.map(|path| path.into_inner().into()), timeout }
+}
+
+/// What is expected of a VM.
+pub(super) fn expected(
+    texts: Option<file::Patterns>,
+    never: Option<file::Patterns>,
+    result: Option<Spanned<u32>>,
+    diagnostics: &mut Diagnostics,
+) -> Expected {
+    let mut regexes = |list: Option<file::Patterns>| {
+        let list = list.map(Spanned::into_inner).unwrap_or_default();
+        list.iter().filter_map(|text| regex(text, diagnostics)).collect()
+    };
+    Expected { texts: regexes(texts), never: regexes(never), result: result.map(Spanned::into_inner) }
+}
+
+fn regex(text: &Spanned<String>, diagnostics: &mut Diagnostics) -> Option<Regex> {
+    match pattern(text.get_ref()) {
+        Ok(regex) => Some(regex),
+        Err(why) => {
+            let title = format!("{:?} is no regular expression", text.get_ref());
+            diagnostics.push(
+                Diagnostic::new(Code::BadPattern, title).label(text.span(), why).help(
+                    "write \\\\ before a sign that is to stand for itself, as in \"done \\\\(ok\\\\)\"",
+                ),
+            );
+            None
+        }
+    }
+}
+
+/// A regular expression for a line of a console, or what is wrong with it.
+pub(crate) fn pattern(text: &str) -> Result<Regex, String> {
+    Regex::new(text).map_err(|error| {
+        let text = error.to_string();
+        let last = text.lines().last().unwrap_or_default();
+        last.strip_prefix("error: ").unwrap_or(last).to_owned()
+    })
+}
