@@ -58,6 +58,7 @@ fn start(run: &Run) -> Result<Exit, Failure> {
     let setup = Setup::new(Progress::for_stderr())?;
     let qemu = setup.qemu()?;
     check_processor(&qemu, &manifest.board.cpu)?;
+    check_second_uart(&manifest, &qemu)?;
     let afterwards = match how.input {
         _ if console::is_interactive() => Afterwards::Shell,
         Some(vm) => Afterwards::ShellIn(vm),
@@ -87,6 +88,15 @@ fn check_processor(qemu: &Qemu, cpu: &str) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::Processor { name: name.to_owned(), known })
+}
+
+/// Refuses a second UART of the board where QEMU's has none.
+fn check_second_uart(manifest: &Manifest, qemu: &Qemu) -> Result<(), Failure> {
+    let needed = runner::needs_second_uart(manifest);
+    match needed.filter(|_| qemu.version < runner::SECOND_UART_SINCE) {
+        Some(vm) => Err(Failure::NoSecondUart { vm: vm.to_owned(), version: qemu.version }),
+        None => Ok(()),
+    }
 }
 
 /// Prints what would run a file written by `vambrace build`.
@@ -121,6 +131,11 @@ fn write_image(path: &Path, output: &Path) -> Result<Exit, Failure> {
 fn check(path: &Path) -> Result<Exit, Failure> {
     let (manifest, warnings) = manifest::load(path, &BoardOptions::default())?;
     warn(&warnings);
+    // One that is not there yet will be new enough.
+    if let Ok(qemu) = setup::qemu::find() {
+        check_processor(&qemu, &manifest.board.cpu)?;
+        check_second_uart(&manifest, &qemu)?;
+    }
     say(&format!("{}: {}, no mistakes\n", path.display(), counted(manifest.vms.len(), "VM")))?;
     Ok(Exit::Success)
 }
@@ -185,6 +200,7 @@ fn demo() -> PathBuf {
 /// The board that a manifest and the arguments describe.
 fn board(manifest: &Manifest, run: &Run) -> Board {
     let mut qemu_args = runner::devices(manifest);
+    qemu_args.extend(runner::second_uart(manifest, &run.qemu_arg));
     qemu_args.extend(run.qemu_arg.iter().cloned());
     Board {
         cpu: manifest.board.cpu.clone(),

@@ -174,11 +174,17 @@ enum Next {
     Quit,
 }
 
+/// So many resets are a loop, and said to be one, once.
+const OFTEN: u32 = 5;
+
 /// A VM's change of state, in words.
 fn describe_state(state: VmState) -> String {
     match state {
         VmState::Running => "runs".to_owned(),
         VmState::Reset(1) => "was reset".to_owned(),
+        VmState::Reset(OFTEN) => format!(
+            "was reset, {OFTEN} times by now: again and again, as a Linux that panics with `panic=-1` on its command line?"
+        ),
         VmState::Reset(count) => format!("was reset, {count} times by now"),
         VmState::Off => "powered off".to_owned(),
         VmState::Crashed => "crashed".to_owned(),

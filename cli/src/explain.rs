@@ -80,7 +80,7 @@ pub fn explain(question: &Explain, warn: impl Fn(&Diagnostics)) -> Result<Output
         (Some(Topic::Walk(question)), _) => Ok(walk::answer(question).map_err(ExplainError::from)?),
         (Some(Topic::Attrs(question)), _) => Ok(attrs::answer(question).map_err(ExplainError::from)?),
         (Some(Topic::Map(map)), _) => {
-            let (manifest, warnings) = manifest::load(&map.manifest, &BoardOptions::default())?;
+            let (manifest, warnings) = manifest::read(&map.manifest, &BoardOptions::default())?;
             warn(&warnings);
             let picture = Map::new(&manifest);
             Ok(match &map.svg {

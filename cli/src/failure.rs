@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::explain::ExplainError;
 use crate::image::ImageError;
 use crate::plan::PlanError;
-use crate::runner::RunError;
+use crate::runner::{RunError, SECOND_UART_SINCE};
 use crate::setup::SetupError;
 
 /// A failure of the command.
@@ -39,6 +39,15 @@ pub enum Failure {
         name: String,
         /// Those it knows.
         known: Vec<String>,
+    },
+    /// QEMU's board has no second UART, which a VM is to have.
+    #[error("the board of QEMU {}.{} has no second UART for VM {vm:?}\ninstall QEMU {}.{} or newer, or take it out of `assign`",
+        version.0, version.1, SECOND_UART_SINCE.0, SECOND_UART_SINCE.1)]
+    NoSecondUart {
+        /// The VM.
+        vm: String,
+        /// QEMU's version.
+        version: (u32, u32),
     },
     /// An option names a VM that the manifest does not have.
     #[error("{option}: there is no VM {name:?}\n{}", suggest_vm(name, known))]
@@ -112,6 +121,7 @@ impl Failure {
             | Self::Explain(_)
             | Self::Write { .. }
             | Self::Processor { .. }
+            | Self::NoSecondUart { .. }
             | Self::NoSuchVm { .. } => Exit::Usage,
             Self::Plan(PlanError::Image { .. }) => Exit::Setup,
             Self::Plan(_) => Exit::Usage,

@@ -13,8 +13,10 @@ pub mod channels;
 pub(crate) mod file;
 mod files;
 pub mod io;
+mod offline;
 mod resolve;
 pub mod run;
+mod silent;
 pub mod slots;
 mod structure;
 mod syntax;
@@ -173,11 +175,22 @@ pub(crate) struct Spans {
     pub(crate) memory: Span,
 }
 
-/// Reads and checks a manifest. With it come warnings, which may be empty.
+/// Reads and checks a manifest, with all that can be known before anything is fetched. With it come warnings, which may be
+/// empty.
 ///
 /// # Errors
 /// All that is wrong with it, warnings included.
 pub fn load(path: &Path, options: &BoardOptions) -> Result<(Manifest, Diagnostics), Diagnostics> {
+    let (manifest, mut diagnostics) = read(path, options)?;
+    offline::check(&manifest, &mut diagnostics);
+    if diagnostics.has_errors() { Err(diagnostics) } else { Ok((manifest, diagnostics)) }
+}
+
+/// As [`load`], but for whether images are there and fit: for looking at what is wrong with them.
+///
+/// # Errors
+/// All that is wrong with the text.
+pub fn read(path: &Path, options: &BoardOptions) -> Result<(Manifest, Diagnostics), Diagnostics> {
     let unreadable = |title: String, text: String, span: Option<Span>| {
         let mut diagnostics = Diagnostics::new(Arc::new(Source { path: path.to_owned(), text }));
         let diagnostic = Diagnostic::new(Code::Unreadable, title);
@@ -200,7 +213,7 @@ pub fn load(path: &Path, options: &BoardOptions) -> Result<(Manifest, Diagnostic
     }
 }
 
-/// As [`load`], for a text that is at hand. Relative paths start at the folder of `source.path`.
+/// As [`read`], for a text that is at hand. Relative paths start at the folder of `source.path`.
 ///
 /// # Errors
 /// All that is wrong with it, warnings included.
@@ -247,6 +260,7 @@ fn understand(
         .map(|(index, vm)| resolve::vm(index, vm, &board, &networks, meant, diagnostics))
         .collect();
     files::check(&drafts, &board.disks, source, diagnostics);
+    silent::check(&drafts, diagnostics);
     let afters = together::check(&board, &drafts, meant, diagnostics);
     slots::check(&board, &drafts, &networks, diagnostics);
     let channels = channels::channels(file.channel, &drafts, meant, diagnostics);

@@ -30,6 +30,7 @@ use crate::manifest::{
     Boot, FirmwareSource, InitrdSource, KernelSource, Manifest, Size, Vm, does_not_fit, not_startable,
     quoted_list,
 };
+pub(crate) use io::check_disk;
 use kernel::KernelImage;
 use placement::Placement;
 
@@ -421,23 +422,26 @@ impl Planner<'_> {
             }
             Err(ImagesError::NoSuch { known }) => known,
         };
-        let wrong =
-            Diagnostic::new(Code::NoSuchImage, format!("there is no `{name}`")).label(span.clone(), "");
-        let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        // Of `debian:2.6`, only the second half is in doubt.
-        let (kind, word) = name.rsplit_once(':').unwrap_or(("", name));
-        let words = known.iter().filter_map(|known| known.strip_prefix(kind)?.strip_prefix(':'));
-        let wrong = match nearest(word, words).map(|near| format!("{kind}:{near}")) {
-            Some(near) => wrong.fix(format!("did you mean `{near}`?"), span.clone(), format!("\"{near}\"")),
-            None if known.is_empty() => wrong,
-            None => wrong.help(format!("there is {}", quoted_list(&known))),
-        };
-        Err(self.report(wrong))
+        Err(self.report(no_such_image(name, &known, span)))
     }
 
     fn report(&mut self, diagnostic: Diagnostic) -> Stop {
         self.diagnostics.push(diagnostic);
         Stop::Reported
+    }
+}
+
+/// The complaint about an image's name that nobody knows; shared with what is checked before images are fetched.
+pub(crate) fn no_such_image(name: &str, known: &[String], span: &Span) -> Diagnostic {
+    let wrong = Diagnostic::new(Code::NoSuchImage, format!("there is no `{name}`")).label(span.clone(), "");
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    // Of `debian:2.6`, only the second half is in doubt.
+    let (kind, word) = name.rsplit_once(':').unwrap_or(("", name));
+    let words = known.iter().filter_map(|known| known.strip_prefix(kind)?.strip_prefix(':'));
+    match nearest(word, words).map(|near| format!("{kind}:{near}")) {
+        Some(near) => wrong.fix(format!("did you mean `{near}`?"), span.clone(), format!("\"{near}\"")),
+        None if known.is_empty() => wrong,
+        None => wrong.help(format!("there is {}", quoted_list(&known))),
     }
 }
 

@@ -124,7 +124,11 @@ fn bad_arguments(bench: &Bench) -> Verdict {
 fn timeout(bench: &Bench) -> Verdict {
     let folder = Folder::with(ENDLESS)?;
     let finished = vambrace(bench, &["run", &folder.manifest(), "--timeout", "10"])?;
-    finished.exits_with(124)?.says("guest: spins").map(drop)
+    finished.exits_with(124)?.says("guest: spins")?;
+    // What it does is told: the vCPU runs in the machine, and others of the board answer too.
+    finished.says("vambrace | endless runs")?.says("vambrace |   vCPU 0 on CPU ")?;
+    finished.says("vambrace |     PC 0x00000000402")?;
+    ensure(!finished.out.contains("does not answer"), || format!("a CPU is silent:\n{}", finished.out))
 }
 
 fn crash(bench: &Bench) -> Verdict {
@@ -152,6 +156,9 @@ fn quit(bench: &Bench) -> Verdict {
     shown.wait_for("guest: spins", SOON)?;
     shown.type_keys("\x1dh")?;
     shown.wait_for("* 1 endless", SOON)?;
+    shown.type_keys("\x1ds")?;
+    shown.wait_for("[  vCPU 0 on CPU ", SOON)?;
+    shown.wait_for("[    PC 0x00000000402", SOON)?;
     shown.type_keys("\x1dq")?;
     shown.finish(SOON)?.exits_with(0).map(drop)
 }

@@ -53,7 +53,7 @@ impl Inspection {
                 }
             }
             Event::Asking => self.begin(),
-            Event::Message(Message::Vcpu(report)) => self.reports.push(*report),
+            Event::Message(Message::Vcpu(report)) => self.reports.push(**report),
             Event::Message(Message::Inspected { cpu }) => {
                 self.answered.insert(*cpu);
                 if self.silent_cpus().is_empty() {
@@ -155,8 +155,8 @@ mod tests {
 
     fn report(vm: u16, vcpu: u16, activity: VcpuActivity) -> Event {
         let mut exits = [None; TOLD_EXITS];
-        exits[0] = Some(ToldExit { esr: 0x5600_0000, pc: 0x4020_0004, address: None });
-        Event::Message(Message::Vcpu(VcpuReport {
+        exits[0] = Some(ToldExit { esr: 0x5A00_0000, pc: 0x4020_0004, address: None });
+        Event::Message(Message::Vcpu(Box::new(VcpuReport {
             vm,
             vcpu,
             cpu: vcpu,
@@ -165,7 +165,7 @@ mod tests {
             pstate: 0x3C5,
             vbar: 0,
             exits,
-        }))
+        })))
     }
 
     fn inspection() -> Inspection {

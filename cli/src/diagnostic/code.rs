@@ -120,6 +120,14 @@ codes! {
     OddInitrd = 103,
     /// Trust that nothing needs.
     NeedlessTrust = 104,
+    /// A console on the command line that the VM does not have.
+    NoSuchConsole = 105,
+    /// A Linux that says nothing before its init does.
+    Quiet = 106,
+    /// A Linux that is reset whenever it panics.
+    ResetLoop = 107,
+    /// Devices whose drivers cannot be there.
+    NoDriver = 108,
 }
 
 impl Code {

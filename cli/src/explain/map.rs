@@ -5,14 +5,15 @@
 //! made from it. What a VM sees comes from the machine's address map, where it lies from `placement`.
 
 mod drawing;
-mod placement;
+pub(crate) mod placement;
 mod text;
 
 use serde::{Serialize, Serializer};
 use vambrace_machine::layout;
-use vambrace_memory::addr::PAGE_SIZE;
 
+use crate::manifest::io::{DiskSource, VirtioDevice};
 use crate::manifest::{Boot, Manifest, Size, Vm};
+use crate::words::counted;
 use placement::{BOARD_RAM, Images, Piece, Placement, VmPlace};
 
 /// All address spaces of a board.
@@ -181,7 +182,7 @@ impl Map {
             .collect();
         let memory = manifest.board.memory;
         Self {
-            board: format!("QEMU's virt, {memory} RAM, {} CPUs", manifest.board.cpus),
+            board: format!("QEMU's virt, {memory} RAM, {}", counted(manifest.board.cpus.into(), "CPU")),
             notes: notes(manifest, &places),
             physical: physical(memory, [&places, &small, &large], &vms),
             vms,
@@ -215,7 +216,7 @@ fn vm_map(manifest: &Manifest, (index, vm): (usize, &Vm), place: &VmPlace, other
     if vm.devices.pl031 {
         regions.push(device("clock PL031", layout::RTC.0, layout::RTC_SIZE));
     }
-    regions.extend(virtio(vm));
+    regions.extend(virtio(manifest, vm));
     regions.extend(assigned(vm));
     regions.extend(channels(manifest, vm));
     let ram = Region::new("RAM", Kind::Ram(index), layout::RAM.0, vm.memory.0);
@@ -234,12 +235,33 @@ fn vm_map(manifest: &Manifest, (index, vm): (usize, &Vm), place: &VmPlace, other
     }
 }
 
-/// The VM's own virtio devices, in whole pages.
-fn virtio(vm: &Vm) -> Option<Region> {
-    let count = vm.virtio.len() as u64;
-    let what = if count == 1 { "virtio device".to_owned() } else { format!("virtio devices ({count})") };
-    let size = (count * layout::VIRTIO_STRIDE).next_multiple_of(PAGE_SIZE);
-    (count > 0).then(|| Region::new(what, Kind::Emulated, layout::VIRTIO.0, size))
+/// The VM's own virtio devices.
+fn virtio(manifest: &Manifest, vm: &Vm) -> Vec<Region> {
+    let slots = (0..).zip(&vm.virtio).map(|(slot, device): (u64, _)| {
+        let start = layout::VIRTIO.0 + slot * layout::VIRTIO_STRIDE;
+        Region::new(virtio_words(manifest, device), Kind::Emulated, start, layout::VIRTIO_STRIDE)
+    });
+    slots.collect()
+}
+
+/// What a virtio device is, and where what it shows comes from.
+fn virtio_words(manifest: &Manifest, device: &VirtioDevice) -> String {
+    let board =
+        |index: u16| manifest.board.disks.get(usize::from(index)).map_or("?", |disk| disk.name.as_str());
+    match device {
+        VirtioDevice::Entropy => "virtio entropy".to_owned(),
+        VirtioDevice::Console => "virtio console".to_owned(),
+        VirtioDevice::Card(card) => {
+            let network = manifest.networks.get(usize::from(card.network));
+            format!("network card on {}", network.map_or("?", |network| network.name.as_str()))
+        }
+        VirtioDevice::Disk(disk) => match &disk.source {
+            DiskSource::Image { path, .. } => format!("disk {}", path.display()),
+            DiskSource::Board { disk, start, .. } if start.0 == 0 => format!("disk on {}", board(*disk)),
+            DiskSource::Board { disk, start, .. } => format!("disk on {} from {start}", board(*disk)),
+            DiskSource::Partition { disk, name } => format!("disk {name} of {}", board(*disk)),
+        },
+    }
 }
 
 /// The board's devices that belong to the VM; of those that share a page, the first.
@@ -293,6 +315,11 @@ fn physical(memory: Size, tries: [&Placement; 3], vms: &[VmMap]) -> Vec<Region> 
         own("device tree of the board", |places| places.tree),
         Region { placed: Certainty::About, ..own("EL2: stacks, heap, tables", |places| places.own) },
     ];
+    if places.written.size > 0 {
+        let what = "EL2: what VMs write to disks, channels";
+        let written = Region { placed: Certainty::About, ..own(what, |places| places.written) };
+        taken.push(Region { sized: Certainty::Exact, ..written });
+    }
     for (vm, place) in vms.iter().zip(&places.vms) {
         for region in &vm.regions {
             let memory = region.lies_at.filter(|_| region.kind != Kind::Device);
@@ -358,7 +385,12 @@ fn notes(manifest: &Manifest, places: &Placement) -> Vec<String> {
             (Some(after), None) => {
                 notes.push(format!("{} has room only when {} has ended.", vm.name, after.name));
             }
-            (None, None) => notes.push(format!("{} finds no room in one piece beside the others.", vm.name)),
+            (None, None) => notes.push(format!(
+                "{} does not fit: its {} are one piece, and beside the others {} are left at most.",
+                vm.name,
+                vm.memory,
+                Size(places.largest_free >> 20 << 20)
+            )),
             (None, Some(_)) => {}
         }
     }

@@ -195,7 +195,7 @@ pub(crate) struct Vm {
     pub(crate) initrd: Option<Spanned<String>>,
     /// The kernel's command line. Linux finds its console without it.
     #[serde(default)]
-    #[schemars(with = "String", extend("default" = ""), length(max = 2047), example = &"quiet")]
+    #[schemars(with = "String", extend("default" = ""), length(max = 2047), example = &"loglevel=4")]
     pub(crate) cmdline: Option<Spanned<String>>,
     /// Size of its RAM: a multiple of 2 MiB, at least 4 MiB.
     #[serde(default)]

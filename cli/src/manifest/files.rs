@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::io::{BoardDisk, Disk, DiskSource, VirtioDevice};
 use super::resolve::Draft;
+use super::silent;
 use super::values::{FirmwareSource, InitrdSource, KernelSource};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Source, Span, nearest};
 use crate::plan::kernel::{self, KernelImage, NotBootable};
@@ -47,6 +48,7 @@ pub(super) fn check(vms: &[Draft], disks: &[BoardDisk], source: &Source, diagnos
     for vm in vms {
         let kernel = kernel(vm, &mut files, diagnostics);
         let initrd = initrd(vm, &mut files, diagnostics);
+        silent::check_drivers(vm, files.known_initrd(vm).as_deref(), diagnostics);
         if let (Some(kernel), Some(initrd)) = (kernel, initrd) {
             fit(vm, &kernel, initrd, diagnostics);
         }
@@ -139,6 +141,12 @@ struct Files<'a> {
 }
 
 impl Files<'_> {
+    /// A VM's initial RAM disk, if it is a file that has been read.
+    fn known_initrd(&self, vm: &Draft) -> Option<Arc<[u8]>> {
+        let InitrdSource::File(path) = vm.initrd.as_ref()?.get_ref() else { return None };
+        self.read.get(&self.folder.join(path))?.as_ref().ok().map(Arc::clone)
+    }
+
     fn bytes(
         &mut self,
         path: &Path,

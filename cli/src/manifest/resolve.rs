@@ -68,6 +68,7 @@ pub(super) struct Draft {
     pub(super) initrd: Option<Spanned<InitrdSource>>,
     pub(super) firmware: Option<Spanned<FirmwareSource>>,
     pub(super) cmdline: String,
+    pub(super) cmdline_span: Option<Span>,
     /// The place is missing for the default.
     pub(super) memory: Option<(Size, Option<Span>)>,
     pub(super) vcpus: Vec<Option<u16>>,
@@ -154,6 +155,7 @@ pub(super) fn vm(
         kernel,
         initrd: vm.initrd.and_then(|text| image(&text, diagnostics)),
         firmware: vm.firmware.and_then(|text| image(&text, diagnostics)),
+        cmdline_span: vm.cmdline.as_ref().map(Spanned::span),
         cmdline: vm.cmdline.map(|text| cmdline(text, diagnostics)).unwrap_or_default(),
         memory: match vm.memory {
             Some(text) => memory(&text, diagnostics).map(|size| (size, Some(text.span()))),
@@ -219,6 +221,22 @@ impl Draft {
     /// Its name, or nothing if it has none.
     pub(super) fn called(&self) -> &str {
         self.name.as_ref().map_or("", |name| name.get_ref())
+    }
+
+    pub(super) fn has_virtio_console(&self) -> bool {
+        self.virtio.contains(&VirtioDevice::Console)
+    }
+
+    /// The driver that Linux needs for what it has by virtio: of its disks first, then of its network cards.
+    pub(super) fn needs_driver(&self) -> Option<(&'static str, &'static str)> {
+        let has = |is: fn(&VirtioDevice) -> bool| self.virtio.iter().any(is);
+        if has(|device| matches!(device, VirtioDevice::Disk(_))) {
+            Some(("virtio_blk", "disks"))
+        } else if has(|device| matches!(device, VirtioDevice::Card(_))) {
+            Some(("virtio_net", "network cards"))
+        } else {
+            None
+        }
     }
 }
 

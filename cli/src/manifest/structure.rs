@@ -303,6 +303,8 @@ impl Checker<'_> {
             {
                 wrong.fix("write it with a unit, in quotes", span, format!("\"{written}MiB\""))
             }
+            // An item of a list has no example of its own.
+            _ if schema["examples"].is_null() => wrong.help(format!("write {} there", with_article(wanted))),
             _ => wrong.help(format!("write it like this: `{key} = {}`", example(schema))),
         });
         Verdict::Drop

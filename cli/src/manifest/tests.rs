@@ -198,7 +198,7 @@ fn every_key_is_understood() {
         name = "a"
         kernel = "debian:6.12"
         initrd = "demo"
-        cmdline = "quiet"
+        cmdline = "loglevel=4"
         memory = "1GiB"
         vcpus = 2
         cpus = [7, 7]
@@ -218,7 +218,7 @@ fn every_key_is_understood() {
     let [a, b] = manifest.vms.as_slice() else { panic!("two VMs") };
     let kernel = KernelSource::Debian { version: Some("6.12".into()) };
     assert_eq!(a.boot, Boot::Kernel { kernel, initrd: Some(InitrdSource::Demo) });
-    assert_eq!((a.cmdline.as_str(), a.memory, a.weight), ("quiet", Size::mib(1024), 300));
+    assert_eq!((a.cmdline.as_str(), a.memory, a.weight), ("loglevel=4", Size::mib(1024), 300));
     assert_eq!(a.vcpus, [Some(7), Some(7)]);
     assert_eq!(a.devices, Devices { pl011: true, pl031: false });
     assert_eq!(b.boot, Boot::Firmware(FirmwareSource::DebianUBoot));

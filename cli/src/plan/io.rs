@@ -2,14 +2,13 @@
 //! VMs' virtio devices, and where disks lie.
 
 use std::fs;
-use std::path::Path;
 
 use vambrace_wire::bundle::io::{self, Backing, DISK_NAME_LEN, VirtioDevice};
 
 use super::{Planner, Stop, partition};
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::manifest::io::{self as manifest, BoardDisk, Card, Disk, DiskSource, NewDisk, SECTOR};
-use crate::manifest::{Size, Vm};
+use crate::manifest::{Manifest, Size, Vm};
 use crate::setup::debian::ROOT_SIZE;
 
 impl Planner<'_> {
@@ -32,84 +31,106 @@ impl Planner<'_> {
     }
 
     fn disk(&mut self, vm: &Vm, disk: &Disk, number: usize) -> Result<io::Disk, Stop> {
-        let (backing, sectors) = match &disk.source {
-            DiskSource::Image { path, size, room } => self.image(vm, path, *size, *room, &disk.span)?,
-            DiskSource::Board { disk: index, start, size } => {
-                let board: Vec<BoardDisk> = self.manifest.board.disks.clone();
-                let Some(board) = board.get(usize::from(*index)) else { return Err(Stop::Reported) };
-                let whole = self.board_disk(board)?;
-                let left = whole.0.saturating_sub(start.0);
-                let size = size.map_or(left, |size| size.0);
-                if size == 0 || size > left {
-                    let title = format!("this disk goes beyond the end of `{}`", board.name);
-                    return Err(self.report(
-                        Diagnostic::new(Code::DiskSize, title)
-                            .label(disk.span.clone(), "")
-                            .note(format!("`{}` has {whole}", board.name)),
-                    ));
-                }
-                (Backing::Board { disk: *index, first: start.0 / SECTOR }, size / SECTOR)
+        let place = find_disk(self.manifest, disk).map_err(|wrong| self.report(*wrong))?;
+        let (backing, sectors) = match (place, &disk.source) {
+            (Place::Board { disk, first, sectors }, _) => (Backing::Board { disk, first }, sectors),
+            (Place::Image { size }, DiskSource::Image { path, room, .. }) => {
+                let bytes = self.read(path, vm, &disk.span)?;
+                let blob = self.blobs.add(bytes.into())?;
+                self.room += room.0;
+                (Backing::Image { blob, room: room.0 }, size.div_ceil(SECTOR))
             }
-            DiskSource::Partition { disk: index, name } => {
-                let Some(board) = self.manifest.board.disks.get(usize::from(*index)) else {
-                    return Err(Stop::Reported);
-                };
-                let file = self.manifest.source.folder().join(&board.image);
-                let place = partition::find(&file, &board.name, name);
-                let place = place.map_err(|wrong| self.report(wrong.label(disk.span.clone(), "")))?;
-                (Backing::Board { disk: *index, first: place.start }, place.end - place.start)
-            }
+            (Place::Image { .. }, _) => return Err(Stop::Reported),
         };
         let mut name = format!("{}-{number}", vm.name);
         name.drain(..name.len().saturating_sub(DISK_NAME_LEN));
         Ok(io::Disk { name, sectors, access: disk.access, backing })
     }
+}
 
-    /// A disk in the bundle, and its sectors.
-    fn image(
-        &mut self,
-        vm: &Vm,
-        path: &Path,
-        size: Option<Size>,
-        room: Size,
-        span: &Span,
-    ) -> Result<(Backing, u64), Stop> {
-        let bytes = self.read(path, vm, span)?;
-        let len = bytes.len() as u64;
-        let size = size.map_or(len, |size| size.0);
-        if size < len || size == 0 {
-            let title = format!("{} does not fit on this disk", path.display());
-            return Err(self.report(
-                Diagnostic::new(Code::DiskSize, title)
-                    .label(span.clone(), format!("it has {len} bytes"))
-                    .help("raise `size`, or leave it out"),
-            ));
-        }
-        let blob = self.blobs.add(bytes.into())?;
-        self.room += room.0;
-        Ok((Backing::Image { blob, room: room.0 }, size.div_ceil(SECTOR)))
+/// Where a VM's disk is.
+enum Place {
+    /// In the bundle; so many bytes.
+    Image { size: u64 },
+    /// On a disk of the board.
+    Board { disk: u16, first: u64, sectors: u64 },
+}
+
+/// Whether a VM's disk is where it should be, as far as the files tell that are there now.
+pub(crate) fn check_disk(manifest: &Manifest, disk: &Disk) -> Result<(), Box<Diagnostic>> {
+    if let DiskSource::Partition { disk: index, .. } = &disk.source
+        && let Some(board) = manifest.board.disks.get(usize::from(*index))
+        && !manifest.folder().join(&board.image).exists()
+    {
+        // It is made when the board is run.
+        return Ok(());
     }
+    find_disk(manifest, disk).map(drop)
+}
 
-    /// How large a disk of the board is.
-    fn board_disk(&mut self, disk: &BoardDisk) -> Result<Size, Stop> {
-        let path = self.manifest.source.folder().join(&disk.image);
-        let size = match (fs::metadata(&path), disk.new) {
-            (Ok(found), _) if found.is_file() => Size(found.len()),
-            (Err(error), Some(new)) if error.kind() == std::io::ErrorKind::NotFound => match new {
-                NewDisk::Empty(size) => size,
-                NewDisk::Debian => Size(ROOT_SIZE),
-            },
-            _ => {
-                let title = format!("there is no file {}", path.display());
-                return Err(self.report(
-                    Diagnostic::new(Code::MissingFile, title)
-                        .label(disk.span.clone(), "")
-                        .help("add `size`, and an empty one is made, or `system = \"debian\"`"),
-                ));
+fn find_disk(manifest: &Manifest, disk: &Disk) -> Result<Place, Box<Diagnostic>> {
+    let wrong = |title: String| Diagnostic::new(Code::DiskSize, title);
+    match &disk.source {
+        DiskSource::Image { path, size, .. } => {
+            let found = fs::metadata(manifest.folder().join(path));
+            let len = found.map_err(|error| {
+                let title = format!("cannot read {}: {error}", path.display());
+                Diagnostic::new(Code::UnusableFile, title).label(disk.span.clone(), "")
+            })?;
+            let len = len.len();
+            let size = size.map_or(len, |size| size.0);
+            if size < len || size == 0 {
+                let title = format!("{} does not fit on this disk", path.display());
+                let wrong = wrong(title).label(disk.span.clone(), format!("it has {len} bytes"));
+                return Err(Box::new(wrong.help("raise `size`, or leave it out")));
             }
-        };
-        Ok(Size(size.0 / SECTOR * SECTOR))
+            Ok(Place::Image { size })
+        }
+        DiskSource::Board { disk: index, start, size } => {
+            let board = board_disk(manifest, *index, &disk.span)?;
+            let whole = board_size(manifest, board)?;
+            let left = whole.0.saturating_sub(start.0);
+            let size = size.map_or(left, |size| size.0);
+            if size == 0 || size > left {
+                let title = format!("this disk goes beyond the end of `{}`", board.name);
+                let wrong = wrong(title).label(disk.span.clone(), "");
+                return Err(Box::new(wrong.note(format!("`{}` has {whole}", board.name))));
+            }
+            Ok(Place::Board { disk: *index, first: start.0 / SECTOR, sectors: size / SECTOR })
+        }
+        DiskSource::Partition { disk: index, name } => {
+            let board = board_disk(manifest, *index, &disk.span)?;
+            let file = manifest.folder().join(&board.image);
+            let place = partition::find(&file, &board.name, name);
+            let place = place.map_err(|wrong| Box::new(wrong.label(disk.span.clone(), "")))?;
+            Ok(Place::Board { disk: *index, first: place.start, sectors: place.end - place.start })
+        }
     }
+}
+
+/// The disk of the board with this index, which the manifest has by then.
+fn board_disk<'a>(manifest: &'a Manifest, index: u16, span: &Span) -> Result<&'a BoardDisk, Box<Diagnostic>> {
+    let missing = || Diagnostic::new(Code::NoSuchName, "there is no such disk").label(span.clone(), "");
+    manifest.board.disks.get(usize::from(index)).ok_or_else(|| Box::new(missing()))
+}
+
+/// How large a disk of the board is.
+fn board_size(manifest: &Manifest, disk: &BoardDisk) -> Result<Size, Box<Diagnostic>> {
+    let path = manifest.folder().join(&disk.image);
+    let size = match (fs::metadata(&path), disk.new) {
+        (Ok(found), _) if found.is_file() => Size(found.len()),
+        (Err(error), Some(new)) if error.kind() == std::io::ErrorKind::NotFound => match new {
+            NewDisk::Empty(size) => size,
+            NewDisk::Debian => Size(ROOT_SIZE),
+        },
+        _ => {
+            let title = format!("there is no file {}", path.display());
+            let missing = Diagnostic::new(Code::MissingFile, title).label(disk.span.clone(), "");
+            let help = "add `size`, and an empty one is made, or `system = \"debian\"`";
+            return Err(Box::new(missing.help(help)));
+        }
+    };
+    Ok(Size(size.0 / SECTOR * SECTOR))
 }
 
 fn port(card: &Card) -> io::Port {

@@ -7,7 +7,7 @@ use std::path::Path;
 use vambrace_wire::bundle::io::Uplink;
 
 use crate::manifest::io::{BoardDisk, NewDisk};
-use crate::manifest::{Manifest, slots};
+use crate::manifest::{Manifest, Vm, slots};
 use crate::setup::{self, Setup, SetupError};
 
 /// Makes the files of the board's disks that are not there yet.
@@ -56,6 +56,30 @@ pub fn devices(manifest: &Manifest) -> Vec<String> {
     arguments
 }
 
+/// The first QEMU whose `virt` has a second UART outside the secure world.
+pub const SECOND_UART_SINCE: (u32, u32) = (9, 1);
+
+/// The board's second UART.
+const SECOND_UART: &str = "/pl011@9040000";
+
+/// The VM to which the board's second UART is assigned.
+#[must_use]
+pub fn needs_second_uart(manifest: &Manifest) -> Option<&str> {
+    let has = |vm: &&Vm| vm.assigned.iter().any(|device| device.path == SECOND_UART);
+    manifest.vms.iter().find(has).map(|vm| vm.name.as_str())
+}
+
+/// QEMU's arguments for the board's second UART, which is there only if it leads somewhere: nowhere, unless one of the
+/// user's arguments says where.
+#[must_use]
+pub fn second_uart(manifest: &Manifest, given: &[String]) -> Vec<String> {
+    let leads_somewhere = given.iter().any(|argument| argument == "-serial");
+    if needs_second_uart(manifest).is_none() || leads_somewhere {
+        return Vec::new();
+    }
+    ["-serial", "null"].map(str::to_owned).into()
+}
+
 /// Makes a disk's file.
 fn make(path: &Path, disk: &BoardDisk, setup: &Setup) -> Result<(), SetupError> {
     match disk.new {
@@ -64,5 +88,27 @@ fn make(path: &Path, disk: &BoardDisk, setup: &Setup) -> Result<(), SetupError> 
             .map_err(|error| SetupError::file("make", path, &error)),
         Some(NewDisk::Debian) => setup::disk::copy(&setup.debian_root()?, path),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::Source;
+    use crate::manifest::{self, BoardOptions};
+
+    fn manifest(assign: &str) -> Manifest {
+        let text = format!("[[vm]]\nname = \"a\"\nkernel = \"guest:hello\"\nassign = [{assign}]\n");
+        let source = Source { path: "m.toml".into(), text };
+        manifest::parse(source, &BoardOptions::default()).unwrap().0
+    }
+
+    #[test]
+    fn the_second_uart_is_there_when_somebody_has_it() {
+        let (with, without) = (manifest("\"/pl011@9040000\""), manifest("\"/pl061@9030000\""));
+        assert_eq!(needs_second_uart(&with), Some("a"));
+        assert_eq!(second_uart(&with, &[]), ["-serial", "null"]);
+        assert_eq!(second_uart(&with, &["-serial".into(), "file:x".into()]), [""; 0]);
+        assert_eq!((needs_second_uart(&without), second_uart(&without, &[])), (None, Vec::new()));
     }
 }

@@ -190,7 +190,7 @@ impl Outcome {
             Event::Message(Message::Gone { vm, cleared, at }) => {
                 self.with(*vm, |vm| vm.gone = Some((*cleared, *at)));
             }
-            Event::Message(Message::Vcpu(report)) => self.vcpus.push(*report),
+            Event::Message(Message::Vcpu(report)) => self.vcpus.push(**report),
             Event::Message(Message::Memory { vms, memory }) => self.memory.push((*vms, *memory)),
             _ => {}
         }

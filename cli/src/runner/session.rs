@@ -57,7 +57,7 @@ pub enum Message {
     /// A VM's result.
     Result { vm: u16, number: u32 },
     /// What a vCPU does.
-    Vcpu(VcpuReport),
+    Vcpu(Box<VcpuReport>),
     /// A CPU has told of all its vCPUs.
     Inspected { cpu: u16 },
 }
@@ -77,7 +77,7 @@ impl From<FromHypervisor<'_>> for Message {
             FromHypervisor::End => Self::End,
             FromHypervisor::Failed => Self::Failed,
             FromHypervisor::Result { vm, number } => Self::Result { vm, number },
-            FromHypervisor::Vcpu(report) => Self::Vcpu(report),
+            FromHypervisor::Vcpu(report) => Self::Vcpu(Box::new(report)),
             FromHypervisor::Inspected { cpu } => Self::Inspected { cpu },
         }
     }

@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// The kernel says nothing, moves neither itself nor programs by chance, does not test its ciphers, which takes as long as all the rest,
 /// and shows where it maps devices.
 pub(in crate::bench) const COMMAND_LINE: &str =
-    "console=ttyAMA0 quiet nokaslr norandmaps cryptomgr.notests=1 no_hash_pointers";
+    "console=ttyAMA0 loglevel=4 nokaslr norandmaps cryptomgr.notests=1 no_hash_pointers";
 
 /// The device tree's place: QEMU puts one of its own at the start of RAM, of 1 MiB at most, where a VM's usually is.
 const TREE: u64 = 0x4010_0000;

@@ -13,14 +13,15 @@ use std::path::Path;
 
 use vambrace_wire::bundle::assigned::RamPlacement;
 
-use crate::manifest::{Boot, FirmwareSource, InitrdSource, KernelSource, Manifest, Vm};
+use crate::manifest::io::{Disk, DiskSource, VirtioDevice};
+use crate::manifest::{Boot, FirmwareSource, InitrdSource, KernelSource, Manifest, Size, Vm};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 /// Where RAM starts on QEMU's `virt`.
-pub(super) const BOARD_RAM: u64 = 0x4000_0000;
+pub(crate) const BOARD_RAM: u64 = 0x4000_0000;
 /// Where QEMU loads an Image that names no offset of its own: behind room for its own first instructions.
 const IMAGE_OFFSET: u64 = 2 * MIB;
 /// QEMU puts the initrd half-way up the RAM, but no further up than this.
@@ -38,41 +39,45 @@ const STACK_SIZE: u64 = 36 * KIB;
 
 /// A piece of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Piece {
-    pub(super) start: u64,
-    pub(super) size: u64,
+pub(crate) struct Piece {
+    pub(crate) start: u64,
+    pub(crate) size: u64,
 }
 
 impl Piece {
-    pub(super) fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.start + self.size
     }
 }
 
 /// What one VM has in physical memory. `None` where there is no room while the others run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct VmPlace {
-    pub(super) ram: Option<Piece>,
+pub(crate) struct VmPlace {
+    pub(crate) ram: Option<Piece>,
     /// Firmware, for VMs that have some.
-    pub(super) flash: Option<Piece>,
+    pub(crate) flash: Option<Piece>,
     /// The block that stands for the rest of the flash.
-    pub(super) erased: Option<Piece>,
+    pub(crate) erased: Option<Piece>,
 }
 
 /// The whole board.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Placement {
-    pub(super) image: Piece,
-    pub(super) bundle: Piece,
-    pub(super) tree: Piece,
-    pub(super) own: Piece,
+pub(crate) struct Placement {
+    pub(crate) image: Piece,
+    pub(crate) bundle: Piece,
+    pub(crate) tree: Piece,
+    pub(crate) own: Piece,
+    /// Room for what VMs write to disks in images, and for channels.
+    pub(crate) written: Piece,
     /// In the manifest's order.
-    pub(super) vms: Vec<VmPlace>,
+    pub(crate) vms: Vec<VmPlace>,
+    /// The largest piece that is left, in bytes.
+    pub(crate) largest_free: u64,
 }
 
 /// How large to take the images for.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Images {
+pub(crate) enum Images {
     /// Half the guess.
     Small,
     Guessed,
@@ -90,8 +95,23 @@ impl Images {
     }
 }
 
-/// Places everything, for VMs that are all there at once.
-pub(super) fn place(manifest: &Manifest, images: Images) -> Placement {
+/// Places everything, for VMs that are all there at once. Those that wait for another get what the others leave.
+pub(crate) fn place(manifest: &Manifest, images: Images) -> Placement {
+    let at_once = |waits: bool| {
+        let all = manifest.vms.iter().enumerate();
+        all.filter(move |(_, vm)| vm.after.is_some() == waits).map(|(index, _)| index)
+    };
+    place_these(manifest, images, at_once(false).chain(at_once(true)))
+}
+
+/// Whether the VM of this index has room when it is the only one.
+pub(crate) fn fits_alone(manifest: &Manifest, index: usize, images: Images) -> bool {
+    let placement = place_these(manifest, images, std::iter::once(index));
+    placement.vms.get(index).is_some_and(|place| place.ram.is_some())
+}
+
+/// Places the VMs of these indexes, in this order.
+fn place_these(manifest: &Manifest, images: Images, order: impl Iterator<Item = usize>) -> Placement {
     let memory = manifest.board.memory.0;
     let one_to_one = manifest.one_to_one().map(|vm| Piece { start: BOARD_RAM, size: vm.memory.0 });
     let start = one_to_one.map_or(BOARD_RAM + IMAGE_OFFSET, |below| below.end());
@@ -106,12 +126,36 @@ pub(super) fn place(manifest: &Manifest, images: Images) -> Placement {
     let own = Piece { start: (BOARD_RAM + memory).saturating_sub(own_size), size: own_size };
 
     let mut free = Free(vec![(BOARD_RAM, BOARD_RAM + memory)]);
-    for piece in [image, bundle, tree, own].into_iter().chain(one_to_one) {
+    let size = written_size(manifest);
+    let written = Piece { start: own.start.saturating_sub(size), size };
+    for piece in [image, bundle, tree, own, written].into_iter().chain(one_to_one) {
         free.remove(piece);
     }
     let folder = manifest.source.folder();
-    let vms = manifest.vms.iter().map(|vm| place_vm(vm, folder, images, &mut free)).collect();
-    Placement { image, bundle, tree, own, vms }
+    let mut vms = vec![VmPlace::default(); manifest.vms.len()];
+    for index in order {
+        if let (Some(vm), Some(place)) = (manifest.vms.get(index), vms.get_mut(index)) {
+            *place = place_vm(vm, folder, images, &mut free);
+        }
+    }
+    Placement { image, bundle, tree, own, written, vms, largest_free: free.largest() }
+}
+
+/// The room for what VMs write to disks in images, and the channels.
+fn written_size(manifest: &Manifest) -> u64 {
+    let rooms = disk_images(manifest).map(|(_, room)| room.0);
+    let channels = manifest.channels.iter().map(|channel| channel.size.0);
+    rooms.chain(channels).fold(0u64, u64::saturating_add).next_multiple_of(4 * KIB)
+}
+
+/// The disks whose contents are in the bundle, and their room.
+fn disk_images(manifest: &Manifest) -> impl Iterator<Item = (&Path, Size)> {
+    manifest.vms.iter().flat_map(|vm| &vm.virtio).filter_map(|device| match device {
+        VirtioDevice::Disk(Disk { source: DiskSource::Image { path, room, .. }, .. }) => {
+            Some((path.as_path(), *room))
+        }
+        _ => None,
+    })
 }
 
 fn place_vm(vm: &Vm, folder: &Path, images: Images, free: &mut Free) -> VmPlace {
@@ -151,7 +195,9 @@ fn bundle_size(manifest: &Manifest) -> u64 {
         InitrdSource::Demo | InitrdSource::Debian => MIB,
     });
     let firmwares = firmwares.into_iter().map(|source| firmware_size(folder, source));
-    4 * KIB + kernels.chain(initrds).chain(firmwares).sum::<u64>()
+    let disks: BTreeSet<&Path> = disk_images(manifest).map(|(path, _)| path).collect();
+    let disks = disks.into_iter().map(|path| file_size(folder, path, 64 * MIB));
+    4 * KIB + kernels.chain(initrds).chain(firmwares).chain(disks).sum::<u64>()
 }
 
 fn firmware_size(folder: &Path, source: &FirmwareSource) -> u64 {
@@ -170,6 +216,10 @@ fn file_size(folder: &Path, path: &Path, guess: u64) -> u64 {
 struct Free(Vec<(u64, u64)>);
 
 impl Free {
+    fn largest(&self) -> u64 {
+        self.0.iter().map(|(start, end)| end - start).max().unwrap_or(0)
+    }
+
     fn remove(&mut self, hole: Piece) {
         let parts = |(start, end): (u64, u64)| [(start, end.min(hole.start)), (start.max(hole.end()), end)];
         self.0 = self.0.iter().copied().flat_map(parts).filter(|(start, end)| start < end).collect();
