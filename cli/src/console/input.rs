@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Standard input that is no terminal: what comes by a pipe or from a file is typed on one VM's console.
 //!
-//! Nothing is read before the VM runs, since there is nobody to hear it, and no piece before the last one has been passed
-//! on, so that a long file is not kept in memory.
+//! Nothing is read before the VM runs, since there is nobody to hear it, and no piece before most of the last one has been
+//! taken, so that a long file is not kept in memory.
 
 use std::io::{self, Read};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
@@ -24,12 +24,14 @@ pub struct Piped<R> {
     events: Sender<Event>,
     /// Asks for the next piece, once the source is read.
     next: Option<SyncSender<()>>,
+    /// The next piece is to be asked for.
+    is_due: bool,
 }
 
 impl<R: Read + Send + 'static> Piped<R> {
     /// Input from `source` for the VM of this index; `events` brings what has been read.
     pub fn new(vm: u16, source: R, events: Sender<Event>) -> Self {
-        Self { vm, source: Some(source), events, next: None }
+        Self { vm, source: Some(source), events, next: None, is_due: false }
     }
 
     /// What is to be typed because of an event: on which VM's console, and what.
@@ -40,7 +42,7 @@ impl<R: Read + Send + 'static> Piped<R> {
                 None
             }
             Event::Keys(bytes) => {
-                self.ask();
+                self.is_due = true;
                 Some((self.vm, bytes))
             }
             _ => None,
@@ -54,10 +56,20 @@ impl<R: Read + Send + 'static> Piped<R> {
         // It ends with the program at the latest: a read from a pipe cannot be called off.
         thread::spawn(move || pass_on(source, &asked, &events));
         self.next = Some(next);
-        self.ask();
+        self.is_due = true;
     }
 
-    fn ask(&self) {
+    /// The VM whose input it is.
+    #[must_use]
+    pub fn vm(&self) -> u16 {
+        self.vm
+    }
+
+    /// Reads on, if no more than a piece waits to be taken by the VM: `waiting` bytes.
+    pub fn go_on(&mut self, waiting: usize) {
+        if waiting > PIECE || !std::mem::take(&mut self.is_due) {
+            return;
+        }
         if let Some(next) = &self.next {
             // An error means that the input is over, or that it has been asked for already.
             let _ = next.try_send(());
@@ -98,18 +110,20 @@ mod tests {
         let (sender, events) = channel();
         let mut piped = Piped::new(1, io::Cursor::new(text.clone()), sender);
         assert_eq!(piped.absorb(&runs(1)), None);
+        piped.go_on(0);
         let mut typed = Vec::new();
         while typed.len() < text.len() {
             let event = events.recv().unwrap();
             let (vm, bytes) = piped.absorb(&event).unwrap();
             assert_eq!(vm, 1);
             typed.extend_from_slice(bytes);
+            piped.go_on(0);
         }
         assert_eq!(typed, text);
     }
 
     #[test]
-    fn nothing_is_read_before_the_vm_runs_nor_before_the_last_piece_was_taken() {
+    fn nothing_is_read_before_the_vm_runs_nor_before_room_is_there() {
         /// Tells each read.
         struct Told(Sender<()>);
         impl Read for Told {
@@ -124,14 +138,22 @@ mod tests {
         let mut piped = Piped::new(0, Told(told), sender);
         piped.absorb(&runs(1));
         assert!(piped.source.is_some(), "another VM runs");
-        piped.absorb(&runs(0));
-        piped.absorb(&runs(0));
-        let first = events.recv().unwrap();
-        assert_eq!(reads.recv(), Ok(()));
-        piped.absorb(&first);
-        let _second = events.recv().unwrap();
+        for _ in 0..2 {
+            piped.absorb(&runs(0));
+            piped.go_on(0);
+        }
+        for _ in 0..2 {
+            let piece = events.recv().unwrap();
+            assert_eq!(reads.recv(), Ok(()));
+            piped.absorb(&piece);
+            piped.go_on(PIECE + 1);
+            piped.go_on(PIECE);
+        }
+        let third = events.recv().unwrap();
+        piped.absorb(&third);
+        piped.go_on(PIECE + 1);
         drop(piped);
-        // The reader has ended: nobody asked for a third piece.
+        // The reader has ended: nobody asked for a fourth piece.
         assert_eq!(reads.iter().count(), 1);
     }
 }

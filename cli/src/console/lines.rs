@@ -25,6 +25,9 @@ pub fn show(mut session: Session, run: &mut Show<'_>, input: Option<u16>) -> Res
         if let Some((vm, bytes)) = input.as_mut().and_then(|input| input.absorb(event)) {
             session.send(vm, bytes);
         }
+        if let Some(input) = &mut input {
+            input.go_on(session.waiting_input(input.vm()));
+        }
         let mut out = Vec::new();
         lines.absorb(event, &mut out);
         write(&out).map(|()| Next::Continue)

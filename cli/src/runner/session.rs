@@ -183,6 +183,10 @@ impl Session {
 
     /// The next event, or `None` when `until` comes first.
     pub fn next(&mut self, until: Option<Instant>) -> Option<Event> {
+        // Before what has arrived: one that never stops talking has no more time than another.
+        if self.is_overdue() {
+            return Some(self.end_of_time());
+        }
         let wake = match (until, self.deadline) {
             (Some(until), Some(deadline)) => Some(until.min(deadline)),
             (until, deadline) => until.or(deadline),
@@ -193,20 +197,27 @@ impl Session {
         };
         match received {
             Ok(event) => Some(self.note(event)),
-            Err(_) if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
-                if !self.is_over && self.cpus.is_some() && self.answers.is_none() {
-                    self.answers = Some(0);
-                    self.deadline = Some(Instant::now() + ANSWER);
-                    self.inspect();
-                    return Some(Event::Asking);
-                }
-                self.deadline = None;
-                self.kill();
-                // Killing it after the grace is an exit as good as its own.
-                Some(if self.is_over { Event::Exited(None) } else { Event::TimedOut })
-            }
+            Err(_) if self.is_overdue() => Some(self.end_of_time()),
             Err(_) => None,
         }
+    }
+
+    fn is_overdue(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    /// The time is over: first the hypervisor is asked what its vCPUs do, then QEMU is ended.
+    fn end_of_time(&mut self) -> Event {
+        if !self.is_over && self.cpus.is_some() && self.answers.is_none() {
+            self.answers = Some(0);
+            self.deadline = Some(Instant::now() + ANSWER);
+            self.inspect();
+            return Event::Asking;
+        }
+        self.deadline = None;
+        self.kill();
+        // Killing it after the grace is an exit as good as its own.
+        if self.is_over { Event::Exited(None) } else { Event::TimedOut }
     }
 
     /// Completes an event with what only the owner of the process knows.

@@ -4,7 +4,9 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use vambrace_wire::message::{FromHypervisor, Level, MAX_FRAME, ToHypervisor, VmState, encode};
+use vambrace_wire::message::{
+    FromHypervisor, Level, MAX_FRAME, TOLD_EXITS, ToHypervisor, VcpuActivity, VcpuReport, VmState, encode,
+};
 
 use super::*;
 use crate::exit::Exit;
@@ -76,6 +78,40 @@ fn the_exit_code_tells_a_crash_a_failure_a_break_and_a_timeout_apart() {
     assert_eq!(end("cat said", &failed, SOON), (Ending::Failed, Exit::Hypervisor));
     assert_eq!(end("exit 1", b"", SOON), (Ending::Broken(Some(1)), Exit::Hypervisor));
     assert_eq!(end("exec sleep 100", b"", Duration::from_millis(300)), (Ending::TimedOut, Exit::TimedOut));
+}
+
+#[test]
+fn one_that_never_stops_talking_has_no_more_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "exec yes", b"");
+    let outcome = run(&Config { timeout: Some(Duration::from_millis(300)), ..config }).unwrap();
+    assert_eq!(outcome.summary.ending, Some(Ending::TimedOut));
+}
+
+#[test]
+fn at_the_end_of_the_time_the_hypervisor_is_asked_what_its_vcpus_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let question = encode(&ToHypervisor::Inspect, &mut [0; MAX_FRAME]).unwrap().to_vec();
+    let vcpu = FromHypervisor::Vcpu(VcpuReport {
+        vm: 1,
+        vcpu: 0,
+        cpu: 0,
+        activity: VcpuActivity::Running,
+        pc: 7,
+        pstate: 5,
+        vbar: 0,
+        exits: [None; TOLD_EXITS],
+    });
+    std::fs::write(folder.path().join("answer"), frames(&[vcpu, FromHypervisor::Inspected { cpu: 0 }]))
+        .unwrap();
+    let script = format!("cat said; head -c {} > asked; cat answer; exec sleep 100", question.len());
+    let said = frames(&[FromHypervisor::Hello { cpus: 1, vms: 2 }]);
+    let config =
+        Config { timeout: Some(Duration::from_millis(300)), ..config(folder.path(), &script, &said) };
+    let outcome = run(&config).unwrap();
+    assert_eq!(outcome.summary.ending, Some(Ending::TimedOut));
+    assert_eq!(outcome.vcpus.iter().map(|report| (report.vm, report.pc)).collect::<Vec<_>>(), [(1, 7)]);
+    assert_eq!(std::fs::read(folder.path().join("asked")).unwrap(), question);
 }
 
 #[test]
