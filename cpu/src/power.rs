@@ -4,7 +4,8 @@
 //! One value for the whole VM, and every transition takes `&mut`: whoever holds the VM's lock makes it, so
 //! two calls can never both turn one CPU on, and a CPU_ON comes either before or after a CPU_OFF. A CPU that
 //! is turned on passes through [`Power::OnPending`] until its own physical CPU fetches the entry point with
-//! [`PowerStates::take_pending`]; nothing else makes it run. Source: PSCI (DEN0022), AFFINITY_INFO and
+//! [`PowerStates::take_pending`]; nothing else makes it run. That is between the physical CPUs: for the guest, as under
+//! KVM, a CPU is on as soon as its CPU_ON is accepted. Source: PSCI (DEN0022), AFFINITY_INFO and
 //! CPU_ON.
 
 use alloc::boxed::Box;
@@ -43,12 +44,9 @@ pub enum Power {
 /// Why a CPU cannot be turned on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotOff {
-    /// It is on.
+    /// It is on, or about to be.
     #[error("the CPU is already on")]
     AlreadyOn,
-    /// It is being turned on.
-    #[error("the CPU is already being turned on")]
-    OnPending,
     /// There is none of that number.
     #[error("the VM has no such CPU")]
     NoSuchCpu,
@@ -114,8 +112,7 @@ impl PowerStates {
     pub fn check_off(&self, cpu: usize) -> Result<(), NotOff> {
         match self.cpus.get(cpu).ok_or(NotOff::NoSuchCpu)?.power {
             Power::Off => Ok(()),
-            Power::OnPending(_) => Err(NotOff::OnPending),
-            Power::On => Err(NotOff::AlreadyOn),
+            Power::OnPending(_) | Power::On => Err(NotOff::AlreadyOn),
         }
     }
 

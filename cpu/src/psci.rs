@@ -130,7 +130,6 @@ impl From<NotOff> for ErrorCode {
     fn from(reason: NotOff) -> Self {
         match reason {
             NotOff::AlreadyOn => Self::AlreadyOn,
-            NotOff::OnPending => Self::OnPending,
             NotOff::NoSuchCpu => Self::InvalidParameters,
         }
     }
@@ -159,19 +158,14 @@ fn state_bits(state: PowerState) -> u32 {
     }
 }
 
-/// AFFINITY_INFO: a group of CPUs is on when any is, and off when all are.
+/// AFFINITY_INFO: a group of CPUs is on when any is, and off when all are. One that is pending is on, as CPU_ON says too.
 fn affinity_info(mpidr: Mpidr, level: u32, power: &PowerStates) -> Result<Outcome, ErrorCode> {
-    let states = power.in_group(mpidr.into(), level).map(|power| match power {
-        Power::Off => AffinityInfo::Off,
-        Power::OnPending(_) => AffinityInfo::OnPending,
-        Power::On => AffinityInfo::On,
-    });
-    let rank = |info: &AffinityInfo| match info {
-        AffinityInfo::Off => 0,
-        AffinityInfo::OnPending => 1,
-        AffinityInfo::On => 2,
-    };
-    let info = states.max_by_key(rank).ok_or(ErrorCode::InvalidParameters)?;
+    let is_on = power
+        .in_group(mpidr.into(), level)
+        .map(|power| power != Power::Off)
+        .reduce(|any, on| any || on)
+        .ok_or(ErrorCode::InvalidParameters)?;
+    let info = if is_on { AffinityInfo::On } else { AffinityInfo::Off };
     Ok(Outcome::returning(u32::from(info).into()))
 }
 

@@ -11,7 +11,7 @@ fn a_cpu_goes_from_off_to_pending_to_on_to_off() {
     assert_eq!((power.get(1), power.remaining()), (Power::Off, Remaining::None));
     power.begin_on(1, entry(7)).unwrap();
     assert_eq!((power.get(1), power.remaining()), (Power::OnPending(entry(7)), Remaining::Some));
-    assert_eq!(power.begin_on(1, entry(8)), Err(NotOff::OnPending));
+    assert_eq!(power.begin_on(1, entry(8)), Err(NotOff::AlreadyOn));
     assert_eq!(power.take_pending(1), Some(entry(7)));
     assert_eq!(power.take_pending(1), None, "started once");
     assert_eq!(power.begin_on(1, entry(8)), Err(NotOff::AlreadyOn));

@@ -83,7 +83,10 @@ impl World {
                         self.promised[target].push(context);
                         self.successes += 1;
                     }
-                    other => assert_eq!(returned(other), if on { ALREADY_ON } else { ON_PENDING }),
+                    other => {
+                        assert!(on || pending);
+                        assert_eq!(returned(other), ALREADY_ON);
+                    }
                 }
             }
         }
