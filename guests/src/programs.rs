@@ -10,6 +10,7 @@ pub mod gic;
 pub mod heartbeat;
 pub mod hello;
 pub mod hostile;
+pub mod identification;
 pub mod isa;
 pub mod leftovers;
 pub mod reset;

@@ -31,9 +31,9 @@ const IROUTER_MASK: u64 = 0xFF << 32 | IROUTER_IRM | 0xFF_FFFF;
 /// GICD_IROUTER.Interrupt_Routing_Mode: any vCPU may take the interrupt.
 const IROUTER_IRM: u64 = 1 << 31;
 
-/// GICD_IIDR and GICR_IIDR: implementer Arm, as identification registers of a GIC that follows Arm's scheme say;
-/// product `V`.
-pub(crate) const IMPLEMENTATION: u64 = 0x56 << 24 | 0x43B;
+/// GICD_IIDR and GICR_IIDR: implementer Arm, as identification registers of a GIC that follows Arm's scheme say, and
+/// product 0, as on QEMU's `virt`.
+pub(crate) const IMPLEMENTATION: u64 = 0x43B;
 
 /// Where the identification registers start.
 const IDENTIFICATION: u64 = 0xFFD0;

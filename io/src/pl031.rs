@@ -31,8 +31,8 @@ pub mod registers {
     pub const ICR: u64 = 0x01C;
 }
 
-/// PeriphID0-3 and PCellID0-3: part 0x031, designed by Arm.
-const ID: [u8; 8] = [0x31, 0x10, 0x04, 0x00, 0x0D, 0xF0, 0x05, 0xB1];
+/// PeriphID0-3 and PCellID0-3: part 0x031, designed by Arm, of the revision that QEMU's `virt` board has.
+const ID: [u8; 8] = [0x31, 0x10, 0x14, 0x00, 0x0D, 0xF0, 0x05, 0xB1];
 
 /// CR.start, and the only bit of the interrupt registers.
 const BIT: u32 = 1;

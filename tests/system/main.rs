@@ -16,6 +16,7 @@ mod debian;
 mod demo;
 mod guests;
 mod hostile;
+mod identification;
 mod input;
 mod leftovers;
 mod linux;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         many::cases(),
         resets::cases(),
         hostile::cases(),
+        identification::cases(),
         input::cases(),
         leftovers::cases(),
         repeat::cases(),

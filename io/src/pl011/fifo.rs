@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Entries of a FIFO: 32 since revision r1p5 of the PL011.
-pub const FIFO_DEPTH: usize = 32;
+/// Entries of a FIFO: 16 up to revision r1p4 of the PL011.
+pub const FIFO_DEPTH: usize = 16;
 
 /// Up to [`FIFO_DEPTH`] entries in order of arrival; each a byte, with its error flags above when received.
 ///

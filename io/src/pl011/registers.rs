@@ -30,8 +30,8 @@ pub const ICR: u64 = 0x044;
 /// DMA control.
 pub const DMACR: u64 = 0x048;
 
-/// PeriphID0-3 and PCellID0-3: part 0x011, designed by Arm, revision r1p5.
-pub(super) const ID: [u8; 8] = [0x11, 0x10, 0x34, 0x00, 0x0D, 0xF0, 0x05, 0xB1];
+/// PeriphID0-3 and PCellID0-3: part 0x011, designed by Arm, revision r1p1: what QEMU's `virt` board has.
+pub(super) const ID: [u8; 8] = [0x11, 0x10, 0x14, 0x00, 0x0D, 0xF0, 0x05, 0xB1];
 
 /// Error flags of a received entry, above its byte; RSR has them 8 bits lower.
 pub(super) mod error {

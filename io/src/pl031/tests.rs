@@ -26,7 +26,7 @@ fn registers_after_reset() {
         assert_eq!(get(&mut clock, register), value, "{register:#x}");
     }
     let id: Vec<_> = (0..8).map(|index| get(&mut clock, 0xFE0 + 4 * index)).collect();
-    assert_eq!(id, [0x31, 0x10, 0x04, 0x00, 0x0D, 0xF0, 0x05, 0xB1]);
+    assert_eq!(id, [0x31, 0x10, 0x14, 0x00, 0x0D, 0xF0, 0x05, 0xB1]);
     assert_eq!(clock.next_deadline(), None);
 }
 

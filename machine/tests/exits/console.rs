@@ -2,6 +2,7 @@
 //! The UART and the clock, from a guest's store to the console and from a key to a list register.
 
 use vambrace_interrupts::{Activity, ListRegister, State, VcpuSet};
+use vambrace_io::pl011::FIFO_DEPTH;
 use vambrace_machine::vm::Input;
 use vambrace_machine::{Ending, layout};
 use vambrace_wire::message::INPUT_WINDOW;
@@ -168,7 +169,11 @@ fn no_key_is_lost_that_there_was_room_for() {
     for part in text.chunks(7) {
         let _ = bench.vm.lock().type_keys(part);
     }
-    assert_eq!(bench.vm.lock().waiting_input(), INPUT_WINDOW - 32, "the UART's FIFO has the first ones");
+    assert_eq!(
+        bench.vm.lock().waiting_input(),
+        INPUT_WINDOW - FIFO_DEPTH,
+        "the UART's FIFO has the first ones"
+    );
     assert_eq!(read_all(&mut bench), text);
     assert_eq!((bench.host.input_waits, bench.vm.lock().waiting_input()), (0, 0));
     // Far too many: the first ones are kept, and it is said how many.
