@@ -242,6 +242,13 @@ fn gic(
     host: &mut impl Host,
 ) -> u64 {
     let width = GicWidth::from_bytes(access.width.bytes()).unwrap_or(GicWidth::Word);
+    // What the vCPU's physical timer has come to by now shows here too.
+    let mut notify = match frame {
+        Frame::Redistributor(of) if of == usize::from(vcpu.index) => {
+            shared.advance_physical_timer(vcpu, host.now())
+        }
+        Frame::Redistributor(_) | Frame::Distributor => VcpuSet::new(),
+    };
     let at_home = match (access.direction, frame) {
         (Direction::Read(_), Frame::Distributor) => shared.gic.reads_at_home(offset),
         (Direction::Write { .. }, Frame::Distributor) => shared.gic.is_at_home(offset),
@@ -250,7 +257,7 @@ fn gic(
             shared.gic.is_redistributor_at_home(of, offset)
         }
     };
-    let mut notify = if at_home { retract_timer(shared, vcpu, host) } else { take_back(shared, vcpu, host) };
+    notify.extend(&if at_home { retract_timer(shared, vcpu, host) } else { take_back(shared, vcpu, host) });
     if !at_home {
         // Who holds a part of what is read in its list registers comes and brings it: a guest that polls until an
         // interrupt is no longer active sees that, even if the vCPU that handled it has nothing else to exit for.

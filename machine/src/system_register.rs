@@ -92,7 +92,7 @@ fn serve(
         Outcome::Undefined => Served::Undefined,
         Outcome::Emulate(Emulated::Gic(register)) => gic(vm, vcpu, register, operand, host),
         Outcome::Emulate(Emulated::Timer(register)) => match access.direction {
-            Direction::Read => Served::Value(read_timer(vcpu, register, host)),
+            Direction::Read => Served::Value(read_timer(vm, vcpu, register, host)),
             Direction::Write => write_timer(vm, vcpu, register, operand, host),
         },
         Outcome::Emulate(Emulated::SetWay(operation)) => match vcpu.sweep.step((operation, operand), host) {
@@ -144,8 +144,19 @@ fn gic(
     Served::Written
 }
 
-fn read_timer(vcpu: &Vcpu, register: TimerRegister, host: &impl Host) -> u64 {
+/// Reads the EL1 physical timer. The value may tell that the timer has fired, so its interrupt is pending by then: the
+/// line is brought to what the same instant makes of it.
+fn read_timer(
+    vm: &SpinMutex<Vm, impl RelaxStrategy>,
+    vcpu: &Vcpu,
+    register: TimerRegister,
+    host: &mut impl Host,
+) -> u64 {
     let (timer, now) = (&vcpu.physical_timer, host.now());
+    if timer.line(now) {
+        let notify = vm.lock().settle_physical_timer(vcpu, now);
+        host.notify(&notify);
+    }
     match register {
         TimerRegister::Control => timer.control(now),
         TimerRegister::Compare => timer.compare(),

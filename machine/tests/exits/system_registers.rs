@@ -258,6 +258,54 @@ fn reads_into_xzr_are_dropped() {
     assert_eq!(bench.frame().x, x);
 }
 
+/// Whatever register tells the guest that its physical timer has fired, afterwards all of them do, and the interrupt is
+/// there.
+#[test]
+fn a_timer_that_is_seen_to_have_fired_has_interrupted() {
+    const TIMER: u64 = 1 << layout::PHYSICAL_TIMER_INTID;
+    let set_up = || {
+        let mut bench = Bench::new(1);
+        bench.write(GICD_CTLR, 0b10);
+        bench.write(SGI_BASE + IGROUPR, u32::MAX.into());
+        bench.write(SGI_BASE + ISENABLER, TIMER);
+        bench.frame().x[1] = bench.host.now + 100;
+        assert_eq!(bench.msr(SysReg::CNTP_CVAL_EL0, 1), Resume::Guest);
+        bench.frame().x[1] = 1;
+        assert_eq!(bench.msr(SysReg::CNTP_CTL_EL0, 1), Resume::Guest);
+        assert_eq!(listed(&mut bench, 0), []);
+        // Time passes, and nobody has looked at the timer since.
+        bench.host.now += 100;
+        bench.host.notified = VcpuSet::new();
+        bench
+    };
+    let registers = [SysReg::CNTP_CTL_EL0, SysReg::CNTP_TVAL_EL0, SysReg::CNTP_CVAL_EL0, SysReg::CNTPCT_EL0];
+    for register in registers {
+        let mut bench = set_up();
+        assert_eq!(bench.mrs(register, 4), Resume::Guest);
+        assert!(bench.host.notified.contains(0), "{register}");
+        assert_eq!(listed(&mut bench, 0), [layout::PHYSICAL_TIMER_INTID], "{register}");
+        assert_eq!(bench.read(SGI_BASE + 0x200), TIMER, "{register}");
+    }
+    // And the interrupt controller's own registers.
+    let mut bench = set_up();
+    assert_eq!(bench.read(SGI_BASE + 0x200), TIMER);
+    assert_eq!(listed(&mut bench, 0), [layout::PHYSICAL_TIMER_INTID]);
+    // One that has not fired, or is masked, or off, interrupts nobody.
+    for (control, late) in [(1, 99), (3, 100), (0, 100)] {
+        let mut bench = set_up();
+        bench.host.now -= 100;
+        bench.frame().x[1] = control;
+        assert_eq!(bench.msr(SysReg::CNTP_CTL_EL0, 1), Resume::Guest);
+        bench.host.notified = VcpuSet::new();
+        bench.host.now += late;
+        for register in registers {
+            assert_eq!(bench.mrs(register, 4), Resume::Guest);
+        }
+        assert!(bench.host.notified.is_empty(), "{control} after {late}");
+        assert_eq!(bench.read(SGI_BASE + 0x200), 0, "{control} after {late}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
     /// Each encoding either steps over the instruction or is UNDEFINED, and only set/way needs another exit.
