@@ -90,15 +90,20 @@ pub enum OsLockRegister {
 }
 
 /// The OS Lock of one vCPU: software's way to keep debug exceptions out while it saves debug registers.
+///
+/// The machine's own lock is open, or it would hold for everybody. So a vCPU that has locked its own runs without what
+/// makes breakpoints, watchpoints and steps come: MDSCR_EL1.MDE and SS. What it writes there is kept here until it unlocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OsLock {
     locked: bool,
+    /// What the vCPU's MDSCR_EL1 has, and the machine's has not.
+    withheld: u64,
 }
 
 impl Default for OsLock {
     /// Locked, as out of reset.
     fn default() -> Self {
-        Self { locked: true }
+        Self { locked: true, withheld: 0 }
     }
 }
 
@@ -109,9 +114,26 @@ impl OsLock {
         0b1000 | (self.locked as u64) << 1
     }
 
-    /// A write to OSLAR_EL1.
-    pub const fn write(&mut self, value: u64) {
+    /// MDSCR_EL1.MDE and SS.
+    const WITHHELD: u64 = 1 << 15 | 1;
+
+    /// A write to OSLAR_EL1. `mdscr` is MDSCR_EL1 as the machine has it.
+    pub const fn write(&mut self, value: u64, mdscr: &mut u64) {
+        let wanted = self.read_mdscr(*mdscr);
         self.locked = value & 1 != 0;
+        self.write_mdscr(wanted, mdscr);
+    }
+
+    /// MDSCR_EL1 as the vCPU reads it.
+    #[must_use]
+    pub const fn read_mdscr(self, mdscr: u64) -> u64 {
+        mdscr | self.withheld
+    }
+
+    /// The vCPU writes `value` to MDSCR_EL1; `mdscr` is what the machine gets of it.
+    pub const fn write_mdscr(&mut self, value: u64, mdscr: &mut u64) {
+        self.withheld = if self.locked { value & Self::WITHHELD } else { 0 };
+        *mdscr = value & !self.withheld;
     }
 }
 

@@ -11,7 +11,7 @@ use vambrace_cpu::exit::{Direction, SystemRegisterAccess};
 use vambrace_cpu::registers::DebugRegisters;
 use vambrace_cpu::sysreg::SysReg;
 
-use crate::sysreg::{IdAa64dfr0El1, MdscrEl1, Read, SafeWrite};
+use crate::sysreg::{IdAa64dfr0El1, Read};
 
 /// This CPU's breakpoints and watchpoints.
 #[derive(Debug)]
@@ -62,13 +62,6 @@ impl Debug {
         operand: u64,
         registers: &DebugRegisters,
     ) -> Option<u64> {
-        if access.register == SysReg::MDSCR_EL1 {
-            match access.direction {
-                Direction::Read => return Some(MdscrEl1.read()),
-                Direction::Write => MdscrEl1.write(operand),
-            }
-            return Some(0);
-        }
         let SysReg { crm, op2, .. } = access.register;
         let count = if op2 < 6 { self.count.breakpoints } else { self.count.watchpoints };
         if usize::from(crm) >= count {

@@ -42,9 +42,8 @@ pub trait Host {
     /// on.
     fn borrow_el1(&mut self, vcpu: &mut Vcpu);
 
-    /// Carries out the vCPU's access to MDSCR_EL1 or to one of its breakpoints and watchpoints, which are `registers` unless
-    /// the machine has them already; `operand` is what it writes. What it reads, or 0; `None` when the machine has no such
-    /// register.
+    /// Carries out the vCPU's access to one of its breakpoints and watchpoints, which are `registers` unless the machine
+    /// has them already; `operand` is what it writes. What it reads, or 0; `None` when the machine has no such register.
     fn debug_register(
         &mut self,
         access: SystemRegisterAccess,

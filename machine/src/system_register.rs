@@ -8,7 +8,9 @@ use spin::RelaxStrategy;
 use spin::mutex::SpinMutex;
 use vambrace_cpu::coprocessor::CoprocessorAccess;
 use vambrace_cpu::exit::{Direction, SystemRegisterAccess};
+use vambrace_cpu::reset::CpuRegisters;
 use vambrace_cpu::syndrome::InstructionLength;
+use vambrace_cpu::sysreg::SysReg;
 use vambrace_cpu::trap::{self, Emulated, GicRegister, OsLockRegister, Outcome, TimerRegister};
 use vambrace_interrupts::{SgiRegister, SgiRequest, VcpuSet};
 
@@ -100,11 +102,23 @@ fn serve(
             Progress::Done => Served::Written,
         },
         Outcome::Emulate(Emulated::OsLock(OsLockRegister::Access)) => {
-            vcpu.registers.os_lock.write(operand);
+            host.borrow_el1(vcpu);
+            vcpu.registers.os_lock.write(operand, &mut vcpu.registers.el1.mdscr);
             Served::Written
         }
         Outcome::Emulate(Emulated::OsLock(OsLockRegister::Status)) => {
             Served::Value(vcpu.registers.os_lock.status())
+        }
+        Outcome::Emulate(Emulated::Debug) if access.register == SysReg::MDSCR_EL1 => {
+            host.borrow_el1(vcpu);
+            let CpuRegisters { os_lock, el1, .. } = &mut vcpu.registers;
+            match access.direction {
+                Direction::Read => Served::Value(os_lock.read_mdscr(el1.mdscr)),
+                Direction::Write => {
+                    os_lock.write_mdscr(operand, &mut el1.mdscr);
+                    Served::Written
+                }
+            }
         }
         Outcome::Emulate(Emulated::Debug) => {
             match (host.debug_register(access, operand, &vcpu.registers.debug), access.direction) {

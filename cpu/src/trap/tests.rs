@@ -151,10 +151,34 @@ fn debug_registers() {
 fn the_os_lock() {
     let mut lock = OsLock::default();
     assert_eq!(lock.status(), 0b1010, "locked out of reset");
-    lock.write(0xFFFE);
+    let mut mdscr = 0;
+    lock.write(0xFFFE, &mut mdscr);
     assert_eq!(lock.status(), 0b1000);
-    lock.write(1);
-    assert_eq!(lock.status(), 0b1010);
+    lock.write(1, &mut mdscr);
+    assert_eq!((lock.status(), mdscr), (0b1010, 0));
+}
+
+proptest! {
+    /// Whatever the vCPU writes, in whatever order: MDE and SS are in the machine while the lock is open only, and nothing
+    /// of what it wrote is lost.
+    #[test]
+    fn a_locked_vcpu_runs_without_debug_exceptions(
+        writes in prop::collection::vec((any::<bool>(), any::<u64>()), 0..20),
+    ) {
+        const MDE_AND_SS: u64 = 1 << 15 | 1;
+        let (mut lock, mut mdscr, mut wanted) = (OsLock::default(), 0, 0);
+        for (is_lock, value) in writes {
+            if is_lock {
+                lock.write(value, &mut mdscr);
+            } else {
+                lock.write_mdscr(value, &mut mdscr);
+                wanted = value;
+            }
+            prop_assert_eq!(lock.read_mdscr(mdscr), wanted);
+            let withheld = if lock.status() & 0b10 != 0 { MDE_AND_SS } else { 0 };
+            prop_assert_eq!(mdscr, wanted & !withheld);
+        }
+    }
 }
 
 proptest! {

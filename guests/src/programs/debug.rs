@@ -3,7 +3,7 @@
 //!
 //! Two CPUs set a breakpoint each, on a function of its own, and call both functions in turns. Its own stops each of them each
 //! time, the other's never; and whatever else ran in between, its registers read back what it wrote. A third one sets none,
-//! and is never stopped.
+//! and is never stopped. In the end the first one locks its OS Lock, and is not stopped either.
 //!
 //! Parameters: `rounds=N` (20).
 
@@ -78,6 +78,7 @@ pub fn run(machine: &Machine) {
     check_eq!(MISSED.load(Ordering::Relaxed), 0, "each breakpoint stops its own CPU");
     check_eq!(FOREIGN.load(Ordering::Relaxed), 0, "and no other");
     check_eq!(CHANGED.load(Ordering::Relaxed), 0, "the registers are each CPU's own");
+    locked(machine);
     report::finish("debug");
 }
 
@@ -99,6 +100,24 @@ fn work() {
     }
     // Not before: reading them would bring them back if they were lost.
     CHANGED.fetch_add(u64::from(!is_set(me)), Ordering::Relaxed);
+}
+
+/// While this CPU's OS Lock is locked nothing stops it, and what it writes is there when it unlocks. QEMU stores the lock
+/// and does not obey it.
+fn locked(machine: &Machine) {
+    let stops = || expect_fault(|| call(0)).is_err();
+    check!(stops(), "the breakpoint stops still");
+    write_register!("oslar_el1", 1);
+    check!(!stops() || machine.is_native(), "not while the OS Lock is locked");
+    // What is written meanwhile does not undo it.
+    write_register!("mdscr_el1", MDE_KDE);
+    write_register!("dbgbcr0_el1", AT_EL1);
+    check!(!stops() || machine.is_native(), "nor when the registers are written again");
+    check!(is_set(0), "and all of them read as written");
+    write_register!("oslar_el1", 0);
+    check!(stops(), "and again when it is unlocked");
+    write_register!("mdscr_el1", 0);
+    check!(!stops(), "and not without MDE");
 }
 
 fn stand_by() {

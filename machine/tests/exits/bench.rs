@@ -209,11 +209,7 @@ impl Host for FakeHost {
     ) -> Option<u64> {
         let SystemRegisterAccess { register: SysReg { crm, op2, .. }, direction, .. } = access;
         let core = self.core();
-        let held = if access.register == SysReg::MDSCR_EL1 {
-            &mut core.el1.mdscr
-        } else {
-            core.debug.get_mut(usize::from(crm))?.get_mut(usize::from(op2).checked_sub(4)?)?
-        };
+        let held = core.debug.get_mut(usize::from(crm))?.get_mut(usize::from(op2).checked_sub(4)?)?;
         if direction == Direction::Write {
             *held = operand;
         }

@@ -240,6 +240,30 @@ fn the_os_lock_is_each_cpus_own() {
     assert_eq!(bench.frame().x[..2], [0b1010, 0b1000]);
 }
 
+/// While the OS Lock is locked no debug exception comes, whatever is in the registers; and all that is written is there.
+#[test]
+fn a_locked_os_lock_keeps_debug_exceptions_out() {
+    const MDE_AND_SS: u64 = 1 << 15 | 1;
+    const KDE: u64 = 1 << 13;
+    let mut bench = Bench::new(1);
+    let write = |bench: &mut Bench, register: SysReg, value: u64| {
+        bench.frame().x[1] = value;
+        assert_eq!(bench.msr(register, 1), Resume::Guest);
+        assert_eq!(bench.mrs(SysReg::MDSCR_EL1, 2), Resume::Guest);
+        (bench.frame().x[2], bench.el1().mdscr)
+    };
+    // Out of reset it is locked.
+    let all = MDE_AND_SS | KDE;
+    assert_eq!(write(&mut bench, SysReg::MDSCR_EL1, all), (all, KDE));
+    assert_eq!(write(&mut bench, SysReg::OSLAR_EL1, 0), (all, all));
+    assert_eq!(write(&mut bench, SysReg::MDSCR_EL1, 1), (1, 1));
+    assert_eq!(write(&mut bench, SysReg::OSLAR_EL1, 1), (1, 0));
+    // Locked twice, written, and opened.
+    assert_eq!(write(&mut bench, SysReg::OSLAR_EL1, 1), (1, 0));
+    assert_eq!(write(&mut bench, SysReg::MDSCR_EL1, all), (all, KDE));
+    assert_eq!(write(&mut bench, SysReg::OSLAR_EL1, 0), (all, all));
+}
+
 #[test]
 fn floating_point_is_lent() {
     let mut bench = Bench::new(1);
