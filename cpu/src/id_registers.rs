@@ -146,6 +146,19 @@ impl IdRegisters {
         }
     }
 
+    /// AArch32's DBGDIDR, as it follows from ID_AA64DFR0_EL1: how many breakpoints and watchpoints there are, and that
+    /// debug is Armv8's. Its other bits say what it says on every CPU with EL3.
+    #[must_use]
+    pub fn debug_id(&self) -> u64 {
+        const ARMV8: u64 = 0b0110 << 16;
+        /// RES1, nSUHD_imp and SE_imp.
+        const FIXED: u64 = 1 << 15 | 1 << 14 | 1 << 12;
+        let features = self.read(SysReg::ID_AA64DFR0_EL1).unwrap_or(0);
+        let field = |lsb: u32| features >> lsb & 0xF;
+        let (breakpoints, watchpoints, contexts) = (field(12), field(20), field(28));
+        watchpoints << 28 | breakpoints << 24 | contexts << 20 | ARMV8 | FIXED
+    }
+
     fn slot_mut(&mut self, register: SysReg) -> Option<&mut u64> {
         let row = usize::from(register.crm).checked_sub(1)?;
         self.space.get_mut(row)?.get_mut(usize::from(register.op2))

@@ -157,7 +157,13 @@ impl PowerStates {
 
     /// Whether any CPU is on or pending.
     pub fn remaining(&self) -> Remaining {
-        if self.cpus.iter().any(|cpu| cpu.power != Power::Off) { Remaining::Some } else { Remaining::None }
+        self.remaining_beside(usize::MAX)
+    }
+
+    /// Whether any other CPU than this one is on or pending.
+    pub fn remaining_beside(&self, cpu: usize) -> Remaining {
+        let mut others = self.cpus.iter().enumerate().filter(|(index, _)| *index != cpu);
+        if others.any(|(_, other)| other.power != Power::Off) { Remaining::Some } else { Remaining::None }
     }
 }
 

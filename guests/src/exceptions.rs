@@ -14,6 +14,18 @@ pub struct Frame {
     spsr: u64,
 }
 
+impl Frame {
+    /// Goes on behind the instruction that took the exception.
+    pub fn step_over(&mut self) {
+        self.elr = self.elr.wrapping_add(4);
+    }
+
+    /// Goes on elsewhere, in another state.
+    pub fn go_to(&mut self, pc: u64, pstate: u64) {
+        (self.elr, self.spsr) = (pc, pstate);
+    }
+}
+
 /// Exception class of an instruction abort from the same level (ESR_EL1.EC).
 pub const INSTRUCTION_ABORT: u64 = 0x21;
 /// Exception class of a data abort from the same level.
@@ -25,6 +37,7 @@ pub const EXTERNAL_ABORT: u64 = 0x10;
 
 static IRQ: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 static FIQ: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+static FAULT: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Sets what an IRQ calls, on every CPU.
 pub fn on_irq(handler: fn()) {
@@ -34,6 +47,24 @@ pub fn on_irq(handler: fn()) {
 /// Sets what an FIQ calls, on every CPU.
 pub fn on_fiq(handler: fn()) {
     FIQ.store(handler as *mut (), Ordering::Release);
+}
+
+/// Sets what a synchronous exception calls, of EL0 or one of EL1 that is not expected. Where it leaves the frame, the CPU
+/// goes on: at the instruction itself, if it does nothing.
+pub fn on_fault(handler: fn(&mut Frame)) {
+    FAULT.store(handler as *mut (), Ordering::Release);
+}
+
+/// Calls the handler of faults, if there is one.
+fn call_on_fault(frame: &mut Frame) -> bool {
+    let handler = FAULT.load(Ordering::Acquire);
+    if handler.is_null() {
+        return false;
+    }
+    // SAFETY: `on_fault` alone writes it, and stores a `fn(&mut Frame)`.
+    let handler = unsafe { core::mem::transmute::<*mut (), fn(&mut Frame)>(handler) };
+    handler(frame);
+    true
 }
 
 /// Calls the function in `slot`, if there is one.
@@ -51,9 +82,11 @@ pub(crate) fn call(slot: &AtomicPtr<()>) -> bool {
 /// Where `boot.S` enters Rust; `vector` is the number of the vector table's entry.
 pub(crate) extern "C" fn entry(frame: &mut Frame, vector: u64) {
     let handled = match vector {
-        4 => synchronous(frame),
+        4 => synchronous(frame) || call_on_fault(frame),
         5 => call(&IRQ),
         6 => call(&FIQ),
+        // From EL0, in AArch64 and in AArch32.
+        8 | 12 => call_on_fault(frame),
         _ => false,
     };
     if !handled {

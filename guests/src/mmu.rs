@@ -42,6 +42,8 @@ pub enum Kind {
     Device,
     /// Normal memory, executable.
     Normal,
+    /// Normal memory, for EL0 too: there it is executable, and at EL1, since EL0 may write it, not.
+    Shared,
 }
 
 /// Maps the memory that the device tree names.
@@ -57,8 +59,18 @@ pub fn map_window(base: u64, kind: Kind) {
     map(WINDOW / ENTRY_SIZE, base, kind);
 }
 
+/// Maps the 1 GiB from physical address `base`, a multiple of 1 GiB, a second time at virtual address `at`, another multiple
+/// that nothing of the program's lies at.
+pub fn map_again(at: u64, base: u64, kind: Kind) {
+    map(at / ENTRY_SIZE, base, kind);
+}
+
 fn map(entry: u64, base: u64, kind: Kind) {
-    let attributes = if kind == Kind::Device { DEVICE | EL0 } else { NORMAL };
+    let attributes = match kind {
+        Kind::Device => DEVICE | EL0,
+        Kind::Normal => NORMAL,
+        Kind::Shared => NORMAL | EL0,
+    };
     // SAFETY: the table is a page of this program's own, and only reached through atomics.
     let table = unsafe { &__tables };
     let Some(slot) = table.get(entry as usize) else { return };

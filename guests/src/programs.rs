@@ -19,4 +19,5 @@ pub mod smp;
 pub mod stage2;
 pub mod terminal;
 pub mod timer;
+pub mod unprivileged;
 pub mod virtio;

@@ -4,7 +4,6 @@
 use core::fmt::{self, Arguments};
 
 use vambrace_cpu::pstate::Level;
-use vambrace_cpu::registers::Frame;
 use vambrace_cpu::syndrome;
 
 use crate::vcpu::{CrashCause, PastExit, Vcpu};
@@ -36,7 +35,7 @@ fn causes(vcpu: &Vcpu, esr: u64, line: &mut impl FnMut(Arguments<'_>)) {
 /// The registers, but for system registers that are zero.
 fn registers(vcpu: &Vcpu, line: &mut impl FnMut(Arguments<'_>)) {
     let frame = &vcpu.registers.frame;
-    line(format_args!("  PC {:#018x}  PSTATE {:#x} ({})", frame.pc, frame.pstate, Mode(frame)));
+    line(format_args!("  PC {:#018x}  PSTATE {:#x} ({})", frame.pc, frame.pstate, Mode(frame.level())));
     for (row, four) in (0..).step_by(4).zip(frame.x.chunks(4)) {
         line(format_args!("  X{row:<2}{}", Row(four)));
     }
@@ -59,12 +58,6 @@ impl fmt::Display for Cause<'_> {
                     "cannot take an exception: its handler at {handler:#x} (VBAR_EL1 {vectors:#x}) faults itself"
                 )
             }
-            Some(CrashCause::ExceptionLoop) => {
-                write!(
-                    f,
-                    "takes exceptions in a circle: its handler at {handler:#x} (VBAR_EL1 {vectors:#x}) never returns"
-                )
-            }
             None => f.write_str("cannot go on"),
         }
     }
@@ -76,10 +69,6 @@ const fn advice(cause: Option<CrashCause>) -> &'static [&'static str] {
             "look at what lies at VBAR_EL1 in the guest's image: RAM, mapped executable, with vectors in it?",
             "set VBAR_EL1 before the first access that may fault; it is 0 when a CPU starts",
             "if the handler begins by storing registers, see whether SP_EL1 points to RAM",
-        ],
-        Some(CrashCause::ExceptionLoop) => &[
-            "look at the instruction at ELR_EL1: it is a part of the guest's own exception handler",
-            "see whether SP_EL1 still points to RAM, and whether the handler uses what may be broken already",
         ],
         None => &["look at the instruction at PC in the guest's image"],
     }
@@ -95,12 +84,13 @@ impl fmt::Display for Exit<'_> {
     }
 }
 
-/// Where the guest was.
-struct Mode<'a>(&'a Frame);
+/// Where a guest is, in words.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mode(pub(crate) Level);
 
-impl fmt::Display for Mode<'_> {
+impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0.level() {
+        f.write_str(match self.0 {
             Level::El0 => "EL0",
             Level::El0Aarch32 => "EL0, AArch32",
             Level::El1t => "EL1 with SP_EL0",

@@ -6,8 +6,9 @@
 
 use spin::RelaxStrategy;
 use spin::mutex::SpinMutex;
-use vambrace_cpu::coprocessor::CoprocessorAccess;
+use vambrace_cpu::coprocessor::{CoprocessorAccess, CoprocessorRegister};
 use vambrace_cpu::exit::{Direction, SystemRegisterAccess};
+use vambrace_cpu::pstate::Level;
 use vambrace_cpu::reset::CpuRegisters;
 use vambrace_cpu::syndrome::InstructionLength;
 use vambrace_cpu::sysreg::SysReg;
@@ -46,7 +47,8 @@ pub(crate) fn access(
     host: &mut impl Host,
 ) -> Resume {
     let operand = vcpu.registers.frame.get(access.rt);
-    match serve(vm, vcpu, access, operand, host) {
+    let level = vcpu.registers.frame.level();
+    match serve(vm, vcpu, access, level, operand, host) {
         Served::Value(value) => vcpu.registers.frame.set(access.rt, value),
         Served::Written => {}
         Served::Unfinished => return Resume::Guest,
@@ -64,10 +66,19 @@ pub(crate) fn coprocessor(
     host: &mut impl Host,
 ) -> Resume {
     if vcpu.registers.frame.condition_holds(access.syndrome) {
-        let Some(register) = access.register else { return undefined(vm, vcpu, host) };
-        let operand = access.value(&vcpu.registers.frame);
-        let same = SystemRegisterAccess { register, rt: XZR, direction: access.direction };
-        match serve(vm, vcpu, same, operand, host) {
+        let served = match (access.register, access.direction) {
+            (Some(CoprocessorRegister::SameAs(register)), direction) => {
+                let operand = access.value(&vcpu.registers.frame);
+                let same = SystemRegisterAccess { register, rt: XZR, direction };
+                // Only what user mode may use has a name here.
+                serve(vm, vcpu, same, Level::El1h, operand, host)
+            }
+            (Some(CoprocessorRegister::DebugId), Direction::Read) => {
+                Served::Value(vm.lock().id_registers.debug_id())
+            }
+            (Some(CoprocessorRegister::DebugId), Direction::Write) | (None, _) => Served::Undefined,
+        };
+        match served {
             Served::Value(value) => access.deliver(&mut vcpu.registers.frame, value),
             Served::Written => {}
             Served::Unfinished => return Resume::Guest,
@@ -78,15 +89,15 @@ pub(crate) fn coprocessor(
     Resume::Guest
 }
 
-/// Serves an access whose operand, if it writes, is `operand`.
+/// Serves an access that is made with the rights of `level`, and whose operand, if it writes, is `operand`.
 fn serve(
     vm: &SpinMutex<Vm, impl RelaxStrategy>,
     vcpu: &mut Vcpu,
     access: SystemRegisterAccess,
+    level: Level,
     operand: u64,
     host: &mut impl Host,
 ) -> Served {
-    let level = vcpu.registers.frame.level();
     let outcome = trap::access(access, level, &vm.lock().id_registers);
     match outcome {
         Outcome::Read(value) => Served::Value(value),

@@ -68,10 +68,8 @@ impl Recent {
 /// Why a vCPU could not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CrashCause {
-    /// The first instruction of its exception handler takes an exception itself.
+    /// The first instruction of its exception handler takes an exception itself, and no other vCPU is left to mend that.
     HandlerFaults,
-    /// Its exception handlers take exceptions, in a circle, and none returns.
-    ExceptionLoop,
 }
 
 /// One virtual CPU.

@@ -32,6 +32,9 @@ pub(crate) mod console;
 /// After this many, a VM's mistakes are no longer logged, only suffered.
 const LOGGED_MISTAKES: u32 = 16;
 
+/// The same for loops of exceptions. Apart, since what loops has made a mistake each time round.
+const LOGGED_LOOPS: u32 = 2;
+
 /// GICR_ICPENDR0, from the start of a redistributor's frames.
 const GICR_ICPENDR0: u64 = 0x1_0280;
 
@@ -163,6 +166,7 @@ pub struct Vm {
     /// The number that it has given as its result since its last reset.
     result: Option<u32>,
     mistakes: u32,
+    loops: u32,
 }
 
 impl Vm {
@@ -228,6 +232,7 @@ impl Vm {
             console: Console::default(),
             result: None,
             mistakes: 0,
+            loops: 0,
         })
     }
 
@@ -256,6 +261,7 @@ impl Vm {
         self.gic.reset();
         self.result = None;
         self.mistakes = 0;
+        self.loops = 0;
         self.offer_input();
     }
 
@@ -411,5 +417,11 @@ impl Vm {
     pub(crate) fn should_log_mistake(&mut self) -> bool {
         self.mistakes = self.mistakes.saturating_add(1);
         self.mistakes <= LOGGED_MISTAKES
+    }
+
+    /// Whether this loop of exceptions should still be told; counts it.
+    pub(crate) fn should_log_loop(&mut self) -> bool {
+        self.loops = self.loops.saturating_add(1);
+        self.loops <= LOGGED_LOOPS
     }
 }

@@ -32,12 +32,13 @@ const ALONE: [(&str, Guest); 7] = [
 ];
 
 /// By counted instructions, here and without hypervisor.
-const COMPARED: [Guest; 5] = [
+const COMPARED: [Guest; 6] = [
     Guest { name: "gic", parameters: "", cpus: 1 },
     Guest { name: "timer", parameters: "ticks=200", cpus: 1 },
     Guest { name: "isa", parameters: "", cpus: 1 },
     Guest { name: "debug", parameters: "", cpus: 3 },
     Guest { name: "smp", parameters: "rounds=5", cpus: 4 },
+    Guest { name: "unprivileged", parameters: "", cpus: 1 },
 ];
 
 /// Older ones hang where a comparator is near its end, and, when counting, where the UART talks to itself.

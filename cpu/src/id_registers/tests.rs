@@ -190,3 +190,10 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn aarch32_is_told_of_the_same_breakpoints() {
+    // ID_AA64DFR0_EL1 and DBGDIDR of Cortex-A53, A57 and A72: 6 breakpoints, 2 of them for contexts, 4 watchpoints.
+    let host = HostIdRegisters { aa64dfr0: 0x1030_5106, ..HostIdRegisters::default() };
+    assert_eq!(IdRegisters::for_vm(&host).debug_id(), 0x3516_D000);
+}

@@ -37,6 +37,17 @@ fn a_pending_cpu_keeps_the_vm_alive() {
 }
 
 #[test]
+fn who_is_left_beside_a_cpu() {
+    let mut power = PowerStates::new([0, 1, 2]);
+    power.begin_on(0, entry(0)).unwrap();
+    power.take_pending(0);
+    assert_eq!((power.remaining_beside(0), power.remaining_beside(1)), (Remaining::None, Remaining::Some));
+    // One that is pending will run.
+    power.begin_on(2, entry(0)).unwrap();
+    assert_eq!(power.remaining_beside(0), Remaining::Some);
+}
+
+#[test]
 fn a_reset_forgets_those_that_are_pending() {
     let mut power = PowerStates::new([0, 1]);
     power.begin_on(0, entry(0)).unwrap();

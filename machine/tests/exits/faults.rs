@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Faults: what a guest is told of them, and when it has crashed.
 
-use vambrace_cpu::syndrome::{Syndrome, class};
+use proptest::prelude::*;
+use vambrace_cpu::power::Entry;
+use vambrace_cpu::pstate::Endianness;
+use vambrace_cpu::syndrome::{InstructionLength, Syndrome, class};
 use vambrace_machine::vcpu::CrashCause;
 use vambrace_machine::{Ending, Lifecycle, Resume, layout, report};
+use vambrace_memory::Ipa;
 
 use crate::access::{PERMISSION, TRANSLATION, iss, moves};
 use crate::bench::{Bench, CODE, EL1H, VECTORS, syndrome};
@@ -189,46 +193,115 @@ fn a_handler_may_be_entered_from_its_own_address() {
     assert_eq!((bench.frame().pc, bench.frame().pstate), (VECTORS, EL1H));
 }
 
-/// Faults of a handler that calls a function at `CODE`, which faults; until the VM is stopped.
-fn run_in_circles(bench: &mut Bench, mut between: impl FnMut(&mut Bench, u32)) -> Option<u32> {
-    for n in 0..5_000 {
-        bench.frame().pc = CODE;
-        if bench.exit(syndrome(class::UNKNOWN, 0)) == Resume::Stop {
-            return Some(n);
-        }
-        between(bench, n);
+#[test]
+fn another_vcpu_may_mend_a_handler_that_faults() {
+    let mut bench = Bench::new(2);
+    let entry = Entry { address: Ipa(CODE), context: 0, endianness: Endianness::Little };
+    bench.vm.lock().power.begin_on(1, entry).expect("it is off");
+    bench.frame().pc = VECTORS + 0x200;
+    // Pending or on, it counts.
+    assert_eq!(bench.exit(syndrome(class::UNKNOWN, 0)), Resume::Guest);
+    bench.start_pending();
+    for _ in 0..5_000 {
+        assert_eq!(bench.exit(syndrome(class::UNKNOWN, 0)), Resume::Guest);
     }
-    None
+    let told = "vCPU 0 cannot take an exception: its handler at 0x40008200 faults itself; the VM goes on, since \
+                another vCPU may mend that\n";
+    assert_eq!(bench.host.mistakes, told);
+    assert_eq!((bench.frame().pc, bench.vcpus[0].crash), (VECTORS + 0x200, None));
+    // The other one goes: nobody is left.
+    let off = syndrome(class::HVC64, 0).0;
+    bench.vcpus[1].registers.frame.x[0] = 0x8400_0002;
+    assert_eq!(bench.exit_of(1, off, 0, 0), Resume::Off);
+    assert_eq!(bench.exit(syndrome(class::UNKNOWN, 0)), Resume::Stop);
+    assert_eq!(bench.vcpus[0].crash, Some(CrashCause::HandlerFaults));
+}
+
+/// The same exception over and over, as often as this.
+const MANY: u32 = 100_000;
+
+/// A handler that returns to the instruction that failed, as one for SIGILL or SIGBUS may, at EL0 and at EL1; and one that
+/// fails itself, behind its first instruction.
+#[test]
+fn the_same_exception_again_and_again_is_told_once_and_ends_nothing() {
+    const EL0: u64 = 0;
+    const EL0_AARCH32: u64 = 0x10;
+    let undefined = syndrome(class::UNKNOWN, 0).0;
+    let bus_error = syndrome(class::DATA_ABORT_LOWER, moves(4, 1) | TRANSLATION).0;
+    for esr in [undefined, bus_error] {
+        for (pstate, words) in [(EL0, "EL0"), (EL0_AARCH32, "EL0, AArch32"), (EL1H, "EL1 with SP_EL1")] {
+            let mut bench = Bench::new(1);
+            for _ in 0..MANY {
+                (bench.frame().pc, bench.frame().pstate) = (CODE, pstate);
+                assert_eq!(bench.exit_of(0, esr, 0x5000, 0x50), Resume::Guest);
+                assert!(bench.taken_syndrome().is_some());
+            }
+            let told = format!(
+                "vCPU 0 takes the same exceptions again and again, this one at PC {CODE:#x} ({words})"
+            );
+            assert_eq!(bench.host.mistakes.matches(&told).count(), 1, "{}", bench.host.mistakes);
+            assert_eq!((bench.vm.lock().lifecycle, bench.vcpus[0].crash), (Lifecycle::Running, None));
+        }
+    }
 }
 
 #[test]
-fn a_circle_of_exceptions_is_a_crash() {
-    let mut bench = Bench::new(1);
-    assert!(run_in_circles(&mut bench, |_, _| {}).is_some_and(|n| n >= 1000));
-    assert_eq!(bench.vm.lock().lifecycle, Lifecycle::Stopping(Ending::Crash));
-    assert_eq!(bench.vcpus[0].crash, Some(CrashCause::ExceptionLoop));
-}
-
-#[test]
-fn exceptions_that_are_handled_are_no_crash() {
+fn exceptions_that_are_handled_are_not_told() {
     // The handler returns behind the instruction; it counts; it gets other things done.
-    let mut bench = Bench::new(1);
-    assert_eq!(run_in_circles(&mut bench, |bench, _| bench.el1().elr += 4), None);
-    assert_eq!(run_in_circles(&mut bench, |bench, n| bench.frame().x[7] = n.into()), None);
-    let mut bench = Bench::new(1);
-    assert_eq!(
-        run_in_circles(&mut bench, |bench, n| if n.is_multiple_of(100) {
+    let run = |between: fn(&mut Bench, u32)| {
+        let mut bench = Bench::new(1);
+        for n in 0..5_000 {
+            bench.frame().pc = CODE;
+            assert_eq!(bench.exit(syndrome(class::UNKNOWN, 0)), Resume::Guest);
+            between(&mut bench, n);
+        }
+        assert_eq!(bench.host.mistakes, "");
+    };
+    run(|bench, _| bench.el1().elr += 4);
+    run(|bench, n| bench.frame().x[7] = n.into());
+    run(|bench, n| {
+        if n.is_multiple_of(100) {
             bench.write(layout::UART.0 + 0x24, 1);
-        }),
-        None
-    );
-    let mut bench = Bench::new(1);
-    let call = |bench: &mut Bench, n: u32| {
+        }
+    });
+    run(|bench, n| {
         if n.is_multiple_of(100) {
             assert_eq!(bench.exit(syndrome(class::HVC64, 1)), Resume::Guest);
         }
-    };
-    assert_eq!(run_in_circles(&mut bench, call), None);
+    });
+}
+
+/// Whatever EL0 makes the CPU report. HVC and SMC are not among it: both are UNDEFINED at EL0, and end no VM there.
+fn exit_of_el0() -> impl Strategy<Value = (u32, u32, u64, u64)> {
+    let class = (0_u32..0x40)
+        .prop_filter("a call is EL1's", |class| ![class::HVC64, class::SMC64].contains(&(*class as u8)));
+    (class, 0_u32..1 << 25, any::<u64>(), any::<u64>())
+}
+
+proptest! {
+    /// A program without privileges can do what it likes: its VM goes on.
+    #[test]
+    fn nothing_at_el0_ends_a_vm(
+        aarch32: bool,
+        vbar in prop_oneof![Just(VECTORS), any::<u64>()],
+        exits in prop::collection::vec((exit_of_el0(), 1_u16..3), 1..40),
+        x: [u64; 31],
+    ) {
+        let mut bench = Bench::new(1);
+        bench.el1().vbar = vbar;
+        for ((class, iss, far, hpfar), times) in exits {
+            for _ in 0..times {
+                bench.frame().x = x;
+                // Even where the handler is: EL0 is not EL1.
+                bench.frame().pc = vbar.wrapping_add(0x400);
+                bench.frame().pstate = if aarch32 { 0x10 } else { 0 };
+                let resume = bench.exit_of(0, Syndrome::new(class as u8, InstructionLength::Four, iss).0, far, hpfar);
+                prop_assert_ne!(resume, Resume::Stop);
+                prop_assert_ne!(resume, Resume::Off);
+                prop_assert_eq!(bench.vm.lock().lifecycle, Lifecycle::Running);
+            }
+        }
+    }
 }
 
 #[test]

@@ -330,6 +330,38 @@ fn a_timer_that_is_seen_to_have_fired_has_interrupted() {
     }
 }
 
+/// `mrc p14, 0, R0, c1, c0, 0` and its neighbours, of a program at EL0: zero, as where there is no hypervisor.
+#[test]
+fn user_mode_may_ask_where_the_debug_registers_are() {
+    let mut bench = Bench::new(1);
+    bench.frame().pstate = 0x10;
+    let always = 1 << 24 | 0xE << 20;
+    for (class, iss) in [
+        (class::CP14_32, 1 << 10),
+        (class::CP14_32, 2 << 10),
+        (class::CP14_64, 1 << 10 | 1 << 1),
+        (class::CP14_64, 1 << 10 | 2 << 1),
+    ] {
+        bench.frame().x[..2].copy_from_slice(&[7, 7]);
+        let pc = bench.frame().pc;
+        assert_eq!(bench.exit(syndrome(class, always | iss | 1)), Resume::Guest);
+        let other = if class == class::CP14_64 { 0 } else { 7 };
+        assert_eq!(
+            (bench.frame().pc, bench.frame().x[0], bench.frame().x[1]),
+            (pc + 4, 0, other),
+            "{iss:#x}"
+        );
+        // They are read only.
+        assert_eq!(bench.exit(syndrome(class, always | iss)), Resume::Guest);
+        assert!(bench.took(class::UNKNOWN), "{iss:#x}");
+    }
+    let id = bench.vm.lock().id_registers.debug_id();
+    assert_eq!(bench.exit(syndrome(class::CP14_32, always | 1)), Resume::Guest);
+    assert_eq!(bench.frame().x[0], id);
+    assert_eq!(bench.exit(syndrome(class::CP14_32, always)), Resume::Guest);
+    assert!(bench.took(class::UNKNOWN));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
     /// Each encoding either steps over the instruction or is UNDEFINED, and only set/way needs another exit.
