@@ -99,6 +99,13 @@ impl Endianness {
     }
 }
 
+/// [`Frame::masked_groups`], of a PSTATE alone.
+#[must_use]
+pub const fn masked_groups(pstate: u64) -> u32 {
+    const _: () = assert!(I == F << 1);
+    ((pstate & (I | F)) / F) as u32
+}
+
 impl Frame {
     /// Where the guest was. A mode that a VM cannot be in counts as EL1h, so that what follows is the guest's
     /// own exception.
@@ -112,6 +119,12 @@ impl Frame {
             EL1T => Level::El1t,
             _ => Level::El1h,
         }
+    }
+
+    /// The groups of interrupts that are masked: bit 0 Group 0, signalled as FIQ, bit 1 Group 1, as IRQ.
+    #[must_use]
+    pub const fn masked_groups(&self) -> u32 {
+        masked_groups(self.pstate)
     }
 
     /// The order of bytes in the guest's data accesses; `sctlr` is SCTLR_EL1.

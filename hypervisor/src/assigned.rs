@@ -12,9 +12,10 @@ use alloc::vec::Vec;
 
 use spin::Once;
 use vambrace_hypervisor::regions::Range;
+use vambrace_interrupts as interrupts;
 use vambrace_machine::Lifecycle;
 use vambrace_wire::bundle::Directory;
-use vambrace_wire::bundle::assigned::Interrupt;
+use vambrace_wire::bundle::assigned::{Interrupt, Trigger};
 
 use crate::cell::VmCell;
 use crate::gic::{CpuInterface, Distributor};
@@ -111,10 +112,14 @@ pub(crate) fn hand_on(intid: u32) -> bool {
     let owned = assigned.owned.iter().find(|owned| owned.interrupt.physical == intid);
     let Some(Owned { interrupt, vm }) = owned else { return false };
     CpuInterface::drop_priority(intid);
+    let trigger = match interrupt.trigger {
+        Trigger::Level => interrupts::Trigger::Level,
+        Trigger::Edge => interrupts::Trigger::Edge,
+    };
     let kicks = registry::find(*vm).and_then(|cell| {
         let mut vm = cell.vm.lock();
         let is_running = vm.lifecycle == Lifecycle::Running;
-        let kicks = is_running.then(|| vm.gic.inject_linked(0, interrupt.intid, intid))??;
+        let kicks = is_running.then(|| vm.gic.inject_linked(0, interrupt.intid, intid, trigger))??;
         drop(vm);
         cell.notify(&kicks);
         Some(())

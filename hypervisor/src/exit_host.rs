@@ -157,6 +157,10 @@ impl Host for ExitHost<'_> {
         self.interface.write_lists(interface);
     }
 
+    fn set_whole_interface(&mut self, interface: &CpuInterface) {
+        self.interface.write_all(interface);
+    }
+
     fn notify(&mut self, vcpus: &VcpuSet) {
         self.cell.notify(vcpus);
     }

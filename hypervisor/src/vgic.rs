@@ -170,6 +170,11 @@ impl Lists for Interface {
     fn write(&mut self, added: Added) {
         write_list_register(added.index, added.value.0);
     }
+
+    #[inline(always)]
+    fn set_control(&mut self, hcr: u64) {
+        IchHcrEl2.write(hcr);
+    }
 }
 
 /// Whether the resident vCPU's virtual timer asserts its interrupt.

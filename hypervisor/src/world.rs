@@ -8,7 +8,7 @@ use vambrace_machine::short::{self, SCRATCH_REGISTERS, Served, Short, Trap};
 use crate::cell::Neighbourhood;
 use crate::gic::{self, CpuInterface};
 use crate::lock::Yield;
-use crate::sysreg::{ElrEl2, EsrEl2, FarEl2, HpfarEl2, Read, SafeWrite, SctlrEl1, SpsrEl2};
+use crate::sysreg::{CntvCtlEl0, ElrEl2, EsrEl2, FarEl2, HpfarEl2, Read, SafeWrite, SctlrEl1, SpsrEl2};
 use crate::vgic::Interface;
 
 /// Why the guest is back.
@@ -134,6 +134,11 @@ impl Trap for Trapped {
     fn sctlr(&self) -> u64 {
         SctlrEl1.read()
     }
+
+    #[inline(always)]
+    fn virtual_timer(&self) -> u64 {
+        CntvCtlEl0.read()
+    }
 }
 
 /// The short path of a synchronous exception. Of the frame only X0 to X18 and X30 are true.
@@ -161,7 +166,7 @@ extern "C" fn short_interrupt(_: &mut Frame, entry: &mut Entry<'_>) -> u64 {
         return called(short, around);
     }
     let timer = around.virtual_timer;
-    if intid == Some(timer) && short::give_timer(short, timer as u16, around.lists) {
+    if intid == Some(timer) && short::give_timer(short, SpsrEl2.read(), timer as u16, around.lists) {
         CpuInterface::drop_priority(timer);
         return SERVED;
     }

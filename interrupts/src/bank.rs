@@ -11,7 +11,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::list_register::{ListRegister, State};
+use crate::resample::Trigger;
 use crate::vcpu_set::bits;
+
+mod doubt;
 
 /// The registers with one bit for each interrupt, in the order of their offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +84,10 @@ pub(crate) struct Bank {
     relinked: u32,
     /// The physical interrupt is to be deactivated.
     released: u32,
+    /// Linked to a physical interrupt that follows a line.
+    follows_line: u32,
+    /// Of those, pending, and the line may have fallen since.
+    in_doubt: u32,
     /// GICD_IROUTER.Interrupt_Routing_Mode: any vCPU may take it.
     pub(crate) one_of_n: u32,
     priority: [u8; 32],
@@ -123,6 +130,8 @@ impl Bank {
             linked: 0,
             relinked: 0,
             released: 0,
+            follows_line: 0,
+            in_doubt: 0,
             one_of_n: 0,
             priority: [0; 32],
             running_priority: [0; 32],
@@ -323,8 +332,10 @@ impl Bank {
     }
 
     /// Makes interrupt `n` pending, linked to a physical interrupt that is active.
-    pub(crate) fn link(&mut self, n: u32, physical: u16) {
+    pub(crate) fn link(&mut self, n: u32, physical: u16, trigger: Trigger) {
         let bit = 1 << n & self.implemented;
+        self.follows_line = self.follows_line & !bit | if trigger == Trigger::Level { bit } else { 0 };
+        self.in_doubt &= !bit;
         if let Some(number) = self.physical.get_mut(n as usize) {
             *number = physical;
         }
@@ -416,6 +427,8 @@ impl Bank {
         let bit = 1 << n & self.resident;
         if now.is_pending() {
             self.latch |= self.lent & bit;
+        } else {
+            self.in_doubt &= !bit;
         }
         let known = bit & !self.active_written;
         self.active = self.active & !known | if now.is_active() { known } else { 0 };

@@ -12,10 +12,11 @@
 //!   their priorities, so EOIcount and the active priorities say which. With EOImode 1, ICC_DIR_EL1 traps (TDIR) and says it by INTID. It
 //!   traps in every VM of several vCPUs, where an SPI may be deactivated by another vCPU than the one in whose list
 //!   register it is. Guests in EOImode 0 do not write it.
+//! - A linked one waits whose line may fall meanwhile: when the guest reads what is pending; see [`crate::resample`].
 
 use crate::list_register::{
-    CpuInterface, HCR_EN, HCR_LRENPIE, HCR_NPIE, HCR_TDIR, HCR_VGRP0DIE, HCR_VGRP0EIE, HCR_VGRP1DIE,
-    HCR_VGRP1EIE, ListRegister, State,
+    CpuInterface, HCR_EN, HCR_LRENPIE, HCR_NPIE, HCR_TALL0, HCR_TALL1, HCR_TDIR, HCR_VGRP0DIE, HCR_VGRP0EIE,
+    HCR_VGRP1DIE, HCR_VGRP1EIE, ListRegister, State,
 };
 use crate::selection::Selection;
 use crate::vcpu_set::VcpuSet;
@@ -102,7 +103,7 @@ impl Vgic {
         }
     }
 
-    fn deactivate(&mut self, vcpu: usize, intid: u32, kicks: &mut VcpuSet) {
+    pub(crate) fn deactivate(&mut self, vcpu: usize, intid: u32, kicks: &mut VcpuSet) {
         let changed = self.bank_mut(vcpu, intid).map_or(0, |(bank, n)| bank.deactivate(n));
         match intid.checked_sub(SPI_BASE) {
             Some(spi) if changed != 0 => self.refresh(spi as usize, kicks),
@@ -142,6 +143,7 @@ impl Vgic {
 
         let is_pending_left = pending.total > pending_chosen.len();
 
+        let mut trapped = self.doubt_pending(vcpu, pending_chosen.first().copied());
         let mut lr = [0; 16];
         let mut used = 0;
         for ((index, register), key) in (0..).zip(&mut lr).zip(pending_chosen.iter().chain(active_chosen)) {
@@ -172,10 +174,13 @@ impl Vgic {
         if is_dir_trapped {
             hcr |= HCR_TDIR;
         }
+        trapped |= state.resampled;
+        hcr |= traps_for(trapped);
         state.interface.lr = lr;
         state.interface.used = used;
         state.interface.hcr = hcr;
         state.lent = lr;
+        state.lists = (1 << used) - 1;
         state.filled = true;
         state.stale = false;
         state.arrived = 0;
@@ -207,6 +212,13 @@ impl Vgic {
             vcpu.interface.signals(priority, group1, self.config.preemption_bits)
         })
     }
+}
+
+/// The traps of the registers of groups, a bit each.
+pub(crate) const fn traps_for(groups: u32) -> u64 {
+    let group0 = if groups & 1 != 0 { HCR_TALL0 } else { 0 };
+    let group1 = if groups & 2 != 0 { HCR_TALL1 } else { 0 };
+    group0 | group1
 }
 
 /// The maintenance interrupts that tell when the guest enables or disables a group.

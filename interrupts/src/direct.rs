@@ -11,6 +11,7 @@
 //! Nothing is done by halves: [`None`] says that the usual way has to be gone, and that nothing has changed.
 
 use crate::list_register::{HCR_EN, HCR_TDIR, ListRegister, State};
+use crate::resample::Trigger;
 use crate::vgic::{SPI_BASE, Vcpu, Vgic};
 
 /// A private interrupt that has become pending.
@@ -21,7 +22,8 @@ pub enum Arrival {
         /// Its INTID.
         intid: u32,
     },
-    /// An interrupt that stands for a physical one, as [`Vgic::inject_linked`] makes it pending.
+    /// An interrupt that stands for a level-sensitive physical one, as [`Vgic::inject_linked`] makes it pending. The guest
+    /// takes it at once.
     Linked {
         /// Its INTID.
         intid: u32,
@@ -60,6 +62,12 @@ pub struct Added {
 }
 
 impl Vcpu {
+    /// Whether all list registers in use are among these, which are empty.
+    #[inline(always)]
+    const fn is_idle(&self, empty: u64) -> bool {
+        self.lists & !empty == 0
+    }
+
     /// Whether the list registers hold all there is, as the model knows it.
     #[inline(always)]
     const fn holds_all(&self) -> bool {
@@ -110,10 +118,25 @@ impl Vgic {
     #[must_use]
     pub fn lend_again(&self, vcpu: usize, arrival: Arrival, empty: u64) -> Option<Added> {
         let state = self.vcpus.get(vcpu)?;
-        if state.arrived != 0 {
-            return None;
+        match arrival {
+            Arrival::Sgi { .. } if state.arrived != 0 => None,
+            Arrival::Sgi { .. } => state.lent_before(arrival, |index| empty >> index & 1 != 0),
+            // Beside another one it may have to wait: see `crate::resample`.
+            Arrival::Linked { .. } => state.lent_before(arrival, |_| state.is_idle(empty)),
         }
+    }
+
+    /// The same for an interrupt that may have to wait, beside others.
+    #[must_use]
+    pub fn lend_beside(&self, vcpu: usize, arrival: Arrival, empty: u64) -> Option<Added> {
+        let state = self.vcpus.get(vcpu)?;
         state.lent_before(arrival, |index| empty >> index & 1 != 0)
+    }
+
+    /// Whether the guest has handled all that was in its list registers.
+    #[must_use]
+    pub fn is_idle(&self, vcpu: usize, empty: u64) -> bool {
+        self.vcpus.get(vcpu).is_some_and(|state| state.is_idle(empty))
     }
 
     /// Lends the one SGI that has arrived since the list registers were filled, if nothing else has changed. The vCPU runs
@@ -177,7 +200,7 @@ impl Vgic {
             state.private.retire(before.intid(), before, State::Inactive);
         }
         match arrival {
-            Arrival::Linked { physical, .. } => state.private.link(intid, physical),
+            Arrival::Linked { physical, .. } => state.private.link(intid, physical, Trigger::Level),
             Arrival::Sgi { .. } => {
                 let _ = state.private.set_latch(intid);
             }
@@ -185,6 +208,7 @@ impl Vgic {
         let value = state.private.lend(intid, intid, self.groups);
         *slot = value.0;
         state.interface.used = state.interface.used.max(index as u8 + 1);
+        state.lists |= 1 << index;
         *state.places.get_mut(intid as usize)? = index as u8;
         Some(Added { index, value })
     }

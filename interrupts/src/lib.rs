@@ -19,6 +19,10 @@
 //! 4. Each vCPU in a returned set is kicked if it runs (so that it comes to rule 1), and asked for
 //!    [`Vgic::has_deliverable`] if it waits, after [`Vgic::fold_stale`].
 //!
+//! 5. Before each `fill` of a vCPU that is about to be entered, [`Vgic::set_masked_groups`]. A trapped access to a register
+//!    of one group is [`Vgic::read_pending`]'s, [`Vgic::write_eoi`]'s or [`Vgic::write_group_register`]'s, between `fold` and
+//!    `fill`; all of the machine's registers are written then.
+//!
 //! What one vCPU writes about an interrupt that sits in another vCPU's list register takes effect when that vCPU
 //! folds; it is in the returned set. Reads in that moment see the state as it was at the `fill`. The vCPUs of
 //! [`Vgic::distributor_holders`] and [`Vgic::redistributor_holders`] are to be kicked on such a read, or a guest
@@ -39,6 +43,7 @@ mod direct;
 mod distributor;
 mod list_register;
 mod redistributor;
+mod resample;
 mod routing;
 mod selection;
 mod sgi;
@@ -49,6 +54,7 @@ pub use aside::Passage;
 pub use config::{ConfigError, VgicConfig};
 pub use direct::{Added, Arrival};
 pub use list_register::{CpuInterface, ListRegister, State};
+pub use resample::{Answer, Group, GroupRegister, Look, Trigger};
 pub use sgi::{SgiRegister, SgiRequest, SgiTargets};
 pub use vcpu_set::{MAX_VCPUS, VcpuSet};
 pub use vgic::{Activity, Level, Vgic, Width};

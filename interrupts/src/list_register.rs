@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::resample::Group;
+
 /// ICH_HCR_EL2.En: the virtual CPU interface works.
 pub(crate) const HCR_EN: u64 = 1 << 0;
 /// ICH_HCR_EL2.LRENPIE: maintenance interrupt when an interrupt that is in no list register was ended.
@@ -20,6 +22,10 @@ pub(crate) const HCR_VGRP0DIE: u64 = 1 << 5;
 pub(crate) const HCR_VGRP1EIE: u64 = 1 << 6;
 /// ICH_HCR_EL2.VGrp1DIE: maintenance interrupt while the guest has Group 1 disabled.
 pub(crate) const HCR_VGRP1DIE: u64 = 1 << 7;
+/// ICH_HCR_EL2.TALL0: the guest's accesses to the registers of Group 0 trap.
+pub(crate) const HCR_TALL0: u64 = 1 << 11;
+/// ICH_HCR_EL2.TALL1: the guest's accesses to the registers of Group 1 trap.
+pub(crate) const HCR_TALL1: u64 = 1 << 12;
 /// ICH_HCR_EL2.TDIR: the guest's writes of ICC_DIR_EL1 trap.
 pub(crate) const HCR_TDIR: u64 = 1 << 14;
 /// ICH_HCR_EL2.EOIcount: ends of interrupts that were in no list register.
@@ -31,6 +37,10 @@ const VMCR_VENG0: u64 = 1 << 0;
 const VMCR_VENG1: u64 = 1 << 1;
 /// ICH_VMCR_EL2.VCBPR: Group 1 preempts by Group 0's binary point.
 const VMCR_VCBPR: u64 = 1 << 4;
+/// ICH_VMCR_EL2.VBPR1.
+const VMCR_VBPR1_SHIFT: u32 = 18;
+/// ICH_VMCR_EL2.VBPR0.
+const VMCR_VBPR0_SHIFT: u32 = 21;
 /// ICH_VMCR_EL2.VEOIM: EOImode 1, the end of an interrupt only drops its priority.
 const VMCR_VEOIM: u64 = 1 << 9;
 
@@ -181,6 +191,78 @@ impl CpuInterface {
     /// The group enables: bit 0 Group 0, bit 1 Group 1, as in GICD_CTLR.
     pub(crate) const fn groups(&self) -> u32 {
         (self.vmcr & (VMCR_VENG0 | VMCR_VENG1)) as u32
+    }
+
+    /// Enables a group, or disables it: ICC_IGRPENn_EL1.
+    pub(crate) const fn enable(&mut self, group: Group, is_enabled: bool) {
+        let bit = 1 << group.index();
+        self.vmcr = if is_enabled { self.vmcr | bit } else { self.vmcr & !bit };
+    }
+
+    /// ICC_BPRn_EL1.
+    pub(crate) const fn binary_point(&self, group: Group) -> u32 {
+        let point0 = (self.vmcr >> VMCR_VBPR0_SHIFT & 7) as u32;
+        match group {
+            Group::Zero => point0,
+            Group::One if self.vmcr & VMCR_VCBPR != 0 => {
+                if point0 < 7 {
+                    point0 + 1
+                } else {
+                    7
+                }
+            }
+            Group::One => (self.vmcr >> VMCR_VBPR1_SHIFT & 7) as u32,
+        }
+    }
+
+    /// Writes ICC_BPRn_EL1: no less than the preemption bits allow, and not Group 1's if it follows Group 0's.
+    pub(crate) fn set_binary_point(&mut self, group: Group, value: u32, preemption_bits: u8) {
+        let least = 7 - u32::from(preemption_bits.min(7));
+        let (shift, value) = match group {
+            Group::Zero => (VMCR_VBPR0_SHIFT, value.max(least)),
+            Group::One if self.vmcr & VMCR_VCBPR != 0 => return,
+            Group::One => (VMCR_VBPR1_SHIFT, value.max(least + 1)),
+        };
+        self.vmcr = self.vmcr & !(7 << shift) | u64::from(value & 7) << shift;
+    }
+
+    /// The active priorities of a group.
+    pub(crate) const fn active_priorities(&self, group: Group) -> &[u32; 4] {
+        match group {
+            Group::Zero => &self.ap0r,
+            Group::One => &self.ap1r,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(crate) const fn active_priorities_mut(&mut self, group: Group) -> &mut [u32; 4] {
+        match group {
+            Group::Zero => &mut self.ap0r,
+            Group::One => &mut self.ap1r,
+        }
+    }
+
+    /// The vCPU acknowledges an interrupt of this group and priority.
+    pub(crate) fn activate(&mut self, priority: u8, group1: bool, preemption_bits: u8) {
+        let level = priority & self.preemption_mask(group1, preemption_bits);
+        let level = u32::from(level) >> (8 - preemption_bits.min(8));
+        let words = if group1 { &mut self.ap1r } else { &mut self.ap0r };
+        if let Some(word) = words.get_mut(level as usize / 32) {
+            *word |= 1 << (level % 32);
+        }
+    }
+
+    /// Drops the running priority; false if the vCPU handles no interrupt.
+    pub(crate) fn drop_priority(&mut self) -> bool {
+        for (a, b) in self.ap0r.iter_mut().zip(&mut self.ap1r) {
+            let both = *a | *b;
+            if both != 0 {
+                let rest = !(both & both.wrapping_neg());
+                (*a, *b) = (*a & rest, *b & rest);
+                return true;
+            }
+        }
+        false
     }
 
     /// The priority mask: only what is more urgent is signalled.

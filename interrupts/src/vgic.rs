@@ -9,6 +9,7 @@ use crate::affinity::{Affinities, Affinity};
 use crate::bank::Bank;
 use crate::config::{ConfigError, VgicConfig};
 use crate::list_register::CpuInterface;
+use crate::resample::Trigger;
 use crate::routing::{Route, SpiSet};
 use crate::sgi::{SgiRegister, SgiRequest, SgiTargets};
 use crate::vcpu_set::VcpuSet;
@@ -82,9 +83,15 @@ pub(crate) struct Vcpu {
     pub(crate) interface: CpuInterface,
     /// The list registers as they were lent.
     pub(crate) lent: [u64; 16],
+    /// List registers that something was lent to, a bit each, as of when they were filled or added to.
+    pub(crate) lists: u64,
     pub(crate) activity: Activity,
     /// GICR_WAKER.ProcessorSleep.
     pub(crate) asleep: bool,
+    /// Groups whose interrupts it masks by PSTATE, as of when it was last entered.
+    pub(crate) masked_groups: u32,
+    /// Groups for which what was in doubt was taken back, and whose interrupt is about to be read again.
+    pub(crate) resampled: u32,
     /// GICR_CTLR.DPG0 and DPG1NS, as bits 0 and 1: groups whose 1-of-N interrupts it does not take.
     pub(crate) declined_groups: u32,
     /// Interrupts are lent to the list registers, and [`Vgic::fold`] has not taken them back.
@@ -106,8 +113,11 @@ impl Vcpu {
             spis: SpiSet::default(),
             interface: CpuInterface::default(),
             lent: [0; 16],
+            lists: 0,
             activity: Activity::Busy,
             asleep: true,
+            masked_groups: 0,
+            resampled: 0,
             declined_groups: 0,
             filled: false,
             is_aside: false,
@@ -166,7 +176,7 @@ pub struct Vgic {
     /// Where the search for a taker of the next 1-of-N interrupt starts.
     pub(crate) turn: usize,
     /// An SPI has been linked to a physical interrupt, ever.
-    links_spis: bool,
+    pub(crate) links_spis: bool,
 }
 
 impl Vgic {
@@ -248,6 +258,7 @@ impl Vgic {
             let CpuInterface { lr, used, .. } = vcpu.interface;
             vcpu.interface = CpuInterface { lr, used, ..CpuInterface::default() };
             vcpu.stale = true;
+            vcpu.resampled = 0;
         }
         kicks.extend(&self.reroute_one_of_n());
         kicks
@@ -378,16 +389,22 @@ impl Vgic {
 impl Vgic {
     /// A physical interrupt arrived for a vCPU, and EL2 acknowledged it and dropped its priority, but left it
     /// active: makes `intid` pending, so linked that the guest's deactivation deactivates the physical interrupt
-    /// without an exit. [`None`] if there is no such interrupt: the caller deactivates the physical one.
-    pub fn inject_linked(&mut self, vcpu: usize, intid: u32, physical: u32) -> Option<VcpuSet> {
+    /// without an exit. `trigger` is the physical one's; see [`crate::resample`]. [`None`] if there is no such interrupt: the caller deactivates the physical one.
+    pub fn inject_linked(
+        &mut self,
+        vcpu: usize,
+        intid: u32,
+        physical: u32,
+        trigger: Trigger,
+    ) -> Option<VcpuSet> {
         let number = u16::try_from(physical).ok().filter(|&number| number < 1 << 13)?;
         let mut kicks = VcpuSet::new();
         if intid < SPI_BASE {
-            self.ppi_mut(vcpu, intid)?.link(intid, number);
+            self.ppi_mut(vcpu, intid)?.link(intid, number, trigger);
             self.note_private(vcpu, 1 << intid, &mut kicks);
         } else {
             let (spi, bank, n) = self.spi_mut(intid)?;
-            bank.link(n, number);
+            bank.link(n, number, trigger);
             self.links_spis = true;
             self.refresh(spi, &mut kicks);
         }

@@ -58,6 +58,9 @@ pub trait Host {
     /// Puts an interrupt interface into the machine; with the list registers that are no longer in use zeroed.
     fn set_interrupt_interface(&mut self, interface: &CpuInterface);
 
+    /// The same, and the registers beside that are the guest's: they have been written for it.
+    fn set_whole_interface(&mut self, interface: &CpuInterface);
+
     /// Makes these vCPUs of the VM look at their interrupts and their power state again, this one included.
     fn notify(&mut self, vcpus: &VcpuSet);
 

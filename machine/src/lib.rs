@@ -15,6 +15,7 @@ mod call;
 #[cfg(feature = "device-tree")]
 pub mod device_tree;
 pub mod dispatch;
+mod group_register;
 pub mod host;
 pub mod inbox;
 mod injection;

@@ -290,7 +290,7 @@ fn gic(
 }
 
 /// Takes the vCPU's interrupts back from the machine. Returns the vCPUs that have to look again.
-fn take_back(shared: &mut Vm, vcpu: &Vcpu, host: &mut impl Host) -> VcpuSet {
+pub(crate) fn take_back(shared: &mut Vm, vcpu: &Vcpu, host: &mut impl Host) -> VcpuSet {
     let mut notify = shared.gic.fold_from(usize::from(vcpu.index), |known| host.read_interrupts(known));
     notify.extend(&retract_timer(shared, vcpu, host));
     notify
@@ -306,7 +306,7 @@ fn retract_timer(shared: &mut Vm, vcpu: &Vcpu, host: &impl Host) -> VcpuSet {
 
 /// Lends the vCPU's interrupts to the machine again.
 pub(crate) fn refill(shared: &mut Vm, vcpu: &Vcpu, host: &mut impl Host) {
-    if let Some(interface) = shared.gic.fill(usize::from(vcpu.index)) {
+    if let Some(interface) = shared.fill_interrupts(vcpu) {
         host.set_interrupt_interface(interface);
     }
 }

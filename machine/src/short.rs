@@ -12,7 +12,7 @@ use spin::mutex::{SpinMutex, SpinMutexGuard};
 use vambrace_cpu::registers::Frame;
 use vambrace_cpu::syndrome::class;
 use vambrace_cpu::sysreg::SysReg;
-use vambrace_cpu::{pstate, smccc};
+use vambrace_cpu::{pstate, smccc, timer};
 use vambrace_interrupts::{Added, Arrival, SgiRegister, SgiRequest, SgiTargets, Width};
 use vambrace_memory::Va;
 
@@ -40,6 +40,8 @@ pub trait Trap {
     fn pstate(&self) -> u64;
     /// SCTLR_EL1.
     fn sctlr(&self) -> u64;
+    /// CNTV_CTL_EL0.
+    fn virtual_timer(&self) -> u64;
 }
 
 /// The machine's list registers.
@@ -48,6 +50,8 @@ pub trait Lists {
     fn empty(&self) -> u64;
     /// Writes a list register.
     fn write(&mut self, added: Added);
+    /// Writes ICH_HCR_EL2.
+    fn set_control(&mut self, hcr: u64);
 }
 
 /// The other vCPUs of the VM.
@@ -69,6 +73,11 @@ impl<L: Lists> Lists for &mut L {
     #[inline(always)]
     fn write(&mut self, added: Added) {
         L::write(self, added);
+    }
+
+    #[inline(always)]
+    fn set_control(&mut self, hcr: u64) {
+        L::set_control(self, hcr);
     }
 }
 
@@ -210,7 +219,9 @@ fn system_register(
     neighbours: &impl Neighbours,
 ) -> Served {
     let esr = trap.esr();
-    let Some(value) = sgi1r(esr, x).filter(|_| is_ordinary(trap.pstate())) else { return Served::No };
+    let Some(value) = sgi1r(esr, x).filter(|_| is_ordinary(trap.pstate())) else {
+        return acknowledges(trap, short, lists);
+    };
     let intid = ((value & SGI_INTID) >> 24) as u32;
     if value & !SGI_INTID == short.constants.sgi_to_self {
         if !lend(short, Arrival::Sgi { intid }, lists) {
@@ -230,6 +241,29 @@ fn system_register(
         }
     }
     short.step_over(esr, None, trap);
+    Served::Yes
+}
+
+/// A read of ICC_IAR1_EL1, which traps since the virtual timer's interrupt came while the guest masked it. If the timer
+/// asserts it still, and nothing else is pending, the instruction runs again and takes it.
+#[cold]
+#[inline(never)]
+fn acknowledges(
+    trap: &impl Trap,
+    short: &mut Short<'_, impl RelaxStrategy>,
+    lists: &mut impl Lists,
+) -> Served {
+    const RT: u64 = 0b1_1111 << 5;
+    let esr = trap.esr();
+    if esr & 0x1FF_FFFF & !RT != IAR1_READ || !timer::is_asserted(trap.virtual_timer()) {
+        return Served::No;
+    }
+    let Some(mut vm) = short.vm.try_lock() else { return Served::No };
+    let intid = layout::VIRTUAL_TIMER_INTID;
+    let Some(hcr) = vm.gic.confirm_listed(short.vcpu.into(), intid, lists.empty()) else { return Served::No };
+    drop(vm);
+    lists.set_control(hcr);
+    short.note(esr, trap.pc(), None);
     Served::Yes
 }
 
@@ -263,10 +297,16 @@ pub fn take_arrived(short: &mut Short<'_, impl RelaxStrategy>, lists: &mut impl 
 }
 
 /// Hands the vCPU its virtual timer's interrupt, whose physical one, `physical`, has been acknowledged and its priority
-/// dropped: the guest itself will end it. False if that takes more, and nothing has changed.
+/// dropped: the guest itself will end it. False if that takes more, and nothing has changed. `pstate` is SPSR_EL2.
 #[inline(always)]
-pub fn give_timer(short: &mut Short<'_, impl RelaxStrategy>, physical: u16, lists: &mut impl Lists) -> bool {
-    lend(short, Arrival::Linked { intid: layout::VIRTUAL_TIMER_INTID, physical }, lists)
+pub fn give_timer(
+    short: &mut Short<'_, impl RelaxStrategy>,
+    pstate: u64,
+    physical: u16,
+    lists: &mut impl Lists,
+) -> bool {
+    let arrival = Arrival::Linked { intid: layout::VIRTUAL_TIMER_INTID, physical };
+    if pstate & pstate::I != 0 { lend_in_doubt(short, arrival, lists) } else { lend(short, arrival, lists) }
 }
 
 /// Puts an interrupt into the list registers, if that takes no more.
@@ -283,6 +323,26 @@ fn lend(short: &mut Short<'_, impl RelaxStrategy>, arrival: Arrival, lists: &mut
     }
 }
 
+/// The guest masks interrupts, and the timer may be set anew by the time that it looks.
+#[inline(never)]
+fn lend_in_doubt(
+    short: &mut Short<'_, impl RelaxStrategy>,
+    arrival: Arrival,
+    lists: &mut impl Lists,
+) -> bool {
+    let Some(mut vm) = short.vm.try_lock() else { return false };
+    let (vcpu, empty) = (usize::from(short.vcpu), lists.empty());
+    let Some(added) = vm.gic.lend_beside(vcpu, arrival, empty).or_else(|| vm.gic.add(vcpu, arrival, empty))
+    else {
+        return false;
+    };
+    let hcr = vm.gic.doubt_listed(vcpu, added.value.intid());
+    drop(vm);
+    lists.write(added);
+    lists.set_control(hcr);
+    true
+}
+
 /// Apart, since it happens once.
 #[cold]
 #[inline(never)]
@@ -292,8 +352,14 @@ fn lend_first<R: RelaxStrategy>(
     arrival: Arrival,
     lists: &mut impl Lists,
 ) -> bool {
-    let Some(added) = vm.gic.add(vcpu.into(), arrival, lists.empty()) else { return false };
+    let (vcpu, empty) = (usize::from(vcpu), lists.empty());
+    let is_idle = vm.gic.is_idle(vcpu, empty);
+    let Some(added) = vm.gic.add(vcpu, arrival, empty) else { return false };
     lists.write(added);
+    if matches!(arrival, Arrival::Linked { .. }) && !is_idle {
+        // The guest may handle another interrupt, and come to this one later.
+        lists.set_control(vm.gic.doubt_listed(vcpu, added.value.intid()));
+    }
     true
 }
 
@@ -374,6 +440,9 @@ fn id_register(esr: u64, constants: &Constants) -> Option<(usize, u64)> {
 
 /// ICC_SGI1R_EL1.INTID.
 const SGI_INTID: u64 = 0xF << 24;
+
+/// MRS of ICC_IAR1_EL1, but for Rt.
+const IAR1_READ: u64 = 0b11 << 20 | 0b1100 << 10 | 0b1100 << 1 | 1;
 
 /// The value of an MSR of ICC_SGI1R_EL1, from a register that is saved.
 #[inline(always)]

@@ -16,6 +16,7 @@ use vambrace_cpu::trap::{self, Emulated, GicRegister, OsLockRegister, Outcome, T
 use vambrace_interrupts::{SgiRegister, SgiRequest, VcpuSet};
 
 use crate::dispatch::Resume;
+use crate::group_register;
 use crate::host::Host;
 use crate::injection::undefined;
 use crate::mmio::refill;
@@ -28,7 +29,7 @@ const XZR: u8 = 31;
 
 /// What became of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Served {
+pub(crate) enum Served {
     /// It read this.
     Value(u64),
     /// It wrote, or had nothing to write.
@@ -103,6 +104,9 @@ fn serve(
         Outcome::Read(value) => Served::Value(value),
         Outcome::WriteIgnored => Served::Written,
         Outcome::Undefined => Served::Undefined,
+        Outcome::Emulate(Emulated::Gic(GicRegister::Other(register))) => {
+            group_register::access(vm, vcpu, (register, access.direction), operand, host)
+        }
         Outcome::Emulate(Emulated::Gic(register)) => gic(vm, vcpu, register, operand, host),
         Outcome::Emulate(Emulated::Timer(register)) => match access.direction {
             Direction::Read => Served::Value(read_timer(vm, vcpu, register, host)),
@@ -141,7 +145,7 @@ fn serve(
     }
 }
 
-/// SGIs and deactivation. The rest the machine's own CPU interface serves, and it does not trap.
+/// SGIs and deactivation. The rest the machine's own CPU interface serves, and it does not trap as a rule.
 fn gic(
     vm: &SpinMutex<Vm, impl RelaxStrategy>,
     vcpu: &Vcpu,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use vambrace_cpu::id_registers::IdRegisters;
 use vambrace_cpu::power::{Entry, PowerStates};
 use vambrace_cpu::pstate::Endianness;
-use vambrace_interrupts::{ConfigError, Level, VcpuSet, Vgic, VgicConfig, Width as GicWidth};
+use vambrace_interrupts::{ConfigError, CpuInterface, Level, VcpuSet, Vgic, VgicConfig, Width as GicWidth};
 use vambrace_io::bus::{Access, Bus, BusError, Direction, MmioDevice};
 use vambrace_io::doorbell::Doorbell;
 use vambrace_io::pl011::Pl011;
@@ -295,6 +295,13 @@ impl Vm {
         let is_ignored = matches!(access.direction, Direction::Write { .. })
             && self.memory.is_rom(access.ipa, access.width.bytes());
         is_ignored.then_some(Target::Rom)
+    }
+
+    /// Lends a vCPU's interrupts to its list registers: [`Vgic::fill`], for one that is entered as it is now.
+    pub fn fill_interrupts(&mut self, vcpu: &Vcpu) -> Option<&CpuInterface> {
+        let index = usize::from(vcpu.index);
+        self.gic.set_masked_groups(index, vcpu.registers.frame.masked_groups());
+        self.gic.fill(index)
     }
 
     /// Brings the devices' interrupt lines to the GIC.

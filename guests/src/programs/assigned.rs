@@ -14,7 +14,7 @@ use super::virtio::memory::Memory;
 use crate::gic::{self, Trigger};
 use crate::machine::Machine;
 use crate::timer::wait_for;
-use crate::{console, cpu, mmio, psci, report};
+use crate::{console, cpu, mmio, psci, report, timer};
 
 const SPURIOUS: u32 = 1023;
 const TIMES: u32 = 3;
@@ -113,6 +113,19 @@ fn clock(base: u64) {
         gic::end(CLOCK);
         check_eq!(gic::acknowledge(), SPURIOUS, "and only once");
     }
+    // Ended before it is cleared, and served before it is taken: once, and not at all.
+    for is_taken in [true, false] {
+        mmio::write32(base + MASK, 1);
+        mmio::write32(base + MATCH, mmio::read32(base) + 1);
+        check!(wait_for(5, || mmio::read32(base + RAW) == 1), "the alarm goes off");
+        if is_taken {
+            check_eq!(next(), CLOCK, "and is taken");
+            gic::end(CLOCK);
+        }
+        timer::delay(50);
+        mmio::write32(base + CLEAR, 1);
+        check_eq!(gic::acknowledge(), SPURIOUS, "a line that has fallen interrupts nobody");
+    }
     mmio::write32(base + MASK, 0);
     gic::reset_interrupt(CLOCK);
 }
@@ -136,6 +149,10 @@ fn uart(base: u64) {
         gic::end(UART);
         check_eq!(gic::acknowledge(), SPURIOUS, "and no more then");
     }
+    mmio::write32(base + DATA, 0x40);
+    timer::delay(50);
+    check_eq!(mmio::read32(base + DATA), 0x40, "a byte that is read before its interrupt is taken");
+    check_eq!(gic::acknowledge(), SPURIOUS, "interrupts nobody");
     mmio::write32(base + MASK, 0);
     mmio::write32(base + CONTROL, 0x301);
     for byte in b"guest: hello from the second UART\n" {

@@ -76,6 +76,7 @@ pub fn run(machine: &Machine) {
         line(timer);
         interrupts(timer);
         wakes(timer);
+        late(timer);
         ticks(timer, machine.number("ticks", 2000), counts(machine.number("period", 500)));
     }
     both();
@@ -202,6 +203,47 @@ fn wakes(timer: &Timer) {
     (timer.set_control)(0);
     timer::delay(100);
     let _ = wait_for(1, || !gic::is_pending(timer.intid));
+}
+
+/// A level that has fallen by the time that the CPU asks is no interrupt, whatever was masked or handled meanwhile.
+fn late(timer: &Timer) {
+    const SGI: u32 = 4;
+    let name = timer.name;
+    gic::enable(SGI);
+    // Long enough for the interrupt to come to wherever it waits.
+    let make_due = || {
+        (timer.set_compare)(0);
+        (timer.set_control)(ENABLE);
+        timer::delay(50);
+    };
+    let before = taken(timer);
+    make_due();
+    (timer.set_control)(0);
+    check_eq!(gic::acknowledge(), gic::SPURIOUS, "{name}: switched off while masked");
+    make_due();
+    (timer.set_compare)(u64::MAX);
+    check_eq!(gic::acknowledge(), gic::SPURIOUS, "{name}: moved on while masked");
+    make_due();
+    check_eq!(gic::highest_pending(), timer.intid, "{name}: seen while masked, and still due");
+    check_eq!(gic::acknowledge(), timer.intid, "{name}: taken while masked, and still due");
+    gic::end(timer.intid);
+    timer::delay(50);
+    (timer.set_control)(0);
+    check_eq!(gic::acknowledge(), gic::SPURIOUS, "{name}: switched off behind its end");
+
+    gic::send_sgi(SGI, cpu::affinity());
+    check_eq!(gic::acknowledge(), SGI, "{name}: another interrupt");
+    make_due();
+    (timer.set_control)(0);
+    gic::end(SGI);
+    check_eq!(gic::acknowledge(), gic::SPURIOUS, "{name}: switched off while that was handled");
+    make_due();
+    (timer.set_control)(0);
+    cpu::unmask_interrupts();
+    timer::delay(50);
+    cpu::mask_interrupts();
+    check_eq!(taken(timer), before, "{name}: nothing is left to be taken");
+    gic::disable(SGI);
 }
 
 fn ticks(timer: &Timer, ticks: u64, period: u64) {

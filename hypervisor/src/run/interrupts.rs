@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Physical interrupts and deadlines of a CPU.
 
+use vambrace_interrupts::Trigger;
 use vambrace_machine::{Vcpu, layout};
 use vambrace_wire::message::FromHypervisor;
 
@@ -61,7 +62,8 @@ impl Pcpu {
         CpuInterface::drop_priority(self.virtual_timer);
         let linked = resident.and_then(|(cell, vcpu)| {
             let index = usize::from(vcpu.index);
-            cell.vm.lock().gic.inject_linked(index, layout::VIRTUAL_TIMER_INTID, self.virtual_timer)
+            let intid = layout::VIRTUAL_TIMER_INTID;
+            cell.vm.lock().gic.inject_linked(index, intid, self.virtual_timer, Trigger::Level)
         });
         if linked.is_none() {
             // Nobody's: off with it, and it is asserted no more.

@@ -122,7 +122,7 @@ impl Pcpu {
         moved.extend(&retract_timer(&mut vm, index));
         // Whatever is for this vCPU it gets now.
         moved.remove(index);
-        if let Some(lists) = vm.gic.fill(index) {
+        if let Some(lists) = vm.fill_interrupts(vcpu) {
             self.interface.write_lists(lists);
         }
         while let Some(physical) = vm.gic.take_released(index) {
@@ -154,7 +154,7 @@ impl Pcpu {
         vm.gic.set_activity(index, Activity::Busy);
         let mut moved = self.settle(&mut vm, vcpu);
         if !vm.gic.take_up(index) {
-            moved.extend(&self.fill_anew(&mut vm, index));
+            moved.extend(&self.fill_anew(&mut vm, vcpu));
         }
         if let Some(interface) = vm.gic.interface(index) {
             self.interface.write_all(interface);
@@ -168,10 +168,11 @@ impl Pcpu {
     }
 
     /// Fills the list registers of a vCPU that comes to this CPU and cannot go on as it left.
-    fn fill_anew(&self, vm: &mut Vm, index: usize) -> VcpuSet {
+    fn fill_anew(&self, vm: &mut Vm, vcpu: &Vcpu) -> VcpuSet {
+        let index = usize::from(vcpu.index);
         let mut moved = vm.gic.fold_aside(index);
         moved.extend(&retract_timer(vm, index));
-        let _ = vm.gic.fill(index);
+        let _ = vm.fill_interrupts(vcpu);
         // No private physical interrupt of its is active here yet, so one that is over needs no deactivation. Only then
         // does the timer's count, if it is not over. A device's may be active wherever the VM is.
         while let Some(physical) = vm.gic.take_released(index) {

@@ -6,7 +6,8 @@ use std::vec::Vec;
 
 use crate::list_register::{HCR_EN, HCR_LRENPIE, HCR_NPIE, HCR_TDIR, HCR_VGRP0EIE, HCR_VGRP1DIE};
 use crate::{
-    CpuInterface, Level, ListRegister, SgiRegister, SgiRequest, State, VcpuSet, Vgic, VgicConfig, Width,
+    CpuInterface, Level, ListRegister, SgiRegister, SgiRequest, State, Trigger, VcpuSet, Vgic, VgicConfig,
+    Width,
 };
 
 const PENDING: u64 = 1 << 62;
@@ -96,7 +97,7 @@ fn a_level_interrupt_is_pending_again_until_its_line_is_low() {
 #[test]
 fn the_timer_is_linked_and_its_end_needs_no_exit() {
     let mut vgic = vgic(1, 4);
-    assert_eq!(vgic.inject_linked(0, TIMER, 27), Some(set(&[0])));
+    assert_eq!(vgic.inject_linked(0, TIMER, 27, Trigger::Edge), Some(set(&[0])));
     assert!(vgic.linked_active(0, 27));
     assert_eq!(list(&mut vgic, 0)[0].physical(), Some(27));
     let active = machine(&vgic, 0, &[ACTIVE]);
@@ -114,7 +115,7 @@ fn the_timer_is_linked_and_its_end_needs_no_exit() {
 fn a_dropped_link_is_released() {
     let mut vgic = vgic(1, 4);
     let _ = vgic.write_redistributor(0, 0x1_0180, Width::Word, 1 << TIMER);
-    assert_eq!(vgic.inject_linked(0, TIMER, 27), Some(set(&[])));
+    assert_eq!(vgic.inject_linked(0, TIMER, 27, Trigger::Edge), Some(set(&[])));
     assert!(list(&mut vgic, 0).is_empty() && vgic.linked_active(0, 27));
     assert_eq!(vgic.take_released(0), None);
     let _ = vgic.write_redistributor(0, 0x1_0280, Width::Word, 1 << TIMER);
@@ -123,7 +124,7 @@ fn a_dropped_link_is_released() {
     assert_eq!(vgic.take_released(0), None);
     assert!(!vgic.linked_active(0, 27));
 
-    let _ = vgic.inject_linked(0, TIMER, 27);
+    let _ = vgic.inject_linked(0, TIMER, 27, Trigger::Edge);
     vgic.reset();
     assert_eq!(vgic.take_released(0), Some(27));
 }
@@ -131,7 +132,7 @@ fn a_dropped_link_is_released() {
 #[test]
 fn a_link_cleared_while_pending_in_a_list_register_is_released_at_the_fold() {
     let mut vgic = vgic(2, 4);
-    let _ = vgic.inject_linked(1, TIMER, 27);
+    let _ = vgic.inject_linked(1, TIMER, 27, Trigger::Edge);
     let _ = vgic.fill(1);
     // The other vCPU clears it.
     assert_eq!(vgic.write_redistributor(1, 0x1_0280, Width::Word, 1 << TIMER), set(&[1]));
@@ -145,10 +146,10 @@ fn a_link_cleared_while_pending_in_a_list_register_is_released_at_the_fold() {
 #[test]
 fn linked_anew_before_the_fold() {
     let mut vgic = vgic(1, 4);
-    let _ = vgic.inject_linked(0, TIMER, 27);
+    let _ = vgic.inject_linked(0, TIMER, 27, Trigger::Edge);
     let _ = vgic.fill(0);
     // The guest handled it, and the physical interrupt fired again, before anyone folded.
-    assert_eq!(vgic.inject_linked(0, TIMER, 27), Some(set(&[0])));
+    assert_eq!(vgic.inject_linked(0, TIMER, 27, Trigger::Edge), Some(set(&[0])));
     let ended = machine(&vgic, 0, &[0]);
     let _ = vgic.fold(0, &ended);
     assert_eq!((list(&mut vgic, 0)[0].physical(), vgic.take_released(0)), (Some(27), None));

@@ -3,7 +3,9 @@
 
 use std::vec::Vec;
 
-use crate::{Activity, Level, ListRegister, SgiRegister, SgiRequest, VcpuSet, Vgic, VgicConfig, Width};
+use crate::{
+    Activity, Level, ListRegister, SgiRegister, SgiRequest, Trigger, VcpuSet, Vgic, VgicConfig, Width,
+};
 
 const ANY: u64 = 1 << 31;
 
@@ -188,15 +190,18 @@ fn one_of_n_waits_until_someone_wakes() {
 fn a_linked_spi_is_released_by_whoever_comes() {
     let mut vgic = vgic((0..2).collect());
     let _ = route(&mut vgic, 40, 1);
-    assert_eq!(vgic.inject_linked(0, 40, 77), Some(set(&[1])));
+    assert_eq!(vgic.inject_linked(0, 40, 77, Trigger::Edge), Some(set(&[1])));
     let interface = vgic.fill(1).unwrap().clone();
     assert_eq!(ListRegister(interface.lr[0]).physical(), Some(77));
     let _ = vgic.fold(1, &interface);
     assert_eq!(vgic.write_distributor(0x284, Width::Word, 1 << 8), set(&[1]));
     assert_eq!((vgic.take_released(0), vgic.take_released(1)), (Some(77), None));
     // No such interrupt, here or in the machine.
-    assert_eq!((vgic.inject_linked(0, 999, 77), vgic.inject_linked(0, 3, 77)), (None, None));
-    assert_eq!(vgic.inject_linked(0, 40, 1 << 13), None);
+    assert_eq!(
+        (vgic.inject_linked(0, 999, 77, Trigger::Edge), vgic.inject_linked(0, 3, 77, Trigger::Edge)),
+        (None, None)
+    );
+    assert_eq!(vgic.inject_linked(0, 40, 1 << 13, Trigger::Edge), None);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use vambrace_interrupts::{SgiRegister, SgiRequest, VcpuSet, Vgic, VgicConfig, Width};
+use vambrace_interrupts::{SgiRegister, SgiRequest, Trigger, VcpuSet, Vgic, VgicConfig, Width};
 
 use crate::machine::Machine;
 use crate::reference::{Id, Reference};
@@ -131,7 +131,7 @@ impl Late {
                 // The physical interrupt is taken on this vCPU's CPU: an exit, with or without a kick.
                 if !std::mem::replace(&mut self.timers[cpu], true) {
                     self.send(Reference::id(cpu, TIMER));
-                    let _ = self.vgic.inject_linked(cpu, TIMER, TIMER).unwrap();
+                    let _ = self.vgic.inject_linked(cpu, TIMER, TIMER, Trigger::Edge).unwrap();
                     self.refill(cpu);
                 }
             }

@@ -8,6 +8,8 @@
 #[cfg(test)]
 mod late;
 #[cfg(test)]
+mod line;
+#[cfg(test)]
 mod machine;
 #[cfg(test)]
 mod op;
@@ -73,6 +75,20 @@ proptest! {
     }
 
     #[test]
+    fn no_interrupt_is_taken_whose_line_has_fallen(
+        list_registers in 1_u8..5,
+        split: bool,
+        sees_timer: bool,
+        ops in prop::collection::vec(line::op(), 0..120),
+    ) {
+        let mut system = line::Lines::new(list_registers, split, sees_timer);
+        for op in &ops {
+            system.step(op);
+        }
+        system.drain();
+    }
+
+    #[test]
     fn a_damaged_state_does_no_harm(
         shape in narrow_shape(),
         ops in prop::collection::vec(op(), 0..40),
@@ -99,4 +115,18 @@ proptest! {
             vgic.reset();
         }
     }
+}
+
+/// What an interrupt costs that the guest takes at once: nothing more.
+#[test]
+fn a_guest_that_masks_nothing_never_traps() {
+    let mut system = line::Lines::new(4, false, false);
+    for which in [0, 1, 2, 1, 0] {
+        system.step(&line::Op::Mask(false));
+        system.step(&line::Op::Line { which, high: true });
+        system.step(&line::Op::Line { which, high: false });
+        system.step(&line::Op::End);
+    }
+    assert_eq!(system.traps, 0);
+    system.drain();
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use vambrace_interrupts::{
-    Added, Arrival, Level, Passage, SgiRegister, SgiRequest, VcpuSet, Vgic, VgicConfig, Width,
+    Added, Arrival, Level, Passage, SgiRegister, SgiRequest, Trigger, VcpuSet, Vgic, VgicConfig, Width,
 };
 
 use crate::machine::Machine;
@@ -312,7 +312,7 @@ impl System {
             {
                 return machine.add(added);
             }
-            let kicks = self.vgic.inject_linked(cpu, TIMER, TIMER).unwrap();
+            let kicks = self.vgic.inject_linked(cpu, TIMER, TIMER, Trigger::Edge).unwrap();
             self.settle(kicks);
         }
     }

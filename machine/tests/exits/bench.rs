@@ -228,6 +228,10 @@ impl Host for FakeHost {
         core.interface.hcr = interface.hcr;
     }
 
+    fn set_whole_interface(&mut self, interface: &CpuInterface) {
+        self.core().interface = interface.clone();
+    }
+
     fn notify(&mut self, vcpus: &VcpuSet) {
         self.notified.extend(vcpus);
     }

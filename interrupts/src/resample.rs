@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Linked interrupts whose line may have fallen before the guest takes them.
+//!
+//! A level-sensitive interrupt is pending as long as its line is high. For one that is linked to a physical interrupt
+//! the line is the machine's: once the physical interrupt is acknowledged, the list register says pending, whatever
+//! the line does. If the guest takes it at once, nothing can happen in between. If it cannot, since it masks
+//! interrupts or handles another, it may serve the device meanwhile, and would be interrupted for nothing.
+//!
+//! Such an interrupt is *in doubt*. While one is pending in a list register, the guest's accesses to the registers of
+//! its group trap (ICH_HCR_EL2.TALL0 and TALL1). The first read of ICC_IARn_EL1 takes all doubtful ones back and
+//! deactivates the physical interrupts, and the instruction runs again: a line that is high still fires before it
+//! does. The second one is answered with what is pending then, 1023 included. Where the line can be looked at, as the
+//! virtual timer's ([`Vgic::confirm`]), there is no second one. A guest that takes its interrupts at once never comes
+//! here.
+
+use crate::delivery::traps_for;
+use crate::list_register::{HCR_EN, HCR_TDIR};
+use crate::selection::Key;
+use crate::vcpu_set::{VcpuSet, bits};
+use crate::vgic::{SPI_BASE, Vcpu, Vgic};
+
+/// How a physical interrupt is signalled that a virtual one is linked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// As long as its line is high: it comes again by itself after its deactivation.
+    Level,
+    /// Once for each rise of its line.
+    Edge,
+}
+
+/// The groups of interrupts (IHI 0069, "Interrupt grouping").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Signalled as FIQ.
+    Zero,
+    /// Signalled as IRQ.
+    One,
+}
+
+impl Group {
+    const fn of(is_group1: bool) -> Self {
+        if is_group1 { Self::One } else { Self::Zero }
+    }
+
+    /// As a number: the group's bit in a set of groups.
+    pub(crate) const fn index(self) -> u32 {
+        match self {
+            Self::Zero => 0,
+            Self::One => 1,
+        }
+    }
+}
+
+/// What a read of ICC_IARn_EL1 or ICC_HPPIRn_EL1 that trapped comes to.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The INTID; 1023 if there is none.
+    Intid(u32),
+    /// What was in doubt is taken back: the instruction is to run again, behind what fires now.
+    Again,
+}
+
+/// No interrupt.
+const SPURIOUS: u32 = 1023;
+
+/// Whether a read takes what it finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// ICC_IARn_EL1: the interrupt becomes active.
+    Acknowledge,
+    /// ICC_HPPIRn_EL1: it stays as it is.
+    Peek,
+}
+
+impl Vgic {
+    /// Says which groups' interrupts the vCPU masks by PSTATE: bit 0 Group 0 (PSTATE.F), bit 1 Group 1 (PSTATE.I). To be
+    /// said before each [`Vgic::fill`].
+    pub fn set_masked_groups(&mut self, vcpu: usize, groups: u32) {
+        if let Some(vcpu) = self.vcpus.get_mut(vcpu) {
+            vcpu.masked_groups = groups;
+        }
+    }
+
+    /// Whether the vCPU, were it entered now, would take this pending interrupt, the most urgent one, before it does anything
+    /// else.
+    fn is_taken_at_once(&self, vcpu: &Vcpu, key: Key) -> bool {
+        let group = Group::of(key.is_group1()).index();
+        let interface = &vcpu.interface;
+        vcpu.masked_groups >> group & 1 == 0
+            && interface.signals(key.priority(), key.is_group1(), self.config.preemption_bits)
+    }
+
+    /// Notes which of a vCPU's pending interrupts are in doubt: the linked ones, but for the most urgent one of all if that is
+    /// taken at once. Nothing of the vCPU is in list registers. Says whose registers trap for it: a set of groups.
+    pub(crate) fn doubt_pending(&mut self, vcpu: usize, most_urgent: Option<Key>) -> u32 {
+        let Some(state) = self.vcpus.get(vcpu) else { return 0 };
+        let exempt = most_urgent.filter(|key| self.is_taken_at_once(state, *key)).map(Key::intid);
+        let groups = self.groups;
+        let in_bank = |base: u32| {
+            exempt.and_then(|intid| intid.checked_sub(base)).map_or(0, |n| 1_u32.checked_shl(n).unwrap_or(0))
+        };
+        let (used, words) = (state.spis.used, state.spis.words);
+        let Some(state) = self.vcpus.get_mut(vcpu) else { return 0 };
+        let mut trapped = state.private.doubt_pending(!in_bank(0), groups);
+        if !self.links_spis {
+            return trapped;
+        }
+        for word in bits(used.into()) {
+            let members = words.get(word as usize).copied().unwrap_or(0);
+            let which = members & !in_bank(SPI_BASE + word * 32);
+            trapped |= self.spis.get_mut(word as usize).map_or(0, |bank| bank.doubt_pending(which, groups));
+        }
+        trapped
+    }
+
+    /// Notes that a private interrupt that has just been added to the list registers is in doubt. Returns ICH_HCR_EL2, which
+    /// is to be written.
+    pub fn doubt_listed(&mut self, vcpu: usize, intid: u32) -> u64 {
+        let Some(state) = self.vcpus.get_mut(vcpu) else { return 0 };
+        if state.private.doubt(intid) {
+            let group = state.private.group1() >> intid & 1;
+            state.interface.hcr |= traps_for(1 << group);
+        }
+        state.interface.hcr
+    }
+
+    /// The line of a private interrupt that is in doubt is known to be high. If it is the only one in the list registers, and
+    /// nothing else waits, the guest may take it: ICH_HCR_EL2 is returned, which is to be written. Bit `n` of `empty` says
+    /// that list register `n` is.
+    #[must_use]
+    pub fn confirm_listed(&mut self, vcpu: usize, intid: u32, empty: u64) -> Option<u64> {
+        let state = self.vcpus.get_mut(vcpu)?;
+        let traps = traps_for(0b11);
+        let has_all = state.filled && !state.stale && state.arrived == 0 && state.resampled == 0;
+        let index = usize::from(*state.places.get(intid as usize)?);
+        let others = ((1 << state.interface.used) - 1) & !(1 << index);
+        let is_alone = empty & others == others && empty >> index & 1 == 0;
+        if !has_all || state.interface.hcr & !(HCR_EN | HCR_TDIR | traps) != 0 || !is_alone {
+            return None;
+        }
+        if !state.private.is_resident(intid) || !state.private.is_in_doubt(intid) {
+            return None;
+        }
+        state.private.confirm(intid);
+        state.interface.hcr &= !traps;
+        Some(state.interface.hcr)
+    }
+
+    /// The line of a linked private interrupt of the vCPU is known to be high: no doubt about it. The vCPU is folded.
+    pub fn confirm(&mut self, vcpu: usize, intid: u32) {
+        if let Some((bank, n)) = self.bank_mut(vcpu, intid) {
+            bank.confirm(n);
+        }
+    }
+
+    /// A read of ICC_IARn_EL1 or ICC_HPPIRn_EL1 has trapped. The vCPU is folded, and is to be filled; `kicks` gets the
+    /// vCPUs that have to look again, this one among them if physical interrupts are to be deactivated.
+    pub fn read_pending(&mut self, vcpu: usize, group: Group, look: Look, kicks: &mut VcpuSet) -> Answer {
+        let Some(state) = self.vcpus.get_mut(vcpu) else { return Answer::Intid(SPURIOUS) };
+        let bit = 1 << group.index();
+        let is_second = state.resampled & bit != 0;
+        state.resampled &= !bit;
+        if !is_second && self.take_doubtful_back(vcpu, kicks) {
+            if let Some(state) = self.vcpus.get_mut(vcpu) {
+                state.resampled |= bit;
+            }
+            return Answer::Again;
+        }
+        let Some(state) = self.vcpus.get(vcpu) else { return Answer::Intid(SPURIOUS) };
+        let (bits, most_urgent) = (self.config.preemption_bits, self.most_urgent_pending(state));
+        let Some(key) = most_urgent.filter(|key| Group::of(key.is_group1()) == group) else {
+            return Answer::Intid(SPURIOUS);
+        };
+        if look == Look::Acknowledge {
+            if !state.interface.signals(key.priority(), key.is_group1(), bits) {
+                return Answer::Intid(SPURIOUS);
+            }
+            self.acknowledge(vcpu, key, kicks);
+        }
+        Answer::Intid(key.intid())
+    }
+
+    /// Takes the links of a vCPU's doubtful interrupts back. Says whether there were any.
+    fn take_doubtful_back(&mut self, vcpu: usize, kicks: &mut VcpuSet) -> bool {
+        let Some(state) = self.vcpus.get_mut(vcpu) else { return false };
+        let private = state.private.take_doubtful_back(u32::MAX);
+        let (used, words) = (state.spis.used, state.spis.words);
+        self.note_private(vcpu, private, kicks);
+        let mut any = private != 0;
+        for word in bits(used.into()) {
+            let (index, members) = (word as usize, words.get(word as usize).copied().unwrap_or(0));
+            let taken = self.spis.get_mut(index).map_or(0, |bank| bank.take_doubtful_back(members));
+            self.note_spis(index, taken, kicks);
+            any |= taken != 0;
+        }
+        any
+    }
+
+    /// The guest acknowledges an interrupt that is in no list register.
+    fn acknowledge(&mut self, vcpu: usize, key: Key, kicks: &mut VcpuSet) {
+        let preemption_bits = self.config.preemption_bits;
+        if let Some(state) = self.vcpus.get_mut(vcpu) {
+            state.interface.activate(key.priority(), key.is_group1(), preemption_bits);
+        }
+        if let Some((bank, n)) = self.bank_mut(vcpu, key.intid()) {
+            bank.acknowledge(n);
+        }
+        if let Some(spi) = key.intid().checked_sub(SPI_BASE) {
+            self.refresh(spi as usize, kicks);
+        }
+    }
+
+    /// A write of ICC_EOIRn_EL1 has trapped: drops the running priority, and with EOImode 0 deactivates the interrupt. The
+    /// vCPU is folded, and is to be filled.
+    pub fn write_eoi(&mut self, vcpu: usize, value: u64, kicks: &mut VcpuSet) {
+        let intid = (value & 0xFF_FFFF) as u32;
+        let Some(state) = self.vcpus.get_mut(vcpu).filter(|_| intid < 1020) else { return };
+        // What is not in service cannot be ended.
+        if state.interface.drop_priority() && !state.interface.is_eoi_split() {
+            self.deactivate(vcpu, intid, kicks);
+        }
+    }
+}
+
+/// The other registers that trap with them.
+impl Vgic {
+    /// Reads ICC_IGRPENn_EL1, ICC_BPRn_EL1 or ICC_APnRm_EL1 of a vCPU that is folded; `None` if there is none.
+    #[must_use]
+    pub fn read_group_register(&self, vcpu: usize, register: GroupRegister) -> Option<u64> {
+        let interface = &self.vcpus.get(vcpu)?.interface;
+        let value = match register {
+            GroupRegister::Enable(group) => interface.groups() >> group.index() & 1,
+            GroupRegister::BinaryPoint(group) => interface.binary_point(group),
+            GroupRegister::ActivePriorities(group, index) => {
+                let exists = usize::from(index) < self.active_priority_registers();
+                *interface.active_priorities(group).get(usize::from(index)).filter(|_| exists)?
+            }
+        };
+        Some(value.into())
+    }
+
+    /// Writes one; false if there is none.
+    #[must_use]
+    pub fn write_group_register(
+        &mut self,
+        vcpu: usize,
+        register: GroupRegister,
+        value: u64,
+        kicks: &mut VcpuSet,
+    ) -> bool {
+        let (preemption_bits, count) = (self.config.preemption_bits, self.active_priority_registers());
+        let Some(state) = self.vcpus.get_mut(vcpu) else { return false };
+        match register {
+            GroupRegister::Enable(group) => {
+                state.interface.enable(group, value & 1 != 0);
+                kicks.extend(&self.reroute_one_of_n());
+            }
+            GroupRegister::BinaryPoint(group) => {
+                state.interface.set_binary_point(group, value as u32 & 7, preemption_bits);
+            }
+            GroupRegister::ActivePriorities(group, index) => {
+                let words = state.interface.active_priorities_mut(group);
+                let Some(word) = words.get_mut(usize::from(index)).filter(|_| usize::from(index) < count)
+                else {
+                    return false;
+                };
+                *word = value as u32;
+            }
+        }
+        true
+    }
+
+    /// How many ICC_APnRm_EL1 of each group there are.
+    fn active_priority_registers(&self) -> usize {
+        1 << self.config.preemption_bits.saturating_sub(5).min(2)
+    }
+}
+
+/// A register of one group that neither takes nor ends an interrupt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupRegister {
+    /// ICC_IGRPENn_EL1.
+    Enable(Group),
+    /// ICC_BPRn_EL1.
+    BinaryPoint(Group),
+    /// ICC_APnRm_EL1, with its m.
+    ActivePriorities(Group, u8),
+}

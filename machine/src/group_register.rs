@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! ICC_* registers of one group: the machine serves them, but while an interrupt pends whose line may have fallen; see
+//! `vambrace_interrupts`, "Linked interrupts whose line may have fallen".
+
+use spin::RelaxStrategy;
+use spin::mutex::SpinMutex;
+use vambrace_cpu::exit::Direction;
+use vambrace_cpu::sysreg::SysReg;
+use vambrace_interrupts::{Answer, Group, GroupRegister, Level, Look};
+
+use crate::host::Host;
+use crate::layout;
+use crate::mmio::take_back;
+use crate::system_register::Served;
+use crate::vcpu::Vcpu;
+use crate::vm::Vm;
+
+/// What an access is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// ICC_IARn_EL1 and ICC_HPPIRn_EL1.
+    Pending(Group, Look),
+    /// ICC_EOIRn_EL1.
+    End,
+    /// The others.
+    Register(GroupRegister),
+}
+
+fn decode(register: SysReg) -> Option<Access> {
+    use GroupRegister::{ActivePriorities, BinaryPoint, Enable};
+
+    Some(match register {
+        SysReg::ICC_IAR0_EL1 => Access::Pending(Group::Zero, Look::Acknowledge),
+        SysReg::ICC_IAR1_EL1 => Access::Pending(Group::One, Look::Acknowledge),
+        SysReg::ICC_HPPIR0_EL1 => Access::Pending(Group::Zero, Look::Peek),
+        SysReg::ICC_HPPIR1_EL1 => Access::Pending(Group::One, Look::Peek),
+        SysReg::ICC_EOIR0_EL1 | SysReg::ICC_EOIR1_EL1 => Access::End,
+        SysReg::ICC_IGRPEN0_EL1 => Access::Register(Enable(Group::Zero)),
+        SysReg::ICC_IGRPEN1_EL1 => Access::Register(Enable(Group::One)),
+        SysReg::ICC_BPR0_EL1 => Access::Register(BinaryPoint(Group::Zero)),
+        SysReg::ICC_BPR1_EL1 => Access::Register(BinaryPoint(Group::One)),
+        // ICC_AP0R<n>_EL1 and ICC_AP1R<n>_EL1.
+        SysReg { op0: 3, op1: 0, crn: 12, crm: 8, op2: op2 @ 4.. } => {
+            Access::Register(ActivePriorities(Group::Zero, op2 - 4))
+        }
+        SysReg { op0: 3, op1: 0, crn: 12, crm: 9, op2: op2 @ ..4 } => {
+            Access::Register(ActivePriorities(Group::One, op2))
+        }
+        _ => return None,
+    })
+}
+
+/// Serves an access that has trapped (ICH_HCR_EL2.TALL0 and TALL1).
+pub(crate) fn access(
+    vm: &SpinMutex<Vm, impl RelaxStrategy>,
+    vcpu: &Vcpu,
+    (register, direction): (SysReg, Direction),
+    value: u64,
+    host: &mut impl Host,
+) -> Served {
+    let Some(access) = decode(register) else { return Served::Undefined };
+    let index = usize::from(vcpu.index);
+    let mut shared = vm.lock();
+    let mut notify = take_back(&mut shared, vcpu, host);
+    let served = match (access, direction) {
+        (Access::Pending(group, look), _) => {
+            if host.virtual_timer_line() == Level::High {
+                shared.gic.confirm(index, layout::VIRTUAL_TIMER_INTID);
+            }
+            match shared.gic.read_pending(index, group, look, &mut notify) {
+                Answer::Intid(intid) => Served::Value(intid.into()),
+                Answer::Again => Served::Unfinished,
+            }
+        }
+        (Access::End, _) => {
+            shared.gic.write_eoi(index, value, &mut notify);
+            Served::Written
+        }
+        (Access::Register(register), Direction::Read) => {
+            shared.gic.read_group_register(index, register).map_or(Served::Undefined, Served::Value)
+        }
+        (Access::Register(register), Direction::Write) => {
+            match shared.gic.write_group_register(index, register, value, &mut notify) {
+                true => Served::Written,
+                false => Served::Undefined,
+            }
+        }
+    };
+    if let Some(interface) = shared.fill_interrupts(vcpu) {
+        host.set_whole_interface(interface);
+    }
+    host.notify(&notify);
+    served
+}
