@@ -19,6 +19,8 @@ pub mod offset {
     pub const CTLR: u64 = 0;
     /// Type.
     pub const TYPER: u64 = 4;
+    /// Who made it.
+    pub const IIDR: u64 = 8;
     /// Group, a bit each.
     pub const IGROUPR: u64 = 0x80;
     /// Enable, a bit each.

@@ -105,6 +105,22 @@ pub(super) const ALONE: &[Operation] = &[
     Operation::new("gicr-typer-read", || {
         timed!("ldr x0, [x22]"; in("x22") gic::gicr() + gic::offset::GICR_TYPER)
     }),
+    Operation::new("gicr-typer-half-read", || {
+        timed!("ldr w0, [x22]"; in("x22") gic::gicr() + gic::offset::GICR_TYPER)
+    }),
+    Operation::new("gicd-iidr-read", || timed!("ldr w0, [x22]"; in("x22") gic::gicd() + gic::offset::IIDR)),
+    Operation::new("gicd-isenabler-read", || timed!("ldr w0, [x22]"; in("x22") of_spis(gic::offset::ISENABLER))),
+    Operation::new("gicd-isenabler-write", || {
+        timed!("str w0, [x22]"; in("x0") UNUSED_BIT, in("x22") of_spis(gic::offset::ISENABLER))
+    }),
+    Operation::new("gicd-ispendr-read", || timed!("ldr w0, [x22]"; in("x22") of_spis(gic::offset::ISPENDR))),
+    Operation::new("gicd-ipriorityr-read", || timed!("ldrb w0, [x22]"; in("x22") priority_of_unused())),
+    Operation::new("gicd-ipriorityr-write", || {
+        timed!("strb w0, [x22]"; in("x0") 0xA0, in("x22") priority_of_unused())
+    }),
+    Operation::new("gicr-ispendr-read", || {
+        timed!("ldr w0, [x22]"; in("x22") gic::gicr() + gic::offset::SGI_FRAME + gic::offset::ISPENDR)
+    }),
     Operation::new("pl011-status-read", || timed!("ldr w0, [x22]"; in("x22") console::uart() + console::FR)),
     Operation::new("pl011-write", || {
         timed!("strb w0, [x22]"; in("x0") u64::from(b'.'), in("x22") console::uart() + console::DR)
@@ -121,6 +137,19 @@ pub(super) const ALONE: &[Operation] = &[
     .timed_inside()
     .marked_as(Channel::Unmarked),
 ];
+
+/// An SPI that no device has: INTID 40, in the second word of registers with a bit for each.
+const UNUSED_BIT: u64 = 1 << 8;
+
+/// The word of the first SPIs in the distributor's registers with a bit for each interrupt.
+fn of_spis(register: u64) -> u64 {
+    gic::gicd() + register + 4
+}
+
+/// Where the priority of that SPI is.
+fn priority_of_unused() -> u64 {
+    gic::gicd() + gic::offset::IPRIORITYR + 40
+}
 
 /// An OEM service call that nobody serves.
 const UNKNOWN_FUNCTION: u64 = 0x8300_FF00;
