@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::exception::PstateFeatures;
 use crate::sysreg::SysReg;
 
+mod common;
 mod policy;
 
 pub use policy::{Field, Rule};

@@ -7,6 +7,7 @@
 
 pub mod attention;
 pub mod board;
+pub mod cpus;
 pub mod el1;
 pub mod pool;
 pub mod regions;

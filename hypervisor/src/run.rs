@@ -14,28 +14,28 @@ use core::sync::atomic::Ordering;
 
 use vambrace_cpu::deadlines::{Deadlines, NEVER};
 use vambrace_cpu::exit::Exit;
-use vambrace_cpu::id_registers::IdRegisters;
 use vambrace_cpu::scheduler::RunQueue;
 use vambrace_cpu::syndrome::Syndrome;
-use vambrace_hypervisor::board::{self, Board, MAX_CPUS};
+use vambrace_hypervisor::board::{self, Board};
+use vambrace_hypervisor::cpus::Shape;
 use vambrace_hypervisor::speculative_at::Switch;
 use vambrace_hypervisor::traps::Features;
-use vambrace_machine::vm::Platform;
 use vambrace_machine::{Ending, Resume, Vcpu, report, short};
 use vambrace_wire::bundle::Bundle;
 use vambrace_wire::message::FromHypervisor;
 
 use crate::cell::{Cell, Neighbourhood, VM_GONE, VmCell};
+use crate::census::{self, System, Vmids};
 use crate::debug::Debug;
 use crate::exit_host::{ExitHost, Flush, Work};
-use crate::features;
+use crate::features::{self, DeferredErrors};
 use crate::gic::{self, CpuInterface, Distributor};
 use crate::job::Job;
 use crate::lock::SpinMutex;
 use crate::percpu::{self, Shared};
-use crate::registry::{self, Machine};
-use crate::sysreg::{CntfrqEl0, CntpctEl0, EsrEl2, FarEl2, HpfarEl2, MidrEl1, Read};
-use crate::vgic::{Interface, Shape};
+use crate::registry;
+use crate::sysreg::{CntfrqEl0, CntpctEl0, EsrEl2, FarEl2, HpfarEl2, IchVtrEl2, MidrEl1, Read};
+use crate::vgic::Interface;
 use crate::world::{self, Around, Cause};
 use crate::{assigned, barrier, boot, clock, console, outside, panic, random, resident};
 
@@ -87,38 +87,24 @@ pub(crate) fn start(
         vms: bundle.directory.vms.len() as u16,
     });
 
-    let features = Features::of(&features::id_registers());
-    let vmids = VMIDS.call_once(|| SpinMutex::new(Vmids::new(features.vmids)));
-    let pcpu = Pcpu::new(board, me, vmids);
-    let shape = Shape::of_machine();
-    let platform = Platform {
-        id_registers: IdRegisters::for_vm(&features::id_registers()),
-        priority_bits: shape.priority_bits,
-        preemption_bits: shape.preemption_bits,
-        list_registers: shape.list_registers,
-    };
+    census::open(board.cpus.len());
     BOARD.call_once(|| board);
     for (nth, index) in (0..board.cpus.len()).filter(|index| *index != me).enumerate() {
         start_secondary(nth, index);
     }
-    registry::start(
-        bundle,
-        Machine { platform, pa_bits: features.pa_bits, encoding: features.encoding, vmids: features.vmids },
-    );
+    let system = census::close();
+    let pcpu = Pcpu::new(board, me, system);
+    registry::start(bundle, system);
     console::enable_input();
     pcpu.run()
 }
 
 static BOARD: spin::Once<&'static Board> = spin::Once::new();
 
-type Vmids = vambrace_memory::vmid::Vmids<MAX_CPUS>;
-
-static VMIDS: spin::Once<SpinMutex<Vmids>> = spin::Once::new();
-
 /// A further CPU, with its MMU on.
 pub(crate) fn secondary(index: usize) -> ! {
     let board = BOARD.wait();
-    Pcpu::new(board, index, VMIDS.wait()).run()
+    Pcpu::new(board, index, census::join()).run()
 }
 
 /// What follows an exit.
@@ -138,7 +124,10 @@ pub(crate) struct Pcpu {
     shared: &'static Shared,
     gic: CpuInterface,
     interface: Interface,
+    /// What holds on all CPUs.
     features: Features,
+    /// What of a guest's is in this one, whatever the others have.
+    deferred_errors: DeferredErrors,
     switch: Switch,
     /// VTCR_EL2 for tables without a translation.
     empty_vtcr: u64,
@@ -172,9 +161,10 @@ pub(crate) struct Pcpu {
 }
 
 impl Pcpu {
-    fn new(board: &'static Board, index: usize, vmids: &'static SpinMutex<Vmids>) -> Self {
-        let features = Features::of(&features::id_registers());
-        features::start_cpu(features);
+    fn new(board: &'static Board, index: usize, system: &'static System) -> Self {
+        let System { features, vmids, .. } = system;
+        let features = *features;
+        let deferred_errors = features::start_cpu(features);
         let empty_vtcr = features.empty_vtcr().unwrap_or_else(|why| {
             panic::fail(format_args!("CPU {:#x} cannot run VMs: {why}", boot::affinity()))
         });
@@ -195,8 +185,9 @@ impl Pcpu {
             index,
             shared,
             gic,
-            interface: Interface::new(Shape::of_machine()),
+            interface: Interface::new(Shape::of(IchVtrEl2.read())),
             features,
+            deferred_errors,
             switch: Switch::of(MidrEl1.read()),
             empty_vtcr,
             vmids,

@@ -16,8 +16,6 @@ use vambrace_memory::vmid::VmidWidth;
 pub struct Features {
     /// FEAT_PAuth: keys to be switched.
     pub pointer_auth: bool,
-    /// FEAT_RAS: guests' DISR_EL1 is VDISR_EL2, to be switched.
-    pub deferred_errors: bool,
     /// FEAT_S2FWB.
     pub encoding: Stage2Encoding,
     /// VMID bits.
@@ -90,7 +88,6 @@ impl Features {
             // APA, API and APA3: three ways to have the same feature.
             pointer_auth: field(host.aa64isar1, 4) | field(host.aa64isar1, 8) | field(host.aa64isar2, 12)
                 != 0,
-            deferred_errors: Optional::of(host).deferred_errors,
             encoding: if memory.has_fwb() { Stage2Encoding::Forcing } else { Stage2Encoding::Combining },
             vmids: if memory.has_vmid16() { VmidWidth::Sixteen } else { VmidWidth::Eight },
             // The tables we write have no more.
@@ -206,7 +203,7 @@ mod tests {
             ..none
         };
         let features = Features::of(&a76);
-        assert!(features.deferred_errors && !features.pointer_auth);
+        assert!(Optional::of(&a76).deferred_errors && !features.pointer_auth);
         assert_eq!((features.pa_bits, features.vmids), (40, VmidWidth::Sixteen));
         assert_eq!(features.encoding, Stage2Encoding::Combining);
     }

@@ -13,7 +13,7 @@ use vambrace_memory::vmid::Flush;
 
 use super::{NEVER, Pcpu, now};
 use crate::cell::VmCell;
-use crate::features::{self, Fp};
+use crate::features::{self, DeferredErrors, Fp};
 use crate::gic::CpuInterface;
 use crate::lock::SpinMutexGuard;
 use crate::sysreg::{
@@ -141,7 +141,7 @@ impl Pcpu {
         self.load_regime(cell, vcpu);
         self.debug.enter(&registers.debug);
         self.gic.enter_guest();
-        if self.features.deferred_errors {
+        if self.deferred_errors == DeferredErrors::Switched {
             VdisrEl2.write(registers.deferred_error);
         }
         if self.features.pointer_auth {
@@ -253,7 +253,7 @@ impl Pcpu {
         resident::save_el1(&mut registers.el1);
         CntvCtlEl0.write(0);
         self.debug.leave(&mut registers.debug);
-        if self.features.deferred_errors {
+        if self.deferred_errors == DeferredErrors::Switched {
             registers.deferred_error = VdisrEl2.read();
         }
         if self.features.pointer_auth {
