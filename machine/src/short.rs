@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The short path: exits whose answer is known before they happen.
 //!
-//! ID registers, PSCI_VERSION, function ids that nobody serves, and the type registers of the interrupt controller read
-//! the same as long as the VM lives. [`Constants`] has the answers; giving one takes no lock, and no more of the
+//! ID registers, PSCI_VERSION, function ids that nobody serves, and the type and identification registers of the interrupt
+//! controller read the same as long as the VM lives. [`Constants`] has the answers; giving one takes no lock, and no more of the
 //! guest's registers than a function call may clobber. Whatever is the least bit out of the ordinary (another
 //! exception level, a step, big-endian data, an operand the vectors have not saved) is left to
 //! [`handle`](crate::handle), which would have given the same answer: a test runs both on the same exits.
@@ -11,15 +11,18 @@ use spin::RelaxStrategy;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use vambrace_cpu::registers::Frame;
 use vambrace_cpu::syndrome::class;
-use vambrace_cpu::sysreg::SysReg;
 use vambrace_cpu::{pstate, smccc, timer};
-use vambrace_interrupts::{Added, Arrival, SgiRegister, SgiRequest, SgiTargets, Width};
+use vambrace_interrupts::{Added, Arrival, SgiRegister, SgiRequest, SgiTargets};
 use vambrace_memory::Va;
 
+pub use self::constants::Constants;
+use self::constants::DOUBLEWORD;
 use crate::injection::ExceptionLoop;
 use crate::layout;
 use crate::vcpu::{Recent, Vcpu};
 use crate::vm::{Lifecycle, Vm};
+
+mod constants;
 
 /// How many registers from X0 on a function call may clobber: the short path has these and X30, and no others.
 pub const SCRATCH_REGISTERS: usize = 19;
@@ -78,53 +81,6 @@ impl<L: Lists> Lists for &mut L {
     #[inline(always)]
     fn set_control(&mut self, hcr: u64) {
         L::set_control(self, hcr);
-    }
-}
-
-/// A device register that always reads the same.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct ConstantRegister {
-    /// The IPA, and above it the access size as the syndrome spells it (SAS).
-    key: u64,
-    value: u64,
-}
-
-const SIZE_SHIFT: u32 = 62;
-
-/// What always reads the same for one vCPU.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Constants {
-    /// The ID registers, by CRm and op2.
-    ids: [[u64; 8]; 8],
-    device: [ConstantRegister; 2],
-    /// ICC_SGI1R_EL1 for the vCPU itself, without an INTID.
-    sgi_to_self: u64,
-}
-
-impl Constants {
-    /// Those of a vCPU of this VM.
-    #[must_use]
-    pub fn new(vm: &mut Vm, vcpu: u16) -> Self {
-        let id = |crm, op2| vm.id_registers.read(SysReg { op0: 3, op1: 0, crn: 0, crm, op2 }).unwrap_or(0);
-        let mut ids = [[0; 8]; 8];
-        for (crm, row) in (0..).zip(&mut ids) {
-            for (op2, value) in (0..).zip(row) {
-                *value = id(crm, op2);
-            }
-        }
-        let typer = layout::GICD.0 + 4;
-        let own = layout::redistributor(vcpu).0 + 8;
-        let device = [
-            ConstantRegister { key: typer | 2 << SIZE_SHIFT, value: vm.gic.read_distributor(4, Width::Word) },
-            ConstantRegister {
-                key: own | 3 << SIZE_SHIFT,
-                value: vm.gic.read_redistributor(vcpu.into(), 8, Width::Double),
-            },
-        ];
-        let affinity = layout::affinity(vcpu);
-        let (aff0, aff1, aff2) = (affinity & 0xFF, affinity >> 8 & 0xFF, affinity >> 16 & 0xFF);
-        let sgi_to_self = aff2 << 32 | aff1 << 16 | (aff0 >> 4) << 44 | 1 << (aff0 & 0xF);
-        Self { ids, device, sgi_to_self }
     }
 }
 
@@ -484,13 +440,12 @@ fn device_register(esr: u64, trap: &impl Trap, constants: &Constants) -> Option<
     let ipa = (trap.hpfar() & 0xFFF_FFFF_FFF0) << 8 | far & 0xFFF;
     let size = esr >> 22 & 0b11;
     // A doubleword goes into a 64-bit register, or the instruction is no ordinary one.
-    if size == 3 && esr & SF == 0 {
+    if size == DOUBLEWORD && esr & SF == 0 {
         return None;
     }
-    let key = ipa | size << SIZE_SHIFT;
-    let register = constants.device.iter().find(|register| register.key == key)?;
+    let value = constants.device(ipa, size)?;
     if trap.sctlr() & BIG_ENDIAN != 0 {
         return None;
     }
-    Some((far, (esr >> 16 & 0b1_1111) as usize, register.value))
+    Some((far, (esr >> 16 & 0b1_1111) as usize, value))
 }

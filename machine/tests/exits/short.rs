@@ -204,6 +204,45 @@ fn load(bytes: u32, rt: u32, ipa: u64) -> Cause {
 const GICD_TYPER: u64 = layout::GICD.0 + 4;
 const GICR_TYPER: u64 = layout::GICR.0 + 8;
 
+/// The registers of the interrupt controller that never change, with each width that the architecture gives them: GICD_TYPER,
+/// IIDR, PIDR2; GICR_IIDR, TYPER, its upper half, PIDR2.
+const CONSTANT: &[(u64, &[u32])] = &[
+    (GICD_TYPER, &[4]),
+    (layout::GICD.0 + 8, &[4]),
+    (layout::GICD.0 + 0xFFE8, &[4]),
+    (layout::GICR.0 + 4, &[4]),
+    (GICR_TYPER, &[4, 8]),
+    (GICR_TYPER + 4, &[4]),
+    (layout::GICR.0 + 0xFFE8, &[4]),
+];
+
+/// For each vCPU, since each has a table of its own.
+#[test]
+fn what_never_changes_is_served_in_every_width_there_is() {
+    const VCPUS: usize = 200;
+    let mut bench = Bench::new(VCPUS);
+    for vcpu in 0..VCPUS {
+        bench.vcpus[vcpu].registers.frame.pstate = EL1H;
+        let shift = layout::redistributor(vcpu as u16).0 - layout::GICR.0;
+        for &(at, widths) in CONSTANT {
+            let at = if at >= layout::GICR.0 { at + shift } else { at };
+            for bytes in [1, 2, 4, 8] {
+                let cause = load(bytes, 3, at);
+                let is_served = predict(&mut bench, vcpu, cause).is_some();
+                assert_eq!(is_served, widths.contains(&bytes), "{bytes} bytes at {at:#x}");
+                if vcpu < 3 && is_served {
+                    // Which compares it with the long way.
+                    let [esr, far, hpfar] = cause;
+                    assert_eq!(bench.exit_of(vcpu, esr, far, hpfar), Resume::Guest);
+                }
+            }
+        }
+    }
+    // The two halves are the whole.
+    let whole = bench.load(8, 0, GICR_TYPER);
+    assert_eq!(bench.load(4, 0, GICR_TYPER) | bench.load(4, 0, GICR_TYPER + 4) << 32, whole);
+}
+
 /// Each kind of exit that has a short path, into any register.
 fn short_causes(rt: u32) -> [Cause; 5] {
     [
