@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use crate::exception::PstateFeatures;
 use crate::sysreg::SysReg;
 
-mod common;
 mod policy;
 
 pub use policy::{Field, Rule};

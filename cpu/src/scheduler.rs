@@ -7,6 +7,10 @@
 //! credit of at most half a slice: it is answered soon, and sleeping earns it no more than its share. Times
 //! are counts of the system counter. Only [`RunQueue::add`] allocates.
 //!
+//! One that has just been put in is protected from those that wake: it runs for a [minimum](MINIMUMS_PER_SLICE) before it
+//! has to make room, or a neighbour that sleeps for a moment again and again would keep it from running at all. Only its
+//! own VM's vCPUs need not wait for that, since a VM can only delay itself by them.
+//!
 //! vCPUs are named by small numbers, so that finding one is an index; those that want to run and do not are in a heap. So
 //! a switch costs the same however many sleep, and grows with the logarithm of those that do not.
 
@@ -26,6 +30,8 @@ pub struct RunQueue {
     /// The least virtual time of any that are runnable, as of when somebody last woke or nobody was left; never goes back.
     floor: u128,
     slice: u64,
+    /// For how long one that was put in is protected.
+    minimum: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -48,6 +54,8 @@ struct Turn {
 struct Current {
     id: u16,
     slice_end: Option<u64>,
+    /// Until when it is protected from those that wake.
+    minimum_end: u64,
     standing: Standing,
 }
 
@@ -55,8 +63,19 @@ struct Current {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     Secure,
-    /// One that has used less has woken.
+    /// One that has used less has woken, and waits for the end of the minimum.
     Contested,
+    /// One that has used less has woken and need not wait, or the one that runs has had enough.
+    Over,
+}
+
+/// When a vCPU that wakes may take the place of the one that runs, if it has used less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// At once: both are of one VM, or nobody else is concerned.
+    AtOnce,
+    /// When the one that runs has had its minimum.
+    AfterMinimum,
 }
 
 /// Which vCPU to run.
@@ -76,11 +95,43 @@ pub struct AlreadyQueued;
 /// Virtual time that one count costs at weight 1.
 const UNIT_COST: u64 = 1 << 32;
 
+/// The minimum is this part of a slice: what a switch costs is little against it, and little is a sleeper's delay by it.
+pub const MINIMUMS_PER_SLICE: u64 = 50;
+
+impl Current {
+    /// Whether it need not make room yet.
+    fn goes_on(self, now: u64) -> bool {
+        let is_let = match self.standing {
+            Standing::Secure => true,
+            Standing::Contested => now < self.minimum_end,
+            Standing::Over => false,
+        };
+        is_let && self.slice_end.is_none_or(|end| now < end)
+    }
+
+    fn pick(self) -> Pick {
+        let slice_end = match self.standing {
+            // One waits for the minimum to end, so there is an end.
+            Standing::Contested => Some(self.slice_end.unwrap_or(u64::MAX).min(self.minimum_end)),
+            Standing::Secure | Standing::Over => self.slice_end,
+        };
+        Pick { id: self.id, slice_end }
+    }
+}
+
 impl RunQueue {
     /// An empty queue whose slices are `slice` counts long.
     #[must_use]
     pub const fn new(slice: NonZeroU64) -> Self {
-        Self { entities: Vec::new(), current: None, waiting: BinaryHeap::new(), floor: 0, slice: slice.get() }
+        let slice = slice.get();
+        Self {
+            entities: Vec::new(),
+            current: None,
+            waiting: BinaryHeap::new(),
+            floor: 0,
+            slice,
+            minimum: slice / MINIMUMS_PER_SLICE,
+        }
     }
 
     /// Adds a vCPU, blocked.
@@ -114,7 +165,7 @@ impl RunQueue {
     }
 
     /// A vCPU has something to do. [Pick](Self::pick) afterwards: it may have to go first.
-    pub fn wake(&mut self, id: u16) {
+    pub fn wake(&mut self, id: u16, claim: Claim) {
         self.raise_floor();
         let (floor, slice) = (self.floor, self.slice);
         let Some(entity) = self.entity_mut(id).filter(|entity| !entity.runnable) else { return };
@@ -126,7 +177,26 @@ impl RunQueue {
         if self.current_turn().is_some_and(|current| used < current.used)
             && let Some(current) = &mut self.current
         {
-            current.standing = Standing::Contested;
+            match claim {
+                Claim::AtOnce => current.standing = Standing::Over,
+                Claim::AfterMinimum if current.standing == Standing::Secure => {
+                    current.standing = Standing::Contested;
+                }
+                Claim::AfterMinimum => {}
+            }
+        }
+    }
+
+    /// The one that runs waits for another to get on: the next one that wants to run goes first. What it has not used by
+    /// then it gives up, so that it can't save time up by waiting.
+    pub fn give_way(&mut self) {
+        let Some(first) = self.waiting.peek().map(|Reverse(turn)| turn.used) else { return };
+        let Some(id) = self.current.map(|current| current.id) else { return };
+        if let Some(entity) = self.entity_mut(id) {
+            entity.used = entity.used.max(first.saturating_add(1));
+        }
+        if let Some(current) = &mut self.current {
+            current.standing = Standing::Over;
         }
     }
 
@@ -155,25 +225,34 @@ impl RunQueue {
     ///
     /// The one that runs goes on to the end of its slice, unless one that has used less woke up.
     pub fn pick(&mut self, now: u64) -> Option<Pick> {
-        if let Some(current) = self.current
-            && current.standing == Standing::Secure
-            && current.slice_end.is_none_or(|end| now < end)
-        {
-            let slice_end = if self.waiting.is_empty() {
-                None
-            } else {
-                current.slice_end.or(Some(now.saturating_add(self.slice)))
-            };
-            return Some(self.give_turn(current.id, slice_end));
-        }
-        let id = self.next()?;
-        let slice_end = if self.waiting.is_empty() { None } else { Some(now.saturating_add(self.slice)) };
-        Some(self.give_turn(id, slice_end))
+        self.keep(now).or_else(|| self.change(now))
     }
 
-    fn give_turn(&mut self, id: u16, slice_end: Option<u64>) -> Pick {
-        self.current = Some(Current { id, slice_end, standing: Standing::Secure });
-        Pick { id, slice_end }
+    /// The vCPU that runs, if it may go on; `None` when it is to be charged and [picked](Self::pick) anew.
+    #[inline]
+    pub fn keep(&mut self, now: u64) -> Option<Pick> {
+        let current = self.current.as_mut().filter(|current| current.goes_on(now))?;
+        if self.waiting.is_empty() {
+            (current.slice_end, current.standing) = (None, Standing::Secure);
+        } else {
+            current.slice_end = current.slice_end.or(Some(now.saturating_add(self.slice)));
+        }
+        Some(current.pick())
+    }
+
+    fn change(&mut self, now: u64) -> Option<Pick> {
+        let before = self.current;
+        let id = self.next()?;
+        let (slice_end, minimum_end) = match before.filter(|before| before.id == id) {
+            // One that stays has had its minimum, and has no more of its slice than it had.
+            Some(before) => (before.slice_end.filter(|end| now < *end), now),
+            None => (None, now.saturating_add(self.minimum)),
+        };
+        let slice_end =
+            if self.waiting.is_empty() { None } else { slice_end.or(Some(now.saturating_add(self.slice))) };
+        let current = Current { id, slice_end, minimum_end, standing: Standing::Secure };
+        self.current = Some(current);
+        Some(current.pick())
     }
 
     /// The one that has used least; the one that ran goes back to the others, if it is not the same.
@@ -187,6 +266,19 @@ impl RunQueue {
             }
             _ => Some(current.id),
         }
+    }
+
+    /// Whether one that has used less has woken, and takes the place of the one that runs.
+    #[inline]
+    #[must_use]
+    pub fn is_contested(&self) -> bool {
+        self.current.is_some_and(|current| current.standing != Standing::Secure)
+    }
+
+    /// The one that was picked last, while it is runnable.
+    #[must_use]
+    pub fn current(&self) -> Option<u16> {
+        self.current.map(|current| current.id)
     }
 
     /// Whether any vCPU is runnable.

@@ -4,7 +4,6 @@
 //! None of them can break Rust's rules: they order, wait, or drop what hardware may fetch again.
 
 use core::arch::asm;
-use core::sync::atomic::{AtomicU64, Ordering};
 
 use vambrace_memory::Ipa;
 
@@ -89,21 +88,8 @@ fn for_each_line(start: u64, len: u64, act: impl Fn(u64)) {
     dsb_sy();
 }
 
-/// The smallest line of the CPUs that have started.
-static SMALLEST_LINE: AtomicU64 = AtomicU64::new(u64::MAX);
-
-/// This CPU's caches are to be counted on from here on.
-pub(crate) fn note_cache_line() {
-    SMALLEST_LINE.fetch_min(own_cache_line(), Ordering::Relaxed);
-}
-
-/// The smallest data cache line of any cache of any CPU, in bytes: maintenance by address reaches them all, line by line.
+/// The smallest data cache line of any cache, in bytes (CTR_EL0.DminLine).
 pub(crate) fn cache_line() -> u64 {
-    own_cache_line().min(SMALLEST_LINE.load(Ordering::Relaxed))
-}
-
-/// CTR_EL0.DminLine, in bytes.
-fn own_cache_line() -> u64 {
     use crate::sysreg::{CtrEl0, Read};
     4 << ((CtrEl0.read() >> 16) & 0xF)
 }

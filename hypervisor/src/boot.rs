@@ -13,7 +13,7 @@ use crate::ledger::{self, Fixed};
 use crate::mmu::{Kind, Map, Regime};
 use crate::sysreg::{MpidrEl1, Read};
 use crate::uart::Uart;
-use crate::{census, firmware, layout, memory, panic};
+use crate::{firmware, layout, memory, panic};
 
 core::arch::global_asm!(
     include_str!("boot.S"),
@@ -235,7 +235,6 @@ fn start_secondary(board: &Board, regime: Regime, index: usize, stack: u64) {
     let Some(affinity) = board.cpus.get(index) else { return };
     if let Err(error) = firmware::cpu_on(*affinity, layout::secondary_entry_point(), address) {
         console::warning!("CPU {affinity:#x} does not start: {error:?}");
-        census::give_up_one();
     }
 }
 

@@ -7,7 +7,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use vambrace_hypervisor::board::MAX_CPUS;
 use vambrace_interrupts::VcpuSet;
@@ -23,14 +23,59 @@ use crate::lock::SpinMutex;
 use crate::space::Space;
 use crate::{console, percpu, registry};
 
-/// Set when a VM is gone for good, so that one that waits for it, or for its memory, can be made.
-pub(crate) static VM_GONE: AtomicBool = AtomicBool::new(false);
-
 /// The physical CPU on which a vCPU lives, and its slot there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Home {
     pub(crate) cpu: u16,
     pub(crate) slot: u16,
+}
+
+/// Whether a VM goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lives {
+    Yes,
+    No,
+}
+
+/// How a VM ends, once that is known. The VM's own lifecycle is the truth and changes first; here others read it without the
+/// VM's lock, which may be held for as long as the VM's own vCPUs like.
+#[derive(Debug)]
+pub(crate) struct EndingCell(AtomicU8);
+
+impl EndingCell {
+    const RUNNING: u8 = 0;
+    const OFF: u8 = 1;
+    const RESET: u8 = 2;
+    const CRASH: u8 = 3;
+
+    /// The VM goes on.
+    pub(crate) const fn new() -> Self {
+        Self(AtomicU8::new(Self::RUNNING))
+    }
+
+    fn set(&self, ending: Ending) {
+        let value = match ending {
+            Ending::Off => Self::OFF,
+            Ending::Reset => Self::RESET,
+            Ending::Crash => Self::CRASH,
+        };
+        self.0.store(value, Ordering::Release);
+    }
+
+    fn clear(&self) {
+        self.0.store(Self::RUNNING, Ordering::Release);
+    }
+
+    /// How the VM ends, if it does.
+    #[inline]
+    pub(crate) fn get(&self) -> Option<Ending> {
+        match self.0.load(Ordering::Acquire) {
+            Self::RUNNING => None,
+            Self::OFF => Some(Ending::Off),
+            Self::RESET => Some(Ending::Reset),
+            _ => Some(Ending::Crash),
+        }
+    }
 }
 
 /// A VM that exists.
@@ -62,6 +107,8 @@ pub(crate) struct VmCell {
     pub(crate) life: AtomicU32,
     /// How many of its CPUs have stopped for good in this life.
     pub(crate) parked: AtomicUsize,
+    /// How the VM ends, for those who must not wait for its lock.
+    pub(crate) ending: EndingCell,
     /// It is over: its homes forget it.
     pub(crate) has_ended: AtomicBool,
     /// The last to go.
@@ -132,11 +179,15 @@ impl VmCell {
         self.call_worker();
     }
 
-    /// How the VM ends, if it does.
-    pub(crate) fn ending(&self) -> Option<Ending> {
-        match self.vm.lock().lifecycle {
-            Lifecycle::Running => None,
-            Lifecycle::Stopping(ending) => Some(ending),
+    /// Whether the VM, whose lock is held, goes on. If it does not, all see from now on how it ends.
+    #[inline]
+    pub(crate) fn goes_on(&self, vm: &Vm) -> Lives {
+        match vm.lifecycle {
+            Lifecycle::Running => Lives::Yes,
+            Lifecycle::Stopping(ending) => {
+                self.ending.set(ending);
+                Lives::No
+            }
         }
     }
 
@@ -156,6 +207,7 @@ impl VmCell {
 
     /// Begins another life. All CPUs are parked.
     pub(crate) fn begin_life(&self) {
+        self.ending.clear();
         self.parked.store(0, Ordering::Release);
         self.life.fetch_add(1, Ordering::AcqRel);
     }

@@ -43,18 +43,8 @@ pub(crate) enum Fp {
     IsLoaded,
 }
 
-/// Whether DISR_EL1 as a guest sees it is a register of this CPU, VDISR_EL2 (FEAT_RAS).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DeferredErrors {
-    /// There is no such register.
-    None,
-    /// It moves with the vCPU.
-    Switched,
-}
-
-/// Sets this CPU's trap controls, the same for all guests. By what the CPU itself has: what only one CPU has would else be
-/// open there.
-pub(crate) fn start_cpu(features: Features) -> DeferredErrors {
+/// Sets this CPU's trap controls, the same for all guests.
+pub(crate) fn start_cpu(features: Features) {
     let has = Optional::of(&id_registers());
     // SAFETY: these only make more of what EL1 and EL0 do trap.
     unsafe {
@@ -94,7 +84,6 @@ pub(crate) fn start_cpu(features: Features) -> DeferredErrors {
     OslarEl1.write(0);
     VpidrEl2.write(MidrEl1.read());
     crate::barrier::isb();
-    if has.deferred_errors { DeferredErrors::Switched } else { DeferredErrors::None }
 }
 
 macro_rules! id_space {

@@ -6,6 +6,7 @@
 
 use core::sync::atomic::Ordering;
 
+use vambrace_interrupts::Activity;
 use vambrace_machine::Ending;
 use vambrace_wire::message::{FromHypervisor, VmState};
 
@@ -110,6 +111,9 @@ fn start(cell: &Cell) {
     cell.time_offset.store(CntpctEl0.read(), Ordering::Release);
     let resets = {
         let mut vm = cell.vm.lock();
+        for vcpu in 0..cell.vcpus.len() {
+            vm.gic.set_activity(vcpu, Activity::Ready);
+        }
         vm.power_on();
         vm.resets
     };

@@ -7,7 +7,6 @@
 
 pub mod attention;
 pub mod board;
-pub mod cpus;
 pub mod el1;
 pub mod pool;
 pub mod regions;

@@ -18,8 +18,6 @@ mod boot;
 #[cfg(target_os = "none")]
 mod cell;
 #[cfg(target_os = "none")]
-mod census;
-#[cfg(target_os = "none")]
 mod channels;
 #[cfg(target_os = "none")]
 mod clear;

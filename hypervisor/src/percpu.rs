@@ -5,6 +5,7 @@
 //! what others may touch: the call for attention, the mailbox, the slots that are taken.
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -29,8 +30,13 @@ pub(crate) enum Mail {
         /// The slot.
         slot: u16,
     },
-    /// Work for you.
-    Job(Job),
+    /// Work for the VM of the vCPU in this slot, in that vCPU's time.
+    Job {
+        /// The slot.
+        slot: u16,
+        /// The work.
+        job: Job,
+    },
 }
 
 /// The part of a physical CPU that others see.
@@ -42,7 +48,7 @@ pub(crate) struct Shared {
     kick: Kick,
     /// Who wants to be looked at.
     pub(crate) attention: Attention,
-    mailbox: SpinMutex<Vec<Mail>>,
+    mailbox: SpinMutex<VecDeque<Mail>>,
     /// The user asks what the vCPUs here do.
     is_asked: AtomicBool,
     slots: SpinMutex<Slots>,
@@ -68,7 +74,7 @@ pub(crate) fn start(affinities: &[u64]) {
             affinity: *affinity,
             kick: Kick::new(*affinity),
             attention: Attention::new(),
-            mailbox: SpinMutex::new(Vec::new()),
+            mailbox: SpinMutex::new(VecDeque::new()),
             is_asked: AtomicBool::new(false),
             slots: SpinMutex::new(Slots { taken: [0; SLOTS / BITS], count: 0 }),
         };
@@ -101,7 +107,7 @@ pub(crate) fn call_other(cpu: u16, slot: u16) {
 /// Sends mail to a CPU.
 pub(crate) fn send(cpu: u16, mail: Mail) {
     if let Some(shared) = all().get(usize::from(cpu)) {
-        shared.mailbox.lock().push(mail);
+        shared.mailbox.lock().push_back(mail);
         interrupt(shared, shared.attention.call_for_mail());
     }
 }
@@ -111,6 +117,14 @@ pub(crate) fn ask_all() {
     for shared in all() {
         shared.is_asked.store(true, Ordering::Release);
         interrupt(shared, shared.attention.call_for_mail());
+    }
+}
+
+/// A VM is gone: this CPU, which is in EL2, sees to those that waited for that before it enters a guest or sleeps. Before
+/// the CPUs are known no VM waits for another.
+pub(crate) fn tell_of_gone() {
+    if let Some(shared) = all().iter().find(|shared| shared.is_this_cpu()) {
+        let _ = shared.attention.tell_of_gone();
     }
 }
 
@@ -131,9 +145,9 @@ impl Shared {
         self.is_asked.swap(false, Ordering::AcqRel)
     }
 
-    /// Takes the mail.
-    pub(crate) fn take_mail(&self) -> Vec<Mail> {
-        core::mem::take(&mut *self.mailbox.lock())
+    /// Takes the next piece of mail.
+    pub(crate) fn take_mail(&self) -> Option<Mail> {
+        self.mailbox.lock().pop_front()
     }
 }
 

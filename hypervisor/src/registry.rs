@@ -7,16 +7,17 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering
 
 use spin::Once;
 use vambrace_machine::short::Constants;
+use vambrace_machine::vm::Platform;
 use vambrace_machine::{Ending, Vcpu, Vm};
 use vambrace_memory::Ipa;
-use vambrace_memory::vmid::VmidHolder;
+use vambrace_memory::attributes::Stage2Encoding;
+use vambrace_memory::vmid::{VmidHolder, VmidWidth};
 use vambrace_wire::bundle::assigned::{Interrupt, RamPlacement};
 use vambrace_wire::bundle::channel::Membership;
 use vambrace_wire::bundle::{Bundle, Seed, VmConfig};
 use vambrace_wire::message::{FromHypervisor, VmState};
 
-use crate::cell::{Cell, VM_GONE, VmCell};
-use crate::census::System;
+use crate::cell::{Cell, EndingCell, VmCell};
 use crate::console::Heard;
 use crate::devices::Devices;
 use crate::job::Job;
@@ -27,10 +28,23 @@ use crate::percpu::{self, Mail};
 use crate::space::Space;
 use crate::{assigned, channels, clock, console, firmware, network};
 
+/// What VMs are made from, the same for all.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    /// CPU properties.
+    pub(crate) platform: Platform,
+    /// Physical address bits.
+    pub(crate) pa_bits: u32,
+    /// Whether FEAT_S2FWB is used.
+    pub(crate) encoding: Stage2Encoding,
+    /// VMID bits.
+    pub(crate) vmids: VmidWidth,
+}
+
 #[derive(Debug)]
 struct Registry {
     bundle: Bundle<'static>,
-    system: &'static System,
+    machine: Machine,
     states: SpinMutex<States>,
     /// For each VM whether it is over and its memory free.
     gone: Vec<AtomicBool>,
@@ -60,7 +74,7 @@ enum State {
 static REGISTRY: Once<Registry> = Once::new();
 
 /// Takes the bundle and makes all VMs that wait for no other.
-pub(crate) fn start(bundle: Bundle<'static>, system: &'static System) {
+pub(crate) fn start(bundle: Bundle<'static>, machine: Machine) {
     network::start(&bundle.directory.networks);
     channels::start(&bundle.directory);
     let count = bundle.directory.vms.len();
@@ -74,7 +88,7 @@ pub(crate) fn start(bundle: Bundle<'static>, system: &'static System) {
     let states = States { vms, waiting };
     REGISTRY.call_once(|| Registry {
         bundle,
-        system,
+        machine,
         states: SpinMutex::new(states),
         gone: (0..count).map(|_| AtomicBool::new(false)).collect(),
         remaining: AtomicUsize::new(count),
@@ -122,7 +136,7 @@ pub(crate) fn note_gone(id: u16) {
     if let Some(gone) = REGISTRY.get().and_then(|registry| registry.gone.get(usize::from(id))) {
         gone.store(true, Ordering::Release);
     }
-    VM_GONE.store(true, Ordering::Release);
+    percpu::tell_of_gone();
 }
 
 /// Why a VM could not be made.
@@ -144,14 +158,13 @@ impl Registry {
     }
 
     fn create(&self, id: u16, config: &VmConfig) -> Result<Cell, CreateError> {
-        let System { features, platform, .. } = self.system;
         let ledger = Ledger::new(id);
         let flash = vambrace_machine::layout::FLASH.0 + vambrace_machine::layout::FLASH_SIZE;
         let in_flash = config.loads.iter().filter(|load| load.ipa < flash);
         let firmware =
             in_flash.map(|load| load.ipa + self.bundle.blob(load.blob).len() as u64).max().unwrap_or(0);
-        let space = Space::new(config, firmware, features.pa_bits, features.encoding)?;
-        let mut vm = Vm::new(config, platform, clock::seconds())?;
+        let space = Space::new(config, firmware, self.machine.pa_bits, self.machine.encoding)?;
+        let mut vm = Vm::new(config, &self.machine.platform, clock::seconds())?;
         // Before the homes: those are given back only with the whole VM.
         let devices = Devices::new(id, &config.virtio, &self.bundle)?;
         let pins: Vec<_> = config.vcpus.iter().map(|vcpu| vcpu.cpu).collect();
@@ -160,7 +173,7 @@ impl Registry {
         let constants = (0..homes.len() as u16).map(|index| Constants::new(&mut vm, index)).collect();
         let cell = Arc::new(VmCell {
             id,
-            vtcr: space.geometry().vtcr(features.vmids),
+            vtcr: space.geometry().vtcr(self.machine.vmids),
             vm: SpinMutex::new(vm),
             vcpus,
             constants,
@@ -172,6 +185,7 @@ impl Registry {
             time_offset: AtomicU64::new(0),
             life: AtomicU32::new(0),
             parked: AtomicUsize::new(0),
+            ending: EndingCell::new(),
             has_ended: AtomicBool::new(false),
             ledger,
         });
@@ -180,7 +194,7 @@ impl Registry {
             percpu::send(home.cpu, Mail::Adopt { cell: Arc::clone(&cell), vcpu, slot: home.slot });
         }
         if let Some(first) = cell.homes.first() {
-            percpu::send(first.cpu, Mail::Job(Job::first(Arc::clone(&cell))));
+            percpu::send(first.cpu, Mail::Job { slot: first.slot, job: Job::first(Arc::clone(&cell)) });
         }
         Ok(cell)
     }

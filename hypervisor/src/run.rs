@@ -5,48 +5,48 @@
 //! interrupt ([`crate::percpu`]). Since EL2 runs with interrupts masked, one that arrives between the last look and
 //! the ERET makes the guest exit at once; so no call is ever missed.
 
-use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem;
 use core::num::NonZeroU64;
-use core::sync::atomic::Ordering;
 
 use vambrace_cpu::deadlines::{Deadlines, NEVER};
 use vambrace_cpu::exit::Exit;
+use vambrace_cpu::id_registers::IdRegisters;
 use vambrace_cpu::scheduler::RunQueue;
 use vambrace_cpu::syndrome::Syndrome;
-use vambrace_hypervisor::board::{self, Board};
-use vambrace_hypervisor::cpus::Shape;
+use vambrace_hypervisor::board::{self, Board, MAX_CPUS};
 use vambrace_hypervisor::speculative_at::Switch;
 use vambrace_hypervisor::traps::Features;
+use vambrace_machine::vm::Platform;
 use vambrace_machine::{Ending, Resume, Vcpu, report, short};
 use vambrace_wire::bundle::Bundle;
 use vambrace_wire::message::FromHypervisor;
 
-use crate::cell::{Cell, Neighbourhood, VM_GONE, VmCell};
-use crate::census::{self, System, Vmids};
+use crate::cell::{Cell, Lives, Neighbourhood, VmCell};
 use crate::debug::Debug;
 use crate::exit_host::{ExitHost, Flush, Work};
-use crate::features::{self, DeferredErrors};
+use crate::features;
 use crate::gic::{self, CpuInterface, Distributor};
-use crate::job::Job;
 use crate::lock::SpinMutex;
 use crate::percpu::{self, Shared};
-use crate::registry;
-use crate::sysreg::{CntfrqEl0, CntpctEl0, EsrEl2, FarEl2, HpfarEl2, IchVtrEl2, MidrEl1, Read};
-use crate::vgic::Interface;
+use crate::registry::{self, Machine};
+use crate::sysreg::{CntfrqEl0, CntpctEl0, EsrEl2, FarEl2, HpfarEl2, MidrEl1, Read};
+use crate::vgic::{Interface, Shape};
 use crate::world::{self, Around, Cause};
 use crate::{assigned, barrier, boot, clock, console, outside, panic, random, resident};
 
+mod account;
+mod errands;
 mod inspect;
 mod interrupts;
 mod slots;
 mod switch;
 mod work;
 
+use account::{Account, Payer};
+use errands::Errand;
 use slots::{Leave, Slot};
-use switch::Lives;
 
 /// Slices in a second: 5 ms each.
 const SLICES_PER_SECOND: u64 = 200;
@@ -87,24 +87,38 @@ pub(crate) fn start(
         vms: bundle.directory.vms.len() as u16,
     });
 
-    census::open(board.cpus.len());
+    let features = Features::of(&features::id_registers());
+    let vmids = VMIDS.call_once(|| SpinMutex::new(Vmids::new(features.vmids)));
+    let pcpu = Pcpu::new(board, me, vmids);
+    let shape = Shape::of_machine();
+    let platform = Platform {
+        id_registers: IdRegisters::for_vm(&features::id_registers()),
+        priority_bits: shape.priority_bits,
+        preemption_bits: shape.preemption_bits,
+        list_registers: shape.list_registers,
+    };
     BOARD.call_once(|| board);
     for (nth, index) in (0..board.cpus.len()).filter(|index| *index != me).enumerate() {
         start_secondary(nth, index);
     }
-    let system = census::close();
-    let pcpu = Pcpu::new(board, me, system);
-    registry::start(bundle, system);
+    registry::start(
+        bundle,
+        Machine { platform, pa_bits: features.pa_bits, encoding: features.encoding, vmids: features.vmids },
+    );
     console::enable_input();
     pcpu.run()
 }
 
 static BOARD: spin::Once<&'static Board> = spin::Once::new();
 
+type Vmids = vambrace_memory::vmid::Vmids<MAX_CPUS>;
+
+static VMIDS: spin::Once<SpinMutex<Vmids>> = spin::Once::new();
+
 /// A further CPU, with its MMU on.
 pub(crate) fn secondary(index: usize) -> ! {
     let board = BOARD.wait();
-    Pcpu::new(board, index, census::join()).run()
+    Pcpu::new(board, index, VMIDS.wait()).run()
 }
 
 /// What follows an exit.
@@ -124,10 +138,7 @@ pub(crate) struct Pcpu {
     shared: &'static Shared,
     gic: CpuInterface,
     interface: Interface,
-    /// What holds on all CPUs.
     features: Features,
-    /// What of a guest's is in this one, whatever the others have.
-    deferred_errors: DeferredErrors,
     switch: Switch,
     /// VTCR_EL2 for tables without a translation.
     empty_vtcr: u64,
@@ -143,7 +154,7 @@ pub(crate) struct Pcpu {
     queue: RunQueue,
     /// What is due when for each slot.
     deadlines: Deadlines,
-    jobs: VecDeque<Job>,
+    account: Account,
     /// The user asks what the vCPUs here do.
     is_asked: bool,
     /// The slot whose floating-point registers are in the machine.
@@ -154,17 +165,15 @@ pub(crate) struct Pcpu {
     settled_at: u64,
     /// When the clock of the resident vCPU's VM raises its interrupt.
     alarm: u64,
-    slice: u64,
     flush_delay: u64,
     /// For what virtio devices move; empty until there are any.
     buffer: Vec<u8>,
 }
 
 impl Pcpu {
-    fn new(board: &'static Board, index: usize, system: &'static System) -> Self {
-        let System { features, vmids, .. } = system;
-        let features = *features;
-        let deferred_errors = features::start_cpu(features);
+    fn new(board: &'static Board, index: usize, vmids: &'static SpinMutex<Vmids>) -> Self {
+        let features = Features::of(&features::id_registers());
+        features::start_cpu(features);
         let empty_vtcr = features.empty_vtcr().unwrap_or_else(|why| {
             panic::fail(format_args!("CPU {:#x} cannot run VMs: {why}", boot::affinity()))
         });
@@ -185,9 +194,8 @@ impl Pcpu {
             index,
             shared,
             gic,
-            interface: Interface::new(Shape::of(IchVtrEl2.read())),
+            interface: Interface::new(Shape::of_machine()),
             features,
-            deferred_errors,
             switch: Switch::of(MidrEl1.read()),
             empty_vtcr,
             vmids,
@@ -200,13 +208,12 @@ impl Pcpu {
             slots: Vec::new(),
             queue: RunQueue::new(NonZeroU64::new(frequency / SLICES_PER_SECOND).unwrap_or(NonZeroU64::MIN)),
             deadlines: Deadlines::new(),
-            jobs: VecDeque::new(),
+            account: Account::new(),
             is_asked: false,
             fp_owner: None,
             programmed: NEVER,
             settled_at: 0,
             alarm: NEVER,
-            slice: frequency / SLICES_PER_SECOND,
             flush_delay: frequency / FLUSHES_PER_SECOND,
             buffer: Vec::new(),
         };
@@ -221,19 +228,11 @@ impl Pcpu {
     /// The loop.
     fn run(mut self) -> ! {
         loop {
-            if VM_GONE.load(Ordering::Relaxed) && VM_GONE.swap(false, Ordering::AcqRel) {
-                registry::advance();
-            }
             if self.shared.attention.is_called() {
                 self.attend(None);
                 if mem::take(&mut self.is_asked) {
                     self.tell_vcpus(None);
                 }
-            }
-            if let Some(job) = self.jobs.pop_front()
-                && let Some(rest) = job.step()
-            {
-                self.jobs.push_front(rest);
             }
             match self.queue.pick(now()) {
                 Some(pick) => self.run_slot(pick.id, pick.slice_end),
@@ -244,14 +243,14 @@ impl Pcpu {
 
     /// Nobody wants to run: sleeps until an interrupt, unless there is work.
     fn idle(&mut self) {
-        let work =
-            !self.jobs.is_empty() || self.shared.attention.is_called() || VM_GONE.load(Ordering::Acquire);
-        if !work {
+        self.account.close(&mut self.queue);
+        if !self.shared.attention.is_called() {
             self.program_timer(None);
             barrier::dsb_sy();
             barrier::wfi();
         }
         self.serve_interrupts(CpuInterface::acknowledge(), None);
+        self.account.forgive();
     }
 
     /// Gives a vCPU the machine until there is a reason to take it away.
@@ -262,21 +261,41 @@ impl Pcpu {
             return;
         };
         let cell = Arc::clone(&slot.cell);
-        let Some(mutex) = cell.vcpus.get(usize::from(slot.vcpu)) else { return };
+        let vcpu = slot.vcpu;
+        if slot.is_called && self.see_to(id, &cell) == Errand::IsAll {
+            self.account.close(&mut self.queue);
+            self.account.payer = Payer::Left(id);
+            return;
+        }
+        let Some(mutex) = cell.vcpus.get(usize::from(vcpu)) else { return };
         let mut vcpu = mutex.lock();
-        let started = now();
         let leave = match self.load(id, &cell, &vcpu) {
-            Lives::Yes => self.stay(id, &cell, &mut vcpu, slice_end),
+            Lives::Yes => {
+                self.account.close(&mut self.queue);
+                self.stay(id, &cell, &mut vcpu, slice_end)
+            }
             Lives::No => Leave::Stopped,
         };
+        let is_displaced = leave == Leave::Preempted && self.queue.is_contested();
+        if is_displaced {
+            // Whoever takes its place pays for that.
+            self.account.settle(&mut self.queue, id);
+        }
         let unloaded = self.unload(&cell, &mut vcpu);
-        self.queue.charge(id, now().wrapping_sub(started));
-        self.leave(id, &cell, &mut vcpu, unloaded, leave);
+        match leave {
+            Leave::Waits(until) => {
+                self.account.payer = Payer::Left(id);
+                let _ = self.wait(id, &cell, &vcpu, unloaded, until);
+            }
+            Leave::Preempted if is_displaced => {}
+            Leave::Preempted => self.account.settle(&mut self.queue, id),
+            _ => self.leave(id, &cell, &mut vcpu, unloaded, leave),
+        }
     }
 
     /// The resident loop: enter, exit, serve, until the vCPU has to leave.
     fn stay(&mut self, id: u16, cell: &Cell, vcpu: &mut Vcpu, slice_end: Option<u64>) -> Leave {
-        let mut turn_end = self.turn_end(slice_end);
+        let mut turn_end = slice_end.unwrap_or(NEVER);
         // What has to be done before the next entry: look at the list registers, and at timer and traps.
         let (mut refresh, mut replan) = (false, true);
         let Some(constants) = cell.constants.get(usize::from(vcpu.index)) else { return Leave::Stopped };
@@ -355,14 +374,8 @@ impl Pcpu {
         if now >= turn_end {
             return None;
         }
-        let pick = self.queue.pick(now).filter(|pick| pick.id == id)?;
-        Some(turn_end.min(self.turn_end(pick.slice_end)))
-    }
-
-    /// When the vCPU that runs now has to make room: at the end of its slice, and soon if there is other work.
-    fn turn_end(&self, slice_end: Option<u64>) -> u64 {
-        let soon = if self.jobs.is_empty() { NEVER } else { now().saturating_add(self.slice) };
-        slice_end.unwrap_or(NEVER).min(soon)
+        let pick = self.queue.keep(now).filter(|pick| pick.id == id)?;
+        Some(turn_end.min(pick.slice_end.unwrap_or(NEVER)))
     }
 
     /// Serves one exit.
@@ -385,12 +398,13 @@ impl Pcpu {
                 Served::GoOn
             }
             Resume::Wait(until) => Served::Leave(Leave::Waits(until)),
-            Resume::Yield => Served::Leave(Leave::Preempted),
+            Resume::Yield => Served::Leave(Leave::Yields),
             Resume::Suspend(entry) => Served::Leave(Leave::Suspends(entry)),
             Resume::Off => Served::Leave(Leave::Off),
             Resume::Stop => {
+                let _ = cell.goes_on(&cell.vm.lock());
                 cell.notify_all();
-                if cell.ending() == Some(Ending::Crash) {
+                if cell.ending.get() == Some(Ending::Crash) {
                     self.report_crash(cell, vcpu);
                 }
                 Served::Leave(Leave::Stopped)

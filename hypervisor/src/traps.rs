@@ -16,6 +16,8 @@ use vambrace_memory::vmid::VmidWidth;
 pub struct Features {
     /// FEAT_PAuth: keys to be switched.
     pub pointer_auth: bool,
+    /// FEAT_RAS: guests' DISR_EL1 is VDISR_EL2, to be switched.
+    pub deferred_errors: bool,
     /// FEAT_S2FWB.
     pub encoding: Stage2Encoding,
     /// VMID bits.
@@ -24,7 +26,7 @@ pub struct Features {
     pub pa_bits: u32,
 }
 
-/// Whether a guest's WFI comes to EL2.
+/// Whether a guest's WFI and WFE come to EL2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waiting {
     /// It waits in the machine's own WFI: nobody else wants the CPU.
@@ -88,6 +90,7 @@ impl Features {
             // APA, API and APA3: three ways to have the same feature.
             pointer_auth: field(host.aa64isar1, 4) | field(host.aa64isar1, 8) | field(host.aa64isar2, 12)
                 != 0,
+            deferred_errors: Optional::of(host).deferred_errors,
             encoding: if memory.has_fwb() { Stage2Encoding::Forcing } else { Stage2Encoding::Combining },
             vmids: if memory.has_vmid16() { VmidWidth::Sixteen } else { VmidWidth::Eight },
             // The tables we write have no more.
@@ -107,12 +110,13 @@ impl Features {
         }
     }
 
-    /// HCR_EL2 for a guest. `Waiting` decides whether its WFI traps.
+    /// HCR_EL2 for a guest. `Waiting` decides whether its WFI and WFE trap.
     #[must_use]
     pub const fn hcr(self, waiting: Waiting) -> u64 {
         let mut hcr = HCR;
         if matches!(waiting, Waiting::Traps) {
-            hcr |= 1 << 13;
+            // TWI and TWE.
+            hcr |= 1 << 13 | 1 << 14;
         }
         if self.pointer_auth {
             hcr |= 1 << 40 | 1 << 41;
@@ -183,6 +187,15 @@ mod tests {
         }
     }
 
+    /// A vCPU that spins for another in WFE keeps its slice only while nobody else wants the CPU.
+    #[test]
+    fn waiting_traps_only_while_others_want_the_cpu() {
+        let features = Features::of(&HostIdRegisters::default());
+        let (alone, wanted) = (features.hcr(Waiting::InTheMachine), features.hcr(Waiting::Traps));
+        assert_eq!(wanted & !alone, 1 << 13 | 1 << 14, "TWI and TWE");
+        assert_eq!(alone & !wanted, 0);
+    }
+
     #[test]
     fn what_a_cpu_has_is_read_from_its_id_registers() {
         let none = HostIdRegisters::default();
@@ -203,7 +216,7 @@ mod tests {
             ..none
         };
         let features = Features::of(&a76);
-        assert!(Optional::of(&a76).deferred_errors && !features.pointer_auth);
+        assert!(features.deferred_errors && !features.pointer_auth);
         assert_eq!((features.pa_bits, features.vmids), (40, VmidWidth::Sixteen));
         assert_eq!(features.encoding, Stage2Encoding::Combining);
     }

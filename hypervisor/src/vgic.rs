@@ -2,11 +2,38 @@
 //! The machine's virtual CPU interface: list registers and the registers around them, to and from values.
 
 use vambrace_cpu::timer;
-use vambrace_hypervisor::cpus::Shape;
 use vambrace_interrupts::{Added, CpuInterface, Level};
 use vambrace_machine::short::Lists;
 
 use crate::sysreg::*;
+
+/// How many list registers and active-priority registers the machine has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// List registers.
+    pub(crate) list_registers: u8,
+    /// Priority bits.
+    pub(crate) priority_bits: u8,
+    /// Preemption bits.
+    pub(crate) preemption_bits: u8,
+}
+
+impl Shape {
+    /// As ICH_VTR_EL2 says.
+    pub(crate) fn of_machine() -> Self {
+        let vtr = IchVtrEl2.read();
+        Self {
+            list_registers: (vtr & 0x1F) as u8 + 1,
+            priority_bits: (vtr >> 29 & 7) as u8 + 1,
+            preemption_bits: (vtr >> 26 & 7) as u8 + 1,
+        }
+    }
+
+    /// Registers of active priorities, of each group.
+    fn active_priorities(self) -> u8 {
+        1 << self.preemption_bits.saturating_sub(5).min(2)
+    }
+}
 
 macro_rules! list_registers {
     ($($n:literal $register:ident)*) => {

@@ -14,7 +14,7 @@ use crate::direct::Added;
 use crate::list_register::{CpuInterface, ListRegister, State};
 use crate::selection::Key;
 use crate::vcpu_set::{VcpuSet, bits};
-use crate::vgic::{SPI_BASE, Vcpu, Vgic};
+use crate::vgic::{Activity, SPI_BASE, Vcpu, Vgic};
 
 /// How a vCPU has passed from the machine to the model.
 #[must_use]
@@ -98,13 +98,16 @@ impl Vcpu {
 }
 
 impl Vgic {
-    /// A vCPU leaves the machine, whose registers `read` fetches; see [`Vgic::fold_from`].
+    /// A vCPU leaves the machine, whose registers `read` fetches; see [`Vgic::fold_from`]. It is told of nothing until it comes
+    /// back, unless [`Vgic::set_activity`] says that it waits.
     ///
     /// If the vCPU was not filled, there is nothing to fetch, and `read` is not called.
     pub fn leave(&mut self, vcpu: usize, read: impl FnOnce(&mut CpuInterface)) -> Passage {
-        let Some(state) = self.vcpus.get_mut(vcpu).filter(|state| state.filled) else {
+        let Some(state) = self.vcpus.get_mut(vcpu) else { return Passage::Folded(VcpuSet::new()) };
+        state.activity = Activity::Ready;
+        if !state.filled {
             return Passage::Folded(VcpuSet::new());
-        };
+        }
         let groups = state.interface.groups();
         read(&mut state.interface);
         if state.interface.groups() == groups
@@ -116,14 +119,16 @@ impl Vgic {
         Passage::Folded(self.fold_known(vcpu, groups))
     }
 
-    /// A vCPU comes back to the machine. If its list registers were set aside, and nothing has happened since but that one
+    /// A vCPU comes back to the machine, and is told of all that changes from now on. If its list registers were set aside, and nothing has happened since but that one
     /// SGI has arrived, [`Vgic::interface`] is what to write into the machine, and true is returned. Else it takes
     /// [`Vgic::fold_aside`] and [`Vgic::fill`].
     #[must_use]
     pub fn take_up(&mut self, vcpu: usize) -> bool {
-        let Some(state) = self.vcpus.get_mut(vcpu).filter(|state| state.is_aside && !state.stale) else {
+        let Some(state) = self.vcpus.get_mut(vcpu) else { return false };
+        state.activity = Activity::Busy;
+        if !state.is_aside || state.stale {
             return false;
-        };
+        }
         // Nobody looks at it while an SGI is added.
         state.is_aside = false;
         if state.arrived == 0 || self.add_arrived(vcpu) {

@@ -142,8 +142,8 @@ impl Vgic {
             for n in bits(resident.into()) {
                 let owner = self.routes.get(index * 32 + n as usize).and_then(|route| route.owner);
                 let Some(owner) = owner.map(usize::from) else { continue };
-                holders.insert(owner);
                 holders.extend(&self.fold_aside(owner));
+                self.note_holder(owner, &mut holders);
             }
         }
         holders

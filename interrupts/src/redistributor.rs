@@ -77,7 +77,7 @@ impl Vgic {
             return VcpuSet::new();
         }
         let mut holders = self.fold_aside(vcpu);
-        holders.insert(vcpu);
+        self.note_holder(vcpu, &mut holders);
         holders
     }
 

@@ -56,6 +56,15 @@ impl Vgic {
     pub(crate) fn kick(&mut self, vcpu: usize, kicks: &mut VcpuSet) {
         if let Some(target) = self.vcpus.get_mut(vcpu) {
             target.stale = true;
+            if target.is_to_be_told() {
+                kicks.insert(vcpu);
+            }
+        }
+    }
+
+    /// Has a vCPU that is in the machine bring what it holds there.
+    pub(crate) fn note_holder(&self, vcpu: usize, kicks: &mut VcpuSet) {
+        if self.vcpus.get(vcpu).is_some_and(|vcpu| vcpu.activity == Activity::Busy) {
             kicks.insert(vcpu);
         }
     }

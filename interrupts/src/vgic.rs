@@ -64,13 +64,17 @@ impl Width {
     }
 }
 
-/// What a vCPU is doing: who waits is preferred for an interrupt that any vCPU may take.
+/// What a vCPU is doing: whether it has to be told of what changes for it. Who waits is preferred for an interrupt that any
+/// vCPU may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Activity {
-    /// It has something to run.
+    /// It is in the machine: it is told of all that changes.
     #[default]
     Busy,
-    /// It waits for an interrupt.
+    /// It is not in the machine and will look before it is: it is told of nothing. A vCPU that waits and has been told is such
+    /// a one until it waits again.
+    Ready,
+    /// It waits for an interrupt: it is told once.
     Waiting,
 }
 
@@ -127,12 +131,25 @@ impl Vcpu {
         }
     }
 
+    /// Something has changed for the vCPU. True if it has to be told.
+    #[inline(always)]
+    pub(crate) fn is_to_be_told(&mut self) -> bool {
+        match self.activity {
+            Activity::Busy => true,
+            Activity::Ready => false,
+            Activity::Waiting => {
+                self.activity = Activity::Ready;
+                true
+            }
+        }
+    }
+
     /// Takes a change of its private interrupts. True if the vCPU has to look again.
     pub(crate) fn note_private(&mut self, changed: u32, groups: u32) -> bool {
         // What has arrived may not be pending any more.
         let is_noteworthy = self.private.noteworthy(changed, groups) | changed & self.arrived != 0;
         self.stale |= is_noteworthy;
-        is_noteworthy
+        is_noteworthy && self.is_to_be_told()
     }
 
     /// Whether it takes 1-of-N interrupts of a group: it is awake, and does not decline.
@@ -159,7 +176,7 @@ impl Vcpu {
         } else {
             self.stale |= is_noteworthy;
         }
-        is_noteworthy
+        is_noteworthy && self.is_to_be_told()
     }
 }
 
@@ -264,7 +281,8 @@ impl Vgic {
         kicks
     }
 
-    /// Says whether a vCPU waits for an interrupt. Only a preference for 1-of-N interrupts hangs on it.
+    /// Says what a vCPU is doing that is not in the machine: it waits, once it has found nothing that it would wait for. That
+    /// it comes and leaves, [`Vgic::take_up`] and [`Vgic::leave`] know.
     pub fn set_activity(&mut self, vcpu: usize, activity: Activity) {
         if let Some(vcpu) = self.vcpus.get_mut(vcpu) {
             vcpu.activity = activity;

@@ -10,7 +10,7 @@ fn queue(weights: &[u32]) -> RunQueue {
     let mut queue = RunQueue::new(NonZeroU64::new(SLICE).unwrap());
     for (id, weight) in (0..).zip(weights) {
         queue.add(id, NonZeroU32::new(*weight).unwrap()).unwrap();
-        queue.wake(id);
+        queue.wake(id, Claim::AtOnce);
     }
     queue
 }
@@ -51,7 +51,7 @@ fn a_vcpu_alone_has_no_slice() {
     queue.block(1);
     assert_eq!(queue.pick(0), Some(Pick { id: 0, slice_end: None }));
     // Until another wakes: then the slice begins, or the other goes first.
-    queue.wake(1);
+    queue.wake(1, Claim::AtOnce);
     assert!(queue.pick(10).unwrap().slice_end.is_some());
     queue.block(1);
     assert_eq!(queue.pick(20), Some(Pick { id: 0, slice_end: None }));
@@ -77,15 +77,129 @@ fn a_blocked_or_removed_vcpu_is_not_picked() {
     assert_eq!(queue.pick(0).map(|pick| pick.id), Some(1));
     queue.remove(1);
     assert_eq!(queue.pick(0), None);
-    queue.wake(1);
+    queue.wake(1, Claim::AtOnce);
     assert_eq!(queue.pick(0), None, "a vCPU that is gone cannot wake");
-    queue.wake(0);
+    queue.wake(0, Claim::AtOnce);
     assert_eq!(queue.pick(0).map(|pick| pick.id), Some(0));
 }
 
 #[test]
 fn a_name_is_queued_once() {
     assert_eq!(queue(&[1]).add(0, NonZeroU32::MIN), Err(AlreadyQueued));
+}
+
+/// The minimum of the model's slices.
+const MINIMUM: u64 = SLICE / MINIMUMS_PER_SLICE;
+
+#[test]
+fn one_that_was_just_put_in_has_its_minimum() {
+    let mut queue = queue(&[1, 1]);
+    queue.block(0);
+    assert_eq!(queue.pick(0).map(|pick| pick.id), Some(1));
+    queue.charge(1, 500);
+    // Whoever wakes after the minimum goes first at once.
+    queue.wake(0, Claim::AfterMinimum);
+    assert_eq!(queue.pick(500).map(|pick| pick.id), Some(0));
+    queue.block(0);
+    // Whoever wakes before waits for its end, and no longer.
+    assert_eq!(queue.pick(510).map(|pick| pick.id), Some(1));
+    queue.wake(0, Claim::AfterMinimum);
+    let end = 510 + MINIMUM;
+    assert_eq!(queue.keep(511), Some(Pick { id: 1, slice_end: Some(end) }));
+    assert!(queue.is_contested());
+    assert_eq!(queue.keep(end), None);
+    queue.charge(1, MINIMUM);
+    assert_eq!(queue.pick(end).map(|pick| pick.id), Some(0));
+    queue.block(0);
+    // One of the same VM waits for nothing.
+    assert_eq!(queue.pick(600).map(|pick| pick.id), Some(1));
+    queue.wake(0, Claim::AtOnce);
+    assert_eq!(queue.pick(601).map(|pick| pick.id), Some(0));
+}
+
+#[test]
+fn one_that_has_used_more_does_not_cut_a_slice_short() {
+    let mut queue = queue(&[1, 1]);
+    assert_eq!(queue.pick(0).map(|pick| pick.id), Some(0));
+    queue.charge(0, 700);
+    queue.block(0);
+    assert_eq!(queue.pick(700), Some(Pick { id: 1, slice_end: None }));
+    queue.wake(0, Claim::AtOnce);
+    assert_eq!(queue.pick(701), Some(Pick { id: 1, slice_end: Some(701 + SLICE) }));
+    assert_eq!(queue.pick(901), Some(Pick { id: 1, slice_end: Some(701 + SLICE) }));
+}
+
+#[test]
+fn one_that_gives_way_is_behind_the_next_and_saves_nothing_up() {
+    let mut queue = queue(&[1, 1, 1]);
+    for (id, ran) in [(1, 300), (2, 600)] {
+        queue.charge(id, ran);
+    }
+    assert_eq!(queue.pick(0).map(|pick| pick.id), Some(0));
+    queue.charge(0, 10);
+    queue.give_way();
+    assert_eq!(queue.pick(10).map(|pick| pick.id), Some(1));
+    // What it gave up is 290: it is level with the one that went first, which now has 100 more.
+    queue.charge(1, 100);
+    queue.give_way();
+    assert_eq!(queue.pick(110).map(|pick| pick.id), Some(0));
+    // Alone it has nobody to give way to.
+    queue.block(1);
+    queue.block(2);
+    queue.give_way();
+    assert_eq!(queue.pick(120), Some(Pick { id: 0, slice_end: None }));
+}
+
+/// One computes; the other sleeps for so long, and wakes to sleep again. A switch costs a fortieth of a minimum, and more
+/// than some sleep. Says how much of the time the one that computes has had.
+fn beside_a_sleeper(nap: u64) -> f64 {
+    const SWITCH: u64 = 500;
+    let mut queue = RunQueue::new(NonZeroU64::new(1_000_000).unwrap());
+    for id in 0..2 {
+        queue.add(id, NonZeroU32::MIN).unwrap();
+        queue.wake(id, Claim::AfterMinimum);
+    }
+    let (mut now, mut computed, mut wake_at) = (0, 0, None);
+    while now < 200_000_000 {
+        let pick = queue.pick(now).unwrap();
+        now += SWITCH;
+        queue.charge(pick.id, SWITCH);
+        if pick.id == 0 {
+            now += 10;
+            queue.charge(0, 10 + SWITCH);
+            queue.block(0);
+            wake_at = Some(now + nap);
+            now += SWITCH;
+            continue;
+        }
+        // It runs until its slice is over, or until the sleeper takes its place.
+        let mut end = pick.slice_end;
+        loop {
+            let until = end.into_iter().chain(wake_at).min().unwrap().max(now);
+            computed += until - now;
+            queue.charge(1, until - now);
+            now = until;
+            if wake_at.is_some_and(|at| at <= now) {
+                wake_at = None;
+                queue.wake(0, Claim::AfterMinimum);
+            }
+            let next = queue.pick(now).unwrap();
+            if next.id != 1 {
+                break;
+            }
+            end = next.slice_end;
+        }
+    }
+    computed as f64 / now as f64
+}
+
+/// However short the naps of one are, the other has what is left but for the switches.
+#[test]
+fn naps_do_not_take_the_cpu_from_a_neighbour() {
+    for nap in [0, 62, 200, 300, 500, 800, 1000, 1500, 1875, 10_000, 19_000, 21_000] {
+        let share = beside_a_sleeper(nap);
+        assert!(share >= 0.9, "{share} beside naps of {nap}");
+    }
 }
 
 /// The time slept away is not made up for.
@@ -96,7 +210,7 @@ fn a_long_sleep_earns_half_a_slice() {
     for _ in 0..1000 {
         machine.step(SLICE);
     }
-    machine.queue.wake(0);
+    machine.queue.wake(0, Claim::AtOnce);
     let before = machine.ran.clone();
     for _ in 0..10 {
         machine.step(SLICE);
@@ -113,7 +227,7 @@ fn extreme_figures_do_not_overflow() {
         assert_eq!(pick.slice_end, Some(u64::MAX));
         queue.charge(pick.id, u64::MAX);
         queue.block(pick.id);
-        queue.wake(pick.id);
+        queue.wake(pick.id, Claim::AtOnce);
     }
 }
 
@@ -126,7 +240,7 @@ fn runs_too_short_to_measure_do_not_starve_others() {
         picked[usize::from(id)] += 1;
         queue.charge(id, 0);
         queue.block(id);
-        queue.wake(id);
+        queue.wake(id, Claim::AtOnce);
     }
     assert!(picked.iter().all(|times| *times > 4000), "{picked:?}");
 }
@@ -159,7 +273,7 @@ proptest! {
             machine.step(SLICE);
         }
         machine.step(cut);
-        machine.queue.wake(0);
+        machine.queue.wake(0, Claim::AtOnce);
         prop_assert_eq!(machine.step(SLICE), Some(0));
     }
 
@@ -174,7 +288,7 @@ proptest! {
             if nap && id == 0 {
                 machine.queue.block(0);
                 machine.step(limit);
-                machine.queue.wake(0);
+                machine.queue.wake(0, Claim::AtOnce);
             }
         }
         prop_assert!(machine.ran[0] <= machine.now / 2 + 2 * SLICE, "{:?}", machine.ran);
@@ -194,7 +308,7 @@ proptest! {
                 last = machine.now;
             } else if nap {
                 machine.queue.block(id);
-                machine.queue.wake(id);
+                machine.queue.wake(id, Claim::AtOnce);
             }
             prop_assert!(machine.now - last <= longest, "waits for {} counts", machine.now - last);
         }
@@ -218,7 +332,7 @@ proptest! {
                     (there[usize::from(id)], runnable[usize::from(id)]) = (false, false);
                 }
                 2 => {
-                    queue.wake(id);
+                    queue.wake(id, Claim::AtOnce);
                     runnable[usize::from(id)] = there[usize::from(id)];
                 }
                 3 => {

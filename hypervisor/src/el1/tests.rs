@@ -13,6 +13,7 @@ const REGISTERS: &str = include_str!("registers.txt");
 /// A CPU with no more than Armv8.0: the fewest bits are set.
 const PLAIN: traps::Features = traps::Features {
     pointer_auth: false,
+    deferred_errors: false,
     encoding: Stage2Encoding::Combining,
     vmids: VmidWidth::Eight,
     pa_bits: 48,

@@ -3,7 +3,6 @@
 
 use vambrace_interrupts::Trigger;
 use vambrace_machine::{Vcpu, layout};
-use vambrace_wire::message::FromHypervisor;
 
 use super::slots::State;
 use super::{NEVER, Pcpu, now};
@@ -35,7 +34,8 @@ impl Pcpu {
             if intid == self.hypervisor_timer {
                 CnthpCtlEl2.write(0);
                 self.programmed = NEVER;
-                self.deadlines_passed();
+                let resident = self.queue.current().filter(|_| resident.is_some());
+                self.deadlines_passed(resident);
                 refresh = true;
             } else if intid == self.maintenance {
                 refresh = true;
@@ -44,17 +44,31 @@ impl Pcpu {
                     self.refresh(cell, vcpu);
                     refresh = false;
                 }
-            } else if intid == self.uart {
-                console::receive(registry::hear);
-            } else if assigned::hand_on(intid) {
-                // The guest ends it.
-                continue;
             } else {
-                outside::interrupt(intid);
+                let began = now();
+                let is_ours = self.serve_device(intid);
+                // Which VM's it is is known there; it is not in the account of the one that runs.
+                self.account.leave_out(began);
+                if !is_ours {
+                    // The guest ends it.
+                    continue;
+                }
             }
             CpuInterface::end(intid);
         }
         refresh
+    }
+
+    /// Serves an interrupt of one of the board's devices. False if it is handed on to a VM, whose guest will end it.
+    fn serve_device(&self, intid: u32) -> bool {
+        if intid == self.uart {
+            console::receive(registry::hear);
+        } else if assigned::hand_on(intid) {
+            return false;
+        } else {
+            outside::interrupt(intid);
+        }
+        true
     }
 
     /// The guest's virtual timer: handed on, linked to the physical interrupt, which the guest itself will end.
@@ -74,26 +88,24 @@ impl Pcpu {
         linked.is_some()
     }
 
-    /// Wakes who waited for the time that has come, and passes unfinished console lines on.
-    pub(super) fn deadlines_passed(&mut self) {
+    /// Wakes who waited for the time that has come, and passes unfinished console lines on. `resident` is the slot of the
+    /// vCPU in the machine.
+    pub(super) fn deadlines_passed(&mut self, resident: Option<u16>) {
         let now = now();
         while let Some(id) = self.deadlines.due(now) {
             // Whatever is due there is done below, or the slot is nobody's.
             self.deadlines.set(id, NEVER);
             let Some(Some(slot)) = self.slots.get_mut(usize::from(id)) else { continue };
-            if slot.flush_at <= now {
-                slot.flush_at = NEVER;
-                let id = slot.cell.id;
-                slot.cell
-                    .vm
-                    .lock()
-                    .flush_console(|bytes| console::say(&FromHypervisor::Console { vm: id, bytes }));
-            }
+            let is_flush_due = slot.flush_at <= now;
             let works = slot.work_at <= now;
             if works {
                 slot.work_at = NEVER;
             }
-            if slot.state == State::Waiting && slot.wake_at <= now {
+            let is_over = slot.state == State::Waiting && slot.wake_at <= now;
+            if is_flush_due {
+                self.flush_now(id, resident);
+            }
+            if is_over {
                 self.wake(id);
             } else {
                 self.note_deadline(id);

@@ -7,15 +7,16 @@ use core::num::NonZeroU32;
 use core::sync::atomic::Ordering;
 
 use vambrace_cpu::power::Entry;
+use vambrace_cpu::scheduler::Claim;
 use vambrace_cpu::timer;
-use vambrace_hypervisor::attention::Mail as HasMail;
 use vambrace_interrupts::{Activity, Passage};
 use vambrace_machine::Vcpu;
 
+use super::account::Payer;
 use super::switch::Unloaded;
 use super::{NEVER, Pcpu, now};
 use crate::cell::{Cell, Parked, VmCell};
-use crate::percpu::Mail;
+use crate::job::Job;
 use crate::{clock, devices, registry};
 
 /// A vCPU that lives here.
@@ -24,6 +25,12 @@ pub(super) struct Slot {
     pub(super) cell: Cell,
     pub(super) vcpu: u16,
     pub(super) state: State,
+    /// There is something to do for it, in its own time, before it is put into the machine.
+    pub(super) is_called: bool,
+    /// Its VM's unfinished console line is to be passed on.
+    pub(super) is_flush_due: bool,
+    /// Long work for its VM, which it does while it is off.
+    pub(super) job: Option<Job>,
     /// When its own timer will wake it, as a physical count; [`NEVER`] unless it waits.
     pub(super) wake_at: u64,
     /// When its VM's unfinished console line is to be passed on.
@@ -34,6 +41,14 @@ pub(super) struct Slot {
     pub(super) suspended: Option<Entry>,
     /// The VM's life in which it was parked last.
     pub(super) parked_in: Option<u32>,
+}
+
+impl Slot {
+    /// When it may take the place of a vCPU of the VM whose stage 2 is loaded. A VM may take the machine from itself whenever it
+    /// likes.
+    pub(super) fn claim(&self, loaded: Option<u16>) -> Claim {
+        if loaded == Some(self.cell.id) { Claim::AtOnce } else { Claim::AfterMinimum }
+    }
 }
 
 /// What a vCPU is doing.
@@ -52,6 +67,8 @@ pub(super) enum State {
 pub(super) enum Leave {
     /// Others' turn.
     Preempted,
+    /// It lets others go first.
+    Yields,
     /// It waits; until this virtual count at most.
     Waits(Option<u64>),
     /// It waits and then starts anew.
@@ -64,19 +81,10 @@ pub(super) enum Leave {
 
 /// Whether a vCPU waits, as it would.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Waits {
+pub(super) enum Waits {
     Yes,
     /// What it would wait for is there.
     No,
-}
-
-/// Whether a vCPU is in the machine while others are looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Machine {
-    /// None is.
-    Free,
-    /// One is, and its VM's tables are loaded.
-    Taken,
 }
 
 /// Makes a vCPU one that has just been switched on. It is not in the machine.
@@ -92,7 +100,9 @@ fn start_vcpu(cell: &VmCell, vcpu: &mut Vcpu, entry: Entry) {
 }
 
 impl Pcpu {
-    /// The vCPU is out: notes what it does now.
+    /// The vCPU is out, and neither waits nor was taken out: notes what it does now.
+    #[cold]
+    #[inline(never)]
     pub(super) fn leave(
         &mut self,
         id: u16,
@@ -101,25 +111,24 @@ impl Pcpu {
         unloaded: Unloaded<'_>,
         leave: Leave,
     ) {
+        self.account.payer = Payer::Left(id);
         match leave {
-            Leave::Preempted => {}
-            Leave::Off => self.set_state(id, State::Off),
+            Leave::Preempted | Leave::Waits(_) => {}
+            Leave::Yields => {
+                drop(unloaded);
+                self.account.close(&mut self.queue);
+                self.queue.give_way();
+            }
+            Leave::Off => self.switch_off(id),
             Leave::Stopped => {
                 drop(unloaded);
-                self.park(id, Machine::Free);
+                self.park(id);
             }
-            Leave::Waits(until) => {
-                let _ = self.wait(id, cell, vcpu, unloaded, until);
-            }
-            Leave::Suspends(entry) => {
-                self.suspend(id, cell, vcpu, unloaded, entry);
-            }
+            Leave::Suspends(entry) => self.suspend(id, cell, vcpu, unloaded, entry),
         }
     }
 
-    /// Lets a vCPU wait, and then start anew. Seldom, and apart: the usual wait is worth its place.
-    #[cold]
-    #[inline(never)]
+    /// Lets a vCPU wait, and then start anew.
     fn suspend(&mut self, id: u16, cell: &Cell, vcpu: &mut Vcpu, unloaded: Unloaded<'_>, entry: Entry) {
         if self.wait(id, cell, vcpu, unloaded, None) == Waits::No {
             start_vcpu(cell, vcpu, entry);
@@ -130,7 +139,7 @@ impl Pcpu {
 
     /// Lets a vCPU wait, unless what it would wait for is there already.
     #[inline(always)]
-    fn wait(
+    pub(super) fn wait(
         &mut self,
         id: u16,
         cell: &VmCell,
@@ -166,15 +175,34 @@ impl Pcpu {
         Waits::Yes
     }
 
-    /// A vCPU does something else from now on.
-    fn set_state(&mut self, id: u16, state: State) {
+    /// A vCPU is off from now on, or parked.
+    fn switch_off(&mut self, id: u16) {
         let Some(Some(slot)) = self.slots.get_mut(usize::from(id)) else { return };
-        slot.state = state;
-        if state == State::Ready {
-            self.queue.wake(id);
-        } else {
-            self.queue.block(id);
+        slot.state = State::Off;
+        self.queue.block(id);
+    }
+
+    /// There is something to do in the time of the vCPU in slot `id`.
+    pub(super) fn queue_up(&mut self, id: u16) {
+        let Some(Some(slot)) = self.slots.get(usize::from(id)) else { return };
+        self.queue.wake(id, slot.claim(self.translation));
+    }
+
+    /// Which vCPU of its VM is in a slot.
+    pub(super) fn vcpu_in(&self, id: u16) -> Option<usize> {
+        self.slots.get(usize::from(id))?.as_ref().map(|slot| slot.vcpu.into())
+    }
+
+    /// The vCPU in slot `id`, which was off, starts.
+    pub(super) fn start(&mut self, id: u16, cell: &VmCell, entry: Entry) {
+        if let Some(vcpu) = self.vcpu_in(id).and_then(|index| cell.vcpus.get(index)) {
+            start_vcpu(cell, &mut vcpu.lock(), entry);
         }
+        // Its old floating-point registers are nobody's.
+        if self.fp_owner == Some(id) {
+            self.fp_owner = None;
+        }
+        self.wake(id);
     }
 
     /// The next time at which something is due for a vCPU may have changed.
@@ -186,78 +214,90 @@ impl Pcpu {
 
     /// A vCPU that waited has something to do.
     pub(super) fn wake(&mut self, id: u16) {
+        self.make_ready(id);
+        self.queue_up(id);
+    }
+
+    /// A vCPU that waited, and that is in the queue, waits no longer.
+    pub(super) fn make_ready(&mut self, id: u16) {
         let Some(Some(slot)) = self.slots.get_mut(usize::from(id)) else { return };
+        slot.state = State::Ready;
         slot.wake_at = NEVER;
+        self.deadlines.set(id, slot.flush_at.min(slot.work_at));
         if let Some(entry) = slot.suspended.take()
             && let Some(vcpu) = slot.cell.vcpus.get(usize::from(slot.vcpu))
         {
             start_vcpu(&slot.cell, &mut vcpu.lock(), entry);
         }
-        self.note_deadline(id);
-        self.set_state(id, State::Ready);
     }
 
-    /// A vCPU's VM has come to an end: it never enters the guest again in this life.
-    pub(super) fn park(&mut self, id: u16, machine: Machine) {
+    /// A vCPU's VM has come to an end: it never enters the guest again in this life. No vCPU is in the machine.
+    pub(super) fn park(&mut self, id: u16) {
         let Some(Some(slot)) = self.slots.get_mut(usize::from(id)) else { return };
         let life = slot.cell.life.load(Ordering::Acquire);
-        let Some(ending) = slot.cell.ending() else { return };
+        let Some(ending) = slot.cell.ending.get() else { return };
         if slot.parked_in.replace(life) == Some(life) {
+            self.queue.block(id);
             return;
         }
         slot.wake_at = NEVER;
         slot.suspended = None;
         let cell = Arc::clone(&slot.cell);
         self.note_deadline(id);
-        self.set_state(id, State::Off);
+        self.switch_off(id);
         if self.fp_owner == Some(id) {
             self.fp_owner = None;
         }
-        // Else what is loaded is the resident vCPU's. If that is of the same VM, it is parked yet, and last.
-        if machine == Machine::Free {
+        if self.translation == Some(cell.id) {
             self.leave_translation();
         }
         if cell.park_one() == Parked::Last {
-            self.jobs.push_back(registry::end(&cell, ending));
+            let job = registry::end(&cell, ending);
+            self.give_job(id, job);
         }
     }
 
-    pub(super) fn read_mail(&mut self, mail: Mail) {
-        match mail {
-            Mail::Adopt { cell, vcpu, slot } => {
-                let at = usize::from(slot);
-                if self.slots.len() <= at {
-                    self.slots.resize_with(at + 1, || None);
-                }
-                let weight = NonZeroU32::new(registry::weight(cell.id)).unwrap_or(NonZeroU32::MIN);
-                if let Some(place) = self.slots.get_mut(at)
-                    && self.queue.add(slot, weight).is_ok()
-                {
-                    if !cell.devices.is_empty() && self.buffer.is_empty() {
-                        self.buffer = vec![0; devices::BUFFER];
-                    }
-                    // Each VM has one job at most: what a guest asks for later finds room.
-                    self.jobs.reserve(at + 1);
-                    self.deadlines.add(slot);
-                    *place = Some(Slot {
-                        cell,
-                        vcpu,
-                        state: State::Off,
-                        wake_at: NEVER,
-                        flush_at: NEVER,
-                        work_at: NEVER,
-                        suspended: None,
-                        parked_in: None,
-                    });
-                }
-            }
-            Mail::Job(job) => self.jobs.push_back(job),
+    /// A vCPU lives here from now on.
+    pub(super) fn adopt(&mut self, cell: Cell, vcpu: u16, id: u16) {
+        let at = usize::from(id);
+        if self.slots.len() <= at {
+            self.slots.resize_with(at + 1, || None);
         }
+        let weight = NonZeroU32::new(registry::weight(cell.id)).unwrap_or(NonZeroU32::MIN);
+        if let Some(place) = self.slots.get_mut(at)
+            && self.queue.add(id, weight).is_ok()
+        {
+            if !cell.devices.is_empty() && self.buffer.is_empty() {
+                self.buffer = vec![0; devices::BUFFER];
+            }
+            self.deadlines.add(id);
+            *place = Some(Slot {
+                cell,
+                vcpu,
+                state: State::Off,
+                is_called: false,
+                is_flush_due: false,
+                job: None,
+                wake_at: NEVER,
+                flush_at: NEVER,
+                work_at: NEVER,
+                suspended: None,
+                parked_in: None,
+            });
+        }
+    }
+
+    /// Long work for the VM of the vCPU in slot `id`, which is off: done in that vCPU's turns.
+    pub(super) fn give_job(&mut self, id: u16, job: Job) {
+        let Some(Some(slot)) = self.slots.get_mut(usize::from(id)) else { return };
+        slot.job = Some(job);
+        slot.is_called = true;
+        self.queue_up(id);
     }
 
     /// The VM of the vCPU in this slot is no more.
-    fn forget(&mut self, id: u16) {
-        self.set_state(id, State::Off);
+    pub(super) fn forget(&mut self, id: u16) {
+        self.switch_off(id);
         self.queue.remove(id);
         self.deadlines.set(id, NEVER);
         if self.fp_owner == Some(id) {
@@ -266,69 +306,5 @@ impl Pcpu {
         if let Some(place) = self.slots.get_mut(usize::from(id)) {
             *place = None;
         }
-    }
-
-    /// Looks at a vCPU that is not in the machine: is it to start, to stop, to wake?
-    pub(super) fn look_at(&mut self, id: u16, machine: Machine) {
-        let Some(Some(slot)) = self.slots.get_mut(usize::from(id)) else { return };
-        let cell = Arc::clone(&slot.cell);
-        let index = usize::from(slot.vcpu);
-        if cell.has_ended.load(Ordering::Acquire) {
-            self.forget(id);
-            return;
-        }
-        if cell.ending().is_some() {
-            self.park(id, machine);
-            return;
-        }
-        match slot.state {
-            State::Ready => {}
-            State::Waiting => {
-                let mut vm = cell.vm.lock();
-                let moved = vm.gic.fold_stale(index);
-                let is_awake = vm.gic.has_deliverable(index);
-                drop(vm);
-                cell.notify(&moved);
-                // Devices work in the time of a vCPU: it gets on, and finds that it waits still.
-                if is_awake || cell.devices.is_due() {
-                    self.wake(id);
-                }
-            }
-            State::Off => {
-                let Some(entry) = cell.vm.lock().power.take_pending(index) else {
-                    cell.hand_call_on(index);
-                    return;
-                };
-                if let Some(vcpu) = cell.vcpus.get(index) {
-                    start_vcpu(&cell, &mut vcpu.lock(), entry);
-                }
-                // Its old floating-point registers are nobody's.
-                if self.fp_owner == Some(id) {
-                    self.fp_owner = None;
-                }
-                self.wake(id);
-            }
-        }
-    }
-
-    /// Looks at all who called. Says whether the resident vCPU is among them.
-    pub(super) fn attend(&mut self, resident: Option<u16>) -> bool {
-        let mut called = false;
-        let machine = if resident.is_some() { Machine::Taken } else { Machine::Free };
-        let shared = self.shared;
-        let mail = shared.attention.take(|slot| {
-            if Some(slot) == resident {
-                called = true;
-            } else {
-                self.look_at(slot, machine);
-            }
-        });
-        if mail == HasMail::Waiting {
-            for mail in shared.take_mail() {
-                self.read_mail(mail);
-            }
-            self.is_asked |= shared.take_question();
-        }
-        called
     }
 }

@@ -7,13 +7,13 @@ use vambrace_cpu::registers::El1Registers;
 use vambrace_cpu::timer;
 use vambrace_hypervisor::speculative_at::{self, Step, Switch};
 use vambrace_hypervisor::traps::{HCR_VSE, Waiting};
-use vambrace_interrupts::{Activity, Level, Passage, VcpuSet};
-use vambrace_machine::{Lifecycle, Vcpu, Vm, layout};
+use vambrace_interrupts::{Level, Passage, VcpuSet};
+use vambrace_machine::{Vcpu, Vm, layout};
 use vambrace_memory::vmid::Flush;
 
 use super::{NEVER, Pcpu, now};
-use crate::cell::VmCell;
-use crate::features::{self, DeferredErrors, Fp};
+use crate::cell::{Lives, VmCell};
+use crate::features::{self, Fp};
 use crate::gic::CpuInterface;
 use crate::lock::SpinMutexGuard;
 use crate::sysreg::{
@@ -29,13 +29,6 @@ use crate::{barrier, clock, panic, resident, vgic, world};
 struct EmptyRoot([AtomicU64; 2048]);
 
 static EMPTY_ROOT: EmptyRoot = EmptyRoot([const { AtomicU64::new(0) }; 2048]);
-
-/// Whether a VM goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lives {
-    Yes,
-    No,
-}
 
 /// A vCPU that has just left the machine.
 pub(super) struct Unloaded<'a> {
@@ -114,7 +107,7 @@ impl Pcpu {
     pub(super) fn refresh(&mut self, cell: &VmCell, vcpu: &Vcpu) -> Lives {
         let index = usize::from(vcpu.index);
         let mut vm = cell.vm.lock();
-        if vm.lifecycle != Lifecycle::Running {
+        if cell.goes_on(&vm) == Lives::No {
             return Lives::No;
         }
         let mut moved = vm.gic.fold_from(index, |known| self.interface.read(known));
@@ -141,7 +134,7 @@ impl Pcpu {
         self.load_regime(cell, vcpu);
         self.debug.enter(&registers.debug);
         self.gic.enter_guest();
-        if self.deferred_errors == DeferredErrors::Switched {
+        if self.features.deferred_errors {
             VdisrEl2.write(registers.deferred_error);
         }
         if self.features.pointer_auth {
@@ -151,7 +144,6 @@ impl Pcpu {
         barrier::isb();
         let index = usize::from(vcpu.index);
         let mut vm = cell.vm.lock();
-        vm.gic.set_activity(index, Activity::Busy);
         let mut moved = self.settle(&mut vm, vcpu);
         if !vm.gic.take_up(index) {
             moved.extend(&self.fill_anew(&mut vm, vcpu));
@@ -159,7 +151,7 @@ impl Pcpu {
         if let Some(interface) = vm.gic.interface(index) {
             self.interface.write_all(interface);
         }
-        let lives = if vm.lifecycle == Lifecycle::Running { Lives::Yes } else { Lives::No };
+        let lives = cell.goes_on(&vm);
         drop(vm);
         moved.remove(index);
         cell.notify(&moved);
@@ -253,7 +245,7 @@ impl Pcpu {
         resident::save_el1(&mut registers.el1);
         CntvCtlEl0.write(0);
         self.debug.leave(&mut registers.debug);
-        if self.deferred_errors == DeferredErrors::Switched {
+        if self.features.deferred_errors {
             registers.deferred_error = VdisrEl2.read();
         }
         if self.features.pointer_auth {
@@ -299,11 +291,10 @@ impl Pcpu {
         self.fp_owner = Some(id);
     }
 
-    /// Sets the traps: the guest waits in the machine's own WFI only while nobody else wants this CPU. Whoever only sleeps
-    /// does not: what wakes it is an interrupt, and ends the WFI. And lets a virtual SError pend.
+    /// Sets the traps: the guest waits in the machine's own WFI and WFE only while nobody else wants this CPU. Whoever only
+    /// sleeps does not: what wakes it is an interrupt, and ends the WFI. And lets a virtual SError pend.
     pub(super) fn set_hcr(&self, vcpu: &Vcpu) {
-        let is_wanted = self.queue.has_waiting() || !self.jobs.is_empty();
-        let waiting = if is_wanted { Waiting::Traps } else { Waiting::InTheMachine };
+        let waiting = if self.queue.has_waiting() { Waiting::Traps } else { Waiting::InTheMachine };
         let serror = if vcpu.virtual_serror { HCR_VSE } else { 0 };
         // SAFETY: the traps that confine a guest are always the same.
         unsafe { HcrEl2.write(self.features.hcr(waiting) | serror) };

@@ -6,8 +6,8 @@ use std::vec::Vec;
 
 use crate::list_register::{HCR_EN, HCR_LRENPIE, HCR_NPIE, HCR_TDIR, HCR_VGRP0EIE, HCR_VGRP1DIE};
 use crate::{
-    CpuInterface, Level, ListRegister, SgiRegister, SgiRequest, State, Trigger, VcpuSet, Vgic, VgicConfig,
-    Width,
+    Activity, CpuInterface, Level, ListRegister, SgiRegister, SgiRequest, State, Trigger, VcpuSet, Vgic,
+    VgicConfig, Width,
 };
 
 const PENDING: u64 = 1 << 62;
@@ -359,4 +359,44 @@ impl Vgic {
         let _ = self.write_distributor(0xC00 + u64::from(intid / 16 * 4), Width::Word, !0);
         self.pulse_spi(intid)
     }
+}
+
+/// A vCPU that is not in the machine costs its CPU's neighbour an interrupt only when it waits, and then once.
+#[test]
+fn a_vcpu_is_told_of_what_it_cannot_find_itself() {
+    let send = |vgic: &mut Vgic, intid: u64| {
+        let request = SgiRequest::decode(SgiRegister::Sgi1r, intid << 24 | 1 << 1);
+        vgic.send_sgi(0, request)
+    };
+    let told = VcpuSet::from_iter([1]);
+    let mut vgic = vgic(2, 4);
+    let _ = vgic.fill(1);
+    // In the machine it is told of everything.
+    assert_eq!(send(&mut vgic, 1), told);
+    assert_eq!(send(&mut vgic, 2), told);
+    // It has left, and looks when it comes back.
+    let _ = vgic.leave(1, |_| {});
+    assert_eq!(send(&mut vgic, 3), VcpuSet::new());
+    assert!(vgic.needs_refill(1));
+    // It waits: it is told once, and until it waits again.
+    vgic.set_activity(1, Activity::Waiting);
+    assert_eq!(send(&mut vgic, 4), told);
+    assert_eq!(send(&mut vgic, 5), VcpuSet::new());
+    vgic.set_activity(1, Activity::Waiting);
+    assert_eq!(send(&mut vgic, 6), told);
+    // It is back.
+    assert!(!vgic.take_up(1));
+    assert_eq!(send(&mut vgic, 7), told);
+}
+
+/// Somebody who reads what a vCPU holds makes it bring that, if it is in the machine, and else has it at once.
+#[test]
+fn a_vcpu_that_has_left_is_not_called_for_what_it_holds() {
+    let mut vgic = vgic(2, 4);
+    let _ = vgic.set_ppi_level(1, TIMER, Level::High);
+    let _ = vgic.fill(1);
+    assert_eq!(vgic.redistributor_holders(1, 0x1_0200), VcpuSet::from_iter([1]));
+    let _ = vgic.leave(1, |_| {});
+    assert_eq!(vgic.redistributor_holders(1, 0x1_0200), VcpuSet::new());
+    assert_eq!(vgic.read_redistributor(1, 0x1_0200, Width::Word) >> TIMER & 1, 1);
 }

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Calls and mail between CPUs, in every order in which they may run, by a model of memory that shows old values wherever
+//! it may.
+#![forbid(unsafe_code)]
+
+use std::sync::PoisonError;
+
+use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use loom::sync::{Arc, Mutex};
+use loom::thread;
+use vambrace_hypervisor::attention::{Attention, Home, Mail, Word};
+
+/// The model's own atomic.
+#[derive(Debug)]
+struct Modelled<T>(T);
+
+macro_rules! words {
+    ($($atomic:ident of $integer:ident),*) => {
+        $(impl Word<$integer> for Modelled<$atomic> {
+            fn load(&self) -> $integer {
+                self.0.load(Ordering::Relaxed)
+            }
+
+            fn set(&self, bits: $integer) -> $integer {
+                self.0.fetch_or(bits, Ordering::AcqRel)
+            }
+
+            fn take(&self) -> $integer {
+                self.0.swap(0, Ordering::AcqRel)
+            }
+
+            fn take_just(&self, bits: $integer) -> bool {
+                self.0.compare_exchange(bits, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            }
+        })*
+    };
+}
+
+words!(AtomicU32 of u32, AtomicU64 of u64);
+
+type Calls = Attention<Modelled<AtomicU32>, Modelled<AtomicU64>>;
+
+/// What CPUs share of one of them.
+struct Shared {
+    attention: Calls,
+    mailbox: Mutex<Vec<u16>>,
+    /// A vCPU is to start: what its CPU has to find.
+    is_pending: AtomicU32,
+}
+
+impl Shared {
+    fn new() -> Arc<Self> {
+        let words = core::array::from_fn(|_| Modelled(AtomicU64::new(0)));
+        Arc::new(Self {
+            attention: Attention::of_words(Modelled(AtomicU32::new(0)), words),
+            mailbox: Mutex::new(Vec::new()),
+            is_pending: AtomicU32::new(0),
+        })
+    }
+}
+
+/// The slot of the vCPU that comes by mail, and that of one that is there and shares a word with it.
+const NEW: u16 = 1;
+const OLD: u16 = 0;
+
+/// A CPU: it knows the slots that are not nobody's.
+struct Cpu {
+    shared: Arc<Shared>,
+    knows_new: bool,
+    has_started: bool,
+}
+
+impl Cpu {
+    fn new(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared), knows_new: false, has_started: false }
+    }
+
+    fn attend(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let _ = shared.attention.attend(self);
+    }
+}
+
+impl Home for Cpu {
+    fn look(&mut self, slot: u16) {
+        // A slot that is nobody's is passed over.
+        if slot == NEW && self.knows_new && self.shared.is_pending.load(Ordering::Relaxed) != 0 {
+            self.has_started = true;
+        }
+    }
+
+    fn read_mail(&mut self) -> Mail {
+        match self.shared.mailbox.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            Some(slot) => {
+                self.knows_new = true;
+                Mail::Vcpu(slot)
+            }
+            None => Mail::None,
+        }
+    }
+}
+
+/// Brings a vCPU, and turns it on: from the CPU where the VM was made.
+fn bring_and_call(shared: &Shared) {
+    shared.mailbox.lock().unwrap_or_else(PoisonError::into_inner).push(NEW);
+    let _ = shared.attention.call_for_mail();
+    shared.is_pending.store(1, Ordering::Relaxed);
+    let _ = shared.attention.call(NEW);
+}
+
+/// A vCPU that is called as soon as it has been sent starts, whatever its CPU is looking at meanwhile.
+#[test]
+fn a_call_that_overtakes_the_mail_is_not_lost() {
+    loom::model(|| {
+        let shared = Shared::new();
+        let (maker, neighbour) = (Arc::clone(&shared), Arc::clone(&shared));
+        let makes = thread::spawn(move || bring_and_call(&maker));
+        let calls = thread::spawn(move || {
+            let _ = neighbour.attention.call(OLD);
+        });
+        let mut cpu = Cpu::new(&shared);
+        cpu.attend();
+        makes.join().unwrap();
+        calls.join().unwrap();
+        // It looks before it enters a guest or sleeps, as long as it is called.
+        while shared.attention.is_called() {
+            cpu.attend();
+        }
+        assert!(cpu.has_started, "the vCPU waits for ever");
+    });
+}
+
+/// What comes while one call is taken by itself is not taken with it.
+#[test]
+fn a_call_that_is_taken_alone_takes_no_other() {
+    loom::model(|| {
+        let shared = Shared::new();
+        let _ = shared.attention.call(OLD);
+        let maker = Arc::clone(&shared);
+        let makes = thread::spawn(move || bring_and_call(&maker));
+        let mut cpu = Cpu::new(&shared);
+        let _ = shared.attention.take_only(OLD);
+        makes.join().unwrap();
+        while shared.attention.is_called() {
+            cpu.attend();
+        }
+        assert!(cpu.has_started, "the vCPU waits for ever");
+    });
+}
