@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::bench::{self, against::Rival};
 use crate::explain::arguments::Explain;
 use crate::manifest::{BoardOptions, Size};
-use crate::run::{Input, Text};
+use crate::run::Text;
 use crate::runner::Clock;
 
 /// What `run` takes when no manifest is named.
@@ -88,10 +88,9 @@ pub struct Run {
     /// Write what each VM's console says, and a log of the hypervisor, to files in this folder
     #[arg(long, value_name = "FOLDER")]
     pub log_dir: Option<PathBuf>,
-    /// The VM that gets what is typed or comes by a pipe, from when it runs or this came in a line of its console; without it,
-    /// the first. The demo's Linux then gives a shell there
-    #[arg(long, value_name = "VM[:REGEX]")]
-    pub input: Option<Input>,
+    /// The VM that gets what is typed or comes by a pipe; without it, the first. The demo's Linux then gives a shell there
+    #[arg(long, value_name = "VM")]
+    pub input: Option<String>,
     /// Let the count of instructions move the time, so that each run is the same as the last
     #[arg(long)]
     pub icount: bool,
@@ -126,8 +125,11 @@ pub struct Bench {
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
     /// Only measure how things grow with the number of VMs and CPUs; it takes some minutes
-    #[arg(long, conflicts_with_all = ["svg", "rounds", "locate"])]
+    #[arg(long, conflicts_with_all = ["svg", "rounds", "locate", "storms"])]
     pub scale: bool,
+    /// Only measure what is left to a VM whose neighbour keeps EL2 busy
+    #[arg(long, conflicts_with_all = ["svg", "rounds", "locate"])]
+    pub storms: bool,
     /// Only tell which functions an operation's instructions are from, such as those of switch
     #[arg(long = "where", value_name = "OPERATION", conflicts_with_all = ["json", "svg", "rounds"],
         value_parser = PossibleValuesParser::new(bench::weights::watched()))]
@@ -215,7 +217,7 @@ mod tests {
         assert_eq!(run.board.options().cpus, Some(8));
         assert_eq!(run.board.options().memory, Some(Size(2 << 30)));
         assert_eq!(run.timeout, Some(Duration::from_millis(1500)));
-        assert!(run.input.is_some());
+        assert_eq!(run.input.as_deref(), Some("web"));
         assert_eq!(run.log_dir, Some("logs".into()));
         assert_eq!((run.expect.len(), run.fail_on.len()), (2, 1));
         assert_eq!(run.qemu_arg, ["-d", "int"]);

@@ -14,6 +14,7 @@ pub mod operation;
 mod others;
 pub mod record;
 pub mod scale;
+pub mod storms;
 pub mod suite;
 pub mod systems;
 mod text;

@@ -75,14 +75,7 @@ fn start(run: &Run) -> Result<Exit, Failure> {
     };
     let inspection = Inspection::new(run::known(&built.manifest)?);
     let logs = how.log_dir.map(|folder| Logs::create(&folder, &config.vms)).transpose()?;
-    let show = Show {
-        names: &config.vms,
-        input: how.input,
-        input_after: how.input_after,
-        judge: how.judge,
-        logs,
-        inspection,
-    };
+    let show = Show { names: &config.vms, input: how.input, judge: how.judge, logs, inspection };
     let session = Session::start(&config)?;
     Ok(show.show(session)?)
 }
@@ -161,6 +154,11 @@ fn measure(bench: &Bench) -> Result<Exit, Failure> {
         let scale = bench::scale::measure(&setup, &bare, &qemu, &bench.options())?;
         say(&if bench.json { scale.json() } else { scale.text() })?;
         return Ok(Exit::Success);
+    }
+    if bench.storms {
+        let storms = bench::storms::measure(&setup, &bare, &qemu, &bench.options())?;
+        say(&if bench.json { storms.json() } else { storms.text() })?;
+        return Ok(if storms.are_fair() { Exit::Success } else { Exit::Missed });
     }
     let report = bench::measure(&setup, &bare, &qemu, &bench.options())?;
     if let Some(path) = &bench.svg {

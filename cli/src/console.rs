@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use regex::bytes::Regex;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM};
 use signal_hook::iterator::Signals;
 use vambrace_wire::message::{Level, VmState};
@@ -64,8 +63,6 @@ pub struct Show<'a> {
     pub names: &'a [String],
     /// The VM that gets what is typed or comes by a pipe, if the user named one; otherwise it is the first.
     pub input: Option<u16>,
-    /// What comes by a pipe waits until this is in a line of its console.
-    pub input_after: Option<Regex>,
     /// What is expected.
     pub judge: Judge,
     /// Where all is written down.

@@ -117,12 +117,6 @@ impl Judge {
         }
     }
 
-    /// Whether all texts that are expected of a VM have come.
-    #[must_use]
-    pub fn has_said_all(&self, vm: usize) -> bool {
-        self.vms.get(vm).is_none_or(|vm| vm.has_come.iter().all(|come| *come))
-    }
-
     /// What is not as expected, a line each, when the run is over.
     #[must_use]
     pub fn failures(&self) -> Vec<String> {

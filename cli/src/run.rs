@@ -11,7 +11,7 @@ use crate::args::Run;
 use crate::console::inspection::Known;
 use crate::expect::{Expected, Judge};
 use crate::failure::Failure;
-use crate::manifest::{Boot, InitrdSource, Manifest, Vm, pattern};
+use crate::manifest::{Manifest, Vm, pattern};
 use crate::setup::SetupError;
 use crate::symbols::Symbols;
 
@@ -37,29 +37,11 @@ impl FromStr for Text {
     }
 }
 
-/// `VM` or `VM:REGEX`, as an argument.
-#[derive(Clone, Debug)]
-pub struct Input {
-    vm: String,
-    after: Option<Regex>,
-}
-
-impl FromStr for Input {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (vm, after) = text.split_once(':').map_or((text, None), |(vm, regex)| (vm, Some(regex)));
-        Ok(Self { vm: vm.to_owned(), after: after.map(pattern).transpose()? })
-    }
-}
-
 /// How a manifest is run.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The VM that gets the input, if one is named.
     pub input: Option<u16>,
-    /// What comes by a pipe waits until this is in a line of its console.
-    pub input_after: Option<Regex>,
     /// The folder for the logs.
     pub log_dir: Option<PathBuf>,
     /// When to give up.
@@ -74,15 +56,7 @@ impl Options {
     /// # Errors
     /// When an argument names a VM that the manifest does not have.
     pub fn new(manifest: &Manifest, run: &Run) -> Result<Self, Failure> {
-        let input = run.input.as_ref().map(|input| find(manifest, "--input", &input.vm)).transpose()?;
-        let input = input.or(manifest.run.input);
-        let written = run.input.as_ref().and_then(|input| input.after.clone());
-        let input_after = written.or_else(|| manifest.run.input_after.clone()).or_else(|| {
-            // What is typed before Linux has its console is lost, and of the demo it is known what it says then.
-            let vm = manifest.vms.get(usize::from(input?))?;
-            let is_demo = matches!(&vm.boot, Boot::Kernel { initrd: Some(InitrdSource::Demo), .. });
-            is_demo.then(|| pattern("^A shell on").ok())?
-        });
+        let input = run.input.as_deref().map(|name| find(manifest, "--input", name)).transpose()?;
         let mut vms: Vec<(String, Expected)> =
             manifest.vms.iter().map(|vm| (vm.name.clone(), vm.expected.clone())).collect();
         for text in &run.expect {
@@ -93,8 +67,7 @@ impl Options {
         }
         let log_dir = manifest.run.log_dir.as_ref().map(|path| manifest.folder().join(path));
         Ok(Self {
-            input,
-            input_after,
+            input: input.or(manifest.run.input),
             log_dir: run.log_dir.clone().or(log_dir),
             timeout: run.timeout.or(manifest.run.timeout),
             judge: Judge::new(vms),

@@ -17,6 +17,7 @@ pub mod reset;
 pub mod result;
 pub mod smp;
 pub mod stage2;
+pub mod storm;
 pub mod terminal;
 pub mod timer;
 pub mod unprivileged;

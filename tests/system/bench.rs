@@ -8,7 +8,7 @@ use std::time::Duration;
 use vambrace::bench::against::Rival;
 use vambrace::bench::record::{Comparison, Record};
 use vambrace::bench::scale::{self, Crowd};
-use vambrace::bench::{self, Options, Systems, systems, traffic};
+use vambrace::bench::{self, Options, Systems, storms, systems, traffic};
 use vambrace::diagnostic::Style;
 use vambrace::setup::workspace;
 use vambrace_tests::{Bench, Case, Need, Verdict, ensure};
@@ -37,6 +37,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("bench::cortex_a72", compare).needs(Need::Qemu(10)),
         Case::new("bench::says_the_same_twice", twice).needs(Need::Qemu(10)),
         Case::new("bench::many_vms", many).needs(Need::Qemu(10)),
+        Case::new("bench::storms", compare_storms).needs(Need::Qemu(10)),
         Case::new("bench::tells_where", tells_where).needs(Need::Qemu(10)),
         Case::new("bench::against_xen_and_kvm", against).needs(Need::Qemu(10)).needs(Need::Linux("6.12")),
         linux("bench::whole_systems", compare_systems),
@@ -115,6 +116,16 @@ fn compare_traffic(bench: &Bench) -> Verdict {
         write("traffic", &traffic::markdown(&measured))?;
     }
     judge(recorded()?.compare_traffic(&measured), || traffic::markdown(&measured))
+}
+
+/// Whatever a VM does all the time, its neighbour has its share.
+fn compare_storms(bench: &Bench) -> Verdict {
+    let measured = storms::measure(&bench.setup, &bench.bare, &bench.qemu, &Options::default())
+        .map_err(|failure| failure.render(Style::Plain))?;
+    if is_recording() {
+        write("storms", &measured.markdown())?;
+    }
+    ensure(measured.are_fair(), || measured.text())
 }
 
 fn is_recording() -> bool {

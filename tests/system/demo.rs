@@ -12,7 +12,6 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("demo::hello", hello),
         Case::new("demo::two_linux", two_linux).needs(Need::Linux("6.12")),
         Case::new("demo::the_command_without_arguments", command).needs(Need::Linux("6.12")),
-        Case::new("demo::a_shell_hears_a_pipe", pipe).needs(Need::Linux("6.12")),
         Case::new("demo::on_a_terminal", terminal).needs(Need::Linux("6.12")),
     ]
 }
@@ -49,14 +48,6 @@ fn command(bench: &Bench) -> Verdict {
         }
     }
     Ok(())
-}
-
-/// What docs/ci.md shows: a pipe is typed into the shell of the VM that is named, and the run is judged.
-fn pipe(bench: &Bench) -> Verdict {
-    let run = ["run", "--input", "linux-b", "--expect", "linux-b:aarch64 GNU", "--timeout", "290"];
-    let finished =
-        bench.vambrace_with_input(&run, b"uname -a; poweroff\n")?.finish(Duration::from_secs(300))?;
-    finished.exits_with(0).map(drop)
 }
 
 /// On a terminal: each VM gives a shell, an escape key switches, and the end of one hands the keyboard on.

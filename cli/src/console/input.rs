@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Standard input that is no terminal: what comes by a pipe or from a file is typed on one VM's console.
 //!
-//! Nothing is read before the VM runs, or before it has said what it is to say first, since there is nobody to hear it, and no piece before most of the last one has been
+//! Nothing is read before the VM runs, since there is nobody to hear it, and no piece before most of the last one has been
 //! taken, so that a long file is not kept in memory.
 
 use std::io::{self, Read};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread;
 
-use regex::bytes::Regex;
 use vambrace_wire::message::VmState;
 
-use crate::expect::{Expected, Judge};
 use crate::runner::{Event, Message};
 
 /// How much is read at once, in bytes.
@@ -21,10 +19,6 @@ const PIECE: usize = 4096;
 #[derive(Debug)]
 pub struct Piped<R> {
     vm: u16,
-    /// The VM runs.
-    is_running: bool,
-    /// What it has to say before it hears.
-    first: Option<Judge>,
     /// Where it comes from, until it is read.
     source: Option<R>,
     events: Sender<Event>,
@@ -35,29 +29,15 @@ pub struct Piped<R> {
 }
 
 impl<R: Read + Send + 'static> Piped<R> {
-    /// Input from `source` for the VM of this index, once it runs and `after` has come on its console; `events` brings what has
-    /// been read.
-    pub fn new(vm: u16, after: Option<Regex>, source: R, events: Sender<Event>) -> Self {
-        let first = after.map(|regex| {
-            let others = (0..vm).map(|_| (String::new(), Expected::default()));
-            let its = Expected { texts: vec![regex], ..Expected::default() };
-            Judge::new(others.chain([(String::new(), its)]))
-        });
-        Self { vm, is_running: false, first, source: Some(source), events, next: None, is_due: false }
+    /// Input from `source` for the VM of this index; `events` brings what has been read.
+    pub fn new(vm: u16, source: R, events: Sender<Event>) -> Self {
+        Self { vm, source: Some(source), events, next: None, is_due: false }
     }
 
     /// What is to be typed because of an event: on which VM's console, and what.
     pub fn absorb<'e>(&mut self, event: &'e Event) -> Option<(u16, &'e [u8])> {
-        if let Some(first) = &mut self.first {
-            first.absorb(event);
-        }
         match event {
             Event::Message(Message::State { vm, state: VmState::Running }) if *vm == self.vm => {
-                self.is_running = true;
-                self.begin();
-                None
-            }
-            Event::Message(Message::Console { vm, .. }) if *vm == self.vm => {
                 self.begin();
                 None
             }
@@ -70,10 +50,6 @@ impl<R: Read + Send + 'static> Piped<R> {
     }
 
     fn begin(&mut self) {
-        let has_said = self.first.as_ref().is_none_or(|first| first.has_said_all(usize::from(self.vm)));
-        if !self.is_running || !has_said {
-            return;
-        }
         let Some(source) = self.source.take() else { return };
         let (next, asked) = mpsc::sync_channel(1);
         let events = self.events.clone();
@@ -132,7 +108,7 @@ mod tests {
     fn all_of_the_input_reaches_the_vm_in_order() {
         let text: Vec<u8> = (0..3 * PIECE + 7).map(|at| at as u8).collect();
         let (sender, events) = channel();
-        let mut piped = Piped::new(1, None, io::Cursor::new(text.clone()), sender);
+        let mut piped = Piped::new(1, io::Cursor::new(text.clone()), sender);
         assert_eq!(piped.absorb(&runs(1)), None);
         piped.go_on(0);
         let mut typed = Vec::new();
@@ -144,21 +120,6 @@ mod tests {
             piped.go_on(0);
         }
         assert_eq!(typed, text);
-    }
-
-    #[test]
-    fn input_waits_for_a_word_of_its_vm() {
-        let (sender, events) = channel();
-        let after = Regex::new("login: ").unwrap();
-        let mut piped = Piped::new(1, Some(after), io::Cursor::new(b"root\n"), sender);
-        let says = |vm| Event::Message(Message::Console { vm, bytes: b"login: ".to_vec() });
-        for event in [says(1), runs(0), says(0)] {
-            piped.absorb(&event);
-            assert!(piped.source.is_some(), "{event:?}");
-        }
-        piped.absorb(&runs(1));
-        piped.go_on(0);
-        assert_eq!(events.recv(), Ok(Event::Keys(b"root\n".to_vec())));
     }
 
     #[test]
@@ -174,7 +135,7 @@ mod tests {
         }
         let (sender, events) = channel();
         let (told, reads) = channel();
-        let mut piped = Piped::new(0, None, Told(told), sender);
+        let mut piped = Piped::new(0, Told(told), sender);
         piped.absorb(&runs(1));
         assert!(piped.source.is_some(), "another VM runs");
         for _ in 0..2 {

@@ -20,7 +20,7 @@ const LONGEST: usize = 4096;
 /// When the output or a log cannot be written.
 pub fn show(mut session: Session, run: &mut Show<'_>, input: Option<u16>) -> Result<Exit, ShowError> {
     let mut lines = Lines::new(run.names);
-    let mut input = input.map(|vm| Piped::new(vm, run.input_after.take(), io::stdin(), session.sender()));
+    let mut input = input.map(|vm| Piped::new(vm, io::stdin(), session.sender()));
     let exit = run.follow(&mut session, |session, event| {
         if let Some((vm, bytes)) = input.as_mut().and_then(|input| input.absorb(event)) {
             session.send(vm, bytes);

@@ -48,10 +48,6 @@ pub(crate) struct Run {
     #[serde(default)]
     #[schemars(with = "String", example = &"linux-a")]
     pub(crate) input: Option<Spanned<String>>,
-    /// What comes by a pipe waits until this regular expression is found in a line of that machine's console.
-    #[serde(default)]
-    #[schemars(with = "String", example = &"login: ")]
-    pub(crate) input_after: Option<Spanned<String>>,
     /// A folder, seen from the manifest's, for what each console said and a log of the hypervisor.
     #[serde(default)]
     #[schemars(with = "String", example = &"logs")]

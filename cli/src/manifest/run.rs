@@ -14,12 +14,10 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::expect::Expected;
 
 /// How the VMs are run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Run {
     /// The VM that gets what is typed or comes by a pipe.
     pub input: Option<u16>,
-    /// What comes by a pipe waits until this is in a line of that VM's console.
-    pub input_after: Option<Regex>,
     /// The folder for the logs.
     pub log_dir: Option<PathBuf>,
     /// When to give up.
@@ -36,8 +34,7 @@ pub(super) fn run(run: file::Run, vms: &[Draft], diagnostics: &mut Diagnostics) 
         u16::try_from(index?).ok()
     });
     let timeout = run.timeout.map(|seconds| Duration::from_secs(u64::from(seconds.into_inner())));
-    let input_after = run.input_after.and_then(|text| regex(&text, diagnostics));
-    Run { input, input_after, log_dir: run.log_dir.map(|path| path.into_inner().into()), timeout }
+    Run { input, log_dir: run.log_dir.map(|path| path.into_inner().into()), timeout }
 }
 
 /// What is expected of a VM.
