@@ -53,14 +53,26 @@ macro_rules! pairs {
 }
 
 pairs! {
-    /// Fetches the EL1 registers from the machine.
-    save_el1
-    /// Puts the EL1 registers into the machine. The timer's control comes last, when its compare value is right.
-    load_el1
+    /// What says whether and how stage 1 translates: moved apart on some cores.
+    #[inline(always)]
+    save_control
+    /// The same, into the machine.
+    #[inline(always)]
+    load_control
     El1Registers
     (sctlr = "sctlr_el1", cpacr = "cpacr_el1")
-    (ttbr0 = "ttbr0_el1", ttbr1 = "ttbr1_el1")
     (tcr = "tcr_el1", mair = "mair_el1")
+}
+
+pairs! {
+    /// All others.
+    #[inline(always)]
+    save_others
+    /// The same, into the machine. The timer's control comes last, when its compare value is right.
+    #[inline(always)]
+    load_others
+    El1Registers
+    (ttbr0 = "ttbr0_el1", ttbr1 = "ttbr1_el1")
     (amair = "amair_el1", vbar = "vbar_el1")
     (esr = "esr_el1", far = "far_el1")
     (afsr0 = "afsr0_el1", afsr1 = "afsr1_el1")
@@ -71,6 +83,18 @@ pairs! {
     (par = "par_el1", csselr = "csselr_el1")
     (cntkctl = "cntkctl_el1", mdscr = "mdscr_el1")
     (cntv_cval = "cntv_cval_el0", cntv_ctl = "cntv_ctl_el0")
+}
+
+/// Fetches the EL1 registers from the machine.
+pub(crate) fn save_el1(to: &mut El1Registers) {
+    save_control(to);
+    save_others(to);
+}
+
+/// Puts the EL1 registers into the machine.
+pub(crate) fn load_el1(from: &El1Registers) {
+    load_control(from);
+    load_others(from);
 }
 
 pairs! {

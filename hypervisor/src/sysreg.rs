@@ -121,6 +121,8 @@ system_registers! {
 
     // EL1 and EL0: the guest's.
     safe SctlrEl1 = "sctlr_el1";
+    safe CpacrEl1 = "cpacr_el1";
+    safe MairEl1 = "mair_el1";
     safe TcrEl1 = "tcr_el1";
     safe CntvCtlEl0 = "cntv_ctl_el0";
     safe OslarEl1 = "s2_0_c1_c0_4";

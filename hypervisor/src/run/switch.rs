@@ -17,8 +17,8 @@ use crate::features::{self, Fp};
 use crate::gic::CpuInterface;
 use crate::lock::SpinMutexGuard;
 use crate::sysreg::{
-    CntvCtlEl0, CntvoffEl2, GuardedWrite, HcrEl2, Read, SafeWrite, SctlrEl1, TcrEl1, VdisrEl2, VmpidrEl2,
-    VtcrEl2, VttbrEl2,
+    CntvCtlEl0, CntvoffEl2, CpacrEl1, GuardedWrite, HcrEl2, MairEl1, Read, SafeWrite, SctlrEl1, TcrEl1,
+    VdisrEl2, VmpidrEl2, VtcrEl2, VttbrEl2,
 };
 use crate::vgic::Interface;
 use crate::{barrier, clock, panic, resident, vgic, world};
@@ -93,8 +93,9 @@ fn take_steps(steps: &[Step], stage2: Stage2, flush: Flush, el1: &El1Registers) 
             Step::Flush => forget(flush),
             Step::Registers => {
                 // The two that have steps of their own stay as they are.
-                let (sctlr, tcr) = (SctlrEl1.read(), TcrEl1.read());
-                resident::load_el1(&El1Registers { sctlr, tcr, ..el1.clone() });
+                CpacrEl1.write(el1.cpacr);
+                MairEl1.write(el1.mair);
+                resident::load_others(el1);
             }
             Step::Sctlr => SctlrEl1.write(el1.sctlr),
             Step::Tcr => TcrEl1.write(el1.tcr),
