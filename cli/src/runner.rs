@@ -19,7 +19,9 @@ mod session;
 
 pub use self::command_line::{arguments, quote};
 pub use self::counted::run_counted;
-pub use self::devices::{SECOND_UART_SINCE, devices, make_disks, needs_second_uart, second_uart};
+pub use self::devices::{
+    Medium, SECOND_UART_SINCE, devices, devices_on, make_disks, needs_second_uart, second_uart,
+};
 pub use self::outcome::{Ending, Outcome, Summary, VmOutcome};
 pub(crate) use self::session::spawn;
 pub use self::session::{Event, Message, Session};

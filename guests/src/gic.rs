@@ -139,7 +139,7 @@ pub fn enable_distributor() {
 }
 
 fn wait_distributor() {
-    timer::wait_for(1, || mmio::read32(gicd() + offset::CTLR) & RWP == 0);
+    timer::wait_for(timer::PATIENCE, || mmio::read32(gicd() + offset::CTLR) & RWP == 0);
 }
 
 /// Finds and wakes this CPU's redistributor, resets its interrupts as for SPIs, and turns the CPU interface on:
@@ -149,7 +149,7 @@ pub fn init_cpu() {
     cpu::this().redistributor.store(base, Ordering::Relaxed);
     let waker = mmio::read32(base + offset::GICR_WAKER);
     mmio::write32(base + offset::GICR_WAKER, waker & !2);
-    timer::wait_for(1, || mmio::read32(base + offset::GICR_WAKER) & 4 == 0);
+    timer::wait_for(timer::PATIENCE, || mmio::read32(base + offset::GICR_WAKER) & 4 == 0);
     (0..FIRST_SPI).for_each(reset_interrupt);
     write_register!("icc_sre_el1", 7);
     write_register!("icc_pmr_el1", 0xFF);

@@ -41,6 +41,10 @@ pub fn microseconds(counts: u64) -> u64 {
     (u128::from(counts) * 1_000_000 / u128::from(frequency().max(1))) as u64
 }
 
+/// How long anything may take that has to come, in seconds. By a busy computer's own time even what is quick may take
+/// long; who waits for something that does not come has failed anyway.
+pub const PATIENCE: u64 = 120;
+
 /// Waits until `condition` holds, at most `seconds`; returns whether it did.
 pub fn wait_for(seconds: u64, mut condition: impl FnMut() -> bool) -> bool {
     let start = now();

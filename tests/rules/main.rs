@@ -9,6 +9,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod clock;
 mod commands;
 mod dependencies;
 mod flags;

@@ -9,6 +9,8 @@
 //! Nothing here sleeps: everything waits for words on a console, with a deadline.
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 mod bench;
 mod case;
 mod process;
@@ -23,6 +25,10 @@ pub use self::record::{Live, Record};
 pub use self::scenario::Scenario;
 pub use self::write_log::WriteLog;
 pub use libtest_mimic::Failed;
+
+/// How long anything may take that has to come: a run, or a text that is waited for. It ends what hangs, and is no judgement:
+/// on an idle machine the longest takes a twentieth of it, and nothing may fail since the machine has other things to do.
+pub const PATIENCE: Duration = Duration::from_secs(1800);
 
 /// Fails the case unless something holds.
 ///

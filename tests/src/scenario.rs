@@ -9,13 +9,11 @@ use vambrace::build::{self, Afterwards};
 use vambrace::diagnostic::{Diagnostics, Source};
 use vambrace::failure::Failure;
 use vambrace::manifest::{self, BoardOptions, Manifest};
-use vambrace::runner::{Board, Boot, Clock, Config, Running};
+use vambrace::runner::{Board, Boot, Clock, Config, Medium, Running};
 
+use crate::PATIENCE;
 use crate::bench::Bench;
 use crate::record::{Live, Record};
-
-/// How long a run may take unless the case knows better: many times what it takes on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 /// VMs to run.
 #[derive(Clone, Debug)]
@@ -29,6 +27,8 @@ pub struct Scenario {
     qemu_args: Vec<String>,
     /// Disks of the board, and the logs of what is written to them.
     write_logs: Vec<(String, PathBuf)>,
+    /// What the board's disks stand on.
+    medium: Medium,
 }
 
 impl Scenario {
@@ -42,6 +42,7 @@ impl Scenario {
             patience: PATIENCE,
             qemu_args: Vec::new(),
             write_logs: Vec::new(),
+            medium: Medium::Files,
         }
     }
 
@@ -65,16 +66,22 @@ impl Scenario {
         Self { afterwards: Afterwards::Shell, ..self }
     }
 
-    /// It may take so many seconds.
+    /// It is so long that it may take so many seconds, if that is more than any run may take.
     #[must_use]
     pub fn within(self, seconds: u64) -> Self {
-        Self { patience: Duration::from_secs(seconds), ..self }
+        Self { patience: PATIENCE.max(Duration::from_secs(seconds)), ..self }
     }
 
     /// QEMU's board has more than ours.
     #[must_use]
     pub fn with_qemu_args(self, arguments: &[&str]) -> Self {
         Self { qemu_args: arguments.iter().map(|&argument| argument.to_owned()).collect(), ..self }
+    }
+
+    /// The board's disks that are empty at first are nothing but zeros, and answer without the computer's disk and clock.
+    #[must_use]
+    pub fn on_zeros(self) -> Self {
+        Self { medium: Medium::Zeros, ..self }
     }
 
     /// All that is written to this disk of the board is logged, for a [`WriteLog`](crate::WriteLog).
@@ -86,7 +93,7 @@ impl Scenario {
 
     /// QEMU's arguments for the board's devices.
     fn devices(&self, manifest: &Manifest) -> Vec<String> {
-        let mut arguments = vambrace::runner::devices(manifest);
+        let mut arguments = vambrace::runner::devices_on(manifest, self.medium);
         for (disk, log) in &self.write_logs {
             let plain = format!("if=none,id=disk-{disk},format=raw,discard=unmap,file=");
             let logged = format!(
@@ -116,7 +123,9 @@ impl Bench {
     /// What the runner needs to know of a scenario.
     fn config(&self, scenario: &Scenario) -> Result<Config, Failed> {
         let manifest = scenario.manifest()?;
-        vambrace::runner::make_disks(&manifest, &self.setup)?;
+        if scenario.medium == Medium::Files {
+            vambrace::runner::make_disks(&manifest, &self.setup)?;
+        }
         let render = |failure: Failure| failure.render(vambrace::diagnostic::Style::Plain);
         let bundle =
             build::bundle(&manifest, &self.setup, &self.bare, scenario.afterwards).map_err(render)?;

@@ -3,7 +3,6 @@
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use vambrace::bench::against::Rival;
 use vambrace::bench::record::{Comparison, Record};
@@ -11,7 +10,7 @@ use vambrace::bench::scale::{self, Crowd};
 use vambrace::bench::{self, Options, Systems, storms, systems, traffic};
 use vambrace::diagnostic::Style;
 use vambrace::setup::workspace;
-use vambrace_tests::{Bench, Case, Need, Verdict, ensure};
+use vambrace_tests::{Bench, Case, Need, PATIENCE, Verdict, ensure};
 
 /// Set, it writes the record anew, and the document with its picture.
 const RECORD: &str = "VAMBRACE_RECORD";
@@ -158,11 +157,8 @@ fn systems_twice(bench: &Bench) -> Verdict {
 
 /// The command itself: the same figures both times, and an exit code that goes with them.
 fn twice(bench: &Bench) -> Verdict {
-    let run = || {
-        bench
-            .vambrace(&["bench", "--operations-only", "--json", "--rounds", "20"])?
-            .finish(Duration::from_secs(300))
-    };
+    let run =
+        || bench.vambrace(&["bench", "--operations-only", "--json", "--rounds", "20"])?.finish(PATIENCE);
     let (first, second) = (run()?, run()?);
     let missed = first.out.contains("\"verdict\": \"missed\"");
     first.exits_with(i32::from(missed))?.says("\"name\": \"vm-reset\"")?;
@@ -215,7 +211,7 @@ fn against(bench: &Bench) -> Verdict {
 
 /// The instructions of a switch are all accounted for.
 fn tells_where(bench: &Bench) -> Verdict {
-    let done = bench.vambrace(&["bench", "--where", "hvc-unknown"])?.finish(Duration::from_secs(300))?;
+    let done = bench.vambrace(&["bench", "--where", "hvc-unknown"])?.finish(PATIENCE)?;
     done.exits_with(0)?.says("machine/src/short.rs: serve")?;
     let numbers = done.out.lines().filter_map(|line| line.split_whitespace().next()?.parse::<u64>().ok());
     let sum: u64 = numbers.sum();

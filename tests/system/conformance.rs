@@ -2,9 +2,7 @@
 //! The model of translation, held against the CPU: the guest `conformance` at EL2 of QEMU's own machine, without the
 //! hypervisor. It compares inside; here it is only asked what came of it.
 
-use std::time::Duration;
-
-use vambrace_tests::{Bench, Case, Failed, Need, Verdict, ensure};
+use vambrace_tests::{Bench, Case, Failed, Need, PATIENCE, Verdict, ensure};
 
 /// What departs from the architecture is known for this QEMU; older ones depart elsewhere too.
 const KNOWN_QEMU: Need = Need::Qemu(10);
@@ -48,7 +46,7 @@ fn run(bench: &Bench, cpu: &str, seed: u64, cases: u64) -> Result<String, Failed
         &["-machine", "virt,virtualization=on,gic-version=3", "-cpu", cpu, "-m", "256M"][..],
         &["-kernel", &image, "-append", &parameters],
     ];
-    let finished = bench.plain_qemu(arguments.concat())?.finish(Duration::from_secs(600))?;
+    let finished = bench.plain_qemu(arguments.concat())?.finish(PATIENCE)?;
     finished.exits_with(0)?;
     Ok(finished.out)
 }

@@ -2,11 +2,10 @@
 //! Debian's system on a disk: it starts, works, and is whole after it was cut short.
 
 use std::path::Path;
-use std::time::Duration;
 
 use vambrace::exit::Exit;
 use vambrace::setup::disk;
-use vambrace_tests::{Bench, Case, Failed, Need, Process, Scenario, Verdict};
+use vambrace_tests::{Bench, Case, Failed, Need, PATIENCE, Process, Scenario, Verdict};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -15,8 +14,6 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("debian::without_a_disk", without_a_disk).needs(Need::DebianRoot),
     ]
 }
-
-const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Writes a file and cuts the system short as soon as it is on the disk.
 const WRITE_AND_RESET: &str = "seq 100000 > /srv/numbers; sync; echo b > /proc/sysrq-trigger";
@@ -101,7 +98,7 @@ fn in_a_vm(bench: &Bench) -> Verdict {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("scenario.toml");
     std::fs::write(&path, MANIFEST)?;
-    let mut live = bench.start(&Scenario::of_file(&path)?.with_shells().within(600))?;
+    let mut live = bench.start(&Scenario::of_file(&path)?.with_shells())?;
     live.wait_for(NEIGHBOUR, "A shell on")?;
     live.ask(NEIGHBOUR, "ip addr add 10.0.0.2/24 dev eth0; ip link set eth0 up; echo up $?", "up 0")?;
     live.wait_for(DEBIAN, "debian login: ")?;
@@ -110,7 +107,7 @@ fn in_a_vm(bench: &Bench) -> Verdict {
         live.ask(DEBIAN, command, answer)?;
     }
     live.ask(DEBIAN, "ping -c 3 10.0.0.2", "3 received")?;
-    live.ask(NEIGHBOUR, "ping -c 3 -w 30 10.0.0.1 | grep received", "3 packets received")?;
+    live.ask(NEIGHBOUR, "ping -c 3 -w 600 10.0.0.1 | grep received", "3 packets received")?;
     live.send(DEBIAN, &format!("{WRITE_AND_RESET}\n"));
     live.wait_until("the reset", |outcome| outcome.vms[usize::from(DEBIAN)].resets() == 1)?;
     live.wait_for(DEBIAN, "debian login: ")?;

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The manifests that come with the house, through the library and through the command itself.
 
-use std::time::Duration;
-
 use vambrace::exit::Exit;
 use vambrace::setup::workspace;
-use vambrace_tests::{Bench, Case, Need, Scenario, Verdict};
+use vambrace_tests::{Bench, Case, Need, PATIENCE, Scenario, Verdict};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -36,7 +34,7 @@ fn two_linux(bench: &Bench) -> Verdict {
 
 /// What a newcomer types: `vambrace run </dev/null`.
 fn command(bench: &Bench) -> Verdict {
-    let finished = bench.vambrace(&["run", "--timeout", "290"])?.finish(Duration::from_secs(300))?;
+    let finished = bench.vambrace(&["run"])?.finish(PATIENCE)?;
     finished.exits_with(0)?;
     for name in ["linux-a", "linux-b"] {
         let line = finished.out.lines().find(|line| line.contains(&format!("vambrace-demo: {name} up: ")));
@@ -52,7 +50,6 @@ fn command(bench: &Bench) -> Verdict {
 
 /// On a terminal: each VM gives a shell, an escape key switches, and the end of one hands the keyboard on.
 fn terminal(bench: &Bench) -> Verdict {
-    const PATIENCE: Duration = Duration::from_secs(300);
     let mut shown = bench.vambrace_on_a_terminal(&["run"])?;
     shown.wait_for("linux-a has the keyboard (1 of 2)", PATIENCE)?;
     shown.wait_for("A shell on linux-a", PATIENCE)?;

@@ -3,10 +3,9 @@
 //! QEMU's own machine. What differs between the two is wrong in one of them.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use vambrace::exit::Exit;
-use vambrace_tests::{Bench, Case, Failed, Need, Scenario, Verdict, ensure};
+use vambrace_tests::{Bench, Case, Failed, Need, PATIENCE, Scenario, Verdict, ensure};
 
 /// The processors that Vambrace is tested on, by QEMU's names.
 pub(crate) const PROCESSORS: [&str; 6] =
@@ -137,7 +136,7 @@ fn natively(bench: &Bench, guest: Guest) -> Result<String, Failed> {
             ]
             .concat(),
         )?
-        .finish(Duration::from_secs(300))?;
+        .finish(PATIENCE)?;
     finished.exits_with(0)?.says(&format!("guest: {} ok", guest.name))?;
     Ok(finished.out)
 }

@@ -26,7 +26,7 @@ fn one_after_another(bench: &Bench, count: usize) -> Verdict {
             manifest.push_str(&format!("after = \"vm{before}\"\n"));
         }
     }
-    let record = bench.run(&Scenario::new(manifest).within(600))?;
+    let record = bench.run(&Scenario::new(manifest))?;
     for index in 0..count {
         let name = format!("vm{index}");
         record.says_line(&name, &format!("guest: hello from EL1, cpus=1 memory=8192 name={name}"))?;
@@ -48,7 +48,7 @@ fn at_once(bench: &Bench, count: usize) -> Verdict {
         ));
     }
     // Counted: the seconds in which all wait cost nothing.
-    let mut live = bench.start(&Scenario::new(manifest).counted().within(600))?;
+    let mut live = bench.start(&Scenario::new(manifest).counted())?;
     live.wait_until("all VMs run at the same time", |outcome| {
         outcome.vms.iter().all(|vm| vm.states == [VmState::Running])
     })?;

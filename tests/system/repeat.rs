@@ -24,7 +24,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("repeat::linux_says_the_same_twice", |bench| {
             let manifest = "[[vm]]\nname = \"linux\"\nkernel = \"debian:6.12\"\ninitrd = \"demo\"\n\
                             memory = \"512MiB\"\nvcpus = 2\n";
-            twice(bench, &Scenario::new(manifest).within(600))
+            twice(bench, &Scenario::new(manifest))
         })
         .needs(Need::Linux("6.12")),
     ]

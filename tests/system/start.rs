@@ -1,13 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Boards that the hypervisor cannot start on: each gets a clear message, not silence.
 
-use std::time::Duration;
-
-use vambrace_tests::{Bench, Case, Failed, Process, Verdict};
+use vambrace_tests::{Bench, Case, Failed, PATIENCE, Process, Verdict};
 use vambrace_wire::bundle::{MAGIC, VERSION};
-
-/// A message at boot takes a second at most on an idle machine.
-const SOON: Duration = Duration::from_secs(60);
 
 const BOARD: [&str; 6] = ["-cpu", "cortex-a72", "-smp", "2", "-m", "512M"];
 const WITH_EL2: [&str; 2] = ["-machine", "virt,virtualization=on,gic-version=3"];
@@ -55,7 +50,7 @@ fn says(bench: &Bench, machine: &[&str], boot: Boot, message: &str) -> Verdict {
         Boot::Kernel => ["-kernel", &image],
         Boot::Loader => ["-device", &loader],
     };
-    start(bench, machine, &boot)?.wait_for(message, SOON)
+    start(bench, machine, &boot)?.wait_for(message, PATIENCE)
 }
 
 fn start(bench: &Bench, machine: &[&str], boot: &[&str]) -> Result<Process, Failed> {
@@ -78,7 +73,7 @@ fn damaged(bench: &Bench) -> Verdict {
         let mut bytes = first;
         bytes.resize(64, 0);
         std::fs::write(&initrd, bytes)?;
-        start(bench, &WITH_EL2, &["-kernel", &kernel, "-initrd", &initrd])?.wait_for(message, SOON)?;
+        start(bench, &WITH_EL2, &["-kernel", &kernel, "-initrd", &initrd])?.wait_for(message, PATIENCE)?;
     }
     Ok(())
 }

@@ -9,12 +9,11 @@ mod text;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use serde::Serialize;
 
 use super::footprint::Account;
-use super::suite::{GUEST, Machine, Readings, Suite, read};
+use super::suite::{GUEST, Machine, PATIENCE, Readings, Suite, read};
 use super::{BenchError, Options};
 use crate::failure::Failure;
 use crate::runner::{Outcome, Running};
@@ -28,8 +27,6 @@ const VMS: [u16; 5] = [1, 4, 16, 64, 256];
 const BOARDS: [u16; 2] = [1, 4];
 /// How many CPUs, with a VM for each.
 const CPUS: [u16; 7] = [1, 2, 4, 8, 16, 32, 64];
-/// Many times what it takes.
-const PATIENCE: Duration = Duration::from_secs(300);
 /// How often each operation is done.
 const ROUNDS: u32 = 20;
 /// RAM of a VM, in MiB.

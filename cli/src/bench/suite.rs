@@ -20,8 +20,9 @@ pub type Readings = BTreeMap<String, Figures>;
 
 /// The guest, and its VM.
 pub(super) const GUEST: &str = "bench";
-/// Many times what it takes.
-pub(super) const PATIENCE: Duration = Duration::from_secs(300);
+/// When a board has stopped to get on. Many times what it takes, for instructions are counted, and how soon they come
+/// depends on what else the computer does.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1800);
 /// RAM of the board without a hypervisor, in bytes.
 const NATIVE_MEMORY: u64 = 64 << 20;
 

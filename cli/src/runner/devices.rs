@@ -21,9 +21,40 @@ pub fn make_disks(manifest: &Manifest, setup: &Setup) -> Result<(), SetupError> 
     })
 }
 
-/// QEMU's arguments for the board's disks and its network card.
+/// What QEMU plays the board's disks with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Medium {
+    /// The files that the manifest names: how soon they answer depends on the computer.
+    Files,
+    /// Nothing, which reads as zeros and answers at once, without the computer's disk and clock.
+    Zeros,
+}
+
+impl Medium {
+    /// QEMU's options for what a disk stands on.
+    fn options(self, folder: &Path, disk: &BoardDisk) -> String {
+        match (self, disk.new) {
+            (Self::Zeros, Some(NewDisk::Empty(size))) => {
+                format!("driver=null-co,read-zeroes=on,size={}", size.0)
+            }
+            _ => {
+                // QEMU takes a comma for the next option, unless there are two.
+                let file = folder.join(&disk.image).display().to_string().replace(',', ",,");
+                format!("format=raw,discard=unmap,file={file}")
+            }
+        }
+    }
+}
+
+/// QEMU's arguments for the board's disks, which are files, and its network card.
 #[must_use]
 pub fn devices(manifest: &Manifest) -> Vec<String> {
+    devices_on(manifest, Medium::Files)
+}
+
+/// The same, where disks that are empty at first may stand on something else.
+#[must_use]
+pub fn devices_on(manifest: &Manifest, medium: Medium) -> Vec<String> {
     let mut arguments = Vec::new();
     let board = &manifest.board;
     let has_uplink = manifest.networks.iter().any(|network| network.uplink == Uplink::Board);
@@ -34,13 +65,10 @@ pub fn devices(manifest: &Manifest) -> Vec<String> {
     let mut slots = slots::free(&board.devices);
     let mut bus = || slots.next().map(|slot| format!(",bus={}", slot.bus())).unwrap_or_default();
     for disk in &board.disks {
-        let path = manifest.source.folder().join(&disk.image);
-        let name = &disk.name;
-        // QEMU takes a comma for the next option, unless there are two.
-        let file = path.display().to_string().replace(',', ",,");
+        let (name, options) = (&disk.name, medium.options(manifest.source.folder(), disk));
         arguments.extend([
             "-drive".to_owned(),
-            format!("if=none,id=disk-{name},format=raw,discard=unmap,file={file}"),
+            format!("if=none,id=disk-{name},{options}"),
             "-device".to_owned(),
             format!("virtio-blk-device,drive=disk-{name},serial={name}{}", bus()),
         ]);

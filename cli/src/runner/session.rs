@@ -25,8 +25,9 @@ use crate::setup::process;
 /// How long the hypervisor may take to answer what its vCPUs do, when the time is over.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// How long QEMU may go on after the hypervisor has said its last word.
-const GRACE: Duration = Duration::from_secs(5);
+/// How long QEMU may go on after the hypervisor has said its last word. On a busy computer the board may need a while to
+/// switch itself off, and somebody may want to ask it something yet.
+const GRACE: Duration = Duration::from_secs(60);
 
 /// What the hypervisor said; as [`FromHypervisor`], owned.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,7 +11,8 @@ use vambrace_wire::message::{
 use super::*;
 use crate::exit::Exit;
 
-const SOON: Duration = Duration::from_secs(20);
+/// Ends what hangs; nothing is judged by it.
+const SOON: Duration = Duration::from_secs(1800);
 
 fn frames(messages: &[FromHypervisor<'_>]) -> Vec<u8> {
     messages.iter().flat_map(|message| encode(message, &mut [0; MAX_FRAME]).unwrap().to_vec()).collect()

@@ -13,7 +13,7 @@ use virtio_drivers::transport::{DeviceType, Transport};
 use super::virtio::memory::Memory;
 use crate::gic::{self, Trigger};
 use crate::machine::Machine;
-use crate::timer::wait_for;
+use crate::timer::{PATIENCE, wait_for};
 use crate::{console, cpu, mmio, psci, report, timer};
 
 const SPURIOUS: u32 = 1023;
@@ -74,7 +74,7 @@ fn prepare(intid: u32) {
 /// Acknowledges what comes within a few seconds.
 fn next() -> u32 {
     let mut intid = SPURIOUS;
-    wait_for(5, || {
+    wait_for(PATIENCE, || {
         intid = gic::acknowledge();
         intid != SPURIOUS
     });

@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::machine::Machine;
 use crate::probe::expect_fault;
-use crate::timer::wait_for;
+use crate::timer::{PATIENCE, wait_for};
 use crate::{cpu, report, smp};
 
 /// Exception class of a breakpoint at the same level.
@@ -20,8 +20,6 @@ const BREAKPOINT: u64 = 0x31;
 const AT_EL1: u64 = 0xF << 5 | 0b01 << 1 | 1;
 /// MDSCR_EL1: breakpoints work, at EL1 too.
 const MDE_KDE: u64 = 1 << 15 | 1 << 13;
-/// How long anything may take, in seconds.
-const PATIENCE: u64 = 20;
 
 core::arch::global_asm!(
     ".global debug_target_0",

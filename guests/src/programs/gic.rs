@@ -6,7 +6,7 @@
 
 use crate::gic::{self, Group, SPURIOUS, Trigger, offset};
 use crate::machine::Machine;
-use crate::timer::wait_for;
+use crate::timer::{PATIENCE, wait_for};
 use crate::{cpu, mmio, report};
 
 mod life;
@@ -43,7 +43,7 @@ pub fn run(_machine: &Machine) {
 /// Acknowledges what comes, waiting a little: a hypervisor may need a moment to refill.
 fn next() -> u32 {
     let mut intid = SPURIOUS;
-    wait_for(1, || {
+    wait_for(PATIENCE, || {
         intid = gic::acknowledge();
         intid != SPURIOUS
     });
@@ -149,7 +149,7 @@ fn switches() {
     check!(nothing(), "nothing with ICC_IGRPEN1_EL1 off");
     write_register!("icc_igrpen1_el1", 1);
     mmio::write32(gic::gicd(), gic::CTLR_ON & !2);
-    check!(wait_for(1, nothing), "nothing with group 1 off in GICD_CTLR");
+    check!(wait_for(PATIENCE, nothing), "nothing with group 1 off in GICD_CTLR");
     mmio::write32(gic::gicd(), gic::CTLR_ON);
     check_eq!(next(), intid, "it comes with both on");
     gic::end(intid);
@@ -163,11 +163,11 @@ fn group_zero() {
     gic::set_group(zero, Group::Zero);
     gic::set_pending(zero, true);
     gic::set_pending(one, true);
-    check!(wait_for(1, || read_register!("isr_el1") & 1 << 6 != 0), "group 0 is signalled as FIQ");
+    check!(wait_for(PATIENCE, || read_register!("isr_el1") & 1 << 6 != 0), "group 0 is signalled as FIQ");
     check_eq!(gic::acknowledge0(), zero, "group 0 is acknowledged as such");
     check!(gic::acknowledge() == SPURIOUS, "group 1 waits, being less urgent");
     gic::end0(zero);
-    check!(wait_for(1, || read_register!("isr_el1") & 1 << 7 != 0), "group 1 is signalled as IRQ");
+    check!(wait_for(PATIENCE, || read_register!("isr_el1") & 1 << 7 != 0), "group 1 is signalled as IRQ");
     check_eq!(gic::acknowledge0(), SPURIOUS, "group 1 is not acknowledged as group 0");
     check_eq!(next(), one, "group 1 comes");
     gic::end(one);

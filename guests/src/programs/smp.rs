@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use crate::machine::Machine;
 use crate::psci::{ALREADY_ON, INVALID_PARAMETERS, ON_PENDING};
-use crate::timer::wait_for;
+use crate::timer::{PATIENCE, wait_for};
 use crate::{cpu, exceptions, gic, psci, report, smp, timer};
 
 /// SGI that only wakes.
@@ -20,8 +20,6 @@ const COUNTED: u32 = 3;
 const SPI: u32 = 40;
 /// ICC_CTLR_EL1.RSS: SGIs may name an Aff0 above 15, by the range selector.
 const RSS: u64 = 1 << 18;
-/// How long anything may take, in seconds.
-const PATIENCE: u64 = 20;
 
 /// What the CPUs share.
 struct Shared {

@@ -6,7 +6,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::machine::Machine;
-use crate::timer::{ENABLE, IMASK, ISTATUS, PHYSICAL_INTID, VIRTUAL_INTID, counts, now, wait_for};
+use crate::timer::{ENABLE, IMASK, ISTATUS, PATIENCE, PHYSICAL_INTID, VIRTUAL_INTID, counts, now, wait_for};
 use crate::{cpu, exceptions, gic, report, timer};
 
 /// Interrupts taken of the virtual and of the physical timer.
@@ -116,10 +116,12 @@ fn counter(timer: &Timer) {
         rose
     });
     check!(rises, "{}: the counter never goes back", timer.name);
-    let (start, other) = ((timer.counter)(), now());
+    // Each between two looks at the other: between any two of them the computer may have had something else to do.
+    let (first, start, second) = (now(), (timer.counter)(), now());
     timer::delay(20_000);
-    let (length, by_other) = ((timer.counter)() - start, now() - other);
-    check!(length.abs_diff(by_other) < counts(10_000), "{}: the counters run alike", timer.name);
+    let (third, end, last) = (now(), (timer.counter)(), now());
+    let (length, within) = (end - start, third - second..=last - first);
+    check!(within.contains(&length), "{}: the counters run alike", timer.name);
 }
 
 fn comparator(timer: &Timer) {
@@ -153,13 +155,13 @@ fn line(timer: &Timer) {
     let name = timer.name;
     (timer.set_compare)(0);
     (timer.set_control)(ENABLE);
-    check!(wait_for(1, || gic::is_pending(timer.intid)), "{name}: pending when due");
+    check!(wait_for(PATIENCE, || gic::is_pending(timer.intid)), "{name}: pending when due");
     (timer.set_control)(ENABLE | IMASK);
-    check!(wait_for(1, || !gic::is_pending(timer.intid)), "{name}: not pending when masked");
+    check!(wait_for(PATIENCE, || !gic::is_pending(timer.intid)), "{name}: not pending when masked");
     (timer.set_control)(ENABLE);
-    check!(wait_for(1, || gic::is_pending(timer.intid)), "{name}: pending again");
+    check!(wait_for(PATIENCE, || gic::is_pending(timer.intid)), "{name}: pending again");
     (timer.set_compare)(u64::MAX);
-    check!(wait_for(1, || !gic::is_pending(timer.intid)), "{name}: not pending when no longer due");
+    check!(wait_for(PATIENCE, || !gic::is_pending(timer.intid)), "{name}: not pending when no longer due");
     (timer.set_control)(0);
 }
 
@@ -170,23 +172,23 @@ fn interrupts(timer: &Timer) {
     cpu::unmask_interrupts();
     (timer.set_compare)((timer.counter)() + counts(1000));
     (timer.set_control)(ENABLE);
-    check!(wait_for(2, || taken(timer) == before + 1), "{name}: interrupts when due");
+    check!(wait_for(PATIENCE, || taken(timer) == before + 1), "{name}: interrupts when due");
     timer::delay(5000);
     check_eq!(taken(timer), before + 1, "{name}: once");
     (timer.set_compare)(0);
     (timer.set_control)(ENABLE);
-    check!(wait_for(2, || taken(timer) == before + 2), "{name}: interrupts at once for the past");
+    check!(wait_for(PATIENCE, || taken(timer) == before + 2), "{name}: interrupts at once for the past");
     cpu::mask_interrupts();
 
     // Not switched off between its acknowledgement and its end, a level comes again.
     (timer.set_control)(ENABLE);
     for round in 0..3 {
-        check!(wait_for(1, || gic::acknowledge() == timer.intid), "{name}: acknowledged, round {round}");
+        check!(wait_for(PATIENCE, || gic::acknowledge() == timer.intid), "{name}: acknowledged, round {round}");
         check!(gic::is_active(timer.intid), "{name}: active, round {round}");
         gic::end(timer.intid);
     }
     (timer.set_control)(0);
-    check!(wait_for(1, || !gic::is_pending(timer.intid)), "{name}: the line is down");
+    check!(wait_for(PATIENCE, || !gic::is_pending(timer.intid)), "{name}: the line is down");
     check_eq!(gic::acknowledge(), gic::SPURIOUS, "{name}: nothing left");
 }
 
@@ -199,10 +201,10 @@ fn wakes(timer: &Timer) {
         cpu::wait_for_interrupt();
     }
     let slept = timer::microseconds((timer.counter)() - start);
-    check!((20_000..2_000_000).contains(&slept), "{}: wakes from WFI", timer.name);
+    check!(slept >= 20_000, "{}: wakes from WFI", timer.name);
     (timer.set_control)(0);
     timer::delay(100);
-    let _ = wait_for(1, || !gic::is_pending(timer.intid));
+    let _ = wait_for(PATIENCE, || !gic::is_pending(timer.intid));
 }
 
 /// A level that has fallen by the time that the CPU asks is no interrupt, whatever was masked or handled meanwhile.
@@ -253,7 +255,7 @@ fn ticks(timer: &Timer, ticks: u64, period: u64) {
     (timer.set_compare)(start + period);
     (timer.set_control)(ENABLE);
     cpu::unmask_interrupts();
-    let limit = 20 + 10 * ticks * period / timer::frequency();
+    let limit = PATIENCE + 10 * ticks * period / timer::frequency();
     let all = wait_for(limit, || taken(timer) - before >= ticks);
     cpu::mask_interrupts();
     (timer.set_control)(0);
@@ -271,7 +273,7 @@ fn both() {
         (timer.set_compare)((timer.counter)() + counts(2000));
         (timer.set_control)(ENABLE);
     }
-    let came = wait_for(2, || taken(&VIRTUAL) > before[0] && taken(&PHYSICAL) > before[1]);
+    let came = wait_for(PATIENCE, || taken(&VIRTUAL) > before[0] && taken(&PHYSICAL) > before[1]);
     cpu::mask_interrupts();
     check!(came, "both timers at once");
 }

@@ -7,13 +7,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use vambrace_wire::bundle::{self, Bundle};
 
 use super::exits::{self, Devices, Exits};
 use crate::bench::BenchError;
-use crate::bench::suite::Machine;
+use crate::bench::suite::{Machine, PATIENCE};
 use crate::build::{self, Afterwards};
 use crate::diagnostic::Source;
 use crate::exit::Exit;
@@ -28,8 +27,6 @@ const INIT: &str = "linux-bench";
 const NAME: &str = "linux";
 /// Its RAM in MiB.
 const MEMORY: u64 = 512;
-/// Many times what it takes.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The kernel says nothing, moves neither itself nor programs by chance, does not test its ciphers, which takes as long as all the rest,
 /// and shows where it maps devices.

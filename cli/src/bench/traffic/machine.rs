@@ -16,7 +16,7 @@ use crate::diagnostic::Source;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::manifest::{self, BoardOptions, Manifest};
-use crate::runner::{self, Board, Boot, Clock, Config, Ending, Outcome};
+use crate::runner::{self, Board, Boot, Clock, Config, Ending, Medium, Outcome};
 use crate::setup::{SetupError, debian, initramfs};
 
 /// The program that moves data through a network.
@@ -98,7 +98,6 @@ impl<'a> Linux<'a> {
         let source =
             Source { path: self.folder.path().join("bench.toml"), text: self.manifest_text(route, amount) };
         let (manifest, _) = manifest::parse(source, &BoardOptions::default())?;
-        runner::make_disks(&manifest, self.machine.setup)?;
         Ok(manifest)
     }
 
@@ -130,7 +129,7 @@ impl<'a> Linux<'a> {
     }
 
     fn config(&self, manifest: &Manifest, boot: Boot, more: Vec<String>) -> Config {
-        let mut qemu_args = runner::devices(manifest);
+        let mut qemu_args = runner::devices_on(manifest, Medium::Zeros);
         qemu_args.extend(more);
         let board = Board {
             cpu: manifest.board.cpu.clone(),

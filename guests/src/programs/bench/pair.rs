@@ -12,7 +12,7 @@ use super::marks::Channel;
 use super::operations::{Operation, SGI};
 use super::{Bench, set_up_cpu};
 use crate::machine::Machine;
-use crate::timer::wait_for;
+use crate::timer::{PATIENCE, wait_for};
 use crate::{cpu, gic, smp};
 
 const ANSWERING: &[Operation] = &[Operation::new("ipi-round-trip", round_trip).timed_inside()];
@@ -21,8 +21,6 @@ const SLEEPING: &[Operation] =
 
 /// Turns that the other CPU gets to fall asleep.
 const SETTLE: usize = 20;
-/// How long anything may take, in seconds.
-const PATIENCE: u64 = 5;
 
 /// ICC_SGI1R_EL1 to the first CPU, and to the second.
 static TO: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];

@@ -8,7 +8,7 @@ use super::marks::Channel;
 use super::operations::{Operation, SGI};
 use super::{Bench, set_up_cpu};
 use crate::machine::Machine;
-use crate::timer::wait_for;
+use crate::timer::{PATIENCE, wait_for};
 use crate::{cpu, gic, smp};
 
 /// A turn lasts milliseconds: fewer rounds will do for it.
@@ -21,8 +21,6 @@ const OPERATIONS: &[Operation] = &[
         .in_fewer_rounds(10)
         .marked_as(Channel::Turn),
 ];
-
-const PATIENCE: u64 = 5;
 
 /// ICC_SGI1R_EL1 to each of the two.
 static TO: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];

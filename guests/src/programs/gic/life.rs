@@ -3,7 +3,7 @@
 
 use super::{EOI_MODE, SPARE, next, nothing, prepare, put_away};
 use crate::gic::{self, Trigger};
-use crate::timer::wait_for;
+use crate::timer::{PATIENCE, wait_for};
 use crate::cpu;
 
 pub(super) fn life() {
@@ -14,7 +14,7 @@ pub(super) fn life() {
         check!(nothing(), "{name}: nothing yet");
         check_eq!(gic::running_priority(), 0xFF, "{name}: idle");
         gic::set_pending(intid, true);
-        check!(wait_for(1, || gic::highest_pending() == intid), "{name}: the highest pending");
+        check!(wait_for(PATIENCE, || gic::highest_pending() == intid), "{name}: the highest pending");
         check_eq!(next(), intid, "{name}: acknowledged");
         check!(!gic::is_pending(intid) && gic::is_active(intid), "{name}: active, not pending");
         check_eq!(gic::running_priority(), 0x60, "{name}: running priority");
@@ -80,7 +80,7 @@ pub(super) fn sgis() {
         gic::set_priority(intid, 0x70);
         gic::enable(intid);
         gic::send_sgi(intid, cpu::affinity());
-        check!(wait_for(1, || gic::is_pending(intid)), "SGI {intid}: pending");
+        check!(wait_for(PATIENCE, || gic::is_pending(intid)), "SGI {intid}: pending");
         gic::send_sgi(intid, cpu::affinity());
         check_eq!(next(), intid, "SGI {intid}: acknowledged");
         check!(!gic::is_pending(intid), "SGI {intid}: sent twice, pending once");

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::{SPARE, next, nothing, prepare, put_away};
 use crate::gic::{self, Group, SPURIOUS};
-use crate::timer::wait_for;
+use crate::timer::{PATIENCE, wait_for};
 use crate::{console, cpu, exceptions, mmio, timer};
 
 /// The UART's interrupt.
@@ -29,17 +29,17 @@ pub(super) fn device_line() {
     mmio::write32(imsc, RX);
     let quiet = nothing();
     mmio::write32(console::uart() + console::DR, 0x55);
-    let raised = wait_for(1, || mmio::read32(ris) & RX != 0);
-    let pending = wait_for(1, || gic::is_pending(UART_INTID));
+    let raised = wait_for(PATIENCE, || mmio::read32(ris) & RX != 0);
+    let pending = wait_for(PATIENCE, || gic::is_pending(UART_INTID));
     let first = next();
     let held = gic::is_pending(UART_INTID) && gic::is_active(UART_INTID);
     gic::end(UART_INTID);
     let second = next();
     mmio::write32(imsc, 0);
-    let masked = wait_for(1, || !gic::is_pending(UART_INTID));
+    let masked = wait_for(PATIENCE, || !gic::is_pending(UART_INTID));
     mmio::write32(imsc, RX);
     let byte = mmio::read32(console::uart() + console::DR);
-    let dropped = wait_for(1, || !gic::is_pending(UART_INTID));
+    let dropped = wait_for(PATIENCE, || !gic::is_pending(UART_INTID));
     gic::end(UART_INTID);
     let over = nothing();
     gic::set_pending(UART_INTID, true);
@@ -84,7 +84,7 @@ pub(super) fn exceptions_taken() {
     gic::set_group(zero, Group::Zero);
     gic::set_pending(SPARE.start, true);
     cpu::unmask_interrupts();
-    let all = wait_for(2, || IRQS.load(Ordering::Relaxed) == NEST && FIQS.load(Ordering::Relaxed) == 1);
+    let all = wait_for(PATIENCE, || IRQS.load(Ordering::Relaxed) == NEST && FIQS.load(Ordering::Relaxed) == 1);
     timer::delay(1000);
     cpu::mask_interrupts();
     check!(all, "interrupts are taken as exceptions");
