@@ -2,14 +2,10 @@
 //! The command as a CI uses it: expectations, results, logs, and the script in docs/ci.md.
 
 use std::path::Path;
-use std::time::Duration;
 
 use vambrace::exit::Exit;
 use vambrace::setup::workspace;
-use vambrace_tests::{Bench, Case, Failed, Scenario, Verdict, ensure};
-
-/// For a command that boots little.
-const SOON: Duration = Duration::from_secs(300);
+use vambrace_tests::{Bench, Case, Failed, PATIENCE, Scenario, Verdict, ensure};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -45,7 +41,7 @@ fn run_script(bench: &Bench, folder: &Path, manifest: &Path) -> Result<vambrace_
     let commands = script.lines().filter(|line| !line.starts_with('#')).count();
     ensure(commands <= 10, || format!("it is called a script of ten lines, and has {commands}"))?;
     std::fs::write(folder.join("ci.sh"), script)?;
-    bench.shell(folder, &["ci.sh", &manifest.display().to_string()])?.finish(SOON)
+    bench.shell(folder, &["ci.sh", &manifest.display().to_string()])?.finish(PATIENCE)
 }
 
 fn script(bench: &Bench) -> Verdict {
@@ -68,7 +64,7 @@ fn expectations(bench: &Bench) -> Verdict {
     let path = folder.path().join("m.toml");
     std::fs::write(&path, [vm("a", "hello", "name=anna"), vm("b", "hello", "name=bert")].concat())?;
     let path = path.display().to_string();
-    let run = |more: &[&str]| bench.vambrace(&[&["run", path.as_str()], more].concat())?.finish(SOON);
+    let run = |more: &[&str]| bench.vambrace(&[&["run", path.as_str()], more].concat())?.finish(PATIENCE);
     run(&["--expect", "a:name=anna$", "--expect", "*:^guest: hello", "--fail-on", "b:anna"])?
         .exits_with(0)?;
     let missing = run(&["--expect", "b:name=anna"])?;
@@ -91,6 +87,6 @@ fn stopped(bench: &Bench) -> Verdict {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("m.toml");
     std::fs::write(&path, vm("endless", "hostile", "modes=none spin=0") + "expect = [\"guest: spins\"]\n")?;
-    let finished = bench.vambrace(&["run", &path.display().to_string()])?.finish(SOON)?;
+    let finished = bench.vambrace(&["run", &path.display().to_string()])?.finish(PATIENCE)?;
     finished.exits_with(0)?.says("guest: spins").map(drop)
 }

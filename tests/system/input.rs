@@ -38,7 +38,7 @@ fn bytes(text: &str) -> Vec<u16> {
 
 /// A VM that waits for an interrupt of its only console, and looks at nothing before.
 fn lines(bench: &Bench, device: &str) -> Verdict {
-    let mut live = bench.start(&Scenario::new(vm("vm", device, "")).within(120))?;
+    let mut live = bench.start(&Scenario::new(vm("vm", device, "")))?;
     live.wait_for(0, "guest: terminal")?;
     for line in ["k", "hello", "q"] {
         live.send(0, &format!("{line}\n"));
@@ -48,7 +48,7 @@ fn lines(bench: &Bench, device: &str) -> Verdict {
 }
 
 fn breaks(bench: &Bench) -> Verdict {
-    let mut live = bench.start(&Scenario::new(vm("vm", "pl011", "")).within(120))?;
+    let mut live = bench.start(&Scenario::new(vm("vm", "pl011", "")))?;
     live.wait_for(0, "guest: terminal")?;
     live.send(0, "ab");
     live.send_break(0);
@@ -64,7 +64,7 @@ fn paste(bench: &Bench) -> Verdict {
     let manifest =
         [board, vm("deaf", "pl011", "deaf"), vm("uart", "pl011", ""), vm("virtio", "virtio-console", "")]
             .concat();
-    let mut live = bench.start(&Scenario::new(manifest).within(280))?;
+    let mut live = bench.start(&Scenario::new(manifest))?;
     live.wait_for(0, "guest: deaf")?;
     let text: String = (0..PASTED).map(|at| char::from(b'a' + (at * 7 % 26) as u8)).collect();
     for vm in [1, 2] {

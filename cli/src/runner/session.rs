@@ -22,8 +22,9 @@ use super::outbox::Outbox;
 use super::{Boot, Config, RunError, command_line};
 use crate::setup::process;
 
-/// How long the hypervisor may take to answer what its vCPUs do, when the time is over.
-const ANSWER: Duration = Duration::from_secs(5);
+/// How long the hypervisor may take to answer what its vCPUs do, when the time is over; many times what it takes on a computer that
+/// has nothing else to do.
+const ANSWER: Duration = Duration::from_secs(60);
 
 /// How long QEMU may go on after the hypervisor has said its last word. On a busy computer the board may need a while to
 /// switch itself off, and somebody may want to ask it something yet.

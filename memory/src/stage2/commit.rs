@@ -9,8 +9,9 @@
 //! A change of permissions alone would need no break, only the invalidation. It takes the same way as the others: one way
 //! is easier to get right, and nothing here is on a guest's path.
 //!
-//! Between break and make another CPU of the VM may take a stage-2 fault on a broken page. Its exit handler, under the
-//! same lock as the commit, finds the page translated again and simply resumes the guest.
+//! Between break and make another CPU of the VM would take a stage-2 fault on a broken page, which nobody handles: today all
+//! edits are made while no CPU of the VM runs. Whoever edits what a running VM uses needs a handler for that fault: under the lock
+//! that the commit holds, too, it finds the page translated again and resumes the guest.
 //!
 //! Source: Arm ARM, "Using break-before-make when updating translation table entries", "TLB maintenance
 //! instructions", "Ordering and completion of TLB maintenance instructions".
