@@ -80,7 +80,7 @@ impl Translation<El23Attributes> for BootFrames {
             frame.write_bytes(0, 1);
             frame
         };
-        self.next += 1;
+        self.next = self.next.saturating_add(1);
         match NonNull::new(frame) {
             Some(frame) => (frame, PhysicalAddress(frame.addr().get())),
             None => panic!("the image lies at address 0"),

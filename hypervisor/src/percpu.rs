@@ -185,7 +185,7 @@ impl Shared {
         let (word, taken) = (0..).zip(&mut slots.taken).find(|(_, taken)| **taken != u64::MAX)?;
         let bit = taken.trailing_ones() as u16;
         *taken |= 1 << bit;
-        slots.count += 1;
+        slots.count = slots.count.saturating_add(1);
         Some(word * BITS as u16 + bit)
     }
 }
@@ -199,7 +199,7 @@ pub(crate) fn give_slot_back(home: Home) {
             && *taken & bit != 0
         {
             *taken &= !bit;
-            slots.count -= 1;
+            slots.count = slots.count.saturating_sub(1);
         }
     }
 }

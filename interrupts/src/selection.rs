@@ -54,7 +54,7 @@ impl Shortlist {
     }
 
     pub(crate) fn insert(&mut self, key: Key) {
-        self.total += 1;
+        self.total = self.total.saturating_add(1);
         let place = self.get(self.limit).partition_point(|&other| other < key);
         if place >= self.limit {
             return;

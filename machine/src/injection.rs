@@ -132,7 +132,7 @@ impl ExceptionLoop {
         if self.witness.is_none() || self.since == LONGEST_ROUND {
             *self = Self { last: self.last, witness: Some(frame.clone()), ..Self::default() };
         } else {
-            self.since += 1;
+            self.since = self.since.saturating_add(1);
         }
         Verdict::Nothing
     }

@@ -40,8 +40,8 @@ impl VmidWidth {
 
 /// What a CPU must forget after loading the VMID and before running the guest. Each is followed by `DSB NSH; ISB`.
 ///
-/// Where `CTR_EL0.L1Ip` says VPIPT the instruction cache is tagged with the VMID too: [`Flush::Vm`] then also needs
-/// `IC IALLU`.
+/// On a CPU whose instruction cache is tagged with the VMID too (VPIPT in `CTR_EL0.L1Ip`, which Arm has withdrawn from the
+/// architecture) [`Flush::Vm`] would also need `IC IALLU`. EL2 does not do that: it is not for such a CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Flush {
@@ -183,13 +183,14 @@ impl<const CPUS: usize> Vmids<CPUS> {
     fn new_tag(&mut self) -> Tag {
         loop {
             if self.next > u32::from(self.last) {
-                self.generation += 1;
+                // A generation that came again would give one number to two VMs.
+                self.generation = self.generation.strict_add(1);
                 self.next = 1;
                 self.reserved = self.running;
             }
             // At most `last`, so it fits.
             let vmid = self.next as u16;
-            self.next += 1;
+            self.next = self.next.saturating_add(1);
             if !self.reserved.iter().flatten().any(|tag| tag.vmid == vmid) {
                 return Tag { generation: self.generation, vmid };
             }

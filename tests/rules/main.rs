@@ -9,6 +9,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod arithmetic;
 mod clock;
 mod commands;
 mod dependencies;

@@ -32,7 +32,7 @@ impl Fifo {
             && let Some(slot) = self.entries.get_mut(at)
         {
             *slot = entry;
-            self.len += 1;
+            self.len = self.len.saturating_add(1);
         }
     }
 

@@ -55,7 +55,7 @@ impl<'a, M: TableMemory, F: FrameSource> Plan<'a, M, F> {
         // Bit 0 tells "no more" from a frame at address 0.
         self.memory.write(frame, self.reserve.map_or(0, |next| next.0 | 1));
         self.reserve = Some(frame);
-        self.reserved += 1;
+        self.reserved = self.reserved.saturating_add(1);
     }
 
     /// Takes a zeroed frame from the reserve.
@@ -64,7 +64,7 @@ impl<'a, M: TableMemory, F: FrameSource> Plan<'a, M, F> {
         let link = self.memory.read(frame);
         self.memory.write(frame, 0);
         self.reserve = (link & 1 != 0).then_some(Pa(link & !1));
-        self.reserved -= 1;
+        self.reserved = self.reserved.saturating_sub(1);
         Some(frame)
     }
 }

@@ -143,7 +143,7 @@ impl Decoder {
     fn keep(&mut self, byte: u8) {
         if let Some(slot) = self.pending.get_mut(self.len) {
             *slot = byte;
-            self.len += 1;
+            self.len = self.len.saturating_add(1);
         }
     }
 

@@ -113,7 +113,7 @@ impl<'a, M: GuestMemory> Delivery<'a, M> {
             let (now, later) = rest.split_at_checked(room).unwrap_or((rest, &[]));
             let written = self.chain.writable().write(self.memory, self.at, now);
             written.map_err(|fault| self.fail(fault))?;
-            self.at += now.len() as u64;
+            self.at = self.at.saturating_add(now.len() as u64);
             if let Some(used) = self.used.last_mut() {
                 used.written = self.at as u32;
             }

@@ -154,7 +154,7 @@ impl Chain {
             if usize::from(self.readable) != self.segments.len() {
                 return Err(Fault::Order { head });
             }
-            self.readable += 1;
+            self.readable = self.readable.saturating_add(1);
         }
         self.segments.try_push(segment).map_err(|_| Fault::Long { head })?;
         Ok(u64::from(segment.len))
