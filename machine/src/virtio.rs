@@ -95,6 +95,10 @@ impl<B: Backends> Terminal for Line<'_, B> {
     }
 }
 
+fn is_spent(budget: &Budget) -> bool {
+    budget.requests == 0 || budget.bytes == 0
+}
+
 impl Vm {
     /// Whether a virtio device has work: [`Vm::serve_virtio`] is to be called until there is none.
     #[must_use]
@@ -125,10 +129,14 @@ impl Vm {
         if self.lifecycle != Lifecycle::Running {
             return (Step::Idle, VcpuSet::new());
         }
+        if self.virtio.due != 0 && is_spent(budget) {
+            return (Step::Spent, VcpuSet::new());
+        }
         let Some(at) = self.virtio.take_turn() else { return (Step::Idle, VcpuSet::new()) };
         let keys = if self.uart.is_some() { Keys::Elsewhere } else { Keys::Here };
         let Some(slot) = self.virtio.slots.get_mut(at) else { return (Step::Done, VcpuSet::new()) };
         let fault = slot.fault();
+        let before = *budget;
         let mut sent = None;
         let after = match slot {
             Slot::Entropy(device) => device.serve(memory, &mut |to: &mut [u8]| backends.entropy(to), budget),
@@ -156,7 +164,10 @@ impl Vm {
             },
         };
         let new_fault = slot.fault().filter(|_| fault.is_none());
-        let is_spent = budget.requests == 0 || budget.bytes == 0;
+        if *budget == before {
+            // Each look costs something: while this vCPU works, another may ask for it again and again.
+            budget.requests = budget.requests.saturating_sub(1);
+        }
         match after {
             After::Idle => {}
             After::More => self.virtio.due |= bit(at),
@@ -170,7 +181,7 @@ impl Vm {
         let moved = self.settle_virtio(at);
         let step = match (sent, after) {
             (Some(frame), _) => Step::Frame { slot: at, frame },
-            (None, After::More) if is_spent => Step::Spent,
+            (None, _) if self.virtio.due != 0 && is_spent(budget) => Step::Spent,
             (None, _) => Step::Done,
         };
         (step, moved)

@@ -4,7 +4,7 @@ use vambrace_io::virtio::block::disk::{Operation, Step as DiskStep, Tag};
 use vambrace_io::virtio::net::Offload;
 use vambrace_memory::{Ipa, OutsideMemory};
 use vambrace_wire::bundle::assigned::RamPlacement;
-use vambrace_wire::bundle::io::{Port, PortAddresses, VirtioDevice};
+use vambrace_wire::bundle::io::{self, Backing, DiskAccess, Port, PortAddresses, VirtioDevice};
 use vambrace_wire::bundle::{Devices, VcpuConfig, VmConfig};
 
 use super::*;
@@ -91,6 +91,11 @@ fn card() -> VirtioDevice {
     VirtioDevice::Network(Port { network: 0, mac: [2, 0, 0, 0, 0, 1], mtu: 1500, addresses, rate: None })
 }
 
+fn disk() -> VirtioDevice {
+    let backing = Backing::Image { blob: 0, room: 0 };
+    VirtioDevice::Disk(io::Disk { name: String::new(), access: DiskAccess::ReadWrite, sectors: 8, backing })
+}
+
 const TURN: Budget = Budget { requests: 8, bytes: 4096 };
 
 /// Which slots have a step, one after the other.
@@ -153,6 +158,24 @@ fn who_waits_for_the_outside_has_work_when_it_is_ready_or_the_vm_is_reset() {
     (vm.virtio.due, vm.virtio.outside) = (0b01, 0b10);
     vm.reset();
     assert_eq!((vm.virtio.due, vm.virtio.outside), (0b10, 0));
+}
+
+/// Another vCPU may store to a device's register as fast as a turn looks at it; also to one that can do nothing, since what stands
+/// behind it is busy.
+#[test]
+fn a_turn_ends_however_often_it_is_asked_for() {
+    for devices in [vec![VirtioDevice::Entropy], vec![card()], vec![VirtioDevice::Console], vec![disk()]] {
+        let mut vm = vm(devices);
+        let mut turn = TURN;
+        let looks = std::iter::repeat_with(|| {
+            vm.virtio.due = 1;
+            let (step, _) = vm.serve_virtio(&Nowhere, &mut Nothing, &mut [], &mut turn);
+            // A request of another vCPU's comes while nobody holds the lock.
+            matches!(step, Step::Done)
+        });
+        let count = looks.take(100).take_while(|goes_on| *goes_on).count();
+        assert!(count <= TURN.requests as usize, "{count} looks in a turn of {TURN:?}");
+    }
 }
 
 #[test]
