@@ -2,10 +2,9 @@
 //! What a VM's devices and CPU say that they are, against what QEMU's say: a VM looks like `virt`.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use vambrace::exit::Exit;
-use vambrace_tests::{Bench, Case, Failed, Need, Scenario, Verdict, ensure};
+use vambrace_tests::{Bench, Case, Failed, Need, PATIENCE, Scenario, Verdict, ensure};
 
 /// A register that a VM and QEMU's machine differ in.
 struct Departure {
@@ -117,7 +116,7 @@ fn natively(bench: &Bench) -> Result<Registers, Failed> {
         ],
         &["-icount", "shift=0,sleep=off", "-kernel", &image],
     ];
-    let finished = bench.plain_qemu(machine.concat())?.finish(Duration::from_secs(300))?;
+    let finished = bench.plain_qemu(machine.concat())?.finish(PATIENCE)?;
     finished.exits_with(0)?.says("guest: identification ok")?;
     Ok(registers(&finished.out))
 }

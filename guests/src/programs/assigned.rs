@@ -117,7 +117,7 @@ fn clock(base: u64) {
     for is_taken in [true, false] {
         mmio::write32(base + MASK, 1);
         mmio::write32(base + MATCH, mmio::read32(base) + 1);
-        check!(wait_for(5, || mmio::read32(base + RAW) == 1), "the alarm goes off");
+        check!(wait_for(PATIENCE, || mmio::read32(base + RAW) == 1), "the alarm goes off");
         if is_taken {
             check_eq!(next(), CLOCK, "and is taken");
             gic::end(CLOCK);
