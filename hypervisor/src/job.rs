@@ -132,7 +132,7 @@ fn after_scrub(cell: Cell, then: Ending) -> Option<Job> {
     {
         let mut vm = cell.vm.lock();
         vm.reset();
-        vm.resets += 1;
+        vm.resets = vm.resets.saturating_add(1);
     }
     cell.begin_life();
     Some(Job::load(cell))
