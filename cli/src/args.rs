@@ -30,7 +30,7 @@ pub struct Arguments {
 const EXIT_CODES: &str = "\
 Exit codes:
   0    success; after run: all VMs powered off, or did all that is expected of them
-  1    a VM crashed; after bench: a target was missed
+  1    a VM crashed or could not be made; after bench: a target was missed
   2    the manifest or the arguments are wrong
   3    something is missing on this computer and could not be fetched
   4    the hypervisor itself failed

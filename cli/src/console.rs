@@ -188,6 +188,7 @@ fn describe_state(state: VmState) -> String {
         VmState::Reset(count) => format!("was reset, {count} times by now"),
         VmState::Off => "powered off".to_owned(),
         VmState::Crashed => "crashed".to_owned(),
+        VmState::NotMade => "never started".to_owned(),
     }
 }
 

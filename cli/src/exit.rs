@@ -10,6 +10,8 @@ pub enum Exit {
     Success,
     /// A VM crashed.
     Crashed,
+    /// A VM could not be made, as when the board has too little memory for it.
+    NotMade,
     /// A figure of the bench is worse than its target.
     Missed,
     /// The manifest or the arguments are wrong.
@@ -32,7 +34,7 @@ impl Exit {
     pub fn code(self) -> u8 {
         match self {
             Self::Success => 0,
-            Self::Crashed | Self::Missed => 1,
+            Self::Crashed | Self::NotMade | Self::Missed => 1,
             Self::Usage => 2,
             Self::Setup => 3,
             Self::Hypervisor => 4,

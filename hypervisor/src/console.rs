@@ -139,6 +139,7 @@ impl Console {
                 }
                 VmState::Off => self.line(format_args!("vambrace: vm{vm} is off\r\n")),
                 VmState::Crashed => self.line(format_args!("vambrace: vm{vm} crashed\r\n")),
+                VmState::NotMade => self.line(format_args!("vambrace: vm{vm} never started\r\n")),
             },
             FromHypervisor::Result { vm, number } => {
                 self.line(format_args!("vambrace: vm{vm} gives {number} as its result\r\n"));

@@ -126,7 +126,7 @@ pub(crate) fn advance() {
         });
     }
     for id in failed {
-        console::say(&FromHypervisor::State { vm: id, state: VmState::Crashed });
+        console::say(&FromHypervisor::State { vm: id, state: VmState::NotMade });
         ended_one(registry);
     }
 }

@@ -146,6 +146,8 @@ pub enum VmState {
     Off,
     /// It was stopped for a fault of its own.
     Crashed,
+    /// It never started: it could not be made, and the log says why.
+    NotMade,
 }
 
 /// What the command says.

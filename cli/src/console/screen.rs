@@ -38,7 +38,7 @@ struct Pane {
     kept: VecDeque<u8>,
     /// How much of that the user has not seen.
     unseen: usize,
-    /// It powered off or crashed.
+    /// It powered off or crashed, or was never made.
     has_ended: bool,
 }
 
@@ -146,7 +146,7 @@ impl Screen {
     /// The keyboard does not stay with a VM that has ended.
     fn note_state(&mut self, vm: usize, state: VmState, out: &mut Vec<u8>) {
         let Some(pane) = self.vms.get_mut(vm) else { return };
-        pane.has_ended = matches!(state, VmState::Off | VmState::Crashed);
+        pane.has_ended = matches!(state, VmState::Off | VmState::Crashed | VmState::NotMade);
         let next = self.next();
         let another_runs = self.vms.get(next).is_some_and(|vm| !vm.has_ended);
         if vm == self.focus && self.vms.get(vm).is_some_and(|vm| vm.has_ended) && another_runs {

@@ -72,7 +72,7 @@ impl Outbox {
         if let Some(line) = self.vms.get_mut(usize::from(vm)) {
             match state {
                 VmState::Running | VmState::Reset(_) => line.life = Life::Running,
-                VmState::Off | VmState::Crashed => {
+                VmState::Off | VmState::Crashed | VmState::NotMade => {
                     line.life = Life::Over;
                     line.waiting.clear();
                 }

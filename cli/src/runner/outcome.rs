@@ -74,6 +74,11 @@ impl Summary {
         self.states.contains(&Some(VmState::Crashed))
     }
 
+    /// Whether a VM could not be made.
+    fn lacks_a_vm(&self) -> bool {
+        self.states.contains(&Some(VmState::NotMade))
+    }
+
     /// The command's exit code for it. A run that we stopped is judged by what happened before.
     #[must_use]
     pub fn exit(&self) -> Exit {
@@ -82,6 +87,7 @@ impl Summary {
             Some(Ending::TimedOut) => Exit::TimedOut,
             _ if self.failed => Exit::Hypervisor,
             _ if self.has_crash() => Exit::Crashed,
+            _ if self.lacks_a_vm() => Exit::NotMade,
             _ => Exit::Success,
         }
     }

@@ -67,7 +67,7 @@ fn a_run_is_told_apart_by_vm() {
 }
 
 #[test]
-fn the_exit_code_tells_a_crash_a_failure_a_break_and_a_timeout_apart() {
+fn the_exit_code_tells_a_crash_a_vm_not_made_a_failure_a_break_and_a_timeout_apart() {
     let folder = tempfile::tempdir().unwrap();
     let end = |script: &str, said: &[u8], timeout: Duration| {
         let config = Config { timeout: Some(timeout), ..config(folder.path(), script, said) };
@@ -75,6 +75,7 @@ fn the_exit_code_tells_a_crash_a_failure_a_break_and_a_timeout_apart() {
         (outcome.summary.ending.unwrap(), outcome.exit())
     };
     assert_eq!(end("cat said", &two_vms(VmState::Crashed), SOON), (Ending::Complete, Exit::Crashed));
+    assert_eq!(end("cat said", &two_vms(VmState::NotMade), SOON), (Ending::Complete, Exit::NotMade));
     let failed = [frames(&[FromHypervisor::Failed]), b"panicked\r\n".to_vec()].concat();
     assert_eq!(end("cat said", &failed, SOON), (Ending::Failed, Exit::Hypervisor));
     assert_eq!(end("exit 1", b"", SOON), (Ending::Broken(Some(1)), Exit::Hypervisor));
