@@ -71,7 +71,7 @@ fn give_up(tree: Option<&[u8]>, why: core::fmt::Arguments<'_>) -> ! {
     struct Early(Uart);
     impl Write for Early {
         fn write_str(&mut self, text: &str) -> core::fmt::Result {
-            self.0.send(text.as_bytes());
+            self.0.send_all(text.as_bytes());
             Ok(())
         }
     }

@@ -10,6 +10,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use vambrace_hypervisor::board::MAX_CPUS;
+use vambrace_hypervisor::quota::{LogQuota, Verdict};
 use vambrace_interrupts::VcpuSet;
 use vambrace_machine::short::{Constants, Neighbours};
 use vambrace_machine::{Ending, Lifecycle, Vcpu, Vm};
@@ -21,6 +22,7 @@ use crate::ledger::Ledger;
 use crate::link::Link;
 use crate::lock::SpinMutex;
 use crate::space::Space;
+use crate::sysreg::{CntfrqEl0, CntpctEl0, Read};
 use crate::{console, percpu, registry};
 
 /// The physical CPU on which a vCPU lives, and its slot there.
@@ -95,6 +97,8 @@ pub(crate) struct VmCell {
     pub(crate) devices: Devices,
     /// Its console's link to the board's serial line.
     pub(crate) link: Link,
+    /// How many more of its mistakes are logged.
+    pub(crate) mistakes: SpinMutex<LogQuota>,
     /// Its memory.
     pub(crate) space: Space,
     /// VTCR_EL2.
@@ -143,8 +147,42 @@ impl VmCell {
     pub(crate) fn hear(&self, heard: &Heard) {
         let missing = self.link.receive(heard);
         if missing > 0 {
-            console::warning!("{missing} keys for {} have not arrived", registry::name(self.id));
+            console::warn_of(
+                self.id,
+                format_args!("{missing} keys for {} have not arrived", registry::name(self.id)),
+            );
         }
+        self.call_worker();
+    }
+
+    /// A guest's mistake: logged as far as its quota goes, whatever has become of the VM since the last.
+    pub(crate) fn note_mistake(&self, text: core::fmt::Arguments<'_>) {
+        let verdict = self.mistakes.lock().take(CntpctEl0.read(), CntfrqEl0.read());
+        if let Verdict::Log { unsaid } = verdict {
+            self.tell_unsaid(unsaid);
+            console::warn_of(self.id, format_args!("{}: {text}", registry::name(self.id)));
+        }
+    }
+
+    /// The VM is over: says how many of its mistakes were not logged.
+    pub(crate) fn finish_mistakes(&self) {
+        let unsaid = self.mistakes.lock().finish();
+        self.tell_unsaid(unsaid.unwrap_or(0));
+    }
+
+    fn tell_unsaid(&self, count: u32) {
+        if count > 0 {
+            let name = registry::name(self.id);
+            console::warn_of(
+                self.id,
+                format_args!("{name}: {count} more mistakes, of the same kind or others"),
+            );
+        }
+    }
+
+    /// The serial line has room for what it has written: one of its CPUs sends it.
+    pub(crate) fn call_for_output(&self) {
+        self.link.call();
         self.call_worker();
     }
 

@@ -4,22 +4,42 @@
 //! To the command `vambrace` it speaks frames (`vambrace_wire::message`), asked for by `vambrace.wire=1` on the
 //! command line; to a person with a terminal program it speaks lines with the VM's name before them. Nothing
 //! that a guest can do prints more than a bounded amount.
+//!
+//! Nobody waits for the line while a vCPU could run: what the UART has no room for waits in a [`SerialQueue`], which says
+//! who may leave how much there. Whoever holds the lock here copies, or moves bytes that the UART has room for.
 
 use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use arrayvec::ArrayString;
-use vambrace_wire::message::{FromHypervisor, Level, MAX_FRAME, MAX_TEXT, VmState, encode};
+use vambrace_hypervisor::serial::{Refused, SerialQueue, Source};
+use vambrace_wire::message::{FromHypervisor, Level, MAX_FRAME, MAX_TEXT, encode};
 
 use crate::lock::SpinMutex;
+use crate::registry;
+use crate::sysreg::{CntfrqEl0, CntpctEl0, Read};
 use crate::uart::Uart;
 use input::Listener;
+use text::{CONSOLE_AT_ONCE, Text};
 
 mod input;
+mod text;
 
-pub(crate) use input::{Heard, Held, enable_input, input_taken, receive, receive_held};
+pub(crate) use input::{Heard, Held, enable_input, input_taken, receive_held};
 
-static CONSOLE: SpinMutex<Console> =
-    SpinMutex::new(Console { uart: None, mode: Mode::Text, listener: Listener::new(), open: None });
+static CONSOLE: SpinMutex<Console> = SpinMutex::new(Console {
+    uart: None,
+    mode: Mode::Text,
+    queue: None,
+    listener: Listener::new(),
+    open: None,
+});
+
+/// The line is spoken to in frames.
+static FRAMES: AtomicBool = AtomicBool::new(false);
+
+/// Something waits for the line.
+static WAITS: AtomicBool = AtomicBool::new(false);
 
 /// How the line is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +53,8 @@ pub(crate) enum Mode {
 struct Console {
     uart: Option<Uart>,
     mode: Mode,
+    /// There from the time when guests may run; before, the line is waited for.
+    queue: Option<SerialQueue>,
     listener: Listener,
     /// Text mode: the VM whose line is not finished yet.
     open: Option<u16>,
@@ -46,17 +68,81 @@ pub(crate) fn start(uart: Option<Uart>, mode: Mode) {
     let mut console = CONSOLE.lock();
     console.uart = uart;
     console.mode = mode;
+    FRAMES.store(mode == Mode::Frames, Ordering::Relaxed);
 }
 
-/// Sends a message, or its text.
+/// From now on there may be so many VMs, and nobody waits for the line.
+pub(crate) fn start_queue(vms: usize) {
+    let queue = SerialQueue::new(vms);
+    CONSOLE.lock().queue = Some(queue);
+}
+
+/// Sends a message, or its text. What finds no room is counted, and the count is told.
 pub(crate) fn say(message: &FromHypervisor<'_>) {
-    CONSOLE.lock().say(message);
+    let source = match message {
+        FromHypervisor::State { vm, .. }
+        | FromHypervisor::Result { vm, .. }
+        | FromHypervisor::Report { vm, .. }
+        | FromHypervisor::Life { vm, .. }
+        | FromHypervisor::Gone { vm, .. } => Source::Affairs(*vm),
+        FromHypervisor::Console { vm, .. } | FromHypervisor::Taken { vm, .. } => Source::Console(*vm),
+        _ => Source::Hypervisor,
+    };
+    say_of(source, message);
+}
+
+/// Sends a message on somebody's account.
+pub(crate) fn say_of(source: Source, message: &FromHypervisor<'_>) {
+    let _ = send(source, message);
+}
+
+/// Sends what a VM has written to its console; says how much of it found room. The VM is called when there is room for more.
+pub(crate) fn print(vm: u16, bytes: &[u8]) -> usize {
+    print_of(Source::Console(vm), vm, bytes)
+}
+
+/// Sends the last that a VM has written. What finds no room is counted.
+pub(crate) fn print_last(vm: u16, bytes: &[u8]) -> usize {
+    print_of(Source::Affairs(vm), vm, bytes);
+    bytes.len()
+}
+
+fn print_of(source: Source, vm: u16, bytes: &[u8]) -> usize {
+    let at_once = if FRAMES.load(Ordering::Relaxed) { MAX_TEXT } else { CONSOLE_AT_ONCE };
+    let mut done = 0;
+    for bytes in bytes.chunks(at_once) {
+        if send(source, &FromHypervisor::Console { vm, bytes }).is_err() {
+            break;
+        }
+        done += bytes.len();
+    }
+    done
+}
+
+fn send(source: Source, message: &FromHypervisor<'_>) -> Result<(), Refused> {
+    if FRAMES.load(Ordering::Relaxed) {
+        let mut buffer = [0; MAX_FRAME];
+        let frame = encode(message, &mut buffer).unwrap_or_default();
+        CONSOLE.lock().send(source, frame)
+    } else {
+        let mut console = CONSOLE.lock();
+        let text = Text::new(console.open, message);
+        console.send(source, &text.bytes)?;
+        console.open = text.open;
+        Ok(())
+    }
 }
 
 /// Writes one line of the hypervisor's log.
 pub(crate) fn log(level: Level, text: fmt::Arguments<'_>) {
     let line = one_line(text);
     say(&FromHypervisor::Log { level, text: &line });
+}
+
+/// Writes one line of the log about a VM, by whose doing it may come again.
+pub(crate) fn warn_of(vm: u16, text: fmt::Arguments<'_>) {
+    let line = one_line(text);
+    say_of(Source::Affairs(vm), &FromHypervisor::Log { level: Level::Warning, text: &line });
 }
 
 /// Formats at most one message's worth; what is longer is cut.
@@ -76,99 +162,109 @@ pub(crate) fn one_line(text: fmt::Arguments<'_>) -> Line {
     line
 }
 
-/// The last words of a hypervisor that failed: text, without the lock, since its holder may be what failed.
+/// Serves the UART's interrupt: hears what has arrived, sends what waits, calls the VMs that waited for that.
+pub(crate) fn interrupt() {
+    input::receive(registry::hear);
+    if !WAITS.load(Ordering::Relaxed) {
+        return;
+    }
+    CONSOLE.lock().drain();
+    loop {
+        let called = CONSOLE.lock().take_call();
+        let Some(vm) = called else { break };
+        registry::call_for_output(vm);
+    }
+    let lost = CONSOLE.lock().take_lost();
+    if let Some(count) = lost {
+        warning!("{count} messages were dropped: the serial line is too slow for them");
+    }
+}
+
+/// Sends what waits, as far as the line has room now. For when a CPU has nothing else to do.
+#[inline]
+pub(crate) fn drain() {
+    if WAITS.load(Ordering::Relaxed) {
+        CONSOLE.lock().drain();
+    }
+}
+
+/// Waits until all has gone out: nobody runs any more. A line on which nothing moves is not waited for long.
+pub(crate) fn drain_out() {
+    while CONSOLE.lock().drain_a_piece() {}
+}
+
+/// The last words of a hypervisor that failed: text, without the lock, since its holder may be what failed. What waited goes
+/// before.
 pub(crate) fn emergency(text: fmt::Arguments<'_>) {
     struct Raw(Uart);
     impl Write for Raw {
         fn write_str(&mut self, text: &str) -> fmt::Result {
-            self.0.send(text.as_bytes());
+            self.0.send_all(text.as_bytes());
             Ok(())
         }
     }
     // SAFETY: nothing else will run on this CPU; another CPU's output may mix with ours, which is acceptable.
     unsafe { CONSOLE.force_unlock() };
-    let console = CONSOLE.lock();
+    let mut console = CONSOLE.lock();
+    while console.drain_a_piece() {}
     if let Some(uart) = console.uart {
         if console.mode == Mode::Frames {
             let mut buffer = [0; MAX_FRAME];
-            uart.send(encode(&FromHypervisor::Failed, &mut buffer).unwrap_or_default());
+            uart.send_all(encode(&FromHypervisor::Failed, &mut buffer).unwrap_or_default());
         }
         let _ = writeln!(Raw(uart), "\r\nvambrace: {text}\r");
     }
 }
 
 impl Console {
-    fn say(&mut self, message: &FromHypervisor<'_>) {
-        let Some(uart) = self.uart else { return };
-        match self.mode {
-            Mode::Frames => {
-                let mut buffer = [0; MAX_FRAME];
-                uart.send(encode(message, &mut buffer).unwrap_or_default());
-            }
-            Mode::Text => self.say_as_text(message),
+    fn send(&mut self, source: Source, bytes: &[u8]) -> Result<(), Refused> {
+        let Some(uart) = self.uart else { return Ok(()) };
+        let Some(queue) = &mut self.queue else {
+            uart.send_all(bytes);
+            return Ok(());
+        };
+        let sent = queue.push(source, bytes, &uart);
+        if queue.has_something_to_do() {
+            WAITS.store(true, Ordering::Relaxed);
+        }
+        sent
+    }
+
+    fn drain(&mut self) {
+        if let (Some(uart), Some(queue)) = (self.uart, &mut self.queue) {
+            queue.drain(&uart);
+            WAITS.store(queue.has_something_to_do(), Ordering::Relaxed);
         }
     }
 
-    fn say_as_text(&mut self, message: &FromHypervisor<'_>) {
-        match message {
-            FromHypervisor::Console { vm, bytes } => {
-                for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-                    if self.open != Some(*vm) {
-                        self.line(format_args!("vm{vm}| "));
-                    }
-                    self.send(line);
-                    self.open = if line.ends_with(b"\n") { None } else { Some(*vm) };
-                }
-            }
-            FromHypervisor::Hello { cpus, vms } => {
-                let s = |count: u16| if count == 1 { "" } else { "s" };
-                self.line(format_args!("vambrace: up with {cpus} CPU{}, {vms} VM{}\r\n", s(*cpus), s(*vms)));
-            }
-            FromHypervisor::Log { level, text } => {
-                let word = match level {
-                    Level::Error => "error: ",
-                    Level::Warning => "warning: ",
-                    Level::Info => "",
-                };
-                self.line(format_args!("vambrace: {word}{text}\r\n"));
-            }
-            FromHypervisor::State { vm, state } => match state {
-                VmState::Running => self.line(format_args!("vambrace: vm{vm} starts\r\n")),
-                VmState::Reset(count) => {
-                    self.line(format_args!("vambrace: vm{vm} resets, number {count}\r\n"));
-                }
-                VmState::Off => self.line(format_args!("vambrace: vm{vm} is off\r\n")),
-                VmState::Crashed => self.line(format_args!("vambrace: vm{vm} crashed\r\n")),
-                VmState::NotMade => self.line(format_args!("vambrace: vm{vm} never started\r\n")),
-            },
-            FromHypervisor::Result { vm, number } => {
-                self.line(format_args!("vambrace: vm{vm} gives {number} as its result\r\n"));
-            }
-            FromHypervisor::Report { vm, text } => self.line(format_args!("vm{vm}! {text}\r\n")),
-            FromHypervisor::End => self.line(format_args!("vambrace: all VMs have ended\r\n")),
-            // For programs.
-            FromHypervisor::Taken { .. }
-            | FromHypervisor::Life { .. }
-            | FromHypervisor::Gone { .. }
-            | FromHypervisor::Memory { .. }
-            | FromHypervisor::Vcpu(_)
-            | FromHypervisor::Inspected { .. }
-            | FromHypervisor::Failed => {}
-        }
+    fn take_call(&mut self) -> Option<u16> {
+        let (uart, queue) = (self.uart?, self.queue.as_mut()?);
+        let vm = queue.take_call(&uart);
+        WAITS.store(queue.has_something_to_do(), Ordering::Relaxed);
+        vm
     }
 
-    /// Starts a new line and writes to it.
-    fn line(&mut self, text: fmt::Arguments<'_>) {
-        if self.open.take().is_some() {
-            self.send(b"\r\n");
-        }
-        let line = one_line(text);
-        self.send(line.as_bytes());
+    fn take_lost(&mut self) -> Option<u32> {
+        self.queue.as_mut()?.take_lost(MAX_FRAME)
     }
 
-    fn send(&self, bytes: &[u8]) {
-        if let Some(uart) = &self.uart {
-            uart.send(bytes);
+    /// Waits until the UART has sent what it has, and gives it more. Says whether there was any.
+    fn drain_a_piece(&mut self) -> bool {
+        let Some(uart) = self.uart else { return false };
+        let began = CntpctEl0.read();
+        while uart.is_busy() {
+            // It holds 32 bytes, which take 3 ms at the usual speed: nothing moves.
+            if CntpctEl0.read().wrapping_sub(began) > CntfrqEl0.read() {
+                return false;
+            }
+            core::hint::spin_loop();
+        }
+        match &mut self.queue {
+            Some(queue) if !queue.is_empty() => {
+                queue.drain(&uart);
+                true
+            }
+            _ => false,
         }
     }
 }

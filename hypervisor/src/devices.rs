@@ -13,7 +13,6 @@ use vambrace_io::virtio::net::MAX_FRAME;
 use vambrace_machine::virtio::{Backends, Step};
 use vambrace_wire::bundle::Bundle;
 use vambrace_wire::bundle::io::VirtioDevice;
-use vambrace_wire::message::{FromHypervisor, Level};
 
 use crate::cell::VmCell;
 use crate::console::Held;
@@ -115,13 +114,12 @@ pub(crate) fn turn(cell: &VmCell, buffer: &mut [u8]) -> (Turn, Flush) {
     let devices = &cell.devices;
     // Acquire, as whoever sets it has put something there before.
     devices.due.swap(false, Ordering::AcqRel);
-    if cell.link.take_call() {
-        let moved = cell.link.deliver(&mut cell.vm.lock());
-        cell.notify(&moved);
-    }
-    console::receive_held(registry::hear);
     let mut budget = TURN;
     let mut flush = Flush::NotNeeded;
+    if cell.link.take_call() {
+        serve_line(cell);
+    }
+    console::receive_held(registry::hear);
     loop {
         let (step, moved) = {
             let mut vm = cell.vm.lock();
@@ -149,6 +147,19 @@ pub(crate) fn turn(cell: &VmCell, buffer: &mut [u8]) -> (Turn, Flush) {
     }
 }
 
+/// The serial line has something for the VM, or room for what it has written.
+fn serve_line(cell: &VmCell) {
+    let mut vm = cell.vm.lock();
+    let mut moved = cell.link.deliver(&mut vm);
+    moved.extend(&vm.output_has_room(|bytes| console::print(cell.id, bytes)));
+    let waiting = vm.waiting_input();
+    drop(vm);
+    cell.notify(&moved);
+    if cell.link.input_taken(cell.id, waiting) == Held::Something {
+        cell.devices.set_due();
+    }
+}
+
 /// The machine, as a VM's devices see it.
 struct Behind<'a> {
     cell: &'a VmCell,
@@ -167,8 +178,8 @@ impl Backends for Behind<'_> {
         random::fill(to).map_or(0, |()| to.len())
     }
 
-    fn print(&mut self, bytes: &[u8]) {
-        console::say(&FromHypervisor::Console { vm: self.cell.id, bytes });
+    fn print(&mut self, bytes: &[u8]) -> usize {
+        console::print(self.cell.id, bytes)
     }
 
     fn flush_soon(&mut self) {
@@ -182,6 +193,6 @@ impl Backends for Behind<'_> {
     }
 
     fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>) {
-        console::log(Level::Warning, format_args!("{}: {text}", registry::name(self.cell.id)));
+        self.cell.note_mistake(text);
     }
 }

@@ -9,14 +9,14 @@ use vambrace_machine::{Host, Vcpu};
 use vambrace_memory::GuestMemory;
 use vambrace_memory::features::Features;
 use vambrace_wire::bundle::channel::{MAX_CHANNELS, MAX_MEMBERS};
-use vambrace_wire::message::{FromHypervisor, Level};
+use vambrace_wire::message::FromHypervisor;
 
 use crate::cell::VmCell;
 use crate::console::Held;
 use crate::debug::Debug;
 use crate::sysreg::{CntpctEl0, Read, SctlrEl1};
 use crate::vgic::{self, Interface};
-use crate::{barrier, channels, clock, console, features, random, registry, resident};
+use crate::{barrier, channels, clock, console, features, random, resident};
 
 /// The most bytes of a VM's memory that one exit cleans from the caches.
 const CLEAN_STEP: u64 = 1 << 20;
@@ -173,8 +173,8 @@ impl Host for ExitHost<'_> {
         (done < ram.len()).then_some(done)
     }
 
-    fn print(&mut self, bytes: &[u8]) {
-        console::say(&FromHypervisor::Console { vm: self.cell.id, bytes });
+    fn print(&mut self, bytes: &[u8]) -> usize {
+        console::print(self.cell.id, bytes)
     }
 
     fn flush_soon(&mut self) {
@@ -200,6 +200,6 @@ impl Host for ExitHost<'_> {
     }
 
     fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>) {
-        console::log(Level::Warning, format_args!("{}: {text}", registry::name(self.cell.id)));
+        self.cell.note_mistake(text);
     }
 }

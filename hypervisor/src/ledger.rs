@@ -6,6 +6,7 @@
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use spin::Once;
+use vambrace_hypervisor::serial::Source;
 use vambrace_wire::message::{FromHypervisor, Life, MemoryUse};
 
 use crate::sysreg::{CntpctEl0, Read};
@@ -59,11 +60,6 @@ pub(crate) fn tell_boot() {
     }
 }
 
-/// Tells what memory EL2 takes now.
-fn tell_memory() {
-    console::say(&FromHypervisor::Memory { vms: VMS.load(Ordering::Relaxed), memory: in_use() });
-}
-
 /// A VM's part. It goes last of all that the VM had, and then the VM is gone.
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -103,7 +99,8 @@ impl Ledger {
         let at = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let life = Life { began: at(&self.began), copied: at(&self.copied), started, ended: now() };
         console::say(&FromHypervisor::Life { vm: self.vm, life });
-        tell_memory();
+        let memory = FromHypervisor::Memory { vms: VMS.load(Ordering::Relaxed), memory: in_use() };
+        console::say_of(Source::Affairs(self.vm), &memory);
     }
 }
 

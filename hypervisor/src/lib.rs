@@ -5,12 +5,16 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
 pub mod attention;
 pub mod board;
 pub mod el1;
 pub mod pool;
+pub mod quota;
 pub mod regions;
 pub mod seed;
+pub mod serial;
 pub mod speculative_at;
 pub mod sre;
 pub mod traps;

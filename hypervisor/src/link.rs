@@ -6,6 +6,7 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use vambrace_hypervisor::serial::Refused;
 use vambrace_interrupts::VcpuSet;
 use vambrace_machine::Vm;
 use vambrace_machine::inbox::Inbox;
@@ -44,12 +45,22 @@ impl Link {
         self.inbox.lock().deliver(vm)
     }
 
-    /// The VM of this index has taken input, and so much waits in its console: tells the sender when it is time.
+    /// There is room for the VM's output. One of its CPUs is to be called.
+    pub(crate) fn call(&self) {
+        self.is_called.store(true, Ordering::Release);
+    }
+
+    /// The VM of this index has taken input, and so much waits in its console: tells the sender when it is time. If the line has
+    /// no room the VM is called when it has, and tells it then.
     pub(crate) fn input_taken(&self, vm: u16, waiting: usize) -> Held {
         let mut inbox = self.inbox.lock();
         let Some(position) = inbox.untold(waiting) else { return Held::Nothing };
-        inbox.tell(position);
-        drop(inbox);
-        console::input_taken(vm, position)
+        match console::input_taken(vm, position) {
+            Ok(held) => {
+                inbox.tell(position);
+                held
+            }
+            Err(Refused) => Held::Nothing,
+        }
     }
 }

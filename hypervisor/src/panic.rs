@@ -64,6 +64,8 @@ pub(crate) fn bug(what: core::fmt::Arguments<'_>) -> ! {
 
 /// Ends the board: the VMs' isolation can no longer be vouched for.
 pub(crate) fn stop() -> ! {
+    // The last words are in the UART yet, if there were any.
+    crate::console::drain_out();
     crate::firmware::system_off();
     loop {
         crate::barrier::wfi();

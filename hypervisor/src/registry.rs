@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use spin::Once;
+use vambrace_hypervisor::quota::LogQuota;
 use vambrace_machine::short::Constants;
 use vambrace_machine::vm::Platform;
 use vambrace_machine::{Ending, Vcpu, Vm};
@@ -180,6 +181,7 @@ impl Registry {
             homes,
             devices,
             link: Link::new(),
+            mistakes: SpinMutex::new(LogQuota::new()),
             space,
             vmid: SpinMutex::new(VmidHolder::new()),
             time_offset: AtomicU64::new(0),
@@ -211,7 +213,8 @@ pub(crate) fn end(cell: &Cell, ending: Ending) -> Job {
         return job;
     }
     let state = if ending == Ending::Off { VmState::Off } else { VmState::Crashed };
-    cell.vm.lock().flush_console(|bytes| console::say(&FromHypervisor::Console { vm: cell.id, bytes }));
+    cell.finish_mistakes();
+    cell.vm.lock().flush_console(|bytes| console::print_last(cell.id, bytes));
     console::say(&FromHypervisor::State { vm: cell.id, state });
     cell.tell_life();
     cell.devices.unplug();
@@ -233,6 +236,7 @@ fn ended_one(registry: &Registry) {
 fn finish() -> ! {
     ledger::tell_boot();
     console::say(&FromHypervisor::End);
+    console::drain_out();
     firmware::system_off();
     loop {
         crate::barrier::wfi();
@@ -278,6 +282,13 @@ pub(crate) fn channels(id: u16) -> &'static [Membership] {
 pub(crate) fn hear(heard: Heard) {
     if let Some(cell) = find(heard.vm) {
         cell.hear(&heard);
+    }
+}
+
+/// The serial line has room for what a VM has written.
+pub(crate) fn call_for_output(id: u16) {
+    if let Some(cell) = find(id) {
+        cell.call_for_output();
     }
 }
 

@@ -81,6 +81,7 @@ pub(crate) fn start(
             distributor.enable_spi(intid, boot::affinity());
         }
     }
+    console::start_queue(bundle.directory.vms.len());
     assigned::start(distributor, &bundle.directory, board.virtio);
     console::say(&FromHypervisor::Hello {
         cpus: board.cpus.len() as u16,
@@ -244,6 +245,7 @@ impl Pcpu {
     /// Nobody wants to run: sleeps until an interrupt, unless there is work.
     fn idle(&mut self) {
         self.account.close(&mut self.queue);
+        console::drain();
         if !self.shared.attention.is_called() {
             self.program_timer(None);
             barrier::dsb_sy();

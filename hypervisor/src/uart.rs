@@ -2,6 +2,7 @@
 //! The board's PL011, driven with as little as possible: the firmware has set its speed.
 
 use vambrace_hypervisor::board;
+use vambrace_hypervisor::serial::{Interrupt, Transmitter};
 use vambrace_machine::vm::Input;
 
 const DR: usize = 0x00;
@@ -17,8 +18,10 @@ const FR_RXFE: u32 = 1 << 4;
 const FR_TXFF: u32 = 1 << 5;
 /// UARTEN, TXE, RXE.
 const CR_ON: u32 = 0x301;
+const FR_BUSY: u32 = 1 << 3;
 /// Receive and receive-timeout.
 const RECEIVE_INTERRUPTS: u32 = 1 << 4 | 1 << 6;
+const TRANSMIT_INTERRUPT: u32 = 1 << 5;
 
 /// Whether what is received interrupts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,13 +62,13 @@ impl Uart {
         unsafe { self.base.byte_add(offset).write_volatile(value) }
     }
 
-    /// Sends bytes, waiting while the FIFO is full.
-    pub(crate) fn send(&self, bytes: &[u8]) {
+    /// Sends bytes, waiting while the FIFO is full: only while no vCPU could run.
+    pub(crate) fn send_all(&self, bytes: &[u8]) {
         for byte in bytes {
-            while self.read(FR) & FR_TXFF != 0 {
+            while self.is_full() {
                 core::hint::spin_loop();
             }
-            self.write(DR, u32::from(*byte));
+            self.send(*byte);
         }
     }
 
@@ -86,11 +89,36 @@ impl Uart {
 
     /// Lets received bytes interrupt, or not.
     pub(crate) fn listen(&self, listen: Listen) {
-        self.write(IMSC, if listen == Listen::On { RECEIVE_INTERRUPTS } else { 0 });
+        self.mask(RECEIVE_INTERRUPTS, listen == Listen::On);
+    }
+
+    /// Lets interrupts through, or not. The console's lock keeps others from doing so at the same time.
+    fn mask(&self, interrupts: u32, through: bool) {
+        let others = self.read(IMSC) & !interrupts;
+        self.write(IMSC, if through { others | interrupts } else { others });
+    }
+
+    /// Whether it has not sent all that it was given.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.read(FR) & FR_BUSY != 0
     }
 
     /// Ends a receive interrupt.
     pub(crate) fn acknowledge(&self) {
         self.write(ICR, RECEIVE_INTERRUPTS);
+    }
+}
+
+impl Transmitter for Uart {
+    fn is_full(&self) -> bool {
+        self.read(FR) & FR_TXFF != 0
+    }
+
+    fn send(&self, byte: u8) {
+        self.write(DR, u32::from(byte));
+    }
+
+    fn set_interrupt(&self, interrupt: Interrupt) {
+        self.mask(TRANSMIT_INTERRUPT, interrupt == Interrupt::On);
     }
 }

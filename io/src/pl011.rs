@@ -119,6 +119,12 @@ impl Pl011 {
         Some(byte as u8)
     }
 
+    /// Whether there is a byte that the guest has sent and nobody has taken.
+    #[must_use]
+    pub fn holds_output(&self) -> bool {
+        !self.transmitted.is_empty()
+    }
+
     fn loopback(&self) -> bool {
         self.control & control::LBE != 0
     }

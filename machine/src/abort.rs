@@ -89,7 +89,7 @@ fn rom(
     vm.lock().memory.is_rom(ipa, 1).then_some(ipa)
 }
 
-/// The guest gets a synchronous external abort; the first few are logged.
+/// The guest gets a synchronous external abort, and it is told.
 fn refuse(
     vm: &SpinMutex<Vm, impl RelaxStrategy>,
     vcpu: &mut Vcpu,
@@ -97,12 +97,10 @@ fn refuse(
     why: Refusal,
     host: &mut impl Host,
 ) -> Resume {
-    if vm.lock().should_log_mistake() {
-        let (index, pc) = (vcpu.index, vcpu.registers.frame.pc);
-        let what = if abort.on_walk { "table walk for a " } else { "" };
-        let (direction, at) = (abort.direction, Place(abort.ipa, abort.va));
-        host.guest_mistake(format_args!("vCPU {index}: {what}{direction} of {at}, {why} (PC {pc:#x})"));
-    }
+    let (index, pc) = (vcpu.index, vcpu.registers.frame.pc);
+    let what = if abort.on_walk { "table walk for a " } else { "" };
+    let (direction, at) = (abort.direction, Place(abort.ipa, abort.va));
+    host.guest_mistake(format_args!("vCPU {index}: {what}{direction} of {at}, {why} (PC {pc:#x})"));
     let (access, walked) = match (abort.cache_maintenance, abort.direction) {
         (true, _) => (AbortedAccess::CacheMaintenance, Stage1Access::Read),
         (false, Direction::Read) => (AbortedAccess::Data(abort.direction), Stage1Access::Read),
@@ -120,15 +118,13 @@ pub(crate) fn instruction(
     host: &mut impl Host,
 ) -> Resume {
     vcpu.recent.note_address(abort.va);
-    if vm.lock().should_log_mistake() {
-        let (index, at) = (vcpu.index, Place(abort.ipa, abort.va));
-        let what = if abort.on_walk { "table walk for a fetch" } else { "fetch" };
-        let why = match abort.status {
-            FaultStatus::Translation(_) => Refusal::Nothing,
-            status => Refusal::Fault(status),
-        };
-        host.guest_mistake(format_args!("vCPU {index}: {what} of {at}, {why}"));
-    }
+    let (index, at) = (vcpu.index, Place(abort.ipa, abort.va));
+    let what = if abort.on_walk { "table walk for a fetch" } else { "fetch" };
+    let why = match abort.status {
+        FaultStatus::Translation(_) => Refusal::Nothing,
+        status => Refusal::Fault(status),
+    };
+    host.guest_mistake(format_args!("vCPU {index}: {what} of {at}, {why}"));
     let walk_level = abort.on_walk.then(|| walk_level(vcpu, abort.va, Stage1Access::Execute, host));
     let aborted = ExternalAbort { access: AbortedAccess::Fetch, va: abort.va, walk_level };
     inject(vm, vcpu, Exception::ExternalAbort(aborted), host)

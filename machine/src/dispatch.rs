@@ -58,7 +58,7 @@ pub fn handle<H: Host>(
         Exit::Debug(DebugEvent { syndrome, va }) => {
             inject(vm, vcpu, Exception::Reflected { syndrome, far: va.0 }, host)
         }
-        Exit::SError(syndrome) => system_error(vm, vcpu, syndrome, host),
+        Exit::SError(syndrome) => system_error(vcpu, syndrome, host),
         Exit::IllegalState => {
             let syndrome = Syndrome::new(class::ILLEGAL_STATE, InstructionLength::Four, 0);
             inject(vm, vcpu, Exception::Reflected { syndrome, far: 0 }, host)
@@ -82,16 +82,9 @@ fn wait(vcpu: &mut Vcpu, wait: Wait) -> Resume {
 /// The machine signals an error that no instruction waited for. It came while this guest ran, so it is the guest's
 /// to judge; but only when the guest no longer masks it (PSTATE.A), which the CPU itself watches for: the error is
 /// made virtual and pending.
-fn system_error(
-    vm: &SpinMutex<Vm, impl RelaxStrategy>,
-    vcpu: &mut Vcpu,
-    syndrome: Syndrome,
-    host: &mut impl Host,
-) -> Resume {
+fn system_error(vcpu: &mut Vcpu, syndrome: Syndrome, host: &mut impl Host) -> Resume {
     vcpu.virtual_serror = true;
-    if vm.lock().should_log_mistake() {
-        let (index, iss) = (vcpu.index, syndrome.iss());
-        host.guest_mistake(format_args!("vCPU {index}: the machine signals a system error (ISS {iss:#x})"));
-    }
+    let (index, iss) = (vcpu.index, syndrome.iss());
+    host.guest_mistake(format_args!("vCPU {index}: the machine signals a system error (ISS {iss:#x})"));
     Resume::Guest
 }

@@ -68,8 +68,9 @@ pub trait Host {
     /// from byte `done` of its RAM on. Says how far it came: a bounded step, `None` at the end.
     fn clean_memory(&mut self, done: u64) -> Option<u64>;
 
-    /// Sends bytes of the VM's console on.
-    fn print(&mut self, bytes: &[u8]);
+    /// Sends bytes of the VM's console on, and says how many: fewer than all when there is no room for more. Call
+    /// [`crate::Vm::output_has_room`] when there is.
+    fn print(&mut self, bytes: &[u8]) -> usize;
 
     /// The VM's console has unfinished output: call [`crate::Vm::flush_console`] soon.
     fn flush_soon(&mut self);
@@ -86,6 +87,6 @@ pub trait Host {
     /// The VM has given this number as its result.
     fn result(&mut self, number: u32);
 
-    /// One line about a mistake that the guest made.
+    /// One line about a mistake that the guest made. It may make as many as it likes: who logs them bounds that.
     fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>);
 }

@@ -166,7 +166,7 @@ fn exchange(
             let Some(uart) = shared.uart.as_mut() else { return 0 };
             let line = uart.irq_asserted();
             let raw = access.exchange(uart, offset);
-            if matches!(access.direction, Direction::Write { .. }) {
+            if matches!(access.direction, Direction::Write { .. }) || shared.holds_output() {
                 shared.collect_output(host);
             }
             if shared.offer_input() > 0 {

@@ -32,8 +32,9 @@ pub trait Backends {
     /// Fills `to` from the front with random bytes, and says how many.
     fn entropy(&mut self, to: &mut [u8]) -> usize;
 
-    /// Sends bytes of the VM's console on.
-    fn print(&mut self, bytes: &[u8]);
+    /// Sends bytes of the VM's console on, and says how many: fewer than all when there is no room for more. Call
+    /// [`Vm::output_has_room`] when there is.
+    fn print(&mut self, bytes: &[u8]) -> usize;
 
     /// The console has unfinished output: call [`Vm::flush_console`] soon.
     fn flush_soon(&mut self);
@@ -41,7 +42,7 @@ pub trait Backends {
     /// The guest has taken input from its console, and so much still waits there ([`Vm::waiting_input`]).
     fn input_taken(&mut self, waiting: usize);
 
-    /// One line about a mistake that the guest made.
+    /// One line about a mistake that the guest made, as [`crate::Host::guest_mistake`].
     fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>);
 }
 
@@ -80,11 +81,12 @@ enum Keys {
 
 impl<B: Backends> Terminal for Line<'_, B> {
     fn write(&mut self, bytes: &[u8]) -> usize {
-        let unfinished = self.console.put(bytes, |line| self.backends.print(line));
+        let mut rest = bytes.iter().copied();
+        let unfinished = self.console.put_each(&mut rest, &mut |line: &[u8]| self.backends.print(line));
         if unfinished == Unfinished::Since {
             self.backends.flush_soon();
         }
-        bytes.len()
+        bytes.len() - rest.len()
     }
 
     fn read(&mut self, to: &mut [u8]) -> usize {
@@ -109,6 +111,13 @@ impl Vm {
     /// The outside of virtio devices has got on: those that waited for it have work.
     pub fn outside_is_ready(&mut self) {
         self.virtio.due |= core::mem::take(&mut self.virtio.outside);
+    }
+
+    /// There is room for output again: virtio consoles that waited for it have work.
+    pub(crate) fn output_is_ready(&mut self) {
+        let consoles = self.virtio.consoles() & self.virtio.outside;
+        self.virtio.outside &= !consoles;
+        self.virtio.due |= consoles;
     }
 
     /// Keys have come: virtio consoles look whether they are theirs.
@@ -173,9 +182,7 @@ impl Vm {
             After::More => self.virtio.due |= bit(at),
             After::Outside => self.virtio.outside |= bit(at),
         }
-        if let Some(fault) = new_fault
-            && self.should_log_mistake()
-        {
+        if let Some(fault) = new_fault {
             backends.guest_mistake(format_args!("virtio device in slot {at} needs a reset: {fault}"));
         }
         let moved = self.settle_virtio(at);

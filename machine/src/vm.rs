@@ -29,10 +29,7 @@ pub use console::Input;
 mod channels;
 pub(crate) mod console;
 
-/// After this many, a VM's mistakes are no longer logged, only suffered.
-const LOGGED_MISTAKES: u32 = 16;
-
-/// The same for loops of exceptions. Apart, since what loops has made a mistake each time round.
+/// After this many in a life, loops of exceptions are no longer logged. What loops has made a mistake each time round.
 const LOGGED_LOOPS: u32 = 2;
 
 /// GICR_ICPENDR0, from the start of a redistributor's frames.
@@ -165,7 +162,6 @@ pub struct Vm {
     pub(crate) console: Console,
     /// The number that it has given as its result since its last reset.
     result: Option<u32>,
-    mistakes: u32,
     loops: u32,
 }
 
@@ -231,7 +227,6 @@ impl Vm {
             doorbells: config.channels.iter().map(|it| Doorbell::new(it.number, it.members)).collect(),
             console: Console::default(),
             result: None,
-            mistakes: 0,
             loops: 0,
         })
     }
@@ -260,7 +255,6 @@ impl Vm {
         }
         self.gic.reset();
         self.result = None;
-        self.mistakes = 0;
         self.loops = 0;
         self.offer_input();
     }
@@ -406,24 +400,40 @@ impl Vm {
         taken
     }
 
-    /// Takes what the guest has sent; passes it on by the line, or when there is much of it.
+    /// Takes what the guest has sent, as far as there is room; passes it on by the line, or when there is much of it. The rest
+    /// stays in the UART's FIFO, which the guest sees.
     pub(crate) fn collect_output(&mut self, host: &mut impl Host) {
         let Some(uart) = &mut self.uart else { return };
-        let sent = core::iter::from_fn(|| uart.take_output());
-        if self.console.put_each(sent, &mut |bytes: &[u8]| host.print(bytes)) == Unfinished::Since {
+        let mut sent = core::iter::from_fn(|| uart.take_output());
+        if self.console.put_each(&mut sent, &mut |bytes: &[u8]| host.print(bytes)) == Unfinished::Since {
             host.flush_soon();
         }
     }
 
-    /// Passes unfinished output on.
-    pub fn flush_console(&mut self, print: impl FnOnce(&[u8])) {
-        self.console.flush(print);
+    /// Whether the UART holds something that the guest has sent, as there was no room for it.
+    pub(crate) fn holds_output(&self) -> bool {
+        self.uart.as_ref().is_some_and(Pl011::holds_output)
     }
 
-    /// Whether this mistake of the guest's should still be told; counts it.
-    pub(crate) fn should_log_mistake(&mut self) -> bool {
-        self.mistakes = self.mistakes.saturating_add(1);
-        self.mistakes <= LOGGED_MISTAKES
+    /// There is room for output again, where there was none: passes on what waited, the rest of virtio consoles' in their next
+    /// turn ([`Vm::has_work`]).
+    #[must_use = "the vCPUs must be notified"]
+    pub fn output_has_room(&mut self, print: impl FnMut(&[u8]) -> usize) -> VcpuSet {
+        self.flush_console(print);
+        self.output_is_ready();
+        self.settle_lines()
+    }
+
+    /// Passes all output on that waits, finished or not, as far as there is room.
+    pub fn flush_console(&mut self, mut print: impl FnMut(&[u8]) -> usize) {
+        self.console.flush(&mut print);
+        if let Some(uart) = &mut self.uart
+            && uart.holds_output()
+        {
+            let mut sent = core::iter::from_fn(|| uart.take_output());
+            let _ = self.console.put_each(&mut sent, &mut print);
+            self.console.flush(&mut print);
+        }
     }
 
     /// Whether this loop of exceptions should still be told; counts it.

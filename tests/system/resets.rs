@@ -22,6 +22,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("resets::sibling_of_linux_1000_times", |bench| beside_linux(bench, 1000))
             .needs(Need::Linux("6.12"))
             .long(),
+        Case::new("resets::mistakes_in_a_loop_are_logged_by_the_time", mistakes),
         Case::new("resets::linux_itself", linux_itself).needs(Need::Linux("6.12")),
         Case::new("resets::nothing_from_before_the_boot", nothing_from_before_the_boot),
     ]
@@ -111,5 +112,38 @@ fn linux_itself(bench: &Bench) -> Verdict {
     let record = live.finish();
     let resets = record.vm("linux")?.resets();
     record.ensure(resets == 2, || format!("2 resets are due, and there were {resets}"))?;
+    record.exits(Exit::Success)
+}
+
+/// The date on which a board that counts begins (`-rtc base=2026-01-01`), and how long the loop goes on.
+const NEW_YEAR: u64 = 1_767_225_600;
+const SECONDS: u64 = 4;
+const MISTAKES: u64 = 20;
+
+/// A VM that makes mistakes in each of many lives: they are bounded by the time that passes, and not by its lives; and each
+/// is logged or counted.
+fn mistakes(bench: &Bench) -> Verdict {
+    let record = bench.run(
+        &Scenario::new(format!(
+            "[[vm]]\nname = \"loop\"\nkernel = \"guest:reset\"\nmemory = \"8MiB\"\n\
+             cmdline = \"mistakes={MISTAKES} until={}\"\n",
+            NEW_YEAR + SECONDS
+        ))
+        .counted(),
+    )?;
+    let vm = record.vm("loop")?;
+    let lives = u64::from(vm.resets()) + 1;
+    let lines: Vec<&str> = record.outcome.log.iter().map(|(_, line)| line.as_str()).collect();
+    let logged = lines.iter().filter(|line| line.contains("where it has nothing")).count() as u64;
+    let counted: u64 = lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("loop: ")?.split_once(" more mistakes")?.0.parse::<u64>().ok())
+        .sum();
+    record.ensure(lives > 100, || format!("only {lives} lives"))?;
+    // A few at once, and then one a second.
+    record.ensure(logged <= 16 + SECONDS + 1, || format!("{logged} lines in {lives} lives"))?;
+    record.ensure(logged + counted == lives * MISTAKES, || {
+        format!("{logged} logged and {counted} counted of {}", lives * MISTAKES)
+    })?;
     record.exits(Exit::Success)
 }

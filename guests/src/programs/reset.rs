@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Looks whether the machine is as new, makes a mess, and resets it; again and again until a byte arrives on the
-//! console, or until the clock says `until=SECONDS` (Unix time). It cannot count: nothing of it survives.
+//! console, or until the clock says `until=SECONDS` (Unix time). It cannot count: nothing of it survives. With
+//! `mistakes=N` it reads so often where nothing is.
 //!
 //! Natively with `native`, since QEMU leaves the memory and the real-time clock as they are.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::machine::Machine;
-use crate::{console, cpu, gic, mmio, psci, timer};
+use crate::{console, cpu, gic, mmio, probe, psci, timer};
 
 const PATTERN: u64 = 0x7072_6973_7469_6E65;
 
@@ -19,6 +20,8 @@ static ZEROED: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
 #[unsafe(link_section = ".scratch")]
 static UNTOUCHED: [AtomicU64; 512] = [const { AtomicU64::new(0) }; 512];
 
+/// Where nothing is.
+const HOLE: u64 = 0x0B00_0000;
 /// The real-time clock.
 const RTC: u64 = 0x0901_0000;
 
@@ -29,6 +32,9 @@ pub fn run(machine: &Machine) {
         println!("guest: pristine");
     } else {
         println!("guest: FAIL: {wrong} things survived the reset");
+    }
+    for mistake in 0..machine.number("mistakes", 0) {
+        let _ = probe::read(HOLE + 8 * mistake, 4);
     }
     let until = machine.number("until", u64::MAX);
     let ends = || console::read_byte().is_some() || u64::from(mmio::read32(RTC)) >= until;

@@ -5,11 +5,14 @@
 //! program does not: for the first VM, which has that keyboard, the same window is kept here, and what is beyond it
 //! stays in the UART until the VM has taken some.
 
+use core::sync::atomic::Ordering;
+
 use arrayvec::ArrayVec;
+use vambrace_hypervisor::serial::{Refused, Source};
 use vambrace_machine::vm::Input;
 use vambrace_wire::message::{Decoder, FromHypervisor, INPUT_WINDOW, MAX_TEXT, Piece, ToHypervisor, decode};
 
-use super::{CONSOLE, Console, Mode};
+use super::{CONSOLE, Console, FRAMES, Mode, send};
 use crate::percpu;
 use crate::uart::{Listen, Uart};
 
@@ -61,7 +64,7 @@ pub(crate) fn enable_input() {
 }
 
 /// Serves the UART's interrupt: reads what has arrived and calls `on_input` for each run of it.
-pub(crate) fn receive(on_input: impl FnMut(Heard)) {
+pub(super) fn receive(on_input: impl FnMut(Heard)) {
     let Some(uart) = CONSOLE.lock().uart else { return };
     uart.acknowledge();
     read(uart, on_input);
@@ -92,20 +95,19 @@ fn read(uart: Uart, mut on_input: impl FnMut(Heard)) {
     }
 }
 
-/// A VM has taken its input up to this position.
-pub(crate) fn input_taken(vm: u16, position: u32) -> Held {
-    let mut console = CONSOLE.lock();
-    match console.mode {
-        Mode::Frames => {
-            console.say(&FromHypervisor::Taken { vm, position });
-            Held::Nothing
-        }
-        Mode::Text if vm == 0 => {
-            console.listener.taken = position;
-            console.listener.held
-        }
-        Mode::Text => Held::Nothing,
+/// A VM has taken its input up to this position: its sender is told. Says whether that was possible, and whether there is
+/// more to read.
+pub(crate) fn input_taken(vm: u16, position: u32) -> Result<Held, Refused> {
+    if FRAMES.load(Ordering::Relaxed) {
+        send(Source::Console(vm), &FromHypervisor::Taken { vm, position })?;
+        return Ok(Held::Nothing);
     }
+    if vm != 0 {
+        return Ok(Held::Nothing);
+    }
+    let listener = &mut CONSOLE.lock().listener;
+    listener.taken = position;
+    Ok(listener.held)
 }
 
 impl Console {

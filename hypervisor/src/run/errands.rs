@@ -9,7 +9,6 @@ use core::sync::atomic::Ordering;
 
 use vambrace_hypervisor::attention::{Gone, Home, Mail as Read};
 use vambrace_interrupts::Activity;
-use vambrace_wire::message::FromHypervisor;
 
 use super::slots::State;
 use super::{NEVER, Pcpu};
@@ -180,6 +179,5 @@ impl Pcpu {
 }
 
 fn flush(cell: &VmCell) {
-    let id = cell.id;
-    cell.vm.lock().flush_console(|bytes| console::say(&FromHypervisor::Console { vm: id, bytes }));
+    cell.vm.lock().flush_console(|bytes| console::print(cell.id, bytes));
 }

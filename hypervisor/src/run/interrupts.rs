@@ -9,7 +9,7 @@ use super::{NEVER, Pcpu, now};
 use crate::cell::{Cell, VmCell};
 use crate::gic::CpuInterface;
 use crate::sysreg::{CnthpCtlEl2, CnthpCvalEl2, CntvCtlEl0, SafeWrite};
-use crate::{assigned, barrier, console, outside, registry};
+use crate::{assigned, barrier, console, outside};
 
 /// Physical interrupts served at most before a guest runs again.
 const INTERRUPTS_AT_ONCE: usize = 32;
@@ -62,7 +62,7 @@ impl Pcpu {
     /// Serves an interrupt of one of the board's devices. False if it is handed on to a VM, whose guest will end it.
     fn serve_device(&self, intid: u32) -> bool {
         if intid == self.uart {
-            console::receive(registry::hear);
+            console::interrupt();
         } else if assigned::hand_on(intid) {
             return false;
         } else {

@@ -35,24 +35,22 @@ pub(crate) enum Unfinished {
 }
 
 impl Console {
-    /// Takes what the guest has sent; passes it on by the line, or when there is much of it.
-    pub(crate) fn put(&mut self, bytes: &[u8], mut print: impl FnMut(&[u8])) -> Unfinished {
-        self.put_each(bytes.iter().copied(), &mut print)
-    }
-
-    /// As [`Console::put`], byte by byte.
+    /// Takes what the guest has sent, as far as there is room; passes it on by the line, or when there is much of it.
     pub(crate) fn put_each(
         &mut self,
-        bytes: impl Iterator<Item = u8>,
-        print: &mut impl FnMut(&[u8]),
+        bytes: &mut impl Iterator<Item = u8>,
+        print: &mut impl FnMut(&[u8]) -> usize,
     ) -> Unfinished {
         let mut end_of_line = false;
         let was_empty = self.output.is_empty();
-        for byte in bytes {
+        loop {
             if self.output.is_full() {
-                print(&self.output);
-                self.output.clear();
+                self.flush(print);
+                if self.output.is_full() {
+                    return Unfinished::No;
+                }
             }
+            let Some(byte) = bytes.next() else { break };
             self.output.push(byte);
             end_of_line |= byte == b'\n';
         }
@@ -64,11 +62,16 @@ impl Console {
         Unfinished::No
     }
 
-    /// Passes unfinished output on.
-    pub(crate) fn flush(&mut self, print: impl FnOnce(&[u8])) {
-        if !self.output.is_empty() {
-            print(&self.output);
+    /// Passes unfinished output on, as much as there is room for.
+    pub(crate) fn flush(&mut self, print: &mut impl FnMut(&[u8]) -> usize) {
+        if self.output.is_empty() {
+            return;
+        }
+        let taken = print(&self.output);
+        if taken >= self.output.len() {
             self.output.clear();
+        } else {
+            self.output.drain(..taken);
         }
     }
 

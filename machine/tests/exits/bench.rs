@@ -117,6 +117,8 @@ pub(crate) struct FakeHost {
     pub(crate) notified: VcpuSet,
     /// What the console has printed.
     pub(crate) printed: Vec<u8>,
+    /// How much more it takes.
+    pub(crate) room: usize,
     pub(crate) flush_asked: bool,
     pub(crate) work_asked: bool,
     /// How much input waits in the console since the guest last took some.
@@ -147,6 +149,7 @@ impl FakeHost {
             timer_line: Level::Low,
             notified: VcpuSet::new(),
             printed: Vec::with_capacity(1 << 16),
+            room: usize::MAX,
             flush_asked: false,
             work_asked: false,
             input_waits: 0,
@@ -243,8 +246,11 @@ impl Host for FakeHost {
         (done < RAM_SIZE).then_some(done)
     }
 
-    fn print(&mut self, bytes: &[u8]) {
-        self.printed.extend_from_slice(bytes);
+    fn print(&mut self, bytes: &[u8]) -> usize {
+        let taken = bytes.len().min(self.room);
+        self.room -= taken;
+        self.printed.extend_from_slice(&bytes[..taken]);
+        taken
     }
 
     fn flush_soon(&mut self) {
@@ -268,7 +274,13 @@ impl Host for FakeHost {
     }
 
     fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>) {
+        // Told of as often as it happens, and kept once, so that what is kept has room.
+        let before = self.mistakes.len();
         writeln!(self.mistakes, "{text}").expect("a string takes all");
+        let (earlier, new) = self.mistakes.split_at(before);
+        if earlier.ends_with(new) {
+            self.mistakes.truncate(before);
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use vambrace_interrupts::{Activity, ListRegister, State, VcpuSet};
 use vambrace_io::pl011::FIFO_DEPTH;
 use vambrace_machine::vm::Input;
-use vambrace_machine::{Ending, layout};
+use vambrace_machine::{Ending, Host, layout};
 use vambrace_wire::message::INPUT_WINDOW;
 
 use crate::bench::Bench;
@@ -14,6 +14,7 @@ const DR: u64 = layout::UART.0;
 const FR: u64 = layout::UART.0 + 0x18;
 const LCR_H: u64 = layout::UART.0 + 0x2C;
 const IMSC: u64 = layout::UART.0 + 0x38;
+const UARTICR: u64 = layout::UART.0 + 0x44;
 const RX_AND_TIMEOUT: u64 = 1 << 4 | 1 << 6;
 const UART_INTID: u32 = layout::SPI_BASE + layout::UART_SPI;
 const RTC_INTID: u32 = layout::SPI_BASE + layout::RTC_SPI;
@@ -44,6 +45,12 @@ fn listed(bench: &mut Bench, vcpu: usize) -> Vec<(u32, State)> {
     registers.map(|lr| (lr.intid(), lr.state())).collect()
 }
 
+/// A line that has room.
+fn take(line: &mut Vec<u8>, bytes: &[u8]) -> usize {
+    line.extend_from_slice(bytes);
+    bytes.len()
+}
+
 #[test]
 fn output_is_passed_on_by_the_line() {
     let mut bench = Bench::new(1);
@@ -52,7 +59,7 @@ fn output_is_passed_on_by_the_line() {
     say(&mut bench, ", world\n$ ");
     assert_eq!(bench.host.printed, b"hello, world\n");
     let mut flushed = Vec::new();
-    bench.vm.lock().flush_console(|bytes| flushed.extend_from_slice(bytes));
+    bench.vm.lock().flush_console(|bytes| take(&mut flushed, bytes));
     bench.vm.lock().flush_console(|_| panic!("nothing is left"));
     assert_eq!(flushed, b"$ ");
 }
@@ -76,8 +83,62 @@ fn an_endless_line_is_passed_on_in_pieces() {
     say(&mut bench, &line);
     let mut all = bench.host.printed.clone();
     assert!(all.len() > 800);
-    bench.vm.lock().flush_console(|bytes| all.extend_from_slice(bytes));
+    bench.vm.lock().flush_console(|bytes| take(&mut all, bytes));
     assert_eq!(all, line.as_bytes());
+}
+
+const TXFF: u64 = 1 << 5;
+const TRANSMIT: u64 = 1 << 5;
+
+/// Writes as a driver does that looks whether there is room. Says how much it came to.
+fn say_while_there_is_room(bench: &mut Bench, text: &[u8]) -> usize {
+    let has_room = |bench: &mut Bench| bench.read(FR) & TXFF == 0;
+    let mut sent = 0;
+    while sent < text.len() && has_room(bench) {
+        bench.write(DR, text[sent].into());
+        sent += 1;
+    }
+    sent
+}
+
+#[test]
+fn a_line_without_room_is_a_full_fifo_to_the_guest() {
+    let text: Vec<u8> = (0..2000).map(|at| b"0123456789\n"[at % 11]).collect();
+    for fifos in [0, 1 << 4] {
+        let mut bench = Bench::new(1);
+        enable(&mut bench, UART_INTID, 0);
+        bench.write(LCR_H, fifos);
+        bench.host.room = 300;
+        let mut sent = say_while_there_is_room(&mut bench, &text);
+        assert!((300..500).contains(&sent), "{sent}");
+        assert_eq!(bench.read(FR) & TXFF, TXFF);
+        // A driver that waits for the interrupt is told when there is room.
+        bench.write(UARTICR, TRANSMIT);
+        bench.write(IMSC, TRANSMIT);
+        assert_eq!(listed(&mut bench, 0), []);
+        bench.host.room = usize::MAX;
+        let Bench { vm, host, .. } = &mut bench;
+        let notify = vm.lock().output_has_room(|bytes| host.print(bytes));
+        assert!(notify.contains(0));
+        assert_eq!(listed(&mut bench, 0), [(UART_INTID, State::Pending)]);
+        sent += say_while_there_is_room(&mut bench, &text[sent..]);
+        assert_eq!(sent, text.len());
+        bench.vm.lock().flush_console(|bytes| take(&mut bench.host.printed, bytes));
+        assert!(bench.host.printed == text, "nothing is lost, and all in order");
+    }
+}
+
+#[test]
+fn a_driver_that_polls_goes_on_when_there_is_room() {
+    let mut bench = Bench::new(1);
+    bench.host.room = 0;
+    let sent = say_while_there_is_room(&mut bench, &[b'x'; 1000]);
+    bench.host.room = usize::MAX;
+    assert_eq!(bench.read(FR) & TXFF, TXFF, "as it was, until it was looked at");
+    assert_eq!(bench.read(FR) & TXFF, 0);
+    // The line has no end yet: the rest waits for it, for a moment.
+    bench.vm.lock().flush_console(|bytes| take(&mut bench.host.printed, bytes));
+    assert_eq!(bench.host.printed, vec![b'x'; sent]);
 }
 
 #[test]
