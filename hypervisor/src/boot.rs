@@ -13,7 +13,7 @@ use crate::ledger::{self, Fixed};
 use crate::mmu::{Kind, Map, Regime};
 use crate::sysreg::{MpidrEl1, Read};
 use crate::uart::Uart;
-use crate::{firmware, layout, memory, panic};
+use crate::{firmware, layout, memory, panic, percpu};
 
 core::arch::global_asm!(
     include_str!("boot.S"),
@@ -234,7 +234,8 @@ fn start_secondary(board: &Board, regime: Regime, index: usize, stack: u64) {
     crate::barrier::clean_invalidate(address, size_of::<SecondaryStart>() as u64);
     let Some(affinity) = board.cpus.get(index) else { return };
     if let Err(error) = firmware::cpu_on(*affinity, layout::secondary_entry_point(), address) {
-        console::warning!("CPU {affinity:#x} does not start: {error:?}");
+        console::warning!("CPU {index} ({affinity:#x}) does not start, so no vCPU is given to it: {error:?}");
+        percpu::note_missing(index);
     }
 }
 

@@ -44,6 +44,8 @@ pub(crate) enum Mail {
 pub(crate) struct Shared {
     /// MPIDR_EL1's affinity.
     pub(crate) affinity: u64,
+    /// The firmware did not start it.
+    is_missing: AtomicBool,
     /// Interrupts it.
     kick: Kick,
     /// Who wants to be looked at.
@@ -72,6 +74,7 @@ pub(crate) fn start(affinities: &[u64]) {
     CPUS.call_once(|| {
         let shared = |affinity: &u64| Shared {
             affinity: *affinity,
+            is_missing: AtomicBool::new(false),
             kick: Kick::new(*affinity),
             attention: Attention::new(),
             mailbox: SpinMutex::new(VecDeque::new()),
@@ -80,6 +83,13 @@ pub(crate) fn start(affinities: &[u64]) {
         };
         affinities.iter().map(shared).collect()
     });
+}
+
+/// The firmware did not start a CPU (PSCI, CPU_ON): no vCPU is given to it. To be called before VMs are made.
+pub(crate) fn note_missing(cpu: usize) {
+    if let Some(shared) = all().get(cpu) {
+        shared.is_missing.store(true, Ordering::Release);
+    }
 }
 
 /// All CPUs.
@@ -164,10 +174,11 @@ pub(crate) fn find_homes(pins: &[Option<u16>]) -> Option<Box<[Home]>> {
                 let load = |cpu: &usize| {
                     (mine.get(*cpu).copied(), cpus.get(*cpu).map(|shared| shared.slots.lock().count))
                 };
-                (0..cpus.len()).min_by_key(load)?
+                let runs = |cpu: &usize| cpus.get(*cpu).is_some_and(Shared::runs);
+                (0..cpus.len()).filter(runs).min_by_key(load)?
             }
         };
-        let Some(slot) = cpus.get(cpu).and_then(Shared::take_slot) else {
+        let Some(slot) = cpus.get(cpu).filter(|shared| shared.runs()).and_then(Shared::take_slot) else {
             homes.iter().for_each(|home| give_slot_back(*home));
             return None;
         };
@@ -180,6 +191,10 @@ pub(crate) fn find_homes(pins: &[Option<u16>]) -> Option<Box<[Home]>> {
 }
 
 impl Shared {
+    fn runs(&self) -> bool {
+        !self.is_missing.load(Ordering::Acquire)
+    }
+
     fn take_slot(&self) -> Option<u16> {
         let mut slots = self.slots.lock();
         let (word, taken) = (0..).zip(&mut slots.taken).find(|(_, taken)| **taken != u64::MAX)?;

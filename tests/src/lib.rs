@@ -16,6 +16,7 @@ mod case;
 mod process;
 mod record;
 mod scenario;
+mod tree;
 mod write_log;
 
 pub use self::bench::{Bench, Need};
@@ -23,6 +24,7 @@ pub use self::case::{Case, Verdict, main};
 pub use self::process::{Finished, Process};
 pub use self::record::{Live, Record};
 pub use self::scenario::Scenario;
+pub use self::tree::Tree;
 pub use self::write_log::WriteLog;
 pub use libtest_mimic::Failed;
 

@@ -74,8 +74,9 @@ impl Scenario {
 
     /// QEMU's board has more than ours.
     #[must_use]
-    pub fn with_qemu_args(self, arguments: &[&str]) -> Self {
-        Self { qemu_args: arguments.iter().map(|&argument| argument.to_owned()).collect(), ..self }
+    pub fn with_qemu_args(self, arguments: &[impl AsRef<str>]) -> Self {
+        let arguments = arguments.iter().map(|argument| argument.as_ref().to_owned());
+        Self { qemu_args: arguments.collect(), ..self }
     }
 
     /// The board's disks that are empty at first are nothing but zeros, and answer without the computer's disk and clock.

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 mod assigned;
 mod bench;
+mod boards;
 mod channel;
 mod ci;
 mod command;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         ci::cases(),
         bench::cases(),
         start::cases(),
+        boards::cases(),
         guests::cases(),
         conformance::cases(),
         linux::cases(),
