@@ -127,6 +127,9 @@ pub struct Bench {
     /// Only measure how things grow with the number of VMs and CPUs; it takes some minutes
     #[arg(long, conflicts_with_all = ["svg", "rounds", "locate", "storms"])]
     pub scale: bool,
+    /// Hold the figures against those of another build, in this file, as --json prints them; exit code 1 if one is worse
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["scale", "storms", "locate", "json"])]
+    pub compare: Option<PathBuf>,
     /// Only measure what is left to a VM whose neighbour keeps EL2 busy
     #[arg(long, conflicts_with_all = ["svg", "rounds", "locate"])]
     pub storms: bool,

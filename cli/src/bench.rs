@@ -7,6 +7,7 @@
 //! may cost, [`suite`] runs it, and [`Report`] is the outcome as a value: text, JSON and picture are made from it.
 
 pub mod against;
+pub mod compare;
 mod drawing;
 pub mod footprint;
 mod lifecycle;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{CommandFactory, Parser};
 
 use crate::args::{Arguments, Bench, Command, DEMO, Run};
+use crate::bench::compare::Before;
 use crate::build::{self, Afterwards};
 use crate::console::{Inspection, Logs, Show};
 use crate::diagnostic::{Diagnostics, Style};
@@ -160,11 +161,18 @@ fn measure(bench: &Bench) -> Result<Exit, Failure> {
         say(&if bench.json { storms.json() } else { storms.text() })?;
         return Ok(if storms.are_fair() { Exit::Success } else { Exit::Missed });
     }
+    let before =
+        bench.compare.as_deref().map(|path| Ok::<_, Failure>((path, Before::read(path)?))).transpose()?;
     let report = bench::measure(&setup, &bare, &qemu, &bench.options())?;
     if let Some(path) = &bench.svg {
         let written = std::fs::write(path, report.svg());
         written.map_err(|error| Failure::Write { path: path.clone(), error })?;
         complain(&format!("vambrace: wrote {}\n", path.display()));
+    }
+    if let Some((path, before)) = before {
+        let comparison = before.compare(path, &report)?;
+        say(&comparison.text())?;
+        return Ok(if comparison.is_no_worse() { Exit::Success } else { Exit::Missed });
     }
     say(&if bench.json { report.json() } else { report.text() })?;
     Ok(if report.meets_all() { Exit::Success } else { Exit::Missed })

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use crate::bench::BenchError;
+use crate::bench::compare::CompareError;
 use crate::console::ShowError;
 use crate::diagnostic::{Diagnostics, Style, nearest};
 use crate::exit::Exit;
@@ -62,6 +63,9 @@ pub enum Failure {
     /// There are no figures.
     #[error(transparent)]
     Bench(#[from] BenchError),
+    /// There is no other build to compare with.
+    #[error(transparent)]
+    Compare(#[from] CompareError),
     /// QEMU did not start.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -119,6 +123,7 @@ impl Failure {
         match self {
             Self::Manifest(_)
             | Self::Explain(_)
+            | Self::Compare(_)
             | Self::Write { .. }
             | Self::Processor { .. }
             | Self::NoSecondUart { .. }
