@@ -41,7 +41,7 @@ impl LogQuota {
             (self.left, self.grown_at) = (AT_ONCE, now);
         } else {
             self.left = (self.left + grown as u32).min(AT_ONCE);
-            self.grown_at += grown * period.max(1);
+            self.grown_at = self.grown_at.saturating_add(grown.saturating_mul(period.max(1)));
         }
         match self.left.checked_sub(1) {
             Some(left) => {

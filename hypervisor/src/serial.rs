@@ -219,7 +219,7 @@ impl SerialQueue {
         }
         let (vm, used) = (0..).zip(&mut self.vms).find(|(_, used)| used.call == Call::Now)?;
         used.call = Call::No;
-        self.calls -= 1;
+        self.calls = self.calls.saturating_sub(1);
         self.listen(to);
         Some(vm)
     }
@@ -256,7 +256,7 @@ impl SerialQueue {
                 && let Some(place) = self.ring.get_mut(at)
             {
                 *place = *byte;
-                self.len += 1;
+                self.len = self.len.saturating_add(1);
             }
         }
         self.account(source, |used| *used += piece.len() + HEADER);
@@ -294,7 +294,7 @@ impl SerialQueue {
             && used.console <= SHARE / 2
         {
             used.call = Call::Now;
-            self.calls += 1;
+            self.calls = self.calls.saturating_add(1);
         }
     }
 
