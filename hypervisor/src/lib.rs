@@ -7,6 +7,7 @@
 
 extern crate alloc;
 
+pub mod answer;
 pub mod attention;
 pub mod board;
 pub mod el1;

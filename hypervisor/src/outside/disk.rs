@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 
 use arrayvec::ArrayVec;
 use bitflags::bitflags;
+use vambrace_hypervisor::answer::{self, Answer};
 use vambrace_io::virtio::block::disk::{Blocks, Operation, Step, Tag};
 use vambrace_io::virtio::block::format::{ID_LEN, request};
 use virtio_drivers::queue::VirtQueue;
@@ -269,10 +270,14 @@ impl BoardDisk {
                     self.queue.pop_used(token, inputs, outputs)
                 })
             };
-            if popped.is_err() {
-                break;
+            let Ok(used) = popped else { break };
+            let to_write = if direction == Direction::FromDisk { len } else { 0 };
+            let found = place.status.first().copied().unwrap_or(1);
+            let Answer { written, status } = answer::judge(to_write, used, found);
+            // It is what an earlier request has left there, perhaps another VM's.
+            if let Some(unwritten) = place.data.get_mut(written..to_write) {
+                unwritten.fill(0);
             }
-            let status = place.status.first().copied().unwrap_or(1);
             place.state = State::Ended { owner, tag, status, len };
             if owner.vm == u16::MAX && owner.disk != u32::MAX {
                 place.state = State::Free;
