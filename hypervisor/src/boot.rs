@@ -5,7 +5,8 @@ use alloc::boxed::Box;
 use core::fmt::Write;
 
 use vambrace_hypervisor::board::{self, Board, BoardError, Uart as UartDescription};
-use vambrace_hypervisor::regions::{From, Range};
+use vambrace_hypervisor::footprint::{self, Footprint};
+use vambrace_hypervisor::regions::{FreeMemory, From, Range, TooManyRanges};
 use vambrace_wire::bundle::{Bundle, HEADER_LEN};
 
 use crate::console::{self, Mode};
@@ -57,8 +58,10 @@ fn device_tree_bytes(address: u64) -> Option<&'static [u8]> {
         return None;
     }
     let header: *const [u8; 8] = core::ptr::with_exposed_provenance(address as usize);
+    clean_for_us(address, size_of::<[u8; 8]>() as u64);
     // SAFETY: the boot protocol puts a device tree there; with the MMU off any address can be read.
     let len = board::device_tree_len(unsafe { header.read() })?;
+    clean_for_us(address, len as u64);
     // SAFETY: its header has just said how long it is, and nobody writes there any more.
     Some(unsafe { core::slice::from_raw_parts(header.cast(), len) })
 }
@@ -87,11 +90,26 @@ fn give_up(tree: Option<&[u8]>, why: core::fmt::Arguments<'_>) -> ! {
     }
 }
 
+/// What the loader has written through its caches is read past ours for now. Only of the image does the boot protocol ask
+/// that it be cleaned (Linux, "Booting AArch64 Linux": "Call the kernel image").
+fn clean_for_us(address: u64, len: u64) {
+    crate::barrier::clean_invalidate(address, len);
+}
+
 /// The board is known: turn the MMU on, then bring up everything else.
 fn start(board: &Board, tree: &'static [u8]) -> ! {
     let tree_range = Range::new(tree.as_ptr().addr() as u64, tree.len() as u64);
-    let stacks = place_stacks(board, tree_range);
-    let map = map_all(board, stacks);
+    let bundle = match footprint::find_bundle(board, layout::image(), HEADER_LEN as u64, announced) {
+        Ok(bundle) => bundle,
+        Err(error) => give_up(Some(tree), format_args!("{error}")),
+    };
+    let footprint = Footprint::new(layout::image(), tree_range, bundle);
+    let Some(stacks) = place_stacks(board, &footprint) else {
+        give_up(Some(tree), format_args!("no memory is free for the CPUs' stacks"))
+    };
+    let Some(map) = map_all(board, &footprint, stacks) else {
+        give_up(Some(tree), format_args!("{TooManyRanges}"))
+    };
     let map_size = map.size();
     // SAFETY: `map_all` has mapped the image, all memory and all devices that are used from here on.
     let regime = unsafe { map.activate() };
@@ -99,77 +117,44 @@ fn start(board: &Board, tree: &'static [u8]) -> ! {
     let mode = if board.has_argument("vambrace.wire=1") { Mode::Frames } else { Mode::Text };
     // SAFETY: the device tree's PL011, mapped as Device memory; from here on only the console drives it.
     console::start(board.uart.map(|uart| unsafe { Uart::new(uart) }), mode);
-    give_memory_to_allocator(board, tree_range, stacks);
-    let loaded = pages(tree_range).len() + pages(bundle_range(board)).len();
-    ledger::start(Fixed { map: map_size, stacks: stacks.len(), loaded });
+    give_memory_to_allocator(board, &footprint, stacks);
+    ledger::start(Fixed { map: map_size, stacks: stacks.len(), loaded: footprint.loaded() });
     let board: &'static Board = Box::leak(Box::new(board.clone()));
-    let bundle = open_bundle(board);
+    let bundle = open_bundle(bundle);
     crate::run::start(board, tree, bundle, |nth, index| {
         start_secondary(board, regime, index, stacks.start + nth as u64 * (GUARD + STACK));
     })
 }
 
+/// How long a bundle at `start` says to be; 0 if none is there.
+fn announced(start: u64) -> u64 {
+    clean_for_us(start, HEADER_LEN as u64);
+    let header: *const [u8; HEADER_LEN] = core::ptr::with_exposed_provenance(start as usize);
+    // SAFETY: inside a memory bank, says `find_bundle`; read by value, before anyone else runs.
+    Bundle::announced_len(&unsafe { header.read() }).unwrap_or(0)
+}
+
 /// Finds memory for the other CPUs' stacks, before there is an allocator: the top of the bank with the image,
 /// or wherever there is room above or below what is in use.
-fn place_stacks(board: &Board, tree: Range) -> Range {
+///
+/// Not inlined, as others that need a list: `start` keeps its stack for ever.
+#[inline(never)]
+fn place_stacks(board: &Board, footprint: &Footprint) -> Option<Range> {
     let len = (board.cpus.len() as u64 - 1) * (GUARD + STACK);
-    let mut free = vambrace_hypervisor::regions::FreeMemory::new();
-    let fits = add_usable(&mut free, board, tree);
-    match fits.and_then(|()| free.take(len.max(4096), 4096, From::Top)) {
-        Some(start) => Range::new(start.0, len),
-        None => give_up(None, format_args!("no memory for the CPUs' stacks")),
-    }
+    let mut unused = FreeMemory::new();
+    footprint.add_unused(board, &mut unused).ok()?;
+    let start = unused.take(len.max(4096), 4096, From::Top)?;
+    Some(Range::new(start.0, len))
 }
 
-/// Adds all memory that the firmware, the image, the device tree and the bundle leave free.
-fn add_usable(free: &mut vambrace_hypervisor::regions::FreeMemory, board: &Board, tree: Range) -> Option<()> {
-    for bank in &board.memory {
-        free.add(*bank).ok()?;
-    }
-    for hole in in_use(board, tree) {
-        free.remove(hole).ok()?;
-    }
-    Some(())
-}
-
-/// What lies in memory already.
-fn in_use(board: &Board, tree: Range) -> impl Iterator<Item = Range> {
-    let bundle = bundle_range(board);
-    board.reserved.iter().copied().chain([layout::image(), pages(tree), pages(bundle)])
-}
-
-fn pages(range: Range) -> Range {
-    Range { start: range.start & !0xFFF, end: (range.end + 0xFFF) & !0xFFF }
-}
-
-/// Where the bundle is: the initrd, or directly behind the image. Empty when there is none.
-fn bundle_range(board: &Board) -> Range {
-    let start = board.initrd.map_or(layout::image().end, |initrd| initrd.start);
-    let inside = board.memory.iter().any(|bank| bank.start <= start && start + HEADER_LEN as u64 <= bank.end);
-    if !inside {
-        return Range::default();
-    }
-    let header: *const [u8; HEADER_LEN] = core::ptr::with_exposed_provenance(start as usize);
-    // SAFETY: inside a memory bank, as just checked; read by value, before anyone else runs.
-    let header = unsafe { header.read() };
-    let announced = Bundle::announced_len(&header).unwrap_or(0);
-    let len = board.initrd.map_or(announced, |initrd| initrd.len());
-    Range::new(start, len)
-}
-
-/// The EL2 map: the image by its parts, all memory, the devices.
-fn map_all(board: &Board, stacks: Range) -> Map {
-    let mut map = Map::new();
-    let mut memory = vambrace_hypervisor::regions::FreeMemory::new();
-    for bank in &board.memory {
-        // A full list leaves the rest unmapped and unused.
-        let _ = memory.add(*bank);
-    }
+/// The EL2 map: the image by its parts, memory, the devices.
+#[inline(never)]
+fn map_all(board: &Board, footprint: &Footprint, stacks: Range) -> Option<Map> {
     let guards = (0..board.cpus.len() as u64 - 1)
         .map(|index| Range::new(stacks.start + index * (GUARD + STACK), GUARD));
-    for hole in board.reserved.iter().copied().chain([layout::image()]).chain(guards) {
-        let _ = memory.remove(hole);
-    }
+    let mut memory = FreeMemory::new();
+    footprint.add_mapped(board, guards, &mut memory).ok()?;
+    let mut map = Map::new();
     map.add(layout::text(), Kind::Text);
     map.add(layout::constants(), Kind::Constants);
     map.add(layout::data(), Kind::Data);
@@ -188,22 +173,21 @@ fn map_all(board: &Board, stacks: Range) -> Map {
         map.add(Range::new(rtc, 4096), Kind::Device);
     }
     map.add(board.virtio, Kind::Device);
-    map
+    Some(map)
 }
 
 /// Fills the allocator with what is left; from here on there is a heap.
-fn give_memory_to_allocator(board: &Board, tree: Range, stacks: Range) {
-    for bank in &board.memory {
-        memory::release(*bank);
-    }
-    for hole in in_use(board, tree).chain([stacks]) {
-        memory::withhold(hole);
-    }
+#[inline(never)]
+fn give_memory_to_allocator(board: &Board, footprint: &Footprint, stacks: Range) {
+    let mut unused = FreeMemory::new();
+    // It was not too much for the list when the stacks were placed.
+    let _ = footprint.add_unused(board, &mut unused);
+    unused.iter().for_each(memory::release);
+    memory::withhold(stacks);
 }
 
 /// Opens the bundle, or stops with the reason.
-fn open_bundle(board: &Board) -> Bundle<'static> {
-    let range = bundle_range(board);
+fn open_bundle(range: Range) -> Bundle<'static> {
     if range.is_empty() {
         panic::fail(format_args!(
             "there is no bundle, neither as the initrd nor behind the image; `vambrace build MANIFEST -o FILE` makes both in one"

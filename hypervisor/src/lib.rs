@@ -11,6 +11,7 @@ pub mod answer;
 pub mod attention;
 pub mod board;
 pub mod el1;
+pub mod footprint;
 pub mod pool;
 pub mod quota;
 pub mod regions;

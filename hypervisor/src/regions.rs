@@ -37,6 +37,21 @@ impl Range {
     pub const fn is_empty(&self) -> bool {
         self.end <= self.start
     }
+
+    /// All units of `align` bytes (a power of two) that it touches; nothing if there is nothing in it.
+    #[must_use]
+    pub const fn widened(&self, align: u64) -> Self {
+        if self.is_empty() {
+            return *self;
+        }
+        Self { start: self.start & !(align - 1), end: self.end.saturating_add(align - 1) & !(align - 1) }
+    }
+
+    /// The units of `align` bytes (a power of two) that lie in it whole.
+    #[must_use]
+    pub const fn narrowed(&self, align: u64) -> Self {
+        Self { start: self.start.saturating_add(align - 1) & !(align - 1), end: self.end & !(align - 1) }
+    }
 }
 
 /// The list has no room for another separate range; what was given back is lost to us, never handed out twice.

@@ -6,7 +6,10 @@ use vambrace_tests::{Bench, Case, Scenario, Tree, Verdict};
 use vambrace_wire::message::VmState;
 
 pub(crate) fn cases() -> Vec<Case> {
-    vec![Case::new("boards::cpus_that_do_not_start", cpus_that_do_not_start)]
+    vec![
+        Case::new("boards::cpus_that_do_not_start", cpus_that_do_not_start),
+        Case::new("boards::what_is_loaded_is_reserved", what_is_loaded_is_reserved),
+    ]
 }
 
 /// The device tree lists four CPUs, and the board has two: no vCPU comes to one of the others, however empty they are, and
@@ -37,4 +40,21 @@ fn cpus_that_do_not_start(bench: &Bench) -> Verdict {
         record.ensure(is_told, || format!("nothing says {told:?}"))?;
     }
     record.exits(Exit::NotMade)
+}
+
+/// U-Boot lists what it has loaded among the memory reservations, initrd and device tree: they are read all the same.
+fn what_is_loaded_is_reserved(bench: &Bench) -> Verdict {
+    const MANIFEST: &str = r#"
+        [board]
+        memory = "128MiB"
+        [[vm]]
+        name = "vm0"
+        kernel = "guest:hello"
+        memory = "8MiB"
+    "#;
+    // QEMU puts the initrd in the middle of memory, and the device tree behind it.
+    let tree = Tree::with_reservations(&[(0x4400_0000, 0x4500_0000)])?;
+    let record = bench.run(&Scenario::new(MANIFEST).with_qemu_args(&tree.qemu_args()))?;
+    record.says("vm0", "guest: hello from EL1")?;
+    record.exits(Exit::Success)
 }
