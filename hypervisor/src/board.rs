@@ -4,22 +4,32 @@
 //! Everything that differs from board to board is read here, once, into plain values; the rest of EL2 knows no
 //! board. It runs before the MMU is on, so it takes no lock and allocates nothing.
 
-use arrayvec::{ArrayString, ArrayVec};
+use arrayvec::ArrayVec;
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
 
 use crate::regions::Range;
 
+mod console;
+mod error;
+mod interrupts;
+mod place;
 mod sound;
+
+use console::PL011;
+pub use console::{Named, Uart};
+pub use error::{BoardError, Kind, OtherGic};
+use interrupts::Controller;
+use place::{Place, is_okay};
 
 /// The most physical CPUs that we run on.
 pub const MAX_CPUS: usize = 128;
 
-/// The most separate memory banks or reservations that we keep.
-pub const MAX_BANKS: usize = 16;
+/// The most separate memory banks that we keep, and the most reservations.
+pub const MAX_BANKS: usize = 64;
 
 /// The most redistributor regions of one GIC.
-pub const MAX_GICR_REGIONS: usize = 4;
+pub const MAX_GICR_REGIONS: usize = 16;
 
 /// How firmware is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,15 +47,6 @@ pub struct TimerInterrupts {
     pub virtual_timer: u32,
     /// The EL2 physical timer's.
     pub hypervisor_timer: u32,
-}
-
-/// A PL011 that we may use as our own console.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Uart {
-    /// Its registers.
-    pub base: u64,
-    /// Its interrupt's INTID.
-    pub intid: u32,
 }
 
 /// The interrupt controller.
@@ -90,46 +91,47 @@ pub struct Board {
     pub timer: TimerInterrupts,
     /// The console, if there is a PL011.
     pub uart: Option<Uart>,
+    /// What became of the console that the firmware names.
+    pub named_console: Named,
     /// The registers of a PL031 real-time clock, if there is one.
     pub rtc: Option<u64>,
     /// Where the registers of virtio-mmio devices are.
     pub virtio: Range,
     /// The bundle, when it came as the initrd.
     pub initrd: Option<Range>,
-    /// The command line.
-    pub bootargs: ArrayString<256>,
     /// Entropy that the firmware hands over.
     pub seed: ArrayVec<u8, 64>,
 }
 
-/// Why a board cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BoardError {
-    /// Not a device tree.
-    #[error("there is no device tree at the address in x0; boot as the Linux arm64 boot protocol says")]
-    NoDeviceTree,
-    /// No `/memory`.
-    #[error("the device tree has no usable /memory node")]
-    NoMemory,
-    /// No `/cpus`.
-    #[error("the device tree has no usable /cpus node")]
-    NoCpus,
-    /// No PSCI.
-    #[error(
-        "the device tree has no PSCI node (compatible \"arm,psci-0.2\" or newer), or its method is not \"smc\""
-    )]
-    NoPsci,
-    /// No GICv3.
-    #[error("the device tree has no GICv3 (compatible \"arm,gic-v3\"); in QEMU: -machine virt,gic-version=3")]
-    NoGicV3,
-    /// No architected timer.
-    #[error(
-        "the device tree has no \"arm,armv8-timer\" with a hypervisor timer interrupt; in QEMU: virtualization=on"
-    )]
-    NoTimer,
-    /// More of something than the fixed tables hold.
-    #[error("the board has more memory banks, reservations or CPUs than this build holds")]
-    TooMuch,
+/// A list that counts what it has no room for.
+#[derive(Debug)]
+struct Counted<T, const MOST: usize> {
+    list: ArrayVec<T, MOST>,
+    count: usize,
+}
+
+impl<T, const MOST: usize> Default for Counted<T, MOST> {
+    fn default() -> Self {
+        Self { list: ArrayVec::new(), count: 0 }
+    }
+}
+
+impl<T, const MOST: usize> Extend<T> for Counted<T, MOST> {
+    fn extend<I: IntoIterator<Item = T>>(&mut self, items: I) {
+        for item in items {
+            self.count = self.count.saturating_add(1);
+            // What does not fit is told by `all`.
+            let _ = self.list.try_push(item);
+        }
+    }
+}
+
+impl<T, const MOST: usize> Counted<T, MOST> {
+    /// All of them, or how many there are too many.
+    fn all(self, what: &'static str) -> Result<ArrayVec<T, MOST>, BoardError> {
+        let Self { list, count } = self;
+        if count > MOST { Err(BoardError::TooMany { what, count, most: MOST }) } else { Ok(list) }
+    }
 }
 
 /// The length of the device tree whose first bytes are given, from its header.
@@ -155,65 +157,56 @@ impl Board {
             },
             timer: TimerInterrupts { virtual_timer: 0, hypervisor_timer: 0 },
             uart: None,
+            named_console: Named::Nothing,
             rtc: None,
             virtio: Range { start: 0, end: 0 },
             initrd: None,
-            bootargs: ArrayString::new_const(),
             seed: ArrayVec::new_const(),
         }
     }
 
-    /// Reads the board from its device tree's bytes, into its place: it is too large to be moved about.
+    /// Reads the board from its device tree's bytes, into its place: it is too large to be moved about. Not inlined, since who
+    /// asks keeps its stack for ever.
     ///
     /// # Errors
     /// Says what is missing.
+    #[inline(never)]
     pub fn discover(&mut self, tree: &[u8]) -> Result<(), BoardError> {
         if !sound::is_sound(tree) {
             return Err(BoardError::NoDeviceTree);
         }
         let fdt = Fdt::new_unchecked(tree);
-        let mut nodes = Nodes::default();
-        nodes.find(fdt.root())?;
-        self.uart = nodes.uart(fdt);
-        self.rtc = nodes.rtc.and_then(first_register);
+        let root = fdt.root();
+        let kind = Kind::of_root(root);
+        let nodes = Nodes::find(root);
+        // First of all: whatever is wrong with the rest can be told then.
+        (self.uart, self.named_console) = nodes.console(root);
+        self.rtc = nodes.rtc.and_then(|node| Some(ranges(node).next()?.start));
         self.virtio = nodes.virtio();
-        self.read_memory(fdt, &nodes)?;
-        self.read_cpus(nodes.cpus.ok_or(BoardError::NoCpus)?)?;
+        self.read_reservations(fdt, &nodes)?;
+        self.cpus = read_cpus(nodes.cpus.ok_or(BoardError::NoCpus)?)?;
         self.conduit = nodes.psci.and_then(read_conduit).ok_or(BoardError::NoPsci)?;
-        self.gic = nodes.gic.and_then(read_gic).ok_or(BoardError::NoGicV3)?;
-        self.timer = nodes.timer.and_then(read_timer).ok_or(BoardError::NoTimer)?;
+        let gic = nodes.gic.ok_or(BoardError::NoGicV3 { instead: nodes.other_gic, kind })?;
+        self.gic = read_gic(root, gic)?.ok_or(BoardError::NoGicV3 { instead: OtherGic::Unknown, kind })?;
+        let timer =
+            nodes.timer.and_then(|node| read_timer(&Place::below_root(root, node), Controller::of(gic)));
+        self.timer = timer.ok_or(BoardError::NoTimer(kind))?;
         if let Some(chosen) = nodes.chosen {
             self.read_chosen(chosen);
         }
-        Ok(())
+        self.memory = nodes.memory.all("memory banks")?;
+        if self.memory.is_empty() { Err(BoardError::NoMemory) } else { Ok(()) }
     }
 
-    fn read_memory(&mut self, fdt: Fdt<'_>, nodes: &Nodes<'_>) -> Result<(), BoardError> {
-        for range in nodes.memory.iter().flat_map(|node| ranges(*node)) {
-            self.memory.try_push(range).map_err(|_| BoardError::TooMuch)?;
-        }
-        if self.memory.is_empty() {
-            return Err(BoardError::NoMemory);
-        }
-        for entry in fdt.memory_reservations() {
-            let range = Range::new(entry.address(), entry.size());
-            self.reserved.try_push(range).map_err(|_| BoardError::TooMuch)?;
-        }
+    fn read_reservations(&mut self, fdt: Fdt<'_>, nodes: &Nodes<'_>) -> Result<(), BoardError> {
+        let mut reserved = Counted::default();
+        reserved.extend(fdt.memory_reservations().map(|entry| Range::new(entry.address(), entry.size())));
         for node in nodes.reserved.iter().flat_map(|node| node.children()) {
-            for range in ranges(node) {
-                self.reserved.try_push(range).map_err(|_| BoardError::TooMuch)?;
-            }
+            // Whatever its status: what is not used costs some memory, what is used in error costs everything.
+            reserved.extend(ranges(node));
         }
+        self.reserved = reserved.all("memory reservations")?;
         Ok(())
-    }
-
-    fn read_cpus(&mut self, cpus: FdtNode<'_>) -> Result<(), BoardError> {
-        for node in cpus.children().filter(|node| node.name_without_address() == "cpu") {
-            let Some(reg) = node.property("reg") else { continue };
-            let affinity = big_endian(reg.value()).ok_or(BoardError::NoCpus)?;
-            self.cpus.try_push(affinity).map_err(|_| BoardError::TooMuch)?;
-        }
-        if self.cpus.is_empty() { Err(BoardError::NoCpus) } else { Ok(()) }
     }
 
     fn read_chosen(&mut self, chosen: FdtNode<'_>) {
@@ -221,22 +214,21 @@ impl Board {
         if let (Some(start), Some(end)) = (number("linux,initrd-start"), number("linux,initrd-end")) {
             self.initrd = Some(Range { start, end }).filter(|range| !range.is_empty());
         }
-        if let Some(bootargs) = chosen.property("bootargs") {
-            let text = core::str::from_utf8(bootargs.value()).unwrap_or_default().trim_end_matches('\0');
-            let fits = text.get(..text.len().min(self.bootargs.capacity())).unwrap_or_default();
-            self.bootargs.push_str(fits);
-        }
         for name in ["rng-seed", "kaslr-seed"] {
             let bytes = chosen.property(name);
             self.seed.extend(bytes.iter().flat_map(|bytes| bytes.value()).copied().take(32));
         }
     }
+}
 
-    /// Whether the command line contains `word` by itself.
-    #[must_use]
-    pub fn has_argument(&self, word: &str) -> bool {
-        self.bootargs.split_ascii_whitespace().any(|argument| argument == word)
-    }
+/// Whether the command line in a sound device tree contains `word` by itself.
+#[must_use]
+#[inline(never)]
+pub fn has_argument(tree: &[u8], word: &str) -> bool {
+    let chosen = Fdt::new_unchecked(tree).root().children().find(|node| node.name() == "chosen");
+    let bootargs = chosen.and_then(|chosen| chosen.property("bootargs"));
+    let words = bootargs.iter().flat_map(|property| property.value().split(|byte| b" \t\n\0".contains(byte)));
+    words.into_iter().any(|argument| argument == word.as_bytes())
 }
 
 /// The root's children that matter, found in one pass: a walk over the whole tree is what costs most of a boot.
@@ -245,9 +237,10 @@ struct Nodes<'a> {
     chosen: Option<FdtNode<'a>>,
     cpus: Option<FdtNode<'a>>,
     reserved: Option<FdtNode<'a>>,
-    memory: ArrayVec<FdtNode<'a>, MAX_BANKS>,
+    memory: Counted<Range, MAX_BANKS>,
     psci: Option<FdtNode<'a>>,
     gic: Option<FdtNode<'a>>,
+    other_gic: OtherGic,
     timer: Option<FdtNode<'a>>,
     /// The first PL011.
     uart: Option<FdtNode<'a>>,
@@ -269,99 +262,133 @@ impl<'a> Nodes<'a> {
         if window.len() <= VIRTIO_WINDOW { window } else { Range::default() }
     }
 
-    fn find(&mut self, root: FdtNode<'a>) -> Result<(), BoardError> {
+    fn find(root: FdtNode<'a>) -> Self {
+        let mut this = Self::default();
         for node in root.children() {
             match node.name_without_address() {
-                "chosen" => self.chosen = Some(node),
-                "cpus" => self.cpus = Some(node),
-                "reserved-memory" => self.reserved = Some(node),
-                "memory" => self.memory.try_push(node).map_err(|_| BoardError::TooMuch)?,
+                "chosen" => this.chosen = Some(node),
+                "cpus" => this.cpus = Some(node),
+                "reserved-memory" => this.reserved = Some(node),
+                "memory" if is_okay(node) => this.memory.extend(ranges(node)),
                 // QEMU's board has 32 of them, and they are nothing else: only the ends matter for now.
                 "virtio_mmio" => {
-                    self.first_virtio.get_or_insert(node);
-                    self.last_virtio = Some(node);
+                    this.first_virtio.get_or_insert(node);
+                    this.last_virtio = Some(node);
                 }
-                _ => self.note_compatible(node),
+                _ => this.note_compatible(node),
             }
         }
-        Ok(())
+        this
     }
 
     fn note_compatible(&mut self, node: FdtNode<'a>) {
         for entry in node.compatible().into_iter().flatten() {
             let place = match entry {
                 "arm,psci-1.0" | "arm,psci-0.2" => &mut self.psci,
+                "arm,gic-v3" if !is_okay(node) => {
+                    self.other_gic = OtherGic::NotUsable;
+                    return;
+                }
                 "arm,gic-v3" => &mut self.gic,
+                "arm,gic-400" | "arm,cortex-a15-gic" => {
+                    self.other_gic = OtherGic::V2;
+                    return;
+                }
                 "arm,armv8-timer" => &mut self.timer,
                 PL011 => &mut self.uart,
                 "arm,pl031" => &mut self.rtc,
                 _ => continue,
             };
-            place.get_or_insert(node);
+            if is_okay(node) {
+                place.get_or_insert(node);
+            }
             return;
         }
     }
 
-    /// The console: `/chosen/stdout-path`, else the first PL011.
-    fn uart(&self, fdt: Fdt<'a>) -> Option<Uart> {
-        let wanted = self.chosen.and_then(|chosen| {
-            let property = chosen.property("stdout-path")?;
-            let path = core::str::from_utf8(property.value()).ok()?;
-            let path = path.trim_end_matches('\0').split(':').next()?;
-            // Nearly always it is the one that is known already.
-            let known = self.uart.filter(|node| path.strip_prefix('/') == Some(node.name()));
-            known.or_else(|| fdt.find_node(path))
-        });
-        let by_path = wanted.filter(|node| is_compatible(*node, PL011));
-        let node = by_path.or(self.uart)?;
-        let base = ranges(node).next()?.start;
-        Some(Uart { base, intid: interrupts(node).first().copied().unwrap_or(0) })
+    /// The console.
+    fn console(&self, root: FdtNode<'a>) -> (Option<Uart>, Named) {
+        console::find(root, self.chosen, self.uart, self.gic.map(Controller::of))
     }
 }
 
-const PL011: &str = "arm,pl011";
-
 /// The virtio-mmio devices of a sound device tree whose registers are in `window`.
+#[inline(never)]
 pub fn virtio_slots(tree: &[u8], window: Range) -> ArrayVec<VirtioSlot, MAX_VIRTIO> {
-    let nodes = Fdt::new_unchecked(tree).root().children();
-    let slots = nodes.filter(|node| node.name_without_address() == "virtio_mmio").filter_map(|node| {
+    let root = Fdt::new_unchecked(tree).root();
+    let Some(gic) = root.children().find(|node| is_compatible(*node, "arm,gic-v3")).map(Controller::of)
+    else {
+        return ArrayVec::new();
+    };
+    let nodes = root.children().filter(|node| node.name_without_address() == "virtio_mmio" && is_okay(*node));
+    let slots = nodes.filter_map(|node| {
         let registers = ranges(node).next()?;
         let is_inside = window.start <= registers.start && registers.end <= window.end;
-        let intid = interrupts(node).first().copied()?;
+        let intid = gic.interrupts(&Place::below_root(root, node)).first().copied().flatten()?;
         is_inside.then_some(VirtioSlot { base: registers.start, len: registers.len(), intid })
     });
     slots.take(MAX_VIRTIO).collect()
 }
 
-/// Finds the console's PL011: `/chosen/stdout-path`, else the first in the tree. For the message of a boot that cannot go
-/// on.
+/// Finds the console, for the message of a boot that cannot go on, whatever else is wrong with the board. `otherwise` is where
+/// there may be one if there is no device tree that could be read.
 #[must_use]
-pub fn find_uart(fdt: Fdt<'_>) -> Option<Uart> {
-    let mut nodes = Nodes::default();
-    // Too much of something else is no reason to be silent.
-    let _ = nodes.find(fdt.root());
-    nodes.uart(fdt)
+pub fn find_uart(tree: Option<&[u8]>, otherwise: Uart) -> Option<Uart> {
+    let Some(tree) = tree.filter(|tree| sound::is_sound(tree)) else { return Some(otherwise) };
+    let root = Fdt::new_unchecked(tree).root();
+    Nodes::find(root).console(root).0
+}
+
+/// The CPUs. One that is "disabled" waits to be started, and "fail" says that it cannot be ("/cpus Node Properties").
+fn read_cpus(cpus: FdtNode<'_>) -> Result<ArrayVec<u64, MAX_CPUS>, BoardError> {
+    let mut found = Counted::default();
+    let fails = |node: &FdtNode<'_>| {
+        node.property("status").is_some_and(|status| status.value().starts_with(b"fail"))
+    };
+    for node in cpus.children().filter(|node| node.name_without_address() == "cpu" && !fails(node)) {
+        let Some(reg) = node.property("reg") else { continue };
+        found.extend([big_endian(reg.value()).ok_or(BoardError::NoCpus)?]);
+    }
+    let found = found.all("CPUs")?;
+    if found.is_empty() { Err(BoardError::NoCpus) } else { Ok(found) }
 }
 
 fn read_conduit(psci: FdtNode<'_>) -> Option<Conduit> {
     (psci.property("method")?.value() == b"smc\0").then_some(Conduit::Smc)
 }
 
-fn read_gic(node: FdtNode<'_>) -> Option<Gic> {
+fn read_gic(root: FdtNode<'_>, node: FdtNode<'_>) -> Result<Option<Gic>, BoardError> {
     let regions =
         node.property("#redistributor-regions").and_then(|count| big_endian(count.value())).unwrap_or(1);
     let mut reg = ranges(node);
-    let distributor = reg.next()?;
-    let redistributors = reg.take(usize::try_from(regions).ok()?.min(MAX_GICR_REGIONS)).collect();
+    let Some(distributor) = reg.next() else { return Ok(None) };
+    let mut redistributors = Counted::default();
+    redistributors.extend(reg.take(usize::try_from(regions).unwrap_or(usize::MAX)));
+    let redistributors = redistributors.all("regions of redistributors")?;
+    let interrupts = Controller::of(node).interrupts(&Place::below_root(root, node));
     // QEMU's and every server's: PPI 9.
-    let maintenance = interrupts(node).first().copied().unwrap_or(25);
-    Some(Gic { distributor, redistributors, maintenance })
+    let maintenance = interrupts.first().copied().flatten().filter(is_ppi).unwrap_or(25);
+    Ok(Some(Gic { distributor, redistributors, maintenance }))
 }
 
-fn read_timer(node: FdtNode<'_>) -> Option<TimerInterrupts> {
-    // The binding's order: secure physical, physical, virtual, hypervisor physical.
-    let mut interrupts = interrupts(node).into_iter().skip(2);
-    Some(TimerInterrupts { virtual_timer: interrupts.next()?, hypervisor_timer: interrupts.next()? })
+fn read_timer(place: &Place<'_>, gic: Controller) -> Option<TimerInterrupts> {
+    let interrupts = gic.interrupts(place);
+    let names = place.node().property("interrupt-names");
+    // Without names in the binding's order: secure physical, physical, virtual, hypervisor physical.
+    let at = |name: &[u8], usual: usize| match &names {
+        Some(names) => names.value().split(|byte| *byte == 0).position(|known| known == name),
+        None => Some(usual),
+    };
+    let interrupt = |name: &[u8], usual| interrupts.get(at(name, usual)?).copied()?.filter(is_ppi);
+    Some(TimerInterrupts {
+        virtual_timer: interrupt(b"virt", 2)?,
+        hypervisor_timer: interrupt(b"hyp-phys", 3)?,
+    })
+}
+
+/// Whether an INTID is one CPU's own (GICv3, "INTIDs").
+fn is_ppi(intid: &u32) -> bool {
+    (16..32).contains(intid)
 }
 
 fn is_compatible(node: FdtNode<'_>, with: &str) -> bool {
@@ -372,24 +399,6 @@ fn is_compatible(node: FdtNode<'_>, with: &str) -> bool {
 fn ranges(node: FdtNode<'_>) -> impl Iterator<Item = Range> {
     let reg = node.reg().ok().flatten();
     reg.into_iter().flatten().filter_map(|reg| Some(Range::new(reg.address().ok()?, reg.size().ok()?)))
-}
-
-fn first_register(node: FdtNode<'_>) -> Option<u64> {
-    Some(ranges(node).next()?.start)
-}
-
-/// The node's `interrupts` as INTIDs, by the GIC binding: (type, number, flags), 0 = SPI, 1 = PPI. At most eight.
-fn interrupts(node: FdtNode<'_>) -> ArrayVec<u32, 8> {
-    let Some(property) = node.property("interrupts") else { return ArrayVec::new() };
-    let intid = |cells: &[u8]| {
-        let number = u32::try_from(big_endian(cells.get(4..8)?)?).ok()?;
-        match big_endian(cells.get(..4)?)? {
-            0 => number.checked_add(32),
-            1 => number.checked_add(16),
-            _ => None,
-        }
-    };
-    property.value().chunks_exact(12).filter_map(intid).take(8).collect()
 }
 
 /// A property of one or two cells as a number.

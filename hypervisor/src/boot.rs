@@ -40,7 +40,8 @@ extern "C" fn primary(device_tree: u64, exception_level: u64, _image: u64) -> ! 
         give_up(
             tree,
             format_args!(
-                "vambrace was entered at EL{exception_level}, but a hypervisor needs EL2; in QEMU: -machine virt,virtualization=on"
+                "vambrace was entered at EL{exception_level}, but a hypervisor needs EL2{}",
+                board::Kind::of(tree).advice("; in QEMU: -machine virt,virtualization=on")
             ),
         );
     }
@@ -67,9 +68,10 @@ fn device_tree_bytes(address: u64) -> Option<&'static [u8]> {
 }
 
 /// Where a message goes when there is no device tree to name a UART: QEMU's `virt`.
-const FALLBACK_UART: UartDescription = UartDescription { base: 0x0900_0000, intid: 33 };
+const FALLBACK_UART: UartDescription = UartDescription { base: 0x0900_0000, intid: Some(33) };
 
 /// Says why the boot cannot go on, if a UART can be found, and stops.
+#[inline(never)]
 fn give_up(tree: Option<&[u8]>, why: core::fmt::Arguments<'_>) -> ! {
     struct Early(Uart);
     impl Write for Early {
@@ -78,9 +80,7 @@ fn give_up(tree: Option<&[u8]>, why: core::fmt::Arguments<'_>) -> ! {
             Ok(())
         }
     }
-    let fdt = tree.and_then(|bytes| dtoolkit::fdt::Fdt::new(bytes).ok());
-    let description = fdt.map_or(Some(FALLBACK_UART), board::find_uart);
-    if let Some(description) = description {
+    if let Some(description) = board::find_uart(tree, FALLBACK_UART) {
         // SAFETY: the MMU is off, so the registers are reached as Device memory; nobody else drives them.
         let uart = unsafe { Uart::new(description) };
         let _ = write!(Early(uart), "\r\nvambrace cannot start: {why}\r\n");
@@ -103,6 +103,8 @@ fn start(board: &Board, tree: &'static [u8]) -> ! {
         Ok(bundle) => bundle,
         Err(error) => give_up(Some(tree), format_args!("{error}")),
     };
+    // SAFETY: the device tree's PL011, reached as Device memory with the MMU off and by `map_all`'s map.
+    unsafe { console::announce(board.uart) };
     let footprint = Footprint::new(layout::image(), tree_range, bundle);
     let Some(stacks) = place_stacks(board, &footprint) else {
         give_up(Some(tree), format_args!("no memory is free for the CPUs' stacks"))
@@ -111,19 +113,43 @@ fn start(board: &Board, tree: &'static [u8]) -> ! {
         give_up(Some(tree), format_args!("{TooManyRanges}"))
     };
     let map_size = map.size();
+    let mode = if board::has_argument(tree, "vambrace.wire=1") { Mode::Frames } else { Mode::Text };
     // SAFETY: `map_all` has mapped the image, all memory and all devices that are used from here on.
     let regime = unsafe { map.activate() };
 
-    let mode = if board.has_argument("vambrace.wire=1") { Mode::Frames } else { Mode::Text };
     // SAFETY: the device tree's PL011, mapped as Device memory; from here on only the console drives it.
     console::start(board.uart.map(|uart| unsafe { Uart::new(uart) }), mode);
+    complain_of_console(board);
     give_memory_to_allocator(board, &footprint, stacks);
     ledger::start(Fixed { map: map_size, stacks: stacks.len(), loaded: footprint.loaded() });
-    let board: &'static Board = Box::leak(Box::new(board.clone()));
+    let board = keep(board);
     let bundle = open_bundle(bundle);
     crate::run::start(board, tree, bundle, |nth, index| {
         start_secondary(board, regime, index, stacks.start + nth as u64 * (GUARD + STACK));
     })
+}
+
+/// Who looks at this line may have waited at another, and who types should know that nothing comes of it.
+fn complain_of_console(board: &Board) {
+    let Some(uart) = board.uart else { return };
+    if let Some(why) = board.named_console.complaint() {
+        console::warning!(
+            "what /chosen/stdout-path names {why}; the console is the PL011 at {:#x} instead",
+            uart.base
+        );
+    }
+    if uart.intid.is_none() {
+        console::warning!(
+            "the device tree says of no interrupt of the GIC for the PL011 at {:#x}, so nothing typed there is heard",
+            uart.base
+        );
+    }
+}
+
+/// Puts the board where all CPUs may read it.
+#[inline(never)]
+fn keep(board: &Board) -> &'static Board {
+    Box::leak(Box::new(board.clone()))
 }
 
 /// How long a bundle at `start` says to be; 0 if none is there.

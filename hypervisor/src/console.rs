@@ -9,9 +9,10 @@
 //! who may leave how much there. Whoever holds the lock here copies, or moves bytes that the UART has room for.
 
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arrayvec::ArrayString;
+use vambrace_hypervisor::board;
 use vambrace_hypervisor::serial::{Refused, SerialQueue, Source};
 use vambrace_wire::message::{FromHypervisor, Level, MAX_FRAME, MAX_TEXT, encode};
 
@@ -63,8 +64,26 @@ struct Console {
 /// One line of text, cut at what a message holds.
 type Line = ArrayString<MAX_TEXT>;
 
+/// Where last words go before the console has its UART: 0 while that is not known, and from then on.
+static EARLY: AtomicU64 = AtomicU64::new(0);
+
+/// Tells where the UART is: it may be needed before a lock can be taken.
+///
+/// # Safety
+/// As for [`Uart::new`], until [`start`].
+pub(crate) unsafe fn announce(uart: Option<board::Uart>) {
+    EARLY.store(uart.map_or(0, |uart| uart.base), Ordering::Relaxed);
+}
+
+/// Whether the console has no UART yet. With the MMU off there are no locks and nothing to exchange: exclusives need cacheable
+/// memory (Arm ARM, "Load-Exclusive and Store-Exclusive instruction usage restrictions").
+pub(crate) fn is_early() -> bool {
+    EARLY.load(Ordering::Relaxed) != 0
+}
+
 /// Gives the console its UART.
 pub(crate) fn start(uart: Option<Uart>, mode: Mode) {
+    EARLY.store(0, Ordering::Relaxed);
     let mut console = CONSOLE.lock();
     console.uart = uart;
     console.mode = mode;
@@ -202,6 +221,13 @@ pub(crate) fn emergency(text: fmt::Arguments<'_>) {
             self.0.send_all(text.as_bytes());
             Ok(())
         }
+    }
+    let early = EARLY.load(Ordering::Relaxed);
+    if early != 0 {
+        // SAFETY: `announce` was told that it is a PL011's, and the console does not have it yet.
+        let uart = unsafe { Uart::new(board::Uart { base: early, intid: None }) };
+        let _ = writeln!(Raw(uart), "\r\nvambrace cannot start: {text}\r");
+        return;
     }
     // SAFETY: nothing else will run on this CPU; another CPU's output may mix with ours, which is acceptable.
     unsafe { CONSOLE.force_unlock() };

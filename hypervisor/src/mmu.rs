@@ -15,8 +15,8 @@ use aarch64_paging::paging::{Constraints, El2, MemoryRegion, PageTable, RootTabl
 use vambrace_hypervisor::regions::Range;
 
 use crate::barrier::{self, dsb_ish, isb, tlbi_alle2};
-use crate::layout;
 use crate::sysreg::{GuardedWrite, IdAa64mmfr0El1, MairEl2, Read, SctlrEl2, TcrEl2, Ttbr0El2};
+use crate::{layout, panic};
 
 /// MAIR: 0 = Device-nGnRE, 1 = Normal, inner and outer write-back, read- and write-allocate.
 const MAIR: u64 = 0xFF04;
@@ -71,9 +71,14 @@ struct BootFrames {
 }
 
 impl Translation<El23Attributes> for BootFrames {
-    #[expect(clippy::panic, reason = "boot only; a board too scattered for the pool cannot be run on at all")]
+    #[expect(clippy::panic, reason = "boot only; the image does not lie at address 0")]
     fn allocate_table(&mut self) -> (NonNull<PageTable<El23Attributes>>, PhysicalAddress) {
-        assert!(self.next < FRAMES, "the board's memory is in too many pieces for EL2's map");
+        if self.next >= FRAMES {
+            panic::fail(format_args!(
+                "the board's memory and reservations are in so many pieces that EL2's map needs more than {FRAMES} tables; \
+                 the limit is in hypervisor/src/mmu.rs"
+            ));
+        }
         // SAFETY: the index was just checked, so the address is inside the pool; the frame is nobody's yet.
         let frame = unsafe {
             let frame = (&raw mut POOL).cast::<PageTable<El23Attributes>>().add(self.next);

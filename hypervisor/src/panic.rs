@@ -22,9 +22,19 @@ pub(crate) static mut EMERGENCY_STACK: EmergencyStack = EmergencyStack([0; EMERG
 /// Set by the first failure; a failure during the report goes straight to the end.
 static FAILED: AtomicBool = AtomicBool::new(false);
 
+/// Whether nothing has failed before.
+fn is_first() -> bool {
+    if crate::console::is_early() {
+        let is_first = !FAILED.load(Ordering::Relaxed);
+        FAILED.store(true, Ordering::Relaxed);
+        return is_first;
+    }
+    !FAILED.swap(true, Ordering::Relaxed)
+}
+
 /// An exception taken from EL2 to EL2: the vectors come here, on the emergency stack.
 pub(crate) extern "C" fn el2_fault(sp: u64) -> ! {
-    if !FAILED.swap(true, Ordering::Relaxed) {
+    if is_first() {
         let esr = EsrEl2.read();
         emergency(format_args!(
             "bug in EL2 on CPU {:#x}: {}\r\n  ESR {esr:#x} ELR {:#x} (image at {:#x}) FAR {:#x} SP {sp:#x}",
@@ -40,7 +50,7 @@ pub(crate) extern "C" fn el2_fault(sp: u64) -> ! {
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    if !FAILED.swap(true, Ordering::Relaxed) {
+    if is_first() {
         let cpu = MpidrEl1.read() & 0xFF_00FF_FFFF;
         emergency(format_args!("bug in EL2 on CPU {cpu:#x}: {info}"));
     }
@@ -56,7 +66,7 @@ pub(crate) fn fail(why: core::fmt::Arguments<'_>) -> ! {
 /// What cannot be is: goes no further, since with it the VMs' isolation might go.
 #[cold]
 pub(crate) fn bug(what: core::fmt::Arguments<'_>) -> ! {
-    if !FAILED.swap(true, Ordering::Relaxed) {
+    if is_first() {
         emergency(format_args!("bug in EL2 on CPU {:#x}: {what}", MpidrEl1.read() & 0xFF_00FF_FFFF));
     }
     stop()
@@ -65,7 +75,9 @@ pub(crate) fn bug(what: core::fmt::Arguments<'_>) -> ! {
 /// Ends the board: the VMs' isolation can no longer be vouched for.
 pub(crate) fn stop() -> ! {
     // The last words are in the UART yet, if there were any.
-    crate::console::drain_out();
+    if !crate::console::is_early() {
+        crate::console::drain_out();
+    }
     crate::firmware::system_off();
     loop {
         crate::barrier::wfi();

@@ -71,8 +71,8 @@ pub(crate) fn start(
     unsafe { clock::start(board.rtc) };
     // SAFETY: the device tree's GICv3, mapped as Device memory; only the first CPU comes here, once.
     let distributor = unsafe { Distributor::new(&board.gic) };
-    if let Some(uart) = board.uart {
-        distributor.enable_spi(uart.intid, boot::affinity());
+    if let Some(intid) = board.uart.and_then(|uart| uart.intid) {
+        distributor.enable_spi(intid, boot::affinity());
     }
     if outside::is_wanted(&bundle.directory) {
         let slots = board::virtio_slots(tree, board.virtio);
@@ -203,7 +203,7 @@ impl Pcpu {
             virtual_timer: board.timer.virtual_timer,
             hypervisor_timer: board.timer.hypervisor_timer,
             maintenance: board.gic.maintenance,
-            uart: board.uart.map_or(u32::MAX, |uart| uart.intid),
+            uart: board.uart.and_then(|uart| uart.intid).unwrap_or(u32::MAX),
             translation: None,
             debug: Debug::start(),
             slots: Vec::new(),

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Boards whose device tree says something else than QEMU's own.
 
+use dtoolkit::model::{DeviceTreeNode, DeviceTreeProperty};
 use vambrace::exit::Exit;
-use vambrace_tests::{Bench, Case, Scenario, Tree, Verdict};
+use vambrace_tests::{Bench, Case, Failed, PATIENCE, Record, Scenario, Tree, Verdict};
 use vambrace_wire::message::VmState;
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new("boards::cpus_that_do_not_start", cpus_that_do_not_start),
         Case::new("boards::what_is_loaded_is_reserved", what_is_loaded_is_reserved),
+        Case::new("boards::console_by_alias_on_a_bus", console_by_alias_on_a_bus),
+        Case::new("boards::console_that_is_no_pl011", console_that_is_no_pl011),
+        Case::new("boards::memory_in_too_many_pieces", memory_in_too_many_pieces),
     ]
 }
 
@@ -57,4 +61,69 @@ fn what_is_loaded_is_reserved(bench: &Bench) -> Verdict {
     let record = bench.run(&Scenario::new(MANIFEST).with_qemu_args(&tree.qemu_args()))?;
     record.says("vm0", "guest: hello from EL1")?;
     record.exits(Exit::Success)
+}
+
+/// A small VM on a board that says to be so.
+fn hello_on(bench: &Bench, tree: &Tree) -> Result<Record, Failed> {
+    const MANIFEST: &str = "[[vm]]\nname = \"vm0\"\nkernel = \"guest:hello\"\nmemory = \"8MiB\"\n";
+    let record = bench.run(&Scenario::new(MANIFEST).with_qemu_args(&tree.qemu_args()))?;
+    record.says("vm0", "guest: hello from EL1")?;
+    record.exits(Exit::Success)?;
+    Ok(record)
+}
+
+/// The UART is below a bus that shows its addresses elsewhere, as on most boards, and `/chosen` names it by an alias.
+fn console_by_alias_on_a_bus(bench: &Bench) -> Verdict {
+    let property = |name, cells: &[u32]| DeviceTreeProperty::new_unchecked(name, cells);
+    let tree = Tree::new(|tree| {
+        let Some(mut uart) = tree.root.remove_child("pl011@9000000") else { return };
+        uart.add_property(property("reg", &[0x1000, 0x1000]));
+        let mut bus = DeviceTreeNode::new_unchecked("soc");
+        bus.add_property(property("#address-cells", &[1]));
+        bus.add_property(property("#size-cells", &[1]));
+        bus.add_property(property("ranges", &[0, 0, 0x08FF_F000, 0x10_0000]));
+        bus.add_child(uart);
+        tree.root.add_child(bus);
+        if let Some(aliases) = tree.root.child_mut("aliases") {
+            aliases.add_property(DeviceTreeProperty::new_unchecked("serial0", "/soc/pl011@9000000"));
+        }
+        if let Some(chosen) = tree.root.child_mut("chosen") {
+            chosen.add_property(DeviceTreeProperty::new_unchecked("stdout-path", "serial0:115200n8"));
+        }
+    })?;
+    let record = hello_on(bench, &tree)?;
+    let warnings = record.outcome.log.iter().filter(|line| line.1.contains("stdout-path")).count();
+    record.ensure(warnings == 0, || "the console that is used is said not to be".to_owned())
+}
+
+/// `/chosen` names what EL2 has no driver for: it speaks where it can, and says why.
+fn console_that_is_no_pl011(bench: &Bench) -> Verdict {
+    let tree = Tree::new(|tree| {
+        if let Some(chosen) = tree.root.child_mut("chosen") {
+            chosen.add_property(DeviceTreeProperty::new_unchecked("stdout-path", "/pl031@9010000"));
+        }
+    })?;
+    let record = hello_on(bench, &tree)?;
+    let told = "what /chosen/stdout-path names is not a PL011";
+    let is_told = record.outcome.log.iter().any(|line| line.1.starts_with(told));
+    record.ensure(is_told, || format!("nothing says {told:?}"))
+}
+
+/// What goes wrong between the first instruction and the console is told, too.
+fn memory_in_too_many_pieces(bench: &Bench) -> Verdict {
+    // Each takes a page out of another block of 2 MiB.
+    let kept: Vec<_> =
+        (0..60).map(|index| 0x4900_0000 + index * 0x20_0000).map(|at| (at, at + 0x1000)).collect();
+    let tree = Tree::with_reservations(&kept)?;
+    let image = tempfile::NamedTempFile::new()?;
+    std::fs::write(image.path(), &bench.bare.hypervisor)?;
+    let image = image.path().display().to_string();
+    let [dtb, path] = &tree.qemu_args();
+    let board =
+        ["-machine", "virt,virtualization=on,gic-version=3", "-cpu", "cortex-a72", "-smp", "4", "-m", "512M"];
+    let mut process = bench.plain_qemu([&board[..], &["-kernel", &image, dtb, path]].concat())?;
+    process.wait_for(
+        "vambrace cannot start: the board's memory and reservations are in so many pieces",
+        PATIENCE,
+    )
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use proptest::prelude::*;
 
 use super::*;
@@ -17,8 +18,229 @@ fn qemu_virt_is_understood() {
     assert_eq!(board.gic.redistributors.as_slice(), [Range::new(0x080A_0000, 0xF6_0000)]);
     assert_eq!(board.gic.maintenance, 25);
     assert_eq!(board.timer, TimerInterrupts { virtual_timer: 27, hypervisor_timer: 26 });
-    assert_eq!(board.uart, Some(Uart { base: 0x0900_0000, intid: 33 }));
+    assert_eq!(board.uart, Some(UART));
+    assert_eq!(board.named_console, Named::Used);
     assert!(!board.seed.is_empty());
+}
+
+const UART: Uart = Uart { base: 0x0900_0000, intid: Some(33) };
+/// Where there may be a UART when there is no tree.
+const GUESS: Uart = Uart { base: 1, intid: None };
+
+/// QEMU's tree, changed.
+fn changed(change: impl FnOnce(&mut DeviceTreeNode)) -> Vec<u8> {
+    let mut tree = DeviceTree::from_fdt(&Fdt::new(QEMU_VIRT).unwrap());
+    change(&mut tree.root);
+    tree.to_dtb()
+}
+
+fn discover(tree: &[u8]) -> Result<Board, BoardError> {
+    let mut board = Board::unknown();
+    board.discover(tree).map(|()| board)
+}
+
+/// Sets a property of the root's child `name`.
+fn set(root: &mut DeviceTreeNode, name: &str, property: &str, value: impl dtoolkit::ToPropertyValue) {
+    let property = DeviceTreeProperty::new(property, value).unwrap();
+    root.child_mut(name).unwrap().add_property(property);
+}
+
+fn name_console(root: &mut DeviceTreeNode, path: &str) {
+    set(root, "chosen", "stdout-path", path);
+}
+
+/// Moves the UART below a bus, with its registers at 0x1000 there.
+fn move_uart_to_bus(root: &mut DeviceTreeNode, ranges: Option<&[u32]>) {
+    let mut uart = root.remove_child("pl011@9000000").unwrap();
+    uart.add_property(DeviceTreeProperty::new("reg", [0x1000u32, 0x1000]).unwrap());
+    let mut bus = DeviceTreeNode::new("soc").unwrap();
+    bus.add_property(DeviceTreeProperty::new("#address-cells", 1u32).unwrap());
+    bus.add_property(DeviceTreeProperty::new("#size-cells", 1u32).unwrap());
+    if let Some(ranges) = ranges {
+        bus.add_property(DeviceTreeProperty::new("ranges", ranges).unwrap());
+    }
+    bus.add_child(uart);
+    root.add_child(bus);
+}
+
+/// From bus address 0x1000 to 0x0900_0000, with two cells for the root's addresses.
+const RANGES: [u32; 4] = [0, 0, 0x08FF_F000, 0x10_0000];
+
+#[test]
+fn however_many_memory_nodes_there_are_the_console_behind_them_is_found() {
+    for (count, fits) in [(17, true), (MAX_BANKS, true), (MAX_BANKS + 1, false)] {
+        let tree = changed(|root| {
+            root.remove_child("memory@40000000");
+            let uart = root.remove_child("pl011@9000000").unwrap();
+            for index in 0..count as u32 {
+                let start = 0x4000_0000 + index * 0x100_0000;
+                let mut memory = DeviceTreeNode::new(format!("memory@{start:x}")).unwrap();
+                memory.add_property(DeviceTreeProperty::new("device_type", "memory").unwrap());
+                memory.add_property(DeviceTreeProperty::new("reg", [0u32, start, 0, 0x1000]).unwrap());
+                root.add_child(memory);
+            }
+            root.add_child(uart);
+        });
+        assert_eq!(find_uart(Some(&tree), GUESS), Some(UART));
+        match discover(&tree) {
+            Ok(board) => assert!(fits && board.memory.len() == count),
+            Err(error) => {
+                assert!(!fits);
+                assert_eq!(error, BoardError::TooMany { what: "memory banks", count, most: MAX_BANKS });
+                assert!(
+                    error
+                        .to_string()
+                        .starts_with("the device tree has 65 memory banks, and this build holds 64")
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn whatever_a_board_lacks_its_console_is_found() {
+    for name in ["cpus", "psci", "intc@8000000", "timer", "memory@40000000", "chosen"] {
+        let tree = changed(|root| drop(root.remove_child(name).unwrap()));
+        assert_eq!(discover(&tree).is_ok(), name == "chosen", "{name}");
+        let uart = find_uart(Some(&tree), GUESS).unwrap();
+        assert_eq!(uart.base, UART.base, "{name}");
+    }
+    assert_eq!(find_uart(None, GUESS), Some(GUESS));
+    assert_eq!(find_uart(Some(&QEMU_VIRT[..100]), GUESS), Some(GUESS));
+    let tree = changed(|root| drop(root.remove_child("pl011@9000000")));
+    assert_eq!(find_uart(Some(&tree), GUESS), None);
+}
+
+#[test]
+fn a_console_is_named_by_path_or_alias() {
+    for path in ["/pl011@9000000", "/pl011", "/pl011@9000000:115200n8", "serial0", "serial0:115200"] {
+        let board = discover(&changed(|root| {
+            set(root, "aliases", "serial0", "/pl011@9000000");
+            // One more, that is not meant.
+            let mut other = root.child_mut("pl011@9000000").unwrap().clone();
+            other.add_property(DeviceTreeProperty::new("reg", [0u32, 0x0904_0000, 0, 0x1000]).unwrap());
+            let mut bus = DeviceTreeNode::new("first").unwrap();
+            bus.add_child(other);
+            root.add_child(bus);
+            name_console(root, path);
+        }))
+        .unwrap();
+        assert_eq!((board.uart, board.named_console), (Some(UART), Named::Used), "{path}");
+    }
+}
+
+#[test]
+fn a_console_that_cannot_be_is_told_and_another_is_used() {
+    let told = |named: &str, change: fn(&mut DeviceTreeNode)| {
+        let tree = changed(|root| {
+            change(root);
+            name_console(root, named);
+        });
+        let board = discover(&tree).unwrap();
+        assert_eq!(board.uart, Some(UART), "{named}");
+        assert_eq!(find_uart(Some(&tree), GUESS), Some(UART), "{named}");
+        assert!(board.named_console.complaint().is_some(), "{named}");
+        board.named_console
+    };
+    assert_eq!(told("/serial@1", |_| {}), Named::NotThere);
+    assert_eq!(told("serial7", |_| {}), Named::NotThere);
+    assert_eq!(told("/pl031@9010000", |_| {}), Named::NoDriver);
+    let second = |root: &mut DeviceTreeNode| {
+        let mut second = root.child_mut("pl011@9000000").unwrap().clone();
+        second.add_property(DeviceTreeProperty::new("status", "disabled").unwrap());
+        let mut bus = DeviceTreeNode::new("soc").unwrap();
+        bus.add_child(second);
+        root.add_child(bus);
+    };
+    assert_eq!(told("/soc/pl011@9000000", second), Named::NotUsable);
+}
+
+#[test]
+fn a_console_on_a_bus_has_the_addresses_that_the_bus_shows() {
+    for path in ["/soc/pl011@9000000", "serial0"] {
+        let board = discover(&changed(|root| {
+            move_uart_to_bus(root, Some(&RANGES));
+            set(root, "aliases", "serial0", "/soc/pl011@9000000");
+            name_console(root, path);
+        }))
+        .unwrap();
+        assert_eq!((board.uart, board.named_console), (Some(UART), Named::Used), "{path}");
+    }
+    // Not named at all: still found, as the only one.
+    let tree = changed(|root| move_uart_to_bus(root, Some(&RANGES)));
+    assert_eq!(discover(&tree).unwrap().uart, Some(UART));
+    // Beyond what the bus shows, or of a bus that shows nothing: not where the number would be without a bus.
+    for ranges in [Some(&[0u32, 0, 0x08FF_F000, 0x1800][..]), None] {
+        let board = discover(&changed(|root| {
+            move_uart_to_bus(root, ranges);
+            name_console(root, "/soc/pl011@9000000");
+        }))
+        .unwrap();
+        assert_eq!((board.uart, board.named_console), (None, Named::OutOfReach));
+    }
+}
+
+#[test]
+fn interrupts_of_four_cells_are_read() {
+    let tree = changed(|root| {
+        set(root, "intc@8000000", "#interrupt-cells", 4u32);
+        for node in root.children_mut() {
+            let Some(old) = node.property("interrupts").map(|property| property.value().to_vec()) else {
+                continue;
+            };
+            let new = old.chunks_exact(12).flat_map(|cells| [cells, &[0u8; 4][..]].concat());
+            let new: Vec<u8> = new.collect();
+            node.add_property(DeviceTreeProperty::new("interrupts", new).unwrap());
+        }
+    });
+    let (three, four) = (discover(QEMU_VIRT).unwrap(), discover(&tree).unwrap());
+    assert_eq!((three.uart, three.timer, &three.gic), (four.uart, four.timer, &four.gic));
+    assert_eq!(virtio_slots(QEMU_VIRT, three.virtio), virtio_slots(&tree, four.virtio));
+}
+
+#[test]
+fn a_timer_is_read_by_the_names_of_its_interrupts() {
+    let named = |names: &[&str]| discover(&changed(|root| set(root, "timer", "interrupt-names", names)));
+    let timer = named(&["virt", "phys", "hyp-phys", "sec-phys"]).unwrap().timer;
+    assert_eq!(timer, TimerInterrupts { virtual_timer: 29, hypervisor_timer: 27 });
+    assert_eq!(named(&["phys", "virt"]).unwrap_err(), BoardError::NoTimer(Kind::QemuVirt));
+    // An SPI is no timer's.
+    let tree = changed(|root| set(root, "timer", "interrupts", [0u32, 1, 4, 0, 2, 4, 0, 3, 4, 0, 4, 4]));
+    assert_eq!(discover(&tree).unwrap_err(), BoardError::NoTimer(Kind::QemuVirt));
+}
+
+#[test]
+fn what_is_disabled_is_not_there() {
+    let without = |name: &str| discover(&changed(|root| set(root, name, "status", "disabled")));
+    assert_eq!(
+        without("intc@8000000").unwrap_err(),
+        BoardError::NoGicV3 { instead: OtherGic::NotUsable, kind: Kind::QemuVirt }
+    );
+    assert_eq!(without("psci").unwrap_err(), BoardError::NoPsci);
+    assert_eq!(without("timer").unwrap_err(), BoardError::NoTimer(Kind::QemuVirt));
+    assert_eq!(without("memory@40000000").unwrap_err(), BoardError::NoMemory);
+    assert_eq!(without("pl031@9010000").unwrap().rtc, None);
+    assert_eq!(without("pl011@9000000").unwrap().uart, None);
+    let slots = |tree: &[u8]| virtio_slots(tree, discover(tree).unwrap().virtio).len();
+    assert_eq!(slots(QEMU_VIRT), 32);
+    assert_eq!(slots(&changed(|root| set(root, "virtio_mmio@a000400", "status", "disabled"))), 31);
+}
+
+#[test]
+fn advice_for_qemu_is_given_for_qemus_board_only() {
+    for (compatible, is_qemus) in [("linux,dummy-virt", true), ("acme,board", false)] {
+        for name in ["intc@8000000", "timer"] {
+            let error = discover(&changed(|root| {
+                root.add_property(DeviceTreeProperty::new("compatible", compatible).unwrap());
+                root.remove_child(name);
+            }))
+            .unwrap_err();
+            assert_eq!(error.to_string().contains("QEMU"), is_qemus, "{error}");
+        }
+    }
+    let error =
+        discover(&changed(|root| set(root, "intc@8000000", "compatible", "arm,gic-400"))).unwrap_err();
+    assert!(error.to_string().contains("but a GICv2"), "{error}");
 }
 
 #[test]
@@ -71,6 +293,7 @@ proptest! {
         let mut tree = QEMU_VIRT.to_vec();
         tree[at] = value;
         let _ = Board::unknown().discover(&tree);
+        let _ = find_uart(Some(&tree), GUESS);
         let _ = Board::unknown().discover(&tree[..cut]);
     }
 }
