@@ -11,7 +11,7 @@
 use alloc::vec::Vec;
 
 use spin::Once;
-use vambrace_hypervisor::regions::Range;
+use vambrace_hypervisor::board::{Board, NotOnBoard};
 use vambrace_interrupts as interrupts;
 use vambrace_machine::Lifecycle;
 use vambrace_wire::bundle::Directory;
@@ -34,6 +34,8 @@ struct Assigned {
     distributor: SpinMutex<Distributor>,
     owned: Vec<Owned>,
     slots: Vec<Slot>,
+    /// VMs whose devices the board does not have.
+    refused: Vec<(u16, NotOnBoard)>,
 }
 
 /// A virtio-mmio slot of the board and the VM that it is for.
@@ -68,8 +70,15 @@ const RESET_LOOKS: u32 = 10_000;
 
 static ASSIGNED: Once<Assigned> = Once::new();
 
-/// Notes what is whose; once, before the first VM. `virtio` is where the board has virtio-mmio slots.
-pub(crate) fn start(distributor: Distributor, directory: &Directory, virtio: Range) {
+/// Notes what is whose, and whether the board with this device tree has it; once, before the first VM.
+pub(crate) fn start(distributor: Distributor, directory: &Directory, board: &Board, tree: &[u8]) {
+    let judged = (0..).zip(&directory.vms).filter_map(|(vm, config)| {
+        let devices = board.has_devices(tree, &config.registers, &config.interrupts);
+        devices.err().map(|why| (vm, why))
+    });
+    let refused: Vec<_> = judged.collect();
+    let is_refused = |vm: u16| refused.iter().any(|(other, _)| *other == vm);
+    let virtio = board.virtio;
     let owned = (0..).zip(&directory.vms).flat_map(|(vm, config)| {
         config.interrupts.iter().map(move |interrupt| Owned { interrupt: *interrupt, vm })
     });
@@ -77,11 +86,18 @@ pub(crate) fn start(distributor: Distributor, directory: &Directory, virtio: Ran
     let slots = (0..).zip(&directory.vms).flat_map(|(vm, config)| {
         config.slots.iter().filter(|base| is_slot(**base)).map(move |base| Slot { base: *base, vm })
     });
+    let slots = slots.filter(|slot| !is_refused(slot.vm));
     let slots: Vec<Slot> = slots.collect();
     // The firmware may have used them.
     slots.iter().for_each(|slot| slot.reset());
     let distributor = SpinMutex::new(distributor);
-    ASSIGNED.call_once(|| Assigned { distributor, owned: owned.collect(), slots });
+    ASSIGNED.call_once(|| Assigned { distributor, owned: owned.collect(), slots, refused });
+}
+
+/// Whether a VM's devices are there.
+pub(crate) fn judge(vm: u16) -> Result<(), NotOnBoard> {
+    let refused = ASSIGNED.get().map_or(&[][..], |assigned| &assigned.refused);
+    refused.iter().find(|(other, _)| *other == vm).map_or(Ok(()), |(_, why)| Err(*why))
 }
 
 /// The VM starts: its devices' interrupts come to it, as after reset. All its CPUs are parked, or new.

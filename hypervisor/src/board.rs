@@ -10,12 +10,14 @@ use dtoolkit::{Node, Property};
 
 use crate::regions::Range;
 
+mod assigned;
 mod console;
 mod error;
 mod interrupts;
 mod place;
 mod sound;
 
+pub use assigned::NotOnBoard;
 use console::PL011;
 pub use console::{Named, Uart};
 pub use error::{BoardError, Kind, OtherGic};

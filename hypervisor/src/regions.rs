@@ -38,6 +38,12 @@ impl Range {
         self.end <= self.start
     }
 
+    /// Whether there is something that is in both.
+    #[must_use]
+    pub const fn overlaps(&self, other: Self) -> bool {
+        !self.is_empty() && !other.is_empty() && self.start < other.end && other.start < self.end
+    }
+
     /// All units of `align` bytes (a power of two) that it touches; nothing if there is nothing in it.
     #[must_use]
     pub const fn widened(&self, align: u64) -> Self {

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use spin::Once;
+use vambrace_hypervisor::board::NotOnBoard;
 use vambrace_hypervisor::quota::LogQuota;
 use vambrace_machine::short::Constants;
 use vambrace_machine::vm::Platform;
@@ -148,6 +149,8 @@ enum CreateError {
     #[error("{0}")]
     Vm(#[from] vambrace_machine::vm::BuildError),
     #[error("{0}")]
+    Assigned(#[from] NotOnBoard),
+    #[error("{0}")]
     Disk(#[from] crate::disk::DiskError),
     #[error("a vCPU is pinned to a physical CPU that does not run, or a CPU has too many vCPUs")]
     NoHome,
@@ -159,6 +162,7 @@ impl Registry {
     }
 
     fn create(&self, id: u16, config: &VmConfig) -> Result<Cell, CreateError> {
+        assigned::judge(id)?;
         let ledger = Ledger::new(id);
         let flash = vambrace_machine::layout::FLASH.0 + vambrace_machine::layout::FLASH_SIZE;
         let in_flash = config.loads.iter().filter(|load| load.ipa < flash);

@@ -82,7 +82,7 @@ pub(crate) fn start(
         }
     }
     console::start_queue(bundle.directory.vms.len());
-    assigned::start(distributor, &bundle.directory, board.virtio);
+    assigned::start(distributor, &bundle.directory, board, tree);
     console::say(&FromHypervisor::Hello {
         cpus: board.cpus.len() as u16,
         vms: bundle.directory.vms.len() as u16,

@@ -3,11 +3,13 @@
 
 use vambrace::exit::Exit;
 use vambrace_tests::{Bench, Case, Failed, Need, Scenario, Verdict, ensure};
+use vambrace_wire::message::VmState;
 
 pub(crate) fn cases() -> Vec<Case> {
     // Older QEMUs have no second UART on this board.
     vec![
         Case::new("assigned::devices_and_their_interrupts", ours).needs(Need::Qemu(10)),
+        Case::new("assigned::device_that_the_board_lacks", device_that_the_board_lacks),
         Case::new("assigned::linux", linux).needs(Need::Qemu(10)).needs(Need::Linux("6.12")),
     ]
 }
@@ -56,6 +58,19 @@ fn ours(bench: &Bench) -> Verdict {
     record.ensure(entropy == 2, || format!("there was entropy in {entropy} lives, not 2"))?;
     record.says("neighbour", "guest: hello from EL1")?;
     says(&second, "guest: hello from the second UART", 2)
+}
+
+/// The board has one UART only, and its second is assigned: that VM is not made and is told so, and the other runs.
+fn device_that_the_board_lacks(bench: &Bench) -> Verdict {
+    let vm = "name = \"owner\"\nkernel = \"guest:assigned\"\nmemory = \"8MiB\"";
+    let record = bench.run(&with_devices(vm, "null").with_qemu_args(&[""; 0]))?;
+    record.says("neighbour", "guest: hello from EL1")?;
+    let told = "owner cannot be made: registers at 0x9040000..0x9041000 are assigned to it";
+    let is_told = record.outcome.log.iter().any(|line| line.1.starts_with(told));
+    record.ensure(is_told, || format!("nothing says {told:?}"))?;
+    let states = &record.vm("owner")?.states;
+    record.ensure(states[..] == [VmState::NotMade], || format!("the owner went through {states:?}"))?;
+    record.exits(Exit::NotMade)
 }
 
 /// What QEMU has written to a file must have a line so many times.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use proptest::prelude::*;
+use vambrace_wire::bundle::assigned::{Interrupt, Registers, Trigger};
 
 use super::*;
 
@@ -224,6 +225,59 @@ fn what_is_disabled_is_not_there() {
     let slots = |tree: &[u8]| virtio_slots(tree, discover(tree).unwrap().virtio).len();
     assert_eq!(slots(QEMU_VIRT), 32);
     assert_eq!(slots(&changed(|root| set(root, "virtio_mmio@a000400", "status", "disabled"))), 31);
+}
+
+/// Pages that are assigned, and an interrupt.
+fn has(tree: &[u8], pages: &[(u64, u64)], intids: &[u32]) -> Result<(), NotOnBoard> {
+    let registers: Vec<_> =
+        pages.iter().map(|(pa, len)| Registers { ipa: *pa, pa: *pa, len: *len }).collect();
+    let interrupt = |intid: &u32| Interrupt { physical: *intid, intid: *intid, trigger: Trigger::Level };
+    let interrupts: Vec<_> = intids.iter().map(interrupt).collect();
+    discover(tree).unwrap().has_devices(tree, &registers, &interrupts)
+}
+
+const GPIO: (u64, u64) = (0x0903_0000, 0x1000);
+const SECOND_UART: (u64, u64) = (0x0904_0000, 0x1000);
+
+#[test]
+fn what_is_assigned_has_to_be_a_device_of_this_board() {
+    assert_eq!(has(QEMU_VIRT, &[], &[]), Ok(()));
+    assert_eq!(has(QEMU_VIRT, &[GPIO, (0x0901_0000, 0x1000)], &[39, 34]), Ok(()));
+    // A virtio slot has a part of a page.
+    assert_eq!(has(QEMU_VIRT, &[(0x0A00_1000, 0x1000)], &[32 + 16 + 8]), Ok(()));
+    let registers = |(start, len)| Range::new(start, len);
+    let kind = Kind::QemuVirt;
+    let missing = NotOnBoard::Registers { registers: registers(SECOND_UART), kind };
+    assert_eq!(has(QEMU_VIRT, &[GPIO, SECOND_UART], &[39]), Err(missing));
+    assert!(missing.to_string().contains("a second -serial"), "{missing}");
+    let beyond = (GPIO.0, 0x2000);
+    assert_eq!(
+        has(QEMU_VIRT, &[beyond], &[]),
+        Err(NotOnBoard::Registers { registers: registers(beyond), kind })
+    );
+    // Another device's, one that is EL2's, and one that is nobody's.
+    for intid in [34, 33, 60] {
+        assert_eq!(has(QEMU_VIRT, &[GPIO], &[intid]), Err(NotOnBoard::Interrupt(intid)));
+    }
+}
+
+#[test]
+fn what_is_disabled_cannot_be_assigned() {
+    let tree = changed(|root| set(root, "pl061@9030000", "status", "disabled"));
+    assert!(matches!(has(&tree, &[GPIO], &[39]), Err(NotOnBoard::Registers { .. })));
+}
+
+#[test]
+fn what_el2_uses_cannot_be_assigned() {
+    for (own, what) in [
+        (0x0900_0000, "console"),
+        (0x0800_0000, "interrupt controller"),
+        (0x080A_0000, "interrupt controller"),
+        (0x4100_0000, "memory"),
+    ] {
+        let error = has(QEMU_VIRT, &[(own, 0x1000)], &[]).unwrap_err();
+        assert!(matches!(error, NotOnBoard::Own(..)) && error.to_string().contains(what), "{error}");
+    }
 }
 
 #[test]
