@@ -162,8 +162,8 @@ impl Registry {
     }
 
     fn create(&self, id: u16, config: &VmConfig) -> Result<Cell, CreateError> {
-        assigned::judge(id)?;
         let ledger = Ledger::new(id);
+        assigned::judge(id)?;
         let flash = vambrace_machine::layout::FLASH.0 + vambrace_machine::layout::FLASH_SIZE;
         let in_flash = config.loads.iter().filter(|load| load.ipa < flash);
         let firmware =

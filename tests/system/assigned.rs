@@ -60,11 +60,24 @@ fn ours(bench: &Bench) -> Verdict {
     says(&second, "guest: hello from the second UART", 2)
 }
 
-/// The board has one UART only, and its second is assigned: that VM is not made and is told so, and the other runs.
+/// The board has one UART only, and its second is assigned: that VM is not made and is told so, and the others run, also the one
+/// that waits for it.
 fn device_that_the_board_lacks(bench: &Bench) -> Verdict {
-    let vm = "name = \"owner\"\nkernel = \"guest:assigned\"\nmemory = \"8MiB\"";
+    let vm = r#"
+        name = "heir"
+        kernel = "guest:hello"
+        memory = "8MiB"
+        after = "owner"
+
+        [[vm]]
+        name = "owner"
+        kernel = "guest:assigned"
+        memory = "8MiB"
+        "#;
     let record = bench.run(&with_devices(vm, "null").with_qemu_args(&[""; 0]))?;
-    record.says("neighbour", "guest: hello from EL1")?;
+    for vm in ["neighbour", "heir"] {
+        record.says(vm, "guest: hello from EL1")?;
+    }
     let told = "owner cannot be made: registers at 0x9040000..0x9041000 are assigned to it";
     let is_told = record.outcome.log.iter().any(|line| line.1.starts_with(told));
     record.ensure(is_told, || format!("nothing says {told:?}"))?;
