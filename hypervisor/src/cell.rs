@@ -21,6 +21,7 @@ use crate::devices::Devices;
 use crate::ledger::Ledger;
 use crate::link::Link;
 use crate::lock::SpinMutex;
+use crate::percpu::Homes;
 use crate::space::Space;
 use crate::sysreg::{CntfrqEl0, CntpctEl0, Read};
 use crate::{console, percpu, registry};
@@ -92,7 +93,7 @@ pub(crate) struct VmCell {
     /// What always reads the same for each of them.
     pub(crate) constants: Box<[Constants]>,
     /// Where they live.
-    pub(crate) homes: Box<[Home]>,
+    pub(crate) homes: Homes,
     /// What its virtio devices stand on.
     pub(crate) devices: Devices,
     /// Its console's link to the board's serial line.
@@ -138,7 +139,7 @@ impl VmCell {
 
     /// Makes all of the VM's CPUs look.
     pub(crate) fn notify_all(&self) {
-        for home in &self.homes {
+        for home in self.homes.iter() {
             percpu::call(home.cpu, home.slot);
         }
     }
@@ -270,14 +271,6 @@ impl Neighbours for Neighbourhood<'_> {
     #[inline(always)]
     fn call(&self, home: Home) {
         percpu::call_other(home.cpu, home.slot);
-    }
-}
-
-impl Drop for VmCell {
-    fn drop(&mut self) {
-        for home in &self.homes {
-            percpu::give_slot_back(*home);
-        }
     }
 }
 

@@ -8,6 +8,7 @@
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use vambrace_hypervisor::room;
 use vambrace_io::virtio::budget::Budget;
 use vambrace_io::virtio::net::MAX_FRAME;
 use vambrace_machine::virtio::{Backends, Step};
@@ -71,6 +72,12 @@ impl Devices {
             ports: devices.iter().map(port).collect(),
             is_unplugged: AtomicBool::new(false),
         })
+    }
+
+    /// How much of the heap [`Devices::new`] takes.
+    pub(crate) fn room(devices: &[VirtioDevice]) -> usize {
+        let count = devices.len();
+        room::list(count, size_of::<Option<Disk>>()) + room::piece(count * size_of::<Option<Port>>(), 1)
     }
 
     /// Whether there are any.

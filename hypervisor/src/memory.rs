@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The board's memory: who owns which part, and EL2's own heap.
 //!
-//! The heap serves boot and the making of VMs; nothing that a guest does allocates. It grows by taking pieces
-//! from the top of free memory, so that the large aligned pieces stay whole for VMs' RAM.
+//! The heap serves boot and the making of VMs, for each of which there is [`Room`] first; nothing that a guest does
+//! allocates. It grows by taking pieces from the top of free memory, so that the large aligned pieces stay whole for VMs' RAM.
 
+use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +15,7 @@ use talc::base::binning::Binning;
 use talc::source::Source;
 use vambrace_hypervisor::pool::{Contents, Pool};
 use vambrace_hypervisor::regions::{From, Range};
+use vambrace_hypervisor::room::{NoRoom, Promises};
 use vambrace_memory::Pa;
 use vambrace_wire::message::MemoryUse;
 
@@ -108,6 +110,37 @@ pub(crate) fn in_use() -> MemoryUse {
 /// Bytes free.
 pub(crate) fn free_bytes() -> u64 {
     FREE.lock().total()
+}
+
+/// What of the heap is promised.
+static PROMISES: SpinMutex<Promises> = SpinMutex::new(Promises::new());
+
+/// Room in the heap: while it is held, as many bytes as were claimed can be allocated in its name without fail.
+#[derive(Debug)]
+pub(crate) struct Room(usize);
+
+impl Room {
+    /// Claims room, beyond what others have claimed.
+    pub(crate) fn claim(bytes: usize) -> Result<Self, NoRoom> {
+        PROMISES.lock().make(bytes, has_room)?;
+        Ok(Self(bytes))
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        PROMISES.lock().end(self.0);
+    }
+}
+
+/// Whether the heap has so many bytes in one piece, or can get them.
+fn has_room(bytes: usize) -> bool {
+    let mut piece: Vec<u8> = Vec::new();
+    let has_room = piece.try_reserve_exact(bytes).is_ok();
+    // Nobody uses the piece: a compiler may leave such an allocation out and say that it went well.
+    core::hint::black_box(&piece);
+
+    has_room
 }
 
 /// Fills physical memory with one byte, through the data cache.

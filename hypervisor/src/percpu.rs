@@ -6,17 +6,24 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Deref;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use spin::Once;
 use vambrace_hypervisor::attention::{Attention, SLOTS, Told};
+use vambrace_hypervisor::board::MAX_CPUS;
+use vambrace_hypervisor::homes::{self, Candidate, NoHome, Presence};
+use vambrace_hypervisor::room;
 
-use crate::boot;
 use crate::cell::{Cell, Home};
+use crate::devices::{self, Devices};
 use crate::gic::Kick;
 use crate::job::Job;
 use crate::lock::SpinMutex;
+use crate::memory::Room;
+use crate::{boot, run};
 
 /// What one CPU sends another.
 #[derive(Debug)]
@@ -29,6 +36,8 @@ pub(crate) enum Mail {
         vcpu: u16,
         /// The slot.
         slot: u16,
+        /// Room in the heap for taking it in.
+        room: Arc<Room>,
     },
     /// Work for the VM of the vCPU in this slot, in that vCPU's time.
     Job {
@@ -44,8 +53,10 @@ pub(crate) enum Mail {
 pub(crate) struct Shared {
     /// MPIDR_EL1's affinity.
     pub(crate) affinity: u64,
-    /// The firmware did not start it.
+    /// The firmware would not start it.
     is_missing: AtomicBool,
+    /// It has a buffer for what virtio devices move.
+    pub(crate) has_buffer: AtomicBool,
     /// Interrupts it.
     kick: Kick,
     /// Who wants to be looked at.
@@ -75,6 +86,7 @@ pub(crate) fn start(affinities: &[u64]) {
         let shared = |affinity: &u64| Shared {
             affinity: *affinity,
             is_missing: AtomicBool::new(false),
+            has_buffer: AtomicBool::new(false),
             kick: Kick::new(*affinity),
             attention: Attention::new(),
             mailbox: SpinMutex::new(VecDeque::new()),
@@ -161,38 +173,72 @@ impl Shared {
     }
 }
 
-/// Finds homes for a VM's vCPUs: where they are pinned, else on the CPUs with the fewest, no two of the VM together
-/// while there are CPUs enough. `None` when a CPU has no slot left.
-pub(crate) fn find_homes(pins: &[Option<u16>]) -> Option<Box<[Home]>> {
-    let cpus = all();
-    let mut mine = [0u16; vambrace_hypervisor::board::MAX_CPUS];
-    let mut homes = Vec::with_capacity(pins.len());
-    for pin in pins {
-        let cpu = match pin {
-            Some(cpu) => usize::from(*cpu),
-            None => {
-                let load = |cpu: &usize| {
-                    (mine.get(*cpu).copied(), cpus.get(*cpu).map(|shared| shared.slots.lock().count))
-                };
-                let runs = |cpu: &usize| cpus.get(*cpu).is_some_and(Shared::runs);
-                (0..cpus.len()).filter(runs).min_by_key(load)?
-            }
-        };
-        let Some(slot) = cpus.get(cpu).filter(|shared| shared.runs()).and_then(Shared::take_slot) else {
-            homes.iter().for_each(|home| give_slot_back(*home));
-            return None;
-        };
-        if let Some(count) = mine.get_mut(cpu) {
-            *count += 1;
-        }
-        homes.push(Home { cpu: cpu as u16, slot });
+/// Where a VM's vCPUs live. The slots are theirs until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Homes(Box<[Home]>);
+
+impl Deref for Homes {
+    type Target = [Home];
+
+    #[inline(always)]
+    fn deref(&self) -> &[Home] {
+        &self.0
     }
-    Some(homes.into_boxed_slice())
+}
+
+impl Drop for Homes {
+    fn drop(&mut self) {
+        self.iter().for_each(|home| give_slot_back(*home));
+    }
+}
+
+impl Homes {
+    /// Finds them for vCPUs with these pins.
+    pub(crate) fn find(pins: impl ExactSizeIterator<Item = Option<u16>>) -> Result<Self, NoHome> {
+        let cpus = all();
+        let mut mine = [0u16; MAX_CPUS];
+        // Into its place at once, so that the slots are given back if there are not enough.
+        let mut homes = Growing(Vec::with_capacity(pins.len()));
+        for pin in pins {
+            let candidates = cpus.iter().zip(&mine).map(|(shared, mine)| shared.candidate(*mine));
+            let cpu = homes::choose(pin, candidates)?;
+            let slot = cpus.get(usize::from(cpu)).and_then(Shared::take_slot).ok_or(NoHome::Full(cpu))?;
+            if let Some(count) = mine.get_mut(usize::from(cpu)) {
+                *count += 1;
+            }
+            homes.0.push(Home { cpu, slot });
+        }
+        Ok(Self(core::mem::take(&mut homes.0).into_boxed_slice()))
+    }
+
+    /// How much of the heap it takes to tell the CPUs of their vCPUs, and for these to take them in.
+    pub(crate) fn room(&self, devices: &Devices) -> usize {
+        let of_cpu = |(cpu, shared): (u16, &Shared)| {
+            let slots = self.iter().filter(|home| home.cpu == cpu).map(|home| usize::from(home.slot) + 1);
+            let Some(last) = slots.clone().max() else { return 0 };
+            let mails = shared.mailbox.lock().len() + slots.count() + 1;
+            let wants_buffer = !devices.is_empty() && !shared.has_buffer.load(Ordering::Acquire);
+            let buffer = if wants_buffer { room::piece(devices::BUFFER, 1) } else { 0 };
+            room::list(mails, size_of::<Mail>()) + run::room_for_slots(last) + buffer
+        };
+        (0..).zip(all()).map(of_cpu).sum()
+    }
+}
+
+/// Homes of which there are more to come.
+struct Growing(Vec<Home>);
+
+impl Drop for Growing {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|home| give_slot_back(*home));
+    }
 }
 
 impl Shared {
-    fn runs(&self) -> bool {
-        !self.is_missing.load(Ordering::Acquire)
+    fn candidate(&self, of_this_vm: u16) -> Candidate {
+        let is_missing = self.is_missing.load(Ordering::Acquire);
+        let presence = if is_missing { Presence::Missing } else { Presence::Runs };
+        Candidate { presence, of_this_vm, in_all: self.slots.lock().count }
     }
 
     fn take_slot(&self) -> Option<u16> {
@@ -206,7 +252,7 @@ impl Shared {
 }
 
 /// Frees the slot of a vCPU that is no more.
-pub(crate) fn give_slot_back(home: Home) {
+fn give_slot_back(home: Home) {
     if let Some(shared) = all().get(usize::from(home.cpu)) {
         let mut slots = shared.slots.lock();
         let (word, bit) = (usize::from(home.slot) / BITS, 1u64 << (usize::from(home.slot) % BITS));

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! All VMs of the bundle: which exist, which are yet to be, which have ended.
 
+use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use spin::Once;
 use vambrace_hypervisor::board::NotOnBoard;
+use vambrace_hypervisor::homes::NoHome;
 use vambrace_hypervisor::quota::LogQuota;
+use vambrace_hypervisor::room::{self, NoRoom};
 use vambrace_machine::short::Constants;
 use vambrace_machine::vm::Platform;
 use vambrace_machine::{Ending, Vcpu, Vm};
@@ -19,15 +22,16 @@ use vambrace_wire::bundle::channel::Membership;
 use vambrace_wire::bundle::{Bundle, Seed, VmConfig};
 use vambrace_wire::message::{FromHypervisor, VmState};
 
-use crate::cell::{Cell, EndingCell, VmCell};
+use crate::cell::{Cell, EndingCell, Home, VmCell};
 use crate::console::Heard;
 use crate::devices::Devices;
 use crate::job::Job;
 use crate::ledger::{self, Ledger};
 use crate::link::Link;
 use crate::lock::SpinMutex;
-use crate::percpu::{self, Mail};
-use crate::space::Space;
+use crate::memory::Room;
+use crate::percpu::{self, Homes, Mail};
+use crate::space::{Memory, Space};
 use crate::{assigned, channels, clock, console, firmware, network};
 
 /// What VMs are made from, the same for all.
@@ -105,7 +109,8 @@ pub(crate) fn start(bundle: Bundle<'static>, machine: Machine) {
 /// Makes every VM that waits and has nothing left to wait for. To be called when a VM is gone.
 pub(crate) fn advance() {
     let Some(registry) = REGISTRY.get() else { return };
-    let mut failed = Vec::new();
+    // Only counted: there may be no memory for a list.
+    let mut failed = 0u32;
     {
         let mut states = registry.states.lock();
         let States { vms, waiting } = &mut *states;
@@ -120,15 +125,15 @@ pub(crate) fn advance() {
                 Ok(cell) => State::Alive(Arc::downgrade(&cell)),
                 Err(error) => {
                     console::warning!("{} cannot be made: {error}", config.name);
-                    failed.push(*id);
+                    console::say(&FromHypervisor::State { vm: *id, state: VmState::NotMade });
+                    failed = failed.saturating_add(1);
                     State::Failed
                 }
             };
             false
         });
     }
-    for id in failed {
-        console::say(&FromHypervisor::State { vm: id, state: VmState::NotMade });
+    for _ in 0..failed {
         ended_one(registry);
     }
 }
@@ -152,8 +157,10 @@ enum CreateError {
     Assigned(#[from] NotOnBoard),
     #[error("{0}")]
     Disk(#[from] crate::disk::DiskError),
-    #[error("a vCPU is pinned to a physical CPU that does not run, or a CPU has too many vCPUs")]
-    NoHome,
+    #[error("{0}")]
+    Home(#[from] NoHome),
+    #[error("{0}")]
+    Room(#[from] NoRoom),
 }
 
 impl Registry {
@@ -168,14 +175,19 @@ impl Registry {
         let in_flash = config.loads.iter().filter(|load| load.ipa < flash);
         let firmware =
             in_flash.map(|load| load.ipa + self.bundle.blob(load.blob).len() as u64).max().unwrap_or(0);
-        let space = Space::new(config, firmware, self.machine.pa_bits, self.machine.encoding)?;
+        let memory = Memory::take(config, firmware)?;
+        // From here on each piece of the heap is there.
+        let room = Room::claim(room_of_values(config))?;
+        let space = Space::new(memory, config, self.machine.pa_bits, self.machine.encoding)?;
         let mut vm = Vm::new(config, &self.machine.platform, clock::seconds())?;
-        // Before the homes: those are given back only with the whole VM.
         let devices = Devices::new(id, &config.virtio, &self.bundle)?;
-        let pins: Vec<_> = config.vcpus.iter().map(|vcpu| vcpu.cpu).collect();
-        let homes = percpu::find_homes(&pins).ok_or(CreateError::NoHome)?;
-        let vcpus = (0..homes.len() as u16).map(|index| SpinMutex::new(Vcpu::new(index))).collect();
-        let constants = (0..homes.len() as u16).map(|index| Constants::new(&mut vm, index)).collect();
+        let homes = Homes::find(config.vcpus.iter().map(|vcpu| vcpu.cpu))?;
+        let vcpus: Box<[_]> = (0..homes.len() as u16).map(|index| SpinMutex::new(Vcpu::new(index))).collect();
+        let constants: Box<[_]> =
+            (0..homes.len() as u16).map(|index| Constants::new(&mut vm, index)).collect();
+        drop(room);
+        // What is left to do cannot be undone any more, on the CPUs least of all.
+        let room = Arc::new(Room::claim(room_of_shared() + homes.room(&devices))?);
         let cell = Arc::new(VmCell {
             id,
             vtcr: space.geometry().vtcr(self.machine.vmids),
@@ -196,14 +208,32 @@ impl Registry {
             ledger,
         });
         network::connect(&cell);
-        for (vcpu, home) in (0..).zip(&cell.homes) {
-            percpu::send(home.cpu, Mail::Adopt { cell: Arc::clone(&cell), vcpu, slot: home.slot });
+        for (vcpu, home) in (0..).zip(cell.homes.iter()) {
+            let (cell, room) = (Arc::clone(&cell), Arc::clone(&room));
+            percpu::send(home.cpu, Mail::Adopt { cell, vcpu, slot: home.slot, room });
         }
         if let Some(first) = cell.homes.first() {
             percpu::send(first.cpu, Mail::Job { slot: first.slot, job: Job::first(Arc::clone(&cell)) });
         }
         Ok(cell)
     }
+}
+
+/// The most that [`Registry::create`] takes of the heap for a VM's values.
+fn room_of_values(config: &VmConfig) -> usize {
+    let vcpus = config.vcpus.len();
+    let of_vcpus = room::piece(vcpus * size_of::<SpinMutex<Vcpu>>(), align_of::<Vcpu>())
+        + room::piece(vcpus * size_of::<Constants>(), align_of::<Constants>())
+        + room::piece(vcpus * size_of::<Home>(), 1);
+    room::of_vm(config) + Space::room(config) + Devices::room(&config.virtio) + of_vcpus
+}
+
+/// What it takes for that in which CPUs share them.
+fn room_of_shared() -> usize {
+    // The counts of an `Arc` lie before what is shared.
+    let counts = 2 * size_of::<usize>();
+    room::piece(size_of::<VmCell>() + counts, align_of::<VmCell>())
+        + room::piece(size_of::<Room>() + counts, 1)
 }
 
 /// All CPUs of a VM are parked: carries its ending out.

@@ -46,6 +46,7 @@ mod work;
 
 use account::{Account, Payer};
 use errands::Errand;
+pub(crate) use slots::room_for_slots;
 use slots::{Leave, Slot};
 
 /// Slices in a second: 5 ms each.

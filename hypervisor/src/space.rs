@@ -10,6 +10,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use vambrace_hypervisor::pool::Contents;
 use vambrace_hypervisor::regions::{From, Range};
+use vambrace_hypervisor::room;
 use vambrace_machine::{Ending, layout};
 use vambrace_memory::addr::PAGE_SIZE;
 use vambrace_memory::attributes::Stage2Encoding;
@@ -77,7 +78,7 @@ pub(crate) struct Space {
 
 /// Physical memory that is the VM's alone.
 #[derive(Debug, Default)]
-struct Memory {
+pub(crate) struct Memory {
     ram: Range,
     /// The firmware, in whole blocks; empty for a VM without flash.
     flash: Range,
@@ -87,6 +88,25 @@ struct Memory {
     ram_is_clear: AtomicBool,
     /// Nothing but zeros is in the flash.
     flash_is_clear: AtomicBool,
+}
+
+impl Memory {
+    /// Takes RAM and flash for a VM, and nothing of the heap. `firmware` is how many bytes go to its flash.
+    pub(crate) fn take(config: &VmConfig, firmware: u64) -> Result<Self, SpaceError> {
+        let (ram, contents) = match config.placement {
+            RamPlacement::Anywhere => take(config.memory)?,
+            RamPlacement::OneToOne => take_one_to_one(config.memory)?,
+        };
+        // From here on what has been taken is given back, whatever fails.
+        let mut memory = Self::default();
+        memory.ram = ram;
+        memory.ram_is_clear = AtomicBool::new(contents == Contents::Zeros);
+        if config.flash {
+            (memory.flash, _) = take(firmware.max(1).next_multiple_of(BLOCK))?;
+            (memory.erased, _) = take(BLOCK)?;
+        }
+        Ok(memory)
+    }
 }
 
 impl Drop for Memory {
@@ -102,10 +122,16 @@ fn contents(is_clear: &AtomicBool) -> Contents {
 }
 
 impl Space {
-    /// Takes memory for a VM and maps it. `firmware` is how many bytes go to its flash.
+    /// How much of the heap [`Space::new`] takes.
+    pub(crate) fn room(config: &VmConfig) -> usize {
+        room::piece(config.registers.len() * size_of::<Registers>(), 1)
+            + room::list(config.channels.len(), size_of::<(Range, ChannelAccess)>())
+    }
+
+    /// Makes the tables that show its memory to a VM.
     pub(crate) fn new(
+        memory: Memory,
         config: &VmConfig,
-        firmware: u64,
         pa_bits: u32,
         encoding: Stage2Encoding,
     ) -> Result<Self, SpaceError> {
@@ -113,23 +139,13 @@ impl Space {
         let high = if config.vcpus.len() as u64 > layout::GICR_COUNT { layout::GICR_HIGH.0 * 2 } else { 0 };
         let bits = 64 - end.max(high).saturating_sub(1).leading_zeros();
         let mut geometry = Geometry::for_machine(pa_bits, bits)?;
-        let (ram, contents) = match config.placement {
-            RamPlacement::Anywhere => take(config.memory)?,
-            RamPlacement::OneToOne => take_one_to_one(config.memory)?,
-        };
-        let mut memory = Memory::default();
-        memory.ram = ram;
-        memory.ram_is_clear = AtomicBool::new(contents == Contents::Zeros);
+        let ram = memory.ram;
         if ram.len() >= GIB && ram.start.is_multiple_of(GIB) {
             geometry = geometry.with_gib_leaves();
         }
         let shared =
             config.channels.iter().map(|end| channels::memory_of(end).map(|memory| (memory, end.access)));
         let channels = shared.collect::<Result<_, _>>()?;
-        if config.flash {
-            (memory.flash, _) = take(firmware.max(1).next_multiple_of(BLOCK))?;
-            (memory.erased, _) = take(BLOCK)?;
-        }
         let stage2 = ManuallyDrop::new(Stage2::new(geometry, encoding, &mut FreeFrames)?);
         let mut space = Self { memory, stage2, geometry, registers: config.registers.clone(), channels };
         space.map()?;

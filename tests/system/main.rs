@@ -22,6 +22,7 @@ mod input;
 mod leftovers;
 mod linux;
 mod many;
+mod memory;
 mod power;
 mod repeat;
 mod resets;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         conformance::cases(),
         linux::cases(),
         many::cases(),
+        memory::cases(),
         resets::cases(),
         hostile::cases(),
         identification::cases(),

@@ -45,7 +45,8 @@ impl Home for Attending<'_> {
 
     fn read_mail(&mut self) -> Read {
         match self.cpu.shared.take_mail() {
-            Some(Mail::Adopt { cell, vcpu, slot }) => {
+            // The room is given back when all of it is in its place.
+            Some(Mail::Adopt { cell, vcpu, slot, room: _room }) => {
                 self.cpu.adopt(cell, vcpu, slot);
                 Read::Vcpu(slot)
             }

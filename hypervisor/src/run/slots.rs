@@ -9,6 +9,7 @@ use core::sync::atomic::Ordering;
 use vambrace_cpu::power::Entry;
 use vambrace_cpu::scheduler::Claim;
 use vambrace_cpu::timer;
+use vambrace_hypervisor::room;
 use vambrace_interrupts::{Activity, Passage};
 use vambrace_machine::Vcpu;
 
@@ -97,6 +98,11 @@ fn start_vcpu(cell: &VmCell, vcpu: &mut Vcpu, entry: Entry) {
     notify.extend(&vm.settle_physical_timer(vcpu, now()));
     drop(vm);
     cell.notify(&notify);
+}
+
+/// How much of the heap a CPU takes for what it keeps of vCPUs in its first `slots` slots.
+pub(crate) fn room_for_slots(slots: usize) -> usize {
+    room::list(slots, size_of::<Option<Slot>>()) + room::of_queues(slots)
 }
 
 impl Pcpu {
@@ -269,6 +275,7 @@ impl Pcpu {
         {
             if !cell.devices.is_empty() && self.buffer.is_empty() {
                 self.buffer = vec![0; devices::BUFFER];
+                self.shared.has_buffer.store(true, Ordering::Release);
             }
             self.deadlines.add(id);
             *place = Some(Slot {
