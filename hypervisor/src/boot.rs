@@ -4,6 +4,7 @@
 use alloc::boxed::Box;
 use core::fmt::Write;
 
+use vambrace_hypervisor::arrival::Told;
 use vambrace_hypervisor::board::{self, Board, BoardError, Uart as UartDescription};
 use vambrace_hypervisor::footprint::{self, Footprint};
 use vambrace_hypervisor::regions::{FreeMemory, From, Range, TooManyRanges};
@@ -244,14 +245,24 @@ fn start_secondary(board: &Board, regime: Regime, index: usize, stack: u64) {
     crate::barrier::clean_invalidate(address, size_of::<SecondaryStart>() as u64);
     let Some(affinity) = board.cpus.get(index) else { return };
     if let Err(error) = firmware::cpu_on(*affinity, layout::secondary_entry_point(), address) {
-        console::warning!("CPU {index} ({affinity:#x}) does not start, so no vCPU is given to it: {error:?}");
-        percpu::note_missing(index);
+        console::warning!(
+            "CPU {index} ({affinity:#x}) does not start, so no vCPU is given to it: the firmware says of CPU_ON: {error}"
+        );
+        percpu::leave_out(index);
     }
 }
 
 /// A further CPU's way in, from `boot.S`: MMU and caches on, on its own stack.
 extern "C" fn secondary(index: u64) -> ! {
-    crate::run::secondary(index as usize)
+    let index = index as usize;
+    if percpu::arrive(index) == Told::Join {
+        crate::run::secondary(index)
+    }
+    console::warning!("CPU {index} ({:#x}) has come too late: it is switched off", affinity());
+    firmware::cpu_off();
+    loop {
+        crate::barrier::wfi();
+    }
 }
 
 /// This CPU's affinity.

@@ -8,6 +8,11 @@ pub(crate) fn cpu_on(affinity: u64, entry: u64, argument: u64) -> Result<(), psc
     psci::cpu_on::<Smc>(affinity, entry, argument)
 }
 
+/// Switches this CPU off. Comes back only when the firmware cannot.
+pub(crate) fn cpu_off() {
+    let _ = psci::cpu_off::<Smc>();
+}
+
 /// Switches the board off. Comes back only when the firmware cannot.
 pub(crate) fn system_off() {
     let _ = psci::system_off::<Smc>();

@@ -9,9 +9,9 @@ use crate::attention::SLOTS;
 /// Whether a physical CPU is there to run anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// The firmware has started it.
+    /// It has started.
     Runs,
-    /// The firmware would not start it.
+    /// It has not.
     Missing,
 }
 
@@ -37,8 +37,8 @@ pub enum NoHome {
         /// How many there are.
         cpus: usize,
     },
-    /// The firmware would not start it.
-    #[error("a vCPU is pinned to CPU {0}, which the firmware did not start")]
+    /// It has not started.
+    #[error("a vCPU is pinned to CPU {0}, which did not start")]
     Missing(u16),
     /// All its places are taken.
     #[error("a vCPU is pinned to CPU {0}, which has {SLOTS} vCPUs already, the most it can have")]

@@ -8,6 +8,7 @@
 extern crate alloc;
 
 pub mod answer;
+pub mod arrival;
 pub mod attention;
 pub mod board;
 pub mod el1;

@@ -11,7 +11,8 @@ use alloc::vec::Vec;
 use core::ops::Deref;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use spin::Once;
+use spin::{Once, RelaxStrategy};
+use vambrace_hypervisor::arrival::{self, Arrival};
 use vambrace_hypervisor::attention::{Attention, SLOTS, Told};
 use vambrace_hypervisor::board::MAX_CPUS;
 use vambrace_hypervisor::homes::{self, Candidate, NoHome, Presence};
@@ -21,9 +22,10 @@ use crate::cell::{Cell, Home};
 use crate::devices::{self, Devices};
 use crate::gic::Kick;
 use crate::job::Job;
-use crate::lock::SpinMutex;
+use crate::lock::{SpinMutex, Yield};
 use crate::memory::Room;
-use crate::{boot, run};
+use crate::sysreg::{CntfrqEl0, CntpctEl0, Read};
+use crate::{boot, console, run};
 
 /// What one CPU sends another.
 #[derive(Debug)]
@@ -53,8 +55,8 @@ pub(crate) enum Mail {
 pub(crate) struct Shared {
     /// MPIDR_EL1's affinity.
     pub(crate) affinity: u64,
-    /// The firmware would not start it.
-    is_missing: AtomicBool,
+    /// Whether it is there.
+    arrival: Arrival,
     /// It has a buffer for what virtio devices move.
     pub(crate) has_buffer: AtomicBool,
     /// Interrupts it.
@@ -85,7 +87,7 @@ pub(crate) fn start(affinities: &[u64]) {
     CPUS.call_once(|| {
         let shared = |affinity: &u64| Shared {
             affinity: *affinity,
-            is_missing: AtomicBool::new(false),
+            arrival: Arrival::new(),
             has_buffer: AtomicBool::new(false),
             kick: Kick::new(*affinity),
             attention: Attention::new(),
@@ -97,11 +99,34 @@ pub(crate) fn start(affinities: &[u64]) {
     });
 }
 
-/// The firmware did not start a CPU (PSCI, CPU_ON): no vCPU is given to it. To be called before VMs are made.
-pub(crate) fn note_missing(cpu: usize) {
+/// This CPU, which has this index, is there. One that is too late is not to touch anything that all share.
+pub(crate) fn arrive(cpu: usize) -> arrival::Told {
+    all().get(cpu).map_or(arrival::Told::StayOut, |shared| shared.arrival.arrive())
+}
+
+/// The firmware would not start a CPU: no vCPU is given to it.
+pub(crate) fn leave_out(cpu: usize) {
     if let Some(shared) = all().get(cpu) {
-        shared.is_missing.store(true, Ordering::Release);
+        shared.arrival.leave_out();
     }
+}
+
+/// How long a CPU may take from the firmware's word that it starts to its own, in seconds. Only a broken one takes longer.
+const PATIENCE: u64 = 30;
+
+/// Waits for all CPUs that the firmware has started. Says how many there are, this one included.
+pub(crate) fn wait_for_all() -> usize {
+    let end = CntpctEl0.read().saturating_add(PATIENCE.saturating_mul(CntfrqEl0.read()));
+    let give_up = |cpu: usize| {
+        let affinity = all().get(cpu).map_or(0, |shared| shared.affinity);
+        console::warning!(
+            "CPU {cpu} ({affinity:#x}) has not come within {PATIENCE} s, though the firmware says that it starts it, so no vCPU \
+             is given to it"
+        );
+    };
+    let arrivals = all().iter().map(|shared| &shared.arrival);
+    arrival::wait_for_all(arrivals.clone(), || CntpctEl0.read() > end, Yield::relax, give_up);
+    arrivals.filter(|arrival| arrival.is_here()).count()
 }
 
 /// All CPUs.
@@ -236,8 +261,7 @@ impl Drop for Growing {
 
 impl Shared {
     fn candidate(&self, of_this_vm: u16) -> Candidate {
-        let is_missing = self.is_missing.load(Ordering::Acquire);
-        let presence = if is_missing { Presence::Missing } else { Presence::Runs };
+        let presence = if self.arrival.is_here() { Presence::Runs } else { Presence::Missing };
         Candidate { presence, of_this_vm, in_all: self.slots.lock().count }
     }
 

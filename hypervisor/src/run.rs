@@ -84,10 +84,6 @@ pub(crate) fn start(
     }
     console::start_queue(bundle.directory.vms.len());
     assigned::start(distributor, &bundle.directory, board, tree);
-    console::say(&FromHypervisor::Hello {
-        cpus: board.cpus.len() as u16,
-        vms: bundle.directory.vms.len() as u16,
-    });
 
     let features = Features::of(&features::id_registers());
     let vmids = VMIDS.call_once(|| SpinMutex::new(Vmids::new(features.vmids)));
@@ -103,6 +99,9 @@ pub(crate) fn start(
     for (nth, index) in (0..board.cpus.len()).filter(|index| *index != me).enumerate() {
         start_secondary(nth, index);
     }
+    let _ = percpu::arrive(me);
+    let cpus = percpu::wait_for_all() as u16;
+    console::say(&FromHypervisor::Hello { cpus, vms: bundle.directory.vms.len() as u16 });
     registry::start(
         bundle,
         Machine { platform, pa_bits: features.pa_bits, encoding: features.encoding, vmids: features.vmids },

@@ -36,13 +36,16 @@ fn cpus_that_do_not_start(bench: &Bench) -> Verdict {
         })?;
     }
     for told in [
-        "CPU 2 (0x2) does not start, so no vCPU is given to it",
-        "CPU 3 (0x3) does not start, so no vCPU is given to it",
-        "pinned cannot be made: a vCPU is pinned to CPU 3, which the firmware did not start",
+        "CPU 2 (0x2) does not start, so no vCPU is given to it: the firmware says of CPU_ON: ",
+        "CPU 3 (0x3) does not start, so no vCPU is given to it: the firmware says of CPU_ON: ",
+        "pinned cannot be made: a vCPU is pinned to CPU 3, which did not start",
     ] {
         let is_told = record.outcome.log.iter().any(|line| line.1.starts_with(told));
         record.ensure(is_told, || format!("nothing says {told:?}"))?;
     }
+    record.ensure(record.outcome.summary.cpus == Some(2), || {
+        format!("two CPUs run, and it says {:?}", record.outcome.summary.cpus)
+    })?;
     record.exits(Exit::NotMade)
 }
 
