@@ -14,6 +14,7 @@ pub(crate) mod file;
 mod files;
 pub mod io;
 mod offline;
+pub mod ports;
 mod resolve;
 pub mod run;
 mod silent;

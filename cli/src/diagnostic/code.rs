@@ -110,6 +110,8 @@ codes! {
     TooManyChannels = 52,
     /// A partition that a disk has not.
     NoPartition = 53,
+    /// A port of the computer that leads nowhere, or to two places.
+    BadPort = 54,
     /// A text that is no regular expression.
     BadPattern = 60,
     /// A VM without a UART.

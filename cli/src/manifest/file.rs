@@ -160,6 +160,11 @@ pub(crate) struct Network {
     #[serde(default)]
     #[schemars(with = "Uplink", example = &"board")]
     pub(crate) uplink: Option<Spanned<Uplink>>,
+    /// With an uplink: ports of the computer that `run` lets lead to VMs on it, such as `"2222:22"`: the computer's, the VM's
+    /// address between them if it is not 10.0.2.15, and the VM's; `/udp` behind them if it is not TCP.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>", inner(regex(pattern = PORT)), example = EXAMPLE_PORTS)]
+    pub(crate) ports: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 /// How a network is connected to the outside.
@@ -383,6 +388,7 @@ pub(crate) enum Device {
     VirtioConsole,
 }
 
+const EXAMPLE_PORTS: [&str; 2] = ["2222:22", "8080:10.0.2.21:80"];
 const EXAMPLE_MEMBERS: [&str; 2] = ["linux-a", "linux-b"];
 const EXAMPLE_ASSIGN: [&str; 1] = ["/pl061@9030000"];
 const EXAMPLE_EXPECT: [&str; 1] = ["login: "];
@@ -400,5 +406,6 @@ pub(crate) const DEFAULT_WEIGHT: u32 = 100;
 
 const SIZE: &str = "^[0-9]+(KiB|MiB|GiB)$";
 const DISK_NAME: &str = "^[A-Za-z0-9_-]{1,20}$";
+const PORT: &str = "^[0-9]+:([0-9.]+:)?[0-9]+(/(tcp|udp))?$";
 const MAC: &str = "^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$";
 const NAME: &str = "^[A-Za-z0-9_-]{1,63}$";

@@ -11,6 +11,7 @@ use vambrace_wire::bundle::MAX_VMS;
 use vambrace_wire::bundle::io::{DISK_NAME_LEN, DiskAccess, MAX_VIRTIO, PortAddresses, Uplink};
 
 use super::file::{self, Device};
+use super::ports::{Port, ports};
 use super::resolve::size;
 use super::values::Size;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, nearest};
@@ -94,6 +95,8 @@ pub struct Network {
     pub name: String,
     /// How it is connected to the outside.
     pub uplink: Uplink,
+    /// Ports of the computer that lead to VMs on it.
+    pub ports: Vec<Port>,
 }
 
 /// A disk of the board.
@@ -138,12 +141,13 @@ pub(super) fn networks(list: Vec<Spanned<file::Network>>, diagnostics: &mut Diag
             }
             uplinked = Some(uplink.span());
         }
+        let ports = ports(network.ports, network.uplink.as_ref(), diagnostics);
         let uplink = match network.uplink.map(Spanned::into_inner) {
             Some(file::Uplink::Board) => Uplink::Board,
             None => Uplink::None,
         };
         let Some(name) = name else { continue };
-        networks.push((name.span(), Network { name: name.into_inner(), uplink }));
+        networks.push((name.span(), Network { name: name.into_inner(), uplink, ports }));
     }
     networks.into_iter().map(|(_, network)| network).collect()
 }

@@ -78,7 +78,9 @@ pub fn devices_on(manifest: &Manifest, medium: Medium) -> Vec<String> {
     }
     if has_uplink {
         // Addresses by DHCP from 10.0.2.15 on, the computer at 10.0.2.2, a name server at 10.0.2.3.
-        arguments.extend(["-netdev", "user,id=uplink", "-device"].map(str::to_owned));
+        let ports = manifest.networks.iter().flat_map(|network| &network.ports);
+        let forwards: String = ports.map(|port| format!(",hostfwd={port}")).collect();
+        arguments.extend(["-netdev".to_owned(), format!("user,id=uplink{forwards}"), "-device".to_owned()]);
         arguments.push(format!("virtio-net-device,netdev=uplink{}", bus()));
     }
     arguments
@@ -129,6 +131,16 @@ mod tests {
         let text = format!("[[vm]]\nname = \"a\"\nkernel = \"guest:hello\"\nassign = [{assign}]\n");
         let source = Source { path: "m.toml".into(), text };
         manifest::parse(source, &BoardOptions::default()).unwrap().0
+    }
+
+    #[test]
+    fn ports_of_the_computer_lead_to_the_uplinks_network() {
+        let text = "[[vm]]\nname = \"a\"\nkernel = \"guest:hello\"\n[[network]]\nname = \"lan\"\nuplink = \"board\"\n\
+                    ports = [\"2222:22\", \"5353:10.0.2.21:53/udp\"]\n";
+        let source = Source { path: "m.toml".into(), text: text.into() };
+        let manifest = manifest::parse(source, &BoardOptions::default()).unwrap().0;
+        let due = "user,id=uplink,hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=udp:127.0.0.1:5353-10.0.2.21:53";
+        assert!(devices(&manifest).iter().any(|argument| argument == due), "{:?}", devices(&manifest));
     }
 
     #[test]
