@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The commands that the documents tell people to type exist, and the files that they name are there.
 
-use std::path::Path;
-
 use clap::Parser;
 use vambrace::args::Arguments;
 use vambrace::setup::workspace;
@@ -108,23 +106,4 @@ fn members() -> Vec<String> {
             Some(description.get("package")?.get("name")?.as_str()?.to_owned())
         })
         .collect()
-}
-
-/// The files and folders that documents link to.
-#[test]
-fn links_to_files_lead_somewhere() {
-    for Source { path, text } in sources::all().into_iter().filter(|source| source.has_extension("md")) {
-        let folder = path.parent().unwrap_or(Path::new(""));
-        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let file = target.split('#').next().unwrap_or_default();
-            if file.is_empty() || file.contains("://") || file.contains(char::is_whitespace) {
-                continue;
-            }
-            assert!(
-                workspace().join(folder).join(file).exists(),
-                "{}: the link to {target} leads nowhere",
-                path.display()
-            );
-        }
-    }
 }

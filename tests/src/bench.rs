@@ -119,9 +119,23 @@ impl Bench {
     /// # Errors
     /// When it cannot be started.
     pub fn shell(&self, folder: &Path, arguments: &[&str]) -> Result<Process, Failed> {
-        let own = self.program.parent().map(Path::to_owned).into_iter();
+        self.shell_with(folder, &[], arguments)
+    }
+
+    /// The same, with other programs in these folders, which go before all others of their names.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn shell_with(
+        &self,
+        folder: &Path,
+        programs: &[PathBuf],
+        arguments: &[&str],
+    ) -> Result<Process, Failed> {
+        let own = self.program.parent().map(Path::to_owned);
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let path = std::env::join_paths(own.chain(std::env::split_paths(&path)))?;
+        let path = programs.iter().cloned().chain(own).chain(std::env::split_paths(&path));
+        let path = std::env::join_paths(path)?;
         let mut command = Command::new("sh");
         command.args(arguments).current_dir(folder).env("PATH", path).env("NO_COLOR", "1");
         Process::start(command)

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 mod bench;
 mod case;
+pub mod documents;
 mod process;
 mod record;
 mod scenario;

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::record::last_lines;
@@ -168,6 +169,16 @@ impl Process {
         }
         let status = self.child.wait()?;
         Ok(Finished { code: status.code(), out: text(&self.out), err: text(&self.err) })
+    }
+
+    /// Asks it to end, and waits until it has.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub fn end(mut self) -> Result<(), Failed> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        self.child.wait()?;
+        Ok(())
     }
 
     fn fail(&self, why: &str) -> Failed {

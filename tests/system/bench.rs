@@ -10,6 +10,7 @@ use vambrace::bench::scale::{self, Crowd};
 use vambrace::bench::{self, Options, Systems, storms, systems, traffic};
 use vambrace::diagnostic::Style;
 use vambrace::setup::workspace;
+use vambrace_tests::documents::figures;
 use vambrace_tests::{Bench, Case, Need, PATIENCE, Verdict, ensure};
 
 /// Set, it writes the record anew, and the document with its picture.
@@ -61,10 +62,15 @@ fn recorded() -> Result<Record, Box<dyn std::error::Error>> {
     Ok(Record::parse(&std::fs::read_to_string(file())?)?)
 }
 
-/// Writes the record as `change` makes it.
+/// Writes the record as `change` makes it, and the figures in the documents' text.
 fn record(change: impl FnOnce(Record) -> Record) -> Verdict {
     let _alone = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
-    std::fs::write(file(), change(recorded()?).text())?;
+    let record = change(recorded()?);
+    std::fs::write(file(), record.text())?;
+    for document in figures::DOCUMENTS {
+        let path = workspace().join(document);
+        std::fs::write(&path, figures::filled(&std::fs::read_to_string(&path)?, &record)?)?;
+    }
     Ok(())
 }
 

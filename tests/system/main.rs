@@ -15,6 +15,7 @@ mod command;
 mod conformance;
 mod debian;
 mod demo;
+mod documents;
 mod guests;
 mod hostile;
 mod identification;
@@ -32,6 +33,7 @@ mod virtio;
 fn main() -> ExitCode {
     let cases = [
         demo::cases(),
+        documents::cases(),
         debian::cases(),
         command::cases(),
         ci::cases(),
