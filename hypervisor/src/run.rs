@@ -20,6 +20,7 @@ use vambrace_hypervisor::speculative_at::Switch;
 use vambrace_hypervisor::traps::Features;
 use vambrace_machine::vm::Platform;
 use vambrace_machine::{Ending, Resume, Vcpu, report, short};
+use vambrace_memory::vmid::VmidWidth;
 use vambrace_wire::bundle::Bundle;
 use vambrace_wire::message::FromHypervisor;
 
@@ -86,8 +87,8 @@ pub(crate) fn start(
     assigned::start(distributor, &bundle.directory, board, tree);
 
     let features = Features::of(&features::id_registers());
-    let vmids = VMIDS.call_once(|| SpinMutex::new(Vmids::new(features.vmids)));
-    let pcpu = Pcpu::new(board, me, vmids);
+    VMIDS.lock().set_width(features.vmids);
+    let pcpu = Pcpu::new(board, me, &VMIDS);
     let shape = Shape::of_machine();
     let platform = Platform {
         id_registers: IdRegisters::for_vm(&features::id_registers()),
@@ -114,12 +115,13 @@ static BOARD: spin::Once<&'static Board> = spin::Once::new();
 
 type Vmids = vambrace_memory::vmid::Vmids<MAX_CPUS>;
 
-static VMIDS: spin::Once<SpinMutex<Vmids>> = spin::Once::new();
+/// In its place from the start: it is large for a stack.
+static VMIDS: SpinMutex<Vmids> = SpinMutex::new(Vmids::new(VmidWidth::Eight));
 
 /// A further CPU, with its MMU on.
 pub(crate) fn secondary(index: usize) -> ! {
     let board = BOARD.wait();
-    Pcpu::new(board, index, VMIDS.wait()).run()
+    Pcpu::new(board, index, &VMIDS).run()
 }
 
 /// What follows an exit.

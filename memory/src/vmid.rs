@@ -17,6 +17,8 @@
 //!
 //! Pure bookkeeping: the caller locks it and issues the instructions.
 
+use core::num::NonZeroU16;
+
 #[cfg(test)]
 mod tests;
 
@@ -30,10 +32,11 @@ pub enum VmidWidth {
 }
 
 impl VmidWidth {
-    const fn last(self) -> u16 {
+    /// The last number; `None` is 255.
+    const fn last(self) -> Option<NonZeroU16> {
         match self {
-            Self::Eight => u8::MAX as u16,
-            Self::Sixteen => u16::MAX,
+            Self::Eight => None,
+            Self::Sixteen => Some(NonZeroU16::MAX),
         }
     }
 }
@@ -109,9 +112,10 @@ impl<const CPUS: usize> Default for VmidHolder<CPUS> {
 #[derive(Debug)]
 pub struct Vmids<const CPUS: usize> {
     generation: u64,
-    /// The next number to hand out in this generation, if no CPU has it reserved.
-    next: u32,
-    last: u16,
+    /// The last number looked at in this generation: handed out, unless some CPU has it reserved.
+    before: u32,
+    /// The last number there is; `None` is 255, so that a new value is all zeros, and takes no room in an image.
+    last: Option<NonZeroU16>,
     /// The tag each CPU runs under.
     running: [Option<Tag>; CPUS],
     /// The tags carried over into this generation, by the CPU that ran under them when it began.
@@ -125,9 +129,14 @@ impl<const CPUS: usize> Vmids<CPUS> {
         Self::with_last(width.last())
     }
 
-    const fn with_last(last: u16) -> Self {
+    const fn with_last(last: Option<NonZeroU16>) -> Self {
         const { assert!(CPUS < u8::MAX as usize, "each CPU may reserve a VMID, and one must be left") };
-        Self { generation: 0, next: 1, last, running: [None; CPUS], reserved: [None; CPUS] }
+        Self { generation: 0, before: 0, last, running: [None; CPUS], reserved: [None; CPUS] }
+    }
+
+    /// What [`Vmids::new`] takes, known later: for a value that is large, and stays in its place. Before any VM runs.
+    pub const fn set_width(&mut self, width: VmidWidth) {
+        self.last = width.last();
     }
 
     /// `cpu` is about to run (or to do TLB maintenance for) vCPU `vcpu` of `holder`'s VM, instead of what it ran before.
@@ -181,16 +190,17 @@ impl<const CPUS: usize> Vmids<CPUS> {
     }
 
     fn new_tag(&mut self) -> Tag {
+        let last = self.last.map_or(u16::from(u8::MAX), NonZeroU16::get);
         loop {
-            if self.next > u32::from(self.last) {
+            if self.before >= u32::from(last) {
                 // A generation that came again would give one number to two VMs.
                 self.generation = self.generation.strict_add(1);
-                self.next = 1;
+                self.before = 0;
                 self.reserved = self.running;
             }
+            self.before = self.before.saturating_add(1);
             // At most `last`, so it fits.
-            let vmid = self.next as u16;
-            self.next = self.next.saturating_add(1);
+            let vmid = self.before as u16;
             if !self.reserved.iter().flatten().any(|tag| tag.vmid == vmid) {
                 return Tag { generation: self.generation, vmid };
             }
