@@ -167,11 +167,14 @@ pub(crate) fn ask_all() {
     }
 }
 
-/// A VM is gone: this CPU, which is in EL2, sees to those that waited for that before it enters a guest or sleeps. Before
-/// the CPUs are known no VM waits for another.
+/// A VM is gone: this CPU, which is in EL2, sees to those that waited for that. Before the CPUs are known no VM waits for another.
+///
+/// It interrupts itself, as it may have looked for the last time before it enters a guest.
 pub(crate) fn tell_of_gone() {
-    if let Some(shared) = all().iter().find(|shared| shared.is_this_cpu()) {
-        let _ = shared.attention.tell_of_gone();
+    if let Some(shared) = all().iter().find(|shared| shared.is_this_cpu())
+        && shared.attention.tell_of_gone() == Told::Now
+    {
+        shared.kick.send();
     }
 }
 

@@ -100,42 +100,36 @@ pub(crate) fn start(bundle: Bundle<'static>, machine: Machine) {
         remaining: AtomicUsize::new(count),
     });
     ledger::open();
-    advance();
+    // No guest runs here yet.
+    while advance() == Advance::More {}
     if count == 0 {
         finish();
     }
 }
 
-/// Makes every VM that waits and has nothing left to wait for. To be called when a VM is gone.
-pub(crate) fn advance() {
-    let Some(registry) = REGISTRY.get() else { return };
-    // Only counted: there may be no memory for a list.
-    let mut failed = 0u32;
-    {
-        let mut states = registry.states.lock();
-        let States { vms, waiting } = &mut *states;
-        waiting.retain(|id| {
-            let (Some(config), Some(state)) = (config(*id), vms.get_mut(usize::from(*id))) else {
-                return false;
-            };
-            if config.after.is_some_and(|after| !registry.is_gone(after)) {
-                return true;
-            }
-            *state = match registry.create(*id, config) {
-                Ok(cell) => State::Alive(Arc::downgrade(&cell)),
-                Err(error) => {
-                    console::warning!("{} cannot be made: {error}", config.name);
-                    console::say(&FromHypervisor::State { vm: *id, state: VmState::NotMade });
-                    failed = failed.saturating_add(1);
-                    State::Failed
-                }
-            };
-            false
-        });
-    }
-    for _ in 0..failed {
+/// Makes the next VM that has nothing left to wait for, if there is one. To be called when a VM is gone, and again as long as
+/// there may be more.
+///
+/// Only one at a time, and under no lock that others wait for: making one takes long, and guests run here and on other CPUs.
+pub(crate) fn advance() -> Advance {
+    let Some(registry) = REGISTRY.get() else { return Advance::Over };
+    let Some((id, config)) = registry.next() else { return Advance::Over };
+    if let Err(error) = registry.create(id, config) {
+        console::warning!("{} cannot be made: {error}", config.name);
+        registry.set(id, State::Failed);
+        console::say(&FromHypervisor::State { vm: id, state: VmState::NotMade });
         ended_one(registry);
     }
+    Advance::More
+}
+
+/// Whether another VM may be there to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Advance {
+    /// Perhaps.
+    More,
+    /// None is.
+    Over,
 }
 
 /// A VM is over, and what it had is free: one that waits for it, or for its memory, can be made.
@@ -168,7 +162,26 @@ impl Registry {
         self.gone.get(usize::from(id)).is_some_and(|gone| gone.load(Ordering::Acquire))
     }
 
-    fn create(&self, id: u16, config: &VmConfig) -> Result<Cell, CreateError> {
+    /// The first VM that waits for nothing; it does not wait any more.
+    fn next(&self) -> Option<(u16, &'static VmConfig)> {
+        let mut states = self.states.lock();
+        let may_be_made =
+            |id: &u16| config(*id).is_some_and(|config| config.after.is_none_or(|after| self.is_gone(after)));
+        let at = states.waiting.iter().position(may_be_made)?;
+        let id = states.waiting.remove(at);
+        Some((id, config(id)?))
+    }
+
+    fn set(&self, id: u16, state: State) {
+        if let Some(place) = self.states.lock().vms.get_mut(usize::from(id)) {
+            *place = state;
+        }
+    }
+
+    /// Makes a VM, and hands it to the CPUs where it lives. Apart, as its values pass over the stack.
+    #[cold]
+    #[inline(never)]
+    fn create(&self, id: u16, config: &VmConfig) -> Result<(), CreateError> {
         let ledger = Ledger::new(id);
         assigned::judge(id)?;
         let flash = vambrace_machine::layout::FLASH.0 + vambrace_machine::layout::FLASH_SIZE;
@@ -207,6 +220,8 @@ impl Registry {
             has_ended: AtomicBool::new(false),
             ledger,
         });
+        // Before anything of it runs: whoever has something for it finds it.
+        self.set(id, State::Alive(Arc::downgrade(&cell)));
         network::connect(&cell);
         for (vcpu, home) in (0..).zip(cell.homes.iter()) {
             let (cell, room) = (Arc::clone(&cell), Arc::clone(&room));
@@ -215,7 +230,7 @@ impl Registry {
         if let Some(first) = cell.homes.first() {
             percpu::send(first.cpu, Mail::Job { slot: first.slot, job: Job::first(Arc::clone(&cell)) });
         }
-        Ok(cell)
+        Ok(())
     }
 }
 

@@ -11,10 +11,11 @@ use vambrace_hypervisor::attention::{Gone, Home, Mail as Read};
 use vambrace_interrupts::Activity;
 
 use super::slots::State;
-use super::{NEVER, Pcpu};
+use super::{NEVER, Pcpu, now};
 use crate::cell::{Cell, VmCell};
-use crate::percpu::Mail;
-use crate::{console, registry};
+use crate::console;
+use crate::percpu::{self, Mail};
+use crate::registry::{self, Advance};
 
 /// What an errand has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,9 +71,21 @@ impl Pcpu {
         let gone = shared.attention.attend(&mut attending);
         let is_called = attending.is_called;
         if gone == Gone::Some {
-            registry::advance();
+            self.make_next();
         }
         is_called
+    }
+
+    /// VMs may wait for one that is gone: makes one of them. What else there is to do here comes before the one after it, and
+    /// nobody who runs here pays.
+    #[cold]
+    #[inline(never)]
+    fn make_next(&mut self) {
+        let began = now();
+        if registry::advance() == Advance::More {
+            percpu::tell_of_gone();
+        }
+        self.account.leave_out(began);
     }
 
     /// Somebody calls a vCPU that is not in the machine: it is looked at when it is its turn.
