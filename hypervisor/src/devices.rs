@@ -13,15 +13,15 @@ use vambrace_io::virtio::budget::Budget;
 use vambrace_io::virtio::net::MAX_FRAME;
 use vambrace_machine::virtio::{Backends, Step};
 use vambrace_wire::bundle::Bundle;
-use vambrace_wire::bundle::io::VirtioDevice;
+use vambrace_wire::bundle::io::{Backing, VirtioDevice};
 
 use crate::cell::VmCell;
 use crate::console::Held;
-use crate::disk::{Disk, DiskError};
+use crate::disk::{Disk, DiskError, Progress};
 use crate::exit_host::Flush;
 use crate::lock::SpinMutex;
 use crate::network::Port;
-use crate::{console, network, random, registry};
+use crate::{console, network, outside, random, registry};
 
 /// As much as a VM's devices do in one turn: some ten thousand instructions, or a hundred thousand with a large copy.
 const TURN: Budget = Budget { requests: 64, bytes: 128 << 10 };
@@ -36,6 +36,8 @@ pub(crate) struct Devices {
     due: AtomicBool,
     /// By slot.
     disks: SpinMutex<Box<[Option<Disk>]>>,
+    /// Some of them lie on a disk of the board.
+    on_board: bool,
     /// By slot.
     ports: Box<[Option<Port>]>,
     /// They are nobody's any more.
@@ -69,6 +71,7 @@ impl Devices {
         Ok(Self {
             due: AtomicBool::new(false),
             disks: SpinMutex::new(devices.iter().map(disk).collect::<Result<_, _>>()?),
+            on_board: devices.iter().any(is_on_board),
             ports: devices.iter().map(port).collect(),
             is_unplugged: AtomicBool::new(false),
         })
@@ -96,6 +99,23 @@ impl Devices {
         self.due.load(Ordering::Relaxed)
     }
 
+    /// Does the next part of what has to be done to the disks before the VM starts, of up to `most` bytes.
+    pub(crate) fn prepare(&self, most: u64) -> Progress {
+        self.step(|disk| disk.prepare(most))
+    }
+
+    /// Clears the next part of what the VM has written to its disks, of up to `most` bytes. It is over.
+    pub(crate) fn clear(&self, most: u64) -> Progress {
+        self.step(|disk| disk.clear(most))
+    }
+
+    /// Does one step for the first disk that has any left.
+    fn step(&self, step: impl FnMut(&mut Disk) -> Progress) -> Progress {
+        let mut disks = self.disks.lock();
+        let did = disks.iter_mut().flatten().map(step).find(|progress| *progress == Progress::More);
+        did.unwrap_or(Progress::Over)
+    }
+
     /// The VM is over: its network cards' ports are free.
     pub(crate) fn unplug(&self) {
         // Others may have the ports from now on.
@@ -108,6 +128,10 @@ impl Devices {
     pub(crate) fn ports(&self) -> impl Iterator<Item = (usize, Port)> {
         self.ports.iter().enumerate().filter_map(|(slot, port)| Some((slot, (*port)?)))
     }
+}
+
+fn is_on_board(device: &VirtioDevice) -> bool {
+    matches!(device, VirtioDevice::Disk(disk) if matches!(disk.backing, Backing::Board { .. }))
 }
 
 impl Drop for Devices {
@@ -135,6 +159,10 @@ pub(crate) fn turn(cell: &VmCell, buffer: &mut [u8]) -> (Turn, Flush) {
             vm.serve_virtio(&cell.space, &mut behind, buffer, &mut budget)
         };
         cell.notify(&moved);
+        if devices.on_board {
+            // What this one is done with may be what another waits for.
+            outside::wake_waiting();
+        }
         match step {
             Step::Done => {}
             // Work that has come up meanwhile, of which nobody was told.

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! VMs' disks: an image of the bundle with what was written over it, in RAM; or a part of a disk of the board.
 
-use core::sync::atomic::{AtomicU32, Ordering};
-
+use vambrace_hypervisor::board_disk::{NoPlace, Owner};
 use vambrace_hypervisor::regions::{From, Range};
 use vambrace_io::virtio::block;
 use vambrace_io::virtio::block::disk::{Operation, Step, Tag};
@@ -14,7 +13,7 @@ use vambrace_wire::bundle::io::{self, Backing};
 
 use crate::clear::clear;
 use crate::lock::SpinMutex;
-use crate::outside::disk::{BoardDisk, Owner};
+use crate::outside::disk::{self as board, BoardDisk};
 use crate::{memory, outside};
 
 /// Why there is no such disk.
@@ -32,6 +31,9 @@ pub(crate) enum DiskError {
         /// What the board's disk has.
         sectors: u64,
     },
+    /// What it lies on has no room for its requests.
+    #[error("{0}")]
+    NoPlace(#[from] NoPlace),
 }
 
 /// What stands behind a VM's disk.
@@ -53,6 +55,33 @@ impl Disk {
             Backing::Board { disk: index, first } => {
                 PartOfDisk::new(vm, index, first, disk.sectors).map(Self::Board)
             }
+        }
+    }
+}
+
+/// Whether there is more to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Something was done.
+    More,
+    /// Nothing was left to do.
+    Over,
+}
+
+impl Disk {
+    /// Does the next part of what has to be done before the VM starts, of up to `most` bytes.
+    pub(crate) fn prepare(&mut self, most: u64) -> Progress {
+        match self {
+            Self::Image(disk) => disk.prepare(most),
+            Self::Board(_) => Progress::Over,
+        }
+    }
+
+    /// The VM is over, and its disk with it: clears the next part of what it has written, of up to `most` bytes.
+    pub(crate) fn clear(&mut self, most: u64) -> Progress {
+        match self {
+            Self::Image(disk) => disk.clear(most),
+            Self::Board(_) => Progress::Over,
         }
     }
 }
@@ -81,17 +110,15 @@ pub(crate) struct PartOfDisk {
     owner: Owner,
 }
 
-/// Disks that there have been.
-static LIVES: AtomicU32 = AtomicU32::new(0);
-
 impl PartOfDisk {
     fn new(vm: u16, index: u16, first: u64, sectors: u64) -> Result<Self, DiskError> {
         let on = outside::disk(index).ok_or(DiskError::TooLarge { sectors: 0 })?;
-        let capacity = on.lock().capacity();
+        let mut disk = on.lock();
+        let capacity = disk.capacity();
         if first.checked_add(sectors).is_none_or(|end| end > capacity) {
             return Err(DiskError::TooLarge { sectors: capacity });
         }
-        let owner = Owner { vm, disk: LIVES.fetch_add(1, Ordering::Relaxed) };
+        let owner = board::attach(&mut disk, vm)?;
         Ok(Self { on, first, owner })
     }
 
@@ -113,7 +140,9 @@ impl PartOfDisk {
 
 impl Drop for PartOfDisk {
     fn drop(&mut self) {
-        self.on.lock().abandon(self.owner);
+        self.on.lock().detach(self.owner);
+        // Its places are for others now.
+        outside::wake_waiting();
     }
 }
 
@@ -130,39 +159,67 @@ pub(crate) struct ImageDisk {
     /// The memory that it has: the index, and then what is written.
     memory: Range,
     store: u64,
+    /// Blocks whose index is ready.
+    prepared: usize,
+    /// What was written, once it is no disk any more, as far as it is not clear yet.
+    written: Range,
 }
 
 impl ImageDisk {
     fn new(image: &'static [u8], sectors: u64, room: u64) -> Result<Self, DiskError> {
-        let blocks = (sectors * SECTOR).div_ceil(BLOCK as u64);
-        let index = (blocks * size_of::<u32>() as u64).next_multiple_of(PAGE_SIZE);
-        let len = index + room;
+        let blocks = sectors.div_ceil(BLOCK as u64 / SECTOR);
+        let index =
+            blocks.saturating_mul(size_of::<u32>() as u64).saturating_add(PAGE_SIZE - 1) & !(PAGE_SIZE - 1);
+        let len = index.saturating_add(room);
         let start = memory::take(len, PAGE_SIZE, From::Top);
         let start = start.ok_or(DiskError::OutOfMemory { wanted: len.div_ceil(1 << 20) })?.0;
         let memory = Range::new(start, len);
-        // SAFETY: mapped, and nobody's but ours since a moment ago.
-        unsafe { memory::fill(Range::new(start, index), 0) };
         let index_at = core::ptr::with_exposed_provenance_mut(start as usize);
         let store_at = core::ptr::with_exposed_provenance_mut((start + index) as usize);
-        // SAFETY: two parts of memory that is ours alone until `drop`, which the overlay does not outlive; of the store only
-        // what has been written is ever read, and any bytes are bytes.
+        // SAFETY: two parts of memory that is mapped, and ours alone until `drop`, which the overlay does not outlive; any bytes are
+        // numbers. Of the store only what has been written is ever read, and the index is prepared before the VM starts.
         let (index, written) = unsafe {
             (
                 core::slice::from_raw_parts_mut(index_at, blocks as usize),
                 core::slice::from_raw_parts_mut(store_at, room as usize),
             )
         };
-        Ok(Self { store: room, overlay: Overlay::new(image, index, written), memory })
+        let overlay = Overlay::new(image, index, written);
+        Ok(Self { overlay, memory, store: room, prepared: 0, written: Range::default() })
+    }
+
+    fn prepare(&mut self, most: u64) -> Progress {
+        let count = self.overlay.prepare(self.prepared, most as usize / size_of::<u32>());
+        self.prepared = self.prepared.saturating_add(count);
+        if count == 0 { Progress::Over } else { Progress::More }
+    }
+
+    fn end(&mut self) {
+        let written = self.store - self.overlay.room() as u64;
+        self.written = Range::new(self.memory.end - self.store, written);
+        self.overlay = Overlay::new(&[], &mut [], &mut []);
+        self.store = 0;
+    }
+
+    fn clear(&mut self, most: u64) -> Progress {
+        if self.store != 0 {
+            self.end();
+        }
+        let next = Range { start: self.written.start, end: self.written.end.min(self.written.start + most) };
+        if next.is_empty() {
+            return Progress::Over;
+        }
+        // SAFETY: ours, and no reference to it is left. Nobody else is to see what a VM has written.
+        unsafe { clear(next) };
+        self.written.start = next.end;
+        Progress::More
     }
 }
 
 impl Drop for ImageDisk {
     fn drop(&mut self) {
-        let written = self.store - self.overlay.room() as u64;
-        let start = self.memory.end - self.store;
-        self.overlay = Overlay::new(&[], &mut [], &mut []);
-        // SAFETY: ours, and no reference to it is left. Nobody else is to see what a VM has written.
-        unsafe { clear(Range::new(start, written)) };
+        // A VM that has lived has had it cleared, a step at a time; of one that has not nothing was written.
+        while self.clear(u64::MAX - self.memory.end) == Progress::More {}
         memory::release(self.memory);
     }
 }

@@ -11,6 +11,7 @@ use vambrace_machine::Ending;
 use vambrace_wire::message::{FromHypervisor, VmState};
 
 use crate::cell::Cell;
+use crate::disk::Progress;
 use crate::sysreg::{CntpctEl0, Read};
 use crate::{assigned, channels, console, random, registry};
 
@@ -26,6 +27,11 @@ pub(crate) enum Job {
         cell: Cell,
         /// How much is done.
         done: u64,
+    },
+    /// Prepare the disks, then load the images.
+    Prepare {
+        /// The VM.
+        cell: Cell,
     },
     /// Copy the images in, then start the VM.
     Load {
@@ -45,6 +51,11 @@ pub(crate) enum Job {
         /// What comes then.
         then: Ending,
     },
+    /// Clear what was written to the disks, then let the VM go.
+    ClearDisks {
+        /// The VM, which is over.
+        cell: Cell,
+    },
 }
 
 impl Job {
@@ -63,12 +74,24 @@ impl Job {
         match self {
             Self::Clear { cell, done } => match cell.space.prepare(done, STEP) {
                 Some(done) => Some(Self::Clear { cell, done }),
-                None => Some(Self::load(cell)),
+                None => Some(Self::Prepare { cell }),
+            },
+            Self::Prepare { cell } => match cell.devices.prepare(STEP) {
+                Progress::More => Some(Self::Prepare { cell }),
+                Progress::Over => Some(Self::load(cell)),
             },
             Self::Load { cell, image, done } => load_step(cell, image, done),
             Self::Scrub { cell, done, then } => match cell.space.scrub(done, STEP, then) {
                 Some(done) => Some(Self::Scrub { cell, done, then }),
                 None => after_scrub(cell, then),
+            },
+            Self::ClearDisks { cell } => match cell.devices.clear(STEP) {
+                Progress::More => Some(Self::ClearDisks { cell }),
+                Progress::Over => {
+                    cell.ledger.clear();
+                    // The memory is free again when the last CPU has forgotten the VM.
+                    None
+                }
             },
         }
     }
@@ -124,11 +147,10 @@ fn start(cell: &Cell) {
 }
 
 fn after_scrub(cell: Cell, then: Ending) -> Option<Job> {
-    cell.ledger.clear();
     if then != Ending::Reset {
-        // The memory is free again when the last CPU has forgotten the VM.
-        return None;
+        return Some(Job::ClearDisks { cell });
     }
+    cell.ledger.clear();
     {
         let mut vm = cell.vm.lock();
         vm.reset();

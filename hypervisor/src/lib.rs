@@ -7,10 +7,10 @@
 
 extern crate alloc;
 
-pub mod answer;
 pub mod arrival;
 pub mod attention;
 pub mod board;
+pub mod board_disk;
 pub mod el1;
 pub mod footprint;
 pub mod homes;

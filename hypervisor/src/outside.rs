@@ -9,6 +9,7 @@ use core::ptr::NonNull;
 
 use spin::Once;
 use vambrace_hypervisor::board::VirtioSlot;
+use vambrace_hypervisor::board_disk::Conduct;
 use vambrace_io::virtio::net::{Frame, Mac, Offload};
 use vambrace_wire::bundle::Directory;
 use vambrace_wire::bundle::io::Uplink;
@@ -24,11 +25,18 @@ pub(crate) mod card;
 pub(crate) mod disk;
 mod dma;
 mod entropy;
+mod patience;
 
 /// A device of the board and its interrupt.
 struct Found<D> {
     intid: u32,
     device: SpinMutex<D>,
+}
+
+impl<D> Found<D> {
+    fn new(intid: u32, device: D) -> Self {
+        Self { intid, device: SpinMutex::new(device) }
+    }
 }
 
 /// Frames that one interrupt brings at most; the rest come with the next.
@@ -45,6 +53,7 @@ static OUTSIDE: Once<Outside> = Once::new();
 ///
 /// # Safety
 /// `slots` must be the board's virtio-mmio devices, mapped as Device memory, and nobody else's.
+#[inline(never)]
 pub(crate) unsafe fn start(slots: &[VirtioSlot], directory: &Directory) -> impl Iterator<Item = u32> {
     let mut disks: Vec<Option<Found<BoardDisk>>> = directory.disks.iter().map(|_| None).collect();
     let mut card = None;
@@ -59,14 +68,14 @@ pub(crate) unsafe fn start(slots: &[VirtioSlot], directory: &Directory) -> impl 
         // SAFETY: as the caller says.
         let Ok(transport) = (unsafe { MmioTransport::new(header, slot.len as usize) }) else { continue };
         let started = match transport.device_type() {
-            DeviceType::Block if !disks.is_empty() => BoardDisk::start(transport).map(|disk| {
+            DeviceType::Block if !disks.is_empty() => disk::start(transport).map(|disk| {
                 let wanted = directory.disks.iter().position(|wanted| disk.is_called(&wanted.name));
                 if let Some(place) = wanted.and_then(|at| disks.get_mut(at)) {
-                    *place = Some(Found { intid: slot.intid, device: SpinMutex::new(disk) });
+                    *place = Some(Found::new(slot.intid, disk));
                 }
             }),
             DeviceType::Network if wants_card && card.is_none() => Card::start(transport).map(|started| {
-                card = Some(Found { intid: slot.intid, device: SpinMutex::new(started) });
+                card = Some(Found::new(slot.intid, started));
             }),
             DeviceType::EntropySource if random::is_missing() => {
                 entropy::seed(transport).map(random::seed_from)
@@ -120,17 +129,45 @@ pub(crate) fn disk(index: u16) -> Option<&'static SpinMutex<BoardDisk>> {
     OUTSIDE.get()?.disks.get(usize::from(index)).map(|found| &found.device)
 }
 
+/// VMs' disks have got on: the VMs look at them.
+fn wake(vms: &[u16]) {
+    for vm in vms {
+        if let Some(cell) = registry::find(*vm) {
+            cell.outside_is_ready();
+        }
+    }
+}
+
+/// A place for a request may have become free: whoever waits for one is told. So is the user, of a disk that does what it should
+/// not. No VM's lock may be held.
+pub(crate) fn wake_waiting() {
+    let Some(outside) = OUTSIDE.get() else { return };
+    for found in &outside.disks {
+        let (woken, news) = {
+            let mut disk = found.device.lock();
+            (disk.take_woken(), disk.news())
+        };
+        match news {
+            None | Some(Conduct::Sound) => {}
+            Some(Conduct::Short) => {
+                console::warning!("a disk of the board gives less than it is asked for: such requests fail");
+            }
+            Some(Conduct::Astray) => {
+                console::warning!("a disk of the board ends requests that were not made: it is used no more");
+            }
+        }
+        wake(&woken);
+    }
+}
+
 /// Serves an interrupt, if it is one of ours.
 pub(crate) fn interrupt(intid: u32) {
     let Some(outside) = OUTSIDE.get() else { return };
     for found in outside.disks.iter().filter(|found| found.intid == intid) {
-        let owners = found.device.lock().collect();
-        for vm in owners {
-            if let Some(cell) = registry::find(vm) {
-                cell.outside_is_ready();
-            }
-        }
+        let owners = disk::collect(&mut found.device.lock());
+        wake(&owners);
     }
+    wake_waiting();
     if let Some(card) = outside.card.as_ref().filter(|card| card.intid == intid) {
         card.device.lock().end_interrupt();
         let mut buffer = [0; ROOM];

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Uses every virtio device there is, by the drivers of `virtio-drivers`, which know nothing of ours.
 //!
-//! Each disk is read, written over and read again; `keep` leaves what is there, and only looks. Each network card sends
+//! Each disk is read, written over and read again; `keep` leaves what is there, and only looks. `storm=N` reads all disks at once, N
+//! times each, and `modest=N` one after the other, a read at a time. Each network card sends
 //! frames to its neighbour, whose program runs with `echo` and sends them back.
 
 use core::ptr::NonNull;
@@ -13,13 +14,17 @@ use virtio_drivers::transport::{DeviceType, Transport};
 use crate::machine::Machine;
 use crate::report;
 use memory::Memory;
+use storm::Storm;
 
 mod disk;
 pub(super) mod memory;
 mod network;
+mod storm;
 
 /// Runs the program.
 pub fn run(machine: &Machine) {
+    let mut storm = Storm::default();
+    let of_each = |parameter: &str| machine.parameter(parameter).map(|_| machine.number(parameter, 0));
     for (base, size) in machine.devices("virtio,mmio") {
         let Some(header) = NonNull::new(core::ptr::with_exposed_provenance_mut::<VirtIOHeader>(base as usize))
         else {
@@ -28,11 +33,18 @@ pub fn run(machine: &Machine) {
         // SAFETY: the device tree's registers, mapped as a device, and nobody else's.
         let Ok(transport) = (unsafe { MmioTransport::new(header, size as usize) }) else { continue };
         match transport.device_type() {
-            DeviceType::Block => disk::check(machine, transport),
+            DeviceType::Block => match (of_each("storm"), of_each("modest")) {
+                (Some(_), _) => storm.add(transport),
+                (None, Some(reads)) => storm::modestly(transport, reads),
+                (None, None) => disk::check(machine, transport),
+            },
             DeviceType::Network => network::check(machine, transport),
             DeviceType::EntropySource => entropy(transport),
             other => println!("guest: a device of kind {other:?}"),
         }
+    }
+    if let Some(reads) = of_each("storm") {
+        storm.run(reads);
     }
     report::finish("virtio");
 }

@@ -7,10 +7,8 @@ use virtio_drivers::transport::Transport;
 use virtio_drivers::transport::mmio::MmioTransport;
 
 use super::dma::{self, Dma};
+use super::patience;
 use crate::random::SEED;
-
-/// How often the device is asked whether it is ready: a second or so.
-const LOOKS: u32 = 10_000_000;
 
 /// Gets a seed from the device. It is left to itself then, with nothing to write to.
 pub(super) fn seed(mut transport: MmioTransport<'static>) -> Option<[u8; SEED]> {
@@ -23,8 +21,7 @@ pub(super) fn seed(mut transport: MmioTransport<'static>) -> Option<[u8; SEED]> 
     // SAFETY: nobody else ever uses this memory.
     let token = unsafe { queue.add(&[], &mut [memory]) }.ok()?;
     transport.notify(0);
-    let is_there = (0..LOOKS).any(|_| queue.can_pop());
-    if !is_there {
+    if !patience::waits_for(|| queue.can_pop()) {
         return None;
     }
     // SAFETY: the same memory as above.

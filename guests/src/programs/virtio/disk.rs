@@ -16,6 +16,7 @@ fn pattern(sector: usize, salt: u8) -> [u8; SECTOR_SIZE] {
 }
 
 /// Checks a disk.
+#[inline(never)]
 pub(super) fn check(machine: &Machine, transport: impl Transport) {
     let Ok(mut disk) = VirtIOBlk::<Memory, _>::new(transport) else {
         return check!(false, "the disk starts");

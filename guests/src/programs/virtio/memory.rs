@@ -26,6 +26,18 @@ pub(in crate::programs) fn page() -> &'static mut [u8] {
     unsafe { NonNull::slice_from_raw_parts(page, PAGE_SIZE).as_mut() }
 }
 
+/// Puts a value where it stays, and not on a stack.
+pub(in crate::programs) fn keep<T>(value: T) -> &'static mut T {
+    const { assert!(size_of::<T>() <= PAGE_SIZE && align_of::<T>() <= PAGE_SIZE) };
+    let (_, page) = Memory::dma_alloc(1, BufferDirection::Both);
+    let place = page.cast::<T>();
+    // SAFETY: a page that was given out just now, to nobody else, for good; the value fits.
+    unsafe {
+        place.write(value);
+        &mut *place.as_ptr()
+    }
+}
+
 /// The drivers' view of memory.
 #[derive(Debug)]
 pub(in crate::programs) struct Memory;

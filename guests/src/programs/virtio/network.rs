@@ -32,6 +32,7 @@ const GOODBYES: u32 = 10;
 type Card<T> = VirtIONetRaw<Memory, T, QUEUE>;
 
 /// Sends frames and gets them back; or, with `echo`, sends back what comes.
+#[inline(never)]
 pub(super) fn check(machine: &Machine, transport: impl Transport) {
     let Ok(mut card) = Card::new(transport) else { return check!(false, "the network card starts") };
     let mac = card.mac_address();

@@ -23,12 +23,22 @@ pub struct Overlay<'a> {
 }
 
 impl<'a> Overlay<'a> {
-    /// A disk of as many blocks as `index` has entries, with `image` at its start and zeros behind; `store` takes what is
-    /// written. `index` is zero for a new disk, or what an earlier one has left with `store`.
+    /// A new disk of as many blocks as `index` has entries, with `image` at its start and zeros behind; `store` takes what is
+    /// written. Before it is used all of `index` is to be zero, or made so by [`Overlay::prepare`]: that is not done here, since it
+    /// takes as long as the disk is large.
     #[must_use]
     pub fn new(image: &'a [u8], index: &'a mut [u32], store: &'a mut [u8]) -> Self {
-        let used = index.iter().copied().max().unwrap_or(0);
-        Self { image, index, store, used }
+        Self { image, index, store, used: 0 }
+    }
+
+    /// Prepares up to `most` blocks from number `first` on, and says how many that were: none behind the last one.
+    pub fn prepare(&mut self, first: usize, most: usize) -> usize {
+        let blocks = self.index.get_mut(first..).unwrap_or_default();
+        let count = blocks.len().min(most);
+        if let Some(blocks) = blocks.get_mut(..count) {
+            blocks.fill(0);
+        }
+        count
     }
 
     /// How many sectors it has.

@@ -12,6 +12,25 @@ fn read(disk: &mut Overlay<'_>, sector: u64, sectors: usize) -> Option<Vec<u8>> 
     (step == Step::Done).then_some(to)
 }
 
+/// A disk's index is as long as the disk is large: nobody goes through all of it at once.
+#[test]
+fn what_another_disk_has_left_is_prepared_a_part_at_a_time() {
+    let (mut index, mut store) = ([9; 5], [0xAA; BLOCK]);
+    let mut disk = Overlay::new(&[7; 100], &mut index, &mut store);
+    let mut first = 0;
+    let counts: Vec<usize> = std::iter::repeat_with(|| {
+        let count = disk.prepare(first, 2);
+        first += count;
+        count
+    })
+    .take(4)
+    .collect();
+    assert_eq!(counts, [2, 2, 1, 0]);
+    assert_eq!(disk.room(), BLOCK);
+    assert_eq!(read(&mut disk, 0, 1).unwrap()[..101], [&[7; 100][..], &[0]].concat());
+    assert_eq!(disk.prepare(usize::MAX, 1), 0);
+}
+
 #[test]
 fn the_image_is_read_and_never_written() {
     let image: Vec<u8> = (0..5000).map(|at| (at % 251) as u8).collect();

@@ -1,0 +1,426 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A virtio disk of the board, shared by VMs' disks that lie on it: the requests that are made of it (virtio 1.2, 5.2.6).
+//!
+//! Its queue is driven without ever waiting: a request is begun, the disk's interrupt says that some are done, and their
+//! owners ask for theirs. Data go through buffers of ours, so the board's disk never touches a VM's memory, and a
+//! request may outlive the VM that made it. The buffers are used again and again, for one VM and for another: what the disk does
+//! not say to have written is cleared before anybody sees it.
+
+use alloc::vec::Vec;
+
+use arrayvec::ArrayVec;
+use vambrace_io::virtio::block::disk::{Blocks, Operation, Step, Tag};
+use vambrace_io::virtio::block::format::{ID_LEN, request as kind};
+use zerocopy::IntoBytes;
+
+pub use self::request::{Buffer, Data, Direction, Features};
+use self::request::{Header, NOT_WRITTEN, Span, UNMAP};
+use self::sharing::Sharing;
+pub use self::sharing::{Owner, SHARED};
+
+mod request;
+mod sharing;
+
+/// Descriptors of the disk's queue.
+pub const QUEUE: usize = 256;
+/// Requests under way at once, at most: each takes three descriptors.
+pub const MAX_REQUESTS: usize = QUEUE / 3;
+
+/// A queue of the disk, and the register that says that something is in it.
+pub trait Link {
+    /// Puts a request into the queue, and tells the disk. The buffer is left alone until the token comes out again.
+    fn begin(&mut self, buffer: &mut Buffer<'_>, data: Data) -> Option<u16>;
+
+    /// The token of a request that the disk is done with and that has not been taken out.
+    fn next_done(&mut self) -> Option<u16>;
+
+    /// Takes that request out. Says how many bytes the disk has written, by its own account.
+    fn end(&mut self, token: u16, buffer: &mut Buffer<'_>, data: Data) -> Option<u32>;
+}
+
+/// How far a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Free,
+    /// The owner is nobody if it is no more.
+    Begun {
+        token: u16,
+        owner: Option<Owner>,
+        tag: Tag,
+        data: Data,
+    },
+    Ended {
+        owner: Owner,
+        tag: Tag,
+        outcome: Outcome,
+    },
+}
+
+/// What has come of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// All is there: so many bytes.
+    Done(usize),
+    /// By its status it is done, but fewer bytes came than were asked for.
+    Short,
+    Failed,
+}
+
+/// A place for a request.
+#[derive(Debug)]
+struct Place<'a> {
+    state: State,
+    buffer: Buffer<'a>,
+}
+
+/// There is no place for another disk's requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoPlace {
+    /// No memory.
+    #[error("no memory is left for the requests of a disk on the board's")]
+    Memory,
+    /// The disk's queue is full.
+    #[error("a disk of the board serves {} disks of VMs, and no more", MAX_REQUESTS - SHARED)]
+    Queue,
+}
+
+/// How a disk of the board has kept to what it was asked, so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Conduct {
+    /// It has always done so.
+    #[default]
+    Sound,
+    /// It has said that a request is done and has written less than was asked for: that request has failed.
+    Short,
+    /// It has ended a request that was not made, so that nobody knows which of them it still works on: no memory is given to it any
+    /// more, and all requests have failed.
+    Astray,
+}
+
+/// VMs, each once.
+pub type Vms = ArrayVec<u16, MAX_REQUESTS>;
+
+/// A disk of the board.
+#[derive(Debug)]
+pub struct BoardDisk<'a, L> {
+    link: L,
+    features: Features,
+    /// In sectors.
+    capacity: u64,
+    name: [u8; ID_LEN],
+    places: Vec<Place<'a>>,
+    sharing: Sharing,
+    /// VMs that wait for a place and may have one now.
+    woken: Vms,
+    conduct: Conduct,
+    /// What the user knows of that.
+    told: Conduct,
+}
+
+impl<'a, L: Link> BoardDisk<'a, L> {
+    /// A disk of `capacity` sectors whose features were agreed on. It has no places and no name yet, but all memory of the heap that it
+    /// will ever take.
+    pub fn new(link: L, features: Features, capacity: u64) -> Self {
+        let places = Vec::with_capacity(MAX_REQUESTS);
+        let sharing = Sharing::new(MAX_REQUESTS);
+        let (woken, conduct, told) = Default::default();
+        Self { link, features, capacity, name: [0; ID_LEN], places, sharing, woken, conduct, told }
+    }
+
+    /// Its size in sectors.
+    pub fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// The queue.
+    pub fn link(&mut self) -> &mut L {
+        &mut self.link
+    }
+
+    /// The worst that is known of it, if that is worse than what was said the last time.
+    pub fn news(&mut self) -> Option<Conduct> {
+        let is_new = self.told < self.conduct;
+        self.told = self.conduct;
+        is_new.then_some(self.conduct)
+    }
+
+    /// Whether this is its serial number.
+    pub fn is_called(&self, name: &str) -> bool {
+        name.len() <= ID_LEN && name.bytes().chain(core::iter::repeat(0)).zip(self.name).all(|(a, b)| a == b)
+    }
+
+    /// Adds a place.
+    ///
+    /// # Errors
+    /// [`NoPlace`], and there is none more.
+    pub fn add_place(&mut self, buffer: Option<Buffer<'a>>) -> Result<(), NoPlace> {
+        if self.places.len() >= MAX_REQUESTS {
+            return Err(NoPlace::Queue);
+        }
+        let buffer = buffer.ok_or(NoPlace::Memory)?;
+        self.places.push(Place { state: State::Free, buffer });
+        Ok(())
+    }
+
+    /// Another disk of a VM lies on this one. `room` is asked for a buffer if there is none for it.
+    ///
+    /// # Errors
+    /// [`NoPlace`], and nothing has changed.
+    pub fn attach(&mut self, vm: u16, room: impl FnOnce() -> Option<Buffer<'a>>) -> Result<Owner, NoPlace> {
+        let owner = self.sharing.attach(vm).ok_or(NoPlace::Queue)?;
+        let wanted = SHARED.saturating_add(self.sharing.len());
+        let is_short = self.places.len() < wanted || self.free() < self.sharing.owed();
+        if is_short && let Err(error) = self.add_place(room()) {
+            self.sharing.detach(owner);
+            return Err(error);
+        }
+        Ok(owner)
+    }
+
+    /// A VM's disk is no more: nobody asks for its requests.
+    pub fn detach(&mut self, owner: Owner) {
+        for place in &mut self.places {
+            match &mut place.state {
+                State::Ended { owner: whose, .. } if *whose == owner => place.state = State::Free,
+                State::Begun { owner: whose, .. } if *whose == Some(owner) => *whose = None,
+                _ => {}
+            }
+        }
+        self.sharing.detach(owner);
+        self.wake();
+    }
+
+    fn free(&self) -> usize {
+        self.places.iter().filter(|place| place.state == State::Free).count()
+    }
+
+    /// A place may be free for somebody who waits: as many are told as there are places for them.
+    fn wake(&mut self) {
+        let free = self.free();
+        for _ in 0..free {
+            let Some(vm) = self.sharing.tell_first(free) else { return };
+            note(&mut self.woken, vm);
+        }
+    }
+
+    /// The VMs that wait for a place and may have one now: they are to be told.
+    pub fn take_woken(&mut self) -> Vms {
+        if self.woken.is_empty() { Vms::new() } else { core::mem::take(&mut self.woken) }
+    }
+
+    /// Asks for its name, with a place of `owner`. [`BoardDisk::take_name`] has it when a request is done.
+    pub fn ask_for_name(&mut self, owner: Owner) -> Step {
+        let header = Header { kind: kind::GET_ID.into(), ..Header::default() };
+        let data = Data { direction: Direction::FromDisk, len: ID_LEN };
+        self.begin(owner, Tag(0), header, |_| Some(data))
+    }
+
+    /// Takes the name that has come. It may be shorter than its place.
+    pub fn take_name(&mut self, owner: Owner) -> Step {
+        let mut name = [0; ID_LEN];
+        let step = match self.take(owner, Tag(0), &mut name) {
+            None => Step::Pending,
+            Some(Outcome::Failed) => Step::Failed,
+            Some(Outcome::Done(_) | Outcome::Short) => Step::Done,
+        };
+        self.name = name;
+        step
+    }
+
+    /// Begins an operation of a VM's disk, whose sectors are the board's.
+    pub fn operate(&mut self, owner: Owner, tag: Tag, operation: Operation<'_>) -> Step {
+        let header =
+            |kind: u32, sector: u64| Header { kind: kind.into(), sector: sector.into(), ..Header::default() };
+        match operation {
+            Operation::Read { sector, to } => {
+                let len = to.len();
+                self.begin(owner, tag, header(kind::IN, sector), |data| {
+                    (len <= data.len()).then_some(Data { direction: Direction::FromDisk, len })
+                })
+            }
+            Operation::Write { sector, from } => {
+                self.begin(owner, tag, header(kind::OUT, sector), |data| fill(data, from))
+            }
+            Operation::Flush if !self.features.contains(Features::FLUSH) => Step::Done,
+            Operation::Flush => self.begin(owner, tag, header(kind::FLUSH, 0), |_| {
+                Some(Data { direction: Direction::None, len: 0 })
+            }),
+            // Only a hint.
+            Operation::Discard { .. } if !self.features.contains(Features::DISCARD) => Step::Done,
+            Operation::Discard { sector, sectors } => {
+                self.range(owner, tag, kind::DISCARD, sector, sectors, 0)
+            }
+            Operation::WriteZeroes { .. } if !self.features.contains(Features::WRITE_ZEROES) => Step::Failed,
+            Operation::WriteZeroes { sector, sectors, blocks } => {
+                let flags = if blocks == Blocks::MayUnmap { UNMAP } else { 0 };
+                self.range(owner, tag, kind::WRITE_ZEROES, sector, sectors, flags)
+            }
+        }
+    }
+
+    fn range(&mut self, owner: Owner, tag: Tag, kind: u32, sector: u64, sectors: u64, flags: u32) -> Step {
+        let sectors = u32::try_from(sectors).unwrap_or(u32::MAX);
+        let span = Span { sector: sector.into(), sectors: sectors.into(), flags: flags.into() };
+        let header = Header { kind: kind.into(), ..Header::default() };
+        self.begin(owner, tag, header, |data| fill(data, span.as_bytes()))
+    }
+
+    fn begin(
+        &mut self,
+        owner: Owner,
+        tag: Tag,
+        header: Header,
+        fill: impl FnOnce(&mut [u8]) -> Option<Data>,
+    ) -> Step {
+        if self.conduct == Conduct::Astray {
+            return Step::Failed;
+        }
+        let free = self.free();
+        if self.sharing.take(owner, free).is_none() {
+            return Step::Busy;
+        }
+        let step = self.begin_in_free_place(owner, tag, header, fill);
+        if step != Step::Pending {
+            self.sharing.give_back(owner);
+        }
+        step
+    }
+
+    fn begin_in_free_place(
+        &mut self,
+        owner: Owner,
+        tag: Tag,
+        header: Header,
+        fill: impl FnOnce(&mut [u8]) -> Option<Data>,
+    ) -> Step {
+        let Some(place) = self.places.iter_mut().find(|place| place.state == State::Free) else {
+            return Step::Failed;
+        };
+        let Some(data) = fill(place.buffer.data) else { return Step::Failed };
+        place.buffer.header.copy_from_slice(header.as_bytes());
+        place.buffer.status.fill(NOT_WRITTEN);
+        // There are no more places than the queue has descriptors for.
+        let Some(token) = self.link.begin(&mut place.buffer, data) else { return Step::Failed };
+        place.state = State::Begun { token, owner: Some(owner), tag, data };
+        Step::Pending
+    }
+
+    /// Asks for an operation that was begun.
+    pub fn poll(&mut self, owner: Owner, tag: Tag, read: &mut [u8]) -> Step {
+        let Some(outcome) = self.take(owner, tag, read) else { return Step::Pending };
+        self.wake();
+        match outcome {
+            Outcome::Done(_) => Step::Done,
+            // Half of a sector is none, and the guest is to know.
+            Outcome::Short => {
+                self.conduct = self.conduct.max(Conduct::Short);
+                Step::Failed
+            }
+            Outcome::Failed => Step::Failed,
+        }
+    }
+
+    /// Takes a request back that has ended, and its data. `None` while it has not.
+    fn take(&mut self, owner: Owner, tag: Tag, read: &mut [u8]) -> Option<Outcome> {
+        let is_it = |place: &&mut Place<'_>| match place.state {
+            State::Begun { owner: whose, tag: which, .. } => (whose, which) == (Some(owner), tag),
+            State::Ended { owner: whose, tag: which, .. } => (whose, which) == (owner, tag),
+            State::Free => false,
+        };
+        let Some(place) = self.places.iter_mut().find(is_it) else { return Some(Outcome::Failed) };
+        let State::Ended { outcome, .. } = place.state else { return None };
+        place.state = State::Free;
+        self.sharing.give_back(owner);
+        // What is not there of a short answer is zero.
+        let len = match outcome {
+            Outcome::Done(len) => len.min(read.len()),
+            Outcome::Short => read.len(),
+            Outcome::Failed => 0,
+        };
+        if let (Some(to), Some(from)) = (read.get_mut(..len), place.buffer.data.get(..len)) {
+            to.copy_from_slice(from);
+        }
+        Some(outcome)
+    }
+
+    /// Ends what requests are done. Says whose they were.
+    pub fn collect(&mut self) -> Vms {
+        let mut owners = Vms::new();
+        // No more come out than went in, whatever the disk says.
+        for _ in 0..self.places.len() {
+            let Some(token) = self.link.next_done() else { break };
+            if self.conduct == Conduct::Astray {
+                break;
+            }
+            match self.end(token) {
+                Some(Some(owner)) => note(&mut owners, owner.vm),
+                Some(None) => {}
+                None => self.give_up(&mut owners),
+            }
+        }
+        self.wake();
+        owners
+    }
+
+    /// Ends the request with this token. Says whose it was; `None` if there is none.
+    fn end(&mut self, token: u16) -> Option<Option<Owner>> {
+        let is_it =
+            |place: &&mut Place<'_>| matches!(place.state, State::Begun { token: of, .. } if of == token);
+        let place = self.places.iter_mut().find(is_it)?;
+        let State::Begun { owner, tag, data, .. } = place.state else { return None };
+        let written = self.link.end(token, &mut place.buffer, data)?;
+        let outcome = judge(&mut place.buffer, data, written);
+        place.state = match owner {
+            Some(owner) => State::Ended { owner, tag, outcome },
+            None => State::Free,
+        };
+        Some(owner)
+    }
+
+    /// What comes out of the queue is nothing that went in: all that is under way has failed, and nobody waits for it for ever.
+    fn give_up(&mut self, owners: &mut Vms) {
+        self.conduct = Conduct::Astray;
+        for place in &mut self.places {
+            if let State::Begun { owner: Some(owner), tag, .. } = place.state {
+                place.state = State::Ended { owner, tag, outcome: Outcome::Failed };
+                note(owners, owner.vm);
+            }
+        }
+        // Who waits for a place is to be refused.
+        self.sharing.vms().for_each(|vm| note(owners, vm));
+    }
+}
+
+/// What has come of a request of which the disk says that it has written so many bytes. What of the data it has not written, by its
+/// own account, is what an earlier request has left there: it is cleared (virtio 1.2, 2.7.8.2). The status counts if it was written,
+/// however the disk counts it.
+fn judge(buffer: &mut Buffer<'_>, data: Data, written: u32) -> Outcome {
+    if *buffer.status != [0] {
+        return Outcome::Failed;
+    }
+    let written = usize::try_from(written).unwrap_or(usize::MAX);
+    if data.direction != Direction::FromDisk || written >= data.len {
+        return Outcome::Done(data.len);
+    }
+    if let Some(rest) = buffer.data.get_mut(written..data.len) {
+        rest.fill(0);
+    }
+    Outcome::Short
+}
+
+/// Puts the data of a request in their place.
+fn fill(to: &mut [u8], from: &[u8]) -> Option<Data> {
+    to.get_mut(..from.len())?.copy_from_slice(from);
+    Some(Data { direction: Direction::ToDisk, len: from.len() })
+}
+
+/// Adds a VM, unless it is there.
+fn note(vms: &mut Vms, vm: u16) {
+    if !vms.contains(&vm) {
+        // There are no more owners of places than places.
+        let _ = vms.try_push(vm);
+    }
+}
+
+#[cfg(test)]
+mod tests;
