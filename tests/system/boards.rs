@@ -3,7 +3,7 @@
 
 use dtoolkit::model::{DeviceTreeNode, DeviceTreeProperty};
 use vambrace::exit::Exit;
-use vambrace_tests::{Bench, Case, Failed, PATIENCE, Record, Scenario, Tree, Verdict};
+use vambrace_tests::{Bench, Case, Failed, Need, PATIENCE, Record, Scenario, Tree, Verdict};
 use vambrace_wire::message::VmState;
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -13,6 +13,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("boards::console_by_alias_on_a_bus", console_by_alias_on_a_bus),
         Case::new("boards::console_that_is_no_pl011", console_that_is_no_pl011),
         Case::new("boards::memory_in_too_many_pieces", memory_in_too_many_pieces),
+        Case::new("boards::versal", versal).needs(Need::Qemu(10)),
     ]
 }
 
@@ -110,6 +111,41 @@ fn console_that_is_no_pl011(bench: &Bench) -> Verdict {
     let told = "what /chosen/stdout-path names is not a PL011";
     let is_told = record.outcome.log.iter().any(|line| line.1.starts_with(told));
     record.ensure(is_told, || format!("nothing says {told:?}"))
+}
+
+/// Another board, with a device tree that QEMU makes for it: AMD's Versal, which has its memory at 0, its PL011 and its GIC
+/// elsewhere, and two CPUs.
+fn versal(bench: &Bench) -> Verdict {
+    const MANIFEST: &str = r#"
+        [[vm]]
+        name = "smp"
+        kernel = "guest:smp"
+        memory = "8MiB"
+        vcpus = 4
+        [[vm]]
+        name = "gic"
+        kernel = "guest:gic"
+        memory = "8MiB"
+        vcpus = 4
+        [[vm]]
+        name = "timer"
+        kernel = "guest:timer"
+        memory = "8MiB"
+    "#;
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (manifest, image) = (path("m.toml"), path("vambrace.img"));
+    std::fs::write(&manifest, MANIFEST)?;
+    bench.vambrace(&["build", &manifest, "-o", &image])?.finish(PATIENCE)?.exits_with(0)?;
+    let board = ["-machine", "xlnx-versal-virt", "-m", "2G", "-kernel", &image];
+    let finished = bench.plain_qemu(board)?.finish(PATIENCE)?;
+    finished.exits_with(0)?;
+    for said in
+        ["up with 2 CPUs, 3 VMs", "guest: smp ok", "guest: gic ok", "guest: timer ok", "all VMs have ended"]
+    {
+        finished.says(said)?;
+    }
+    Ok(())
 }
 
 /// What goes wrong between the first instruction and the console is told, too.
