@@ -9,6 +9,7 @@
 //! RAM is cleared or anybody else's.
 
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use spin::Once;
 use vambrace_hypervisor::board::{Board, NotOnBoard};
@@ -23,10 +24,12 @@ use crate::lock::SpinMutex;
 use crate::{barrier, console, percpu, registry};
 
 /// An interrupt and the VM that it is for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Owned {
     interrupt: Interrupt,
     vm: u16,
+    /// It was acknowledged and left active, and its VM has not taken it yet.
+    has_come: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -80,7 +83,11 @@ pub(crate) fn start(distributor: Distributor, directory: &Directory, board: &Boa
     let is_refused = |vm: u16| refused.iter().any(|(other, _)| *other == vm);
     let virtio = board.virtio;
     let owned = (0..).zip(&directory.vms).flat_map(|(vm, config)| {
-        config.interrupts.iter().map(move |interrupt| Owned { interrupt: *interrupt, vm })
+        config.interrupts.iter().map(move |interrupt| Owned {
+            interrupt: *interrupt,
+            vm,
+            has_come: AtomicBool::new(false),
+        })
     });
     let is_slot = |base: u64| base.is_multiple_of(4) && virtio.start <= base && base < virtio.end;
     let slots = (0..).zip(&directory.vms).flat_map(|(vm, config)| {
@@ -102,12 +109,12 @@ pub(crate) fn judge(vm: u16) -> Result<(), NotOnBoard> {
 
 /// The VM starts: its devices' interrupts come to it, as after reset. All its CPUs are parked, or new.
 pub(crate) fn connect(cell: &VmCell) {
-    let interrupts = registry::interrupts(cell.id);
     let (Some(assigned), Some(home)) = (ASSIGNED.get(), cell.homes.first()) else { return };
     let Some(cpu) = percpu::all().get(usize::from(home.cpu)) else { return };
-    for interrupt in interrupts {
+    for Owned { interrupt, has_come, .. } in assigned.of(cell) {
         let distributor = assigned.distributor.lock();
         distributor.reset_spi(interrupt.physical);
+        has_come.store(false, Ordering::Relaxed);
         distributor.set_trigger(interrupt.physical, interrupt.trigger);
         distributor.enable_spi(interrupt.physical, cpu.affinity);
     }
@@ -117,32 +124,72 @@ pub(crate) fn connect(cell: &VmCell) {
 pub(crate) fn disconnect(cell: &VmCell) {
     let Some(assigned) = ASSIGNED.get() else { return };
     assigned.slots.iter().filter(|slot| slot.vm == cell.id).for_each(|slot| slot.reset());
-    for interrupt in registry::interrupts(cell.id) {
-        assigned.distributor.lock().reset_spi(interrupt.physical);
+    assigned.of(cell).for_each(|owned| assigned.drop_interrupt(owned));
+}
+
+/// Whether a physical interrupt that was acknowledged is a VM's; then it is handed on. `resident` is the VM in the machine.
+///
+/// Only that one's lock is taken here, in its own time. Another VM is called, and takes its interrupt in its time.
+pub(crate) fn hand_on(intid: u32, resident: Option<&VmCell>) -> bool {
+    let Some(assigned) = ASSIGNED.get() else { return false };
+    let Some(owned) = assigned.owned.iter().find(|owned| owned.interrupt.physical == intid) else {
+        return false;
+    };
+    CpuInterface::drop_priority(intid);
+    owned.has_come.store(true, Ordering::Release);
+    if let Some(cell) = resident.filter(|cell| cell.id == owned.vm) {
+        assigned.deliver_to(cell);
+        return true;
+    }
+    match registry::find(owned.vm).filter(|cell| cell.ending.get().is_none()) {
+        Some(cell) => cell.call_worker(),
+        None => assigned.drop_interrupt(owned),
+    }
+    true
+}
+
+/// Makes the interrupts that have come for a VM pending there, in its time.
+pub(crate) fn deliver(cell: &VmCell) {
+    if let Some(assigned) = ASSIGNED.get() {
+        assigned.deliver_to(cell);
     }
 }
 
-/// Whether a physical interrupt that was acknowledged is a VM's; then it is handed on.
-pub(crate) fn hand_on(intid: u32) -> bool {
-    let Some(assigned) = ASSIGNED.get() else { return false };
-    let owned = assigned.owned.iter().find(|owned| owned.interrupt.physical == intid);
-    let Some(Owned { interrupt, vm }) = owned else { return false };
-    CpuInterface::drop_priority(intid);
-    let trigger = match interrupt.trigger {
-        Trigger::Level => interrupts::Trigger::Level,
-        Trigger::Edge => interrupts::Trigger::Edge,
-    };
-    let kicks = registry::find(*vm).and_then(|cell| {
-        let mut vm = cell.vm.lock();
-        let is_running = vm.lifecycle == Lifecycle::Running;
-        let kicks = is_running.then(|| vm.gic.inject_linked(0, interrupt.intid, intid, trigger))??;
-        drop(vm);
-        cell.notify(&kicks);
-        Some(())
-    });
-    if kicks.is_none() {
-        // Nobody's for now. It would come again at once.
-        assigned.distributor.lock().reset_spi(intid);
+impl Assigned {
+    /// A VM's interrupts.
+    fn of(&self, cell: &VmCell) -> impl Iterator<Item = &Owned> {
+        self.owned.iter().filter(|owned| owned.vm == cell.id)
     }
-    true
+
+    fn deliver_to(&self, cell: &VmCell) {
+        for owned in self.of(cell) {
+            // Acquire pairs with the Release above: what the device did before its interrupt is seen.
+            if owned.has_come.load(Ordering::Relaxed) && owned.has_come.swap(false, Ordering::Acquire) {
+                self.inject(owned, cell);
+            }
+        }
+    }
+
+    fn inject(&self, owned: &Owned, cell: &VmCell) {
+        let Interrupt { intid, physical, trigger, .. } = owned.interrupt;
+        let trigger = match trigger {
+            Trigger::Level => interrupts::Trigger::Level,
+            Trigger::Edge => interrupts::Trigger::Edge,
+        };
+        let kicks = {
+            let mut vm = cell.vm.lock();
+            let is_running = vm.lifecycle == Lifecycle::Running;
+            is_running.then(|| vm.gic.inject_linked(0, intid, physical, trigger)).flatten()
+        };
+        match kicks {
+            Some(kicks) => cell.notify(&kicks),
+            None => self.drop_interrupt(owned),
+        }
+    }
+
+    /// It is nobody's for now. Were it only ended, it would come again at once.
+    fn drop_interrupt(&self, owned: &Owned) {
+        owned.has_come.store(false, Ordering::Relaxed);
+        self.distributor.lock().reset_spi(owned.interrupt.physical);
+    }
 }

@@ -21,7 +21,7 @@ use crate::disk::{Disk, DiskError, Progress};
 use crate::exit_host::Flush;
 use crate::lock::SpinMutex;
 use crate::network::Port;
-use crate::{console, network, outside, random, registry};
+use crate::{assigned, console, network, outside, random, registry};
 
 /// As much as a VM's devices do in one turn: some ten thousand instructions, or a hundred thousand with a large copy.
 const TURN: Budget = Budget { requests: 64, bytes: 128 << 10 };
@@ -147,6 +147,7 @@ pub(crate) fn turn(cell: &VmCell, buffer: &mut [u8]) -> (Turn, Flush) {
     devices.due.swap(false, Ordering::AcqRel);
     let mut budget = TURN;
     let mut flush = Flush::NotNeeded;
+    assigned::deliver(cell);
     if cell.link.take_call() {
         serve_line(cell);
     }

@@ -17,7 +17,7 @@ use vambrace_machine::{Ending, Vcpu, Vm};
 use vambrace_memory::Ipa;
 use vambrace_memory::attributes::Stage2Encoding;
 use vambrace_memory::vmid::{VmidHolder, VmidWidth};
-use vambrace_wire::bundle::assigned::{Interrupt, RamPlacement};
+use vambrace_wire::bundle::assigned::RamPlacement;
 use vambrace_wire::bundle::channel::Membership;
 use vambrace_wire::bundle::{Bundle, Seed, VmConfig};
 use vambrace_wire::message::{FromHypervisor, VmState};
@@ -315,11 +315,6 @@ pub(crate) fn image(id: u16, index: usize) -> Option<(Ipa, &'static [u8])> {
 /// Where a VM wants random bytes.
 pub(crate) fn seeds(id: u16) -> &'static [Seed] {
     config(id).map_or(&[], |config| &config.seeds)
-}
-
-/// The interrupts of the board's devices that belong to a VM.
-pub(crate) fn interrupts(id: u16) -> &'static [Interrupt] {
-    config(id).map_or(&[], |config| &config.interrupts)
 }
 
 /// A VM's ends of channels.

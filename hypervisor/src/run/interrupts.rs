@@ -46,7 +46,7 @@ impl Pcpu {
                 }
             } else {
                 let began = now();
-                let is_ours = self.serve_device(intid);
+                let is_ours = self.serve_device(intid, resident.as_ref().map(|(cell, _)| &***cell));
                 // Which VM's it is is known there; it is not in the account of the one that runs.
                 self.account.leave_out(began);
                 if !is_ours {
@@ -60,10 +60,11 @@ impl Pcpu {
     }
 
     /// Serves an interrupt of one of the board's devices. False if it is handed on to a VM, whose guest will end it.
-    fn serve_device(&self, intid: u32) -> bool {
+    /// `resident` is the VM in the machine.
+    fn serve_device(&self, intid: u32, resident: Option<&VmCell>) -> bool {
         if intid == self.uart {
             console::interrupt();
-        } else if assigned::hand_on(intid) {
+        } else if assigned::hand_on(intid, resident) {
             return false;
         } else {
             outside::interrupt(intid);
