@@ -24,8 +24,11 @@ pub mod weights;
 
 use serde::Serialize;
 
+use crate::failure::Failure;
 use crate::image::Sections;
+use crate::runner::Outcome;
 use crate::setup::{Bare, Setup};
+use crate::words::json;
 use against::{Against, Rival};
 use footprint::Footprint;
 use operation::OPERATIONS;
@@ -84,6 +87,20 @@ pub enum BenchError {
         /// What happened instead, and the last it said.
         how: String,
     },
+}
+
+/// Lines of what was said that are worth showing when it did not come to an end.
+const LAST_LINES: usize = 10;
+
+impl BenchError {
+    /// `suite` did not come to its end, after the guest, or the machine without a hypervisor, had said something.
+    fn after(suite: String, outcome: &Outcome, said: &str) -> Failure {
+        let lines: Vec<&str> = said.lines().collect();
+        let last = lines.get(lines.len().saturating_sub(LAST_LINES)..).unwrap_or_default().join("\n");
+        let ending = outcome.summary.ending;
+        let how = format!("{ending:?}, after it said:\n{last}\n{}", outcome.qemu.join("\n"));
+        Self::Unfinished { suite, how: how.trim_end().to_owned() }.into()
+    }
 }
 
 /// What was measured.
@@ -193,7 +210,7 @@ pub fn measure(
     bare: &Bare,
     qemu: &crate::setup::qemu::Qemu,
     options: &Options,
-) -> Result<Report, crate::failure::Failure> {
+) -> Result<Report, Failure> {
     let mut vambrace = Readings::default();
     let mut native = Readings::default();
     let machine = Machine { setup, bare, qemu, options };
@@ -230,7 +247,7 @@ pub fn locate(
     qemu: &crate::setup::qemu::Qemu,
     options: &Options,
     operation: &str,
-) -> Result<String, crate::failure::Failure> {
+) -> Result<String, Failure> {
     weights::locate(&Machine { setup, bare, qemu, options }, operation)
 }
 
@@ -294,9 +311,7 @@ impl Report {
     /// For programs; docs/performance.md describes it.
     #[must_use]
     pub fn json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
-        text.push('\n');
-        text
+        json(self)
     }
 }
 

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use crate::diagnostic::Diagnostics;
 use crate::failure::Failure;
 use crate::manifest::{self, BoardOptions};
+use crate::words::json;
 use arguments::{Explain, Topic};
 use map::Map;
 use register::Explanation;
@@ -100,13 +101,6 @@ fn explain_register(name: &str, value: Option<&str>) -> Result<Explanation, Expl
     let found = register::find(name)?;
     let value = value.ok_or_else(|| ExplainError::NoValue { name: name.to_owned() })?;
     Ok(Explanation::new(&found, parse_value(value)?))
-}
-
-/// Plain values of ours always have a form in JSON.
-fn json(value: &impl serde::Serialize) -> String {
-    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
-    text.push('\n');
-    text
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::{BenchError, Options};
 use crate::failure::Failure;
 use crate::runner::{Outcome, Running};
 use crate::setup::{Bare, Setup};
-use crate::words::counted;
+use crate::words::{counted, json};
 
 /// The version of the JSON form.
 const FORMAT: u32 = 1;
@@ -166,11 +166,7 @@ impl Crowd {
 
     fn unfinished(self, outcome: &Outcome) -> Failure {
         let said = outcome.vm(GUEST).map(|vm| vm.text()).unwrap_or_default();
-        BenchError::Unfinished {
-            suite: format!("{} VMs on {} CPUs", self.vms, self.cpus),
-            how: format!("{:?}, after it said:\n{said}", outcome.summary.ending),
-        }
-        .into()
+        BenchError::after(format!("{} VMs on {} CPUs", self.vms, self.cpus), outcome, &said)
     }
 
     /// The board, and all VMs but `others`, asleep on the first CPU or, where there are more, on any.
@@ -222,9 +218,7 @@ impl Scale {
     /// For programs; docs/performance.md describes it.
     #[must_use]
     pub fn json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
-        text.push('\n');
-        text
+        json(self)
     }
 }
 

@@ -17,6 +17,7 @@ use super::{BenchError, Options};
 use crate::failure::Failure;
 use crate::runner::{Outcome, Running};
 use crate::setup::{Bare, Setup};
+use crate::words::json;
 
 /// The version of the JSON form.
 const FORMAT: u32 = 1;
@@ -200,11 +201,7 @@ impl Part {
 
 fn unfinished(parameters: &str, outcome: &Outcome) -> Failure {
     let said = outcome.vm("work").map(|vm| vm.text()).unwrap_or_default();
-    BenchError::Unfinished {
-        suite: format!("beside {parameters}"),
-        how: format!("{:?}, after it said:\n{said}", outcome.summary.ending),
-    }
-    .into()
+    BenchError::after(format!("beside {parameters}"), outcome, &said)
 }
 
 impl Work {
@@ -269,9 +266,7 @@ impl Storms {
     /// For programs; docs/performance.md describes it.
     #[must_use]
     pub fn json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
-        text.push('\n');
-        text
+        json(self)
     }
 }
 

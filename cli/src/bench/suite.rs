@@ -193,13 +193,7 @@ fn judge(
     if ended_well && said.lines().any(|line| line.trim_end() == "bench: done") {
         return Ok(read(said));
     }
-    let last: Vec<&str> = said.lines().rev().take(5).collect();
-    let last: Vec<&str> = last.into_iter().rev().collect();
-    Err(BenchError::Unfinished {
-        suite: format!("{suite} {machine}"),
-        how: format!("{:?}, after it said:\n{}", outcome.summary.ending, last.join("\n")),
-    }
-    .into())
+    Err(BenchError::after(format!("{suite} {machine}"), outcome, said))
 }
 
 /// The figures in what the guest said.

@@ -139,18 +139,7 @@ impl<'a> Linux<'a> {
         if ended_well && is_whole {
             return Ok(ticks);
         }
-        let last: Vec<&str> = said.lines().rev().take(10).collect();
-        let last: Vec<&str> = last.into_iter().rev().collect();
-        Err(BenchError::Unfinished {
-            suite: format!("Linux {} {how}", self.kernel),
-            how: format!(
-                "{:?}, after it said:\n{}\n{}",
-                outcome.summary.ending,
-                last.join("\n"),
-                outcome.qemu.join("\n")
-            ),
-        }
-        .into())
+        Err(BenchError::after(format!("Linux {} {how}", self.kernel), outcome, said))
     }
 }
 

@@ -163,9 +163,7 @@ impl<'a> Linux<'a> {
             let account = Account { bytes: moved.iter().sum(), instructions, ..Account::default() };
             return Ok((account, outcome));
         }
-        let how =
-            format!("{:?}, after it said:\n{said}\n{}", outcome.summary.ending, outcome.qemu.join("\n"));
-        Err(BenchError::Unfinished { suite: format!("{} {place:?}", route.name()), how }.into())
+        Err(BenchError::after(format!("{} {place:?}", route.name()), &outcome, &said))
     }
 }
 
