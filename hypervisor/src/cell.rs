@@ -208,13 +208,7 @@ impl VmCell {
 
     /// What its virtio devices waited for outside is there: one of its CPUs works on it.
     pub(crate) fn outside_is_ready(&self) {
-        {
-            let mut vm = self.vm.lock();
-            vm.outside_is_ready();
-            if !vm.has_work() {
-                return;
-            }
-        }
+        self.devices.note_outside();
         self.call_worker();
     }
 

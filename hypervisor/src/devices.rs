@@ -34,6 +34,8 @@ pub(crate) const BUFFER: usize = MAX_FRAME.next_multiple_of(4096);
 pub(crate) struct Devices {
     /// Some device has work.
     due: AtomicBool,
+    /// What devices waited for outside is there.
+    outside_is_ready: AtomicBool,
     /// By slot.
     disks: SpinMutex<Box<[Option<Disk>]>>,
     /// Some of them lie on a disk of the board.
@@ -70,6 +72,7 @@ impl Devices {
         };
         Ok(Self {
             due: AtomicBool::new(false),
+            outside_is_ready: AtomicBool::new(false),
             disks: SpinMutex::new(devices.iter().map(disk).collect::<Result<_, _>>()?),
             on_board: devices.iter().any(is_on_board),
             ports: devices.iter().map(port).collect(),
@@ -91,6 +94,11 @@ impl Devices {
     /// Some device has work.
     pub(crate) fn set_due(&self) {
         self.due.store(true, Ordering::Release);
+    }
+
+    /// What devices have waited for outside is there: the VM's next turn sees it. Whoever says so needs no lock of the VM's.
+    pub(crate) fn note_outside(&self) {
+        self.outside_is_ready.store(true, Ordering::Release);
     }
 
     /// Whether some device has work.
@@ -148,6 +156,12 @@ pub(crate) fn turn(cell: &VmCell, buffer: &mut [u8]) -> (Turn, Flush) {
     let mut budget = TURN;
     let mut flush = Flush::NotNeeded;
     assigned::deliver(cell);
+    // One that begins to wait in this turn is told in the next: who wakes it also says that there is work.
+    if devices.outside_is_ready.load(Ordering::Relaxed)
+        && devices.outside_is_ready.swap(false, Ordering::Acquire)
+    {
+        cell.vm.lock().outside_is_ready();
+    }
     if cell.link.take_call() {
         serve_line(cell);
     }
