@@ -49,6 +49,11 @@ pub const WAYS: &[(&str, Way)] = &[
     ("cargo run -- build my.toml -o vambrace.img", Run("")),
     ("vambrace build my.toml -o vambrace.img", Run("")),
     ("vambrace build my.toml -o image.bin", Run("")),
+    ("vambrace build manifests/hello.toml -o vambrace.img", Case("boards::versal")),
+    (
+        "qemu-system-aarch64 -machine xlnx-versal-virt -m 2G -nographic -kernel vambrace.img",
+        Case("boards::versal"),
+    ),
     (
         "qemu-system-aarch64 -machine virt,virtualization=on,gic-version=3 -cpu cortex-a72 -smp 4 -m 2G \\\n\
          -nographic -nic none -kernel vambrace.img",
