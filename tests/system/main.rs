@@ -29,6 +29,7 @@ mod repeat;
 mod resets;
 mod start;
 mod virtio;
+mod waiting;
 
 fn main() -> ExitCode {
     let cases = [
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         leftovers::cases(),
         repeat::cases(),
         virtio::cases(),
+        waiting::cases(),
         power::cases(),
         assigned::cases(),
         channel::cases(),

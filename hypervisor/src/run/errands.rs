@@ -173,7 +173,7 @@ impl Pcpu {
             self.queue.block(id);
             return Errand::IsAll;
         };
-        self.start(id, cell, entry);
+        self.start(id, cell, index, entry);
         Errand::ThenEnter
     }
 

@@ -194,14 +194,9 @@ impl Pcpu {
         self.queue.wake(id, slot.claim(self.translation));
     }
 
-    /// Which vCPU of its VM is in a slot.
-    pub(super) fn vcpu_in(&self, id: u16) -> Option<usize> {
-        self.slots.get(usize::from(id))?.as_ref().map(|slot| slot.vcpu.into())
-    }
-
-    /// The vCPU in slot `id`, which was off, starts.
-    pub(super) fn start(&mut self, id: u16, cell: &VmCell, entry: Entry) {
-        if let Some(vcpu) = self.vcpu_in(id).and_then(|index| cell.vcpus.get(index)) {
+    /// The vCPU number `index` of a VM, in slot `id`, which was off, starts.
+    pub(super) fn start(&mut self, id: u16, cell: &VmCell, index: usize, entry: Entry) {
+        if let Some(vcpu) = cell.vcpus.get(index) {
             start_vcpu(cell, &mut vcpu.lock(), entry);
         }
         // Its old floating-point registers are nobody's.
