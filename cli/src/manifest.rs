@@ -260,7 +260,7 @@ fn understand(
         .enumerate()
         .map(|(index, vm)| resolve::vm(index, vm, &board, &networks, meant, diagnostics))
         .collect();
-    files::check(&drafts, &board.disks, source, diagnostics);
+    files::check(&drafts, &board, source, diagnostics);
     silent::check(&drafts, diagnostics);
     let afters = together::check(&board, &drafts, meant, diagnostics);
     slots::check(&board, &drafts, &networks, diagnostics);

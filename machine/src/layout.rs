@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where things are in a VM's physical address space.
 //!
-//! The same places and interrupts as on QEMU's `virt` board, so that kernels, U-Boot and UEFI images built for
-//! it boot unchanged.
+//! The same places and interrupts as on QEMU's `virt` board, so that kernels and U-Boot built for it boot
+//! unchanged. UEFI does not: its variables need flash that can be written, and a VM's can only be read.
 
 use vambrace_memory::Ipa;
 

@@ -130,6 +130,10 @@ codes! {
     ResetLoop = 107,
     /// Devices whose drivers cannot be there.
     NoDriver = 108,
+    /// A kernel for pages of a size that the processor does not have.
+    NoGranule = 109,
+    /// Firmware that needs flash which it can write.
+    Uefi = 110,
 }
 
 impl Code {

@@ -6,11 +6,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::io::{BoardDisk, Disk, DiskSource, VirtioDevice};
-use super::resolve::Draft;
+use toml::Spanned;
+use vambrace_memory::granule::Stage;
+
+use super::io::{Disk, DiskSource, VirtioDevice};
+use super::resolve::{BoardDraft, Draft};
 use super::silent;
 use super::values::{FirmwareSource, InitrdSource, KernelSource};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Source, Span, nearest};
+use crate::explain::walk::features_of;
 use crate::plan::kernel::{self, KernelImage, NotBootable};
 use crate::plan::placement::{DoesNotFit, Placement};
 use crate::symbols::Symbols;
@@ -31,13 +35,13 @@ const INITRDS: [&[u8]; 8] = [
 const DEVICE_TREE: u64 = 256 << 10;
 
 /// Checks each VM's files.
-pub(super) fn check(vms: &[Draft], disks: &[BoardDisk], source: &Source, diagnostics: &mut Diagnostics) {
+pub(super) fn check(vms: &[Draft], board: &BoardDraft, source: &Source, diagnostics: &mut Diagnostics) {
     let images = vms.iter().flat_map(|vm| &vm.virtio).filter_map(|device| match device {
         VirtioDevice::Disk(Disk { source: DiskSource::Image { path, .. }, span, .. }) => Some((path, span)),
         _ => None,
     });
     // A disk of the board that says how is made.
-    let on_board = disks.iter().filter(|disk| disk.new.is_none()).map(|disk| (&disk.image, &disk.span));
+    let on_board = board.disks.iter().filter(|disk| disk.new.is_none()).map(|disk| (&disk.image, &disk.span));
     for (written, span) in images.chain(on_board) {
         let path = source.folder().join(written);
         if !path.is_file() {
@@ -48,6 +52,9 @@ pub(super) fn check(vms: &[Draft], disks: &[BoardDisk], source: &Source, diagnos
     for vm in vms {
         let kernel = kernel(vm, &mut files, diagnostics);
         let initrd = initrd(vm, &mut files, diagnostics);
+        if let (Some(kernel), Some(source)) = (&kernel, &vm.kernel) {
+            check_granule(kernel, source, &board.cpu, diagnostics);
+        }
         silent::check_drivers(vm, files.known_initrd(vm).as_deref(), diagnostics);
         if let (Some(kernel), Some(initrd)) = (kernel, initrd) {
             fit(vm, &kernel, initrd, diagnostics);
@@ -66,9 +73,16 @@ pub(super) fn check(vms: &[Draft], disks: &[BoardDisk], source: &Source, diagnos
         if let Some((FirmwareSource::File(path), span)) =
             vm.firmware.as_ref().map(|it| (it.get_ref(), it.span()))
             && let Some(bytes) = files.bytes(path, "firmware", span.clone(), diagnostics)
-            && let Err(error) = kernel::check_firmware(&bytes)
         {
-            diagnostics.push(not_startable(path, error, span));
+            match kernel::check_firmware(&bytes) {
+                Err(error) => diagnostics.push(not_startable(path, error, span)),
+                Ok(()) if kernel::is_uefi(&bytes) => diagnostics.push(
+                    Diagnostic::new(Code::Uefi, format!("{} is UEFI firmware", path.display()))
+                        .label(span, "it keeps its variables in flash, which a VM can only read")
+                        .help("start a kernel by `kernel`, or U-Boot by `firmware = \"debian:u-boot\"`"),
+                ),
+                Ok(()) => {}
+            }
         }
     }
 }
@@ -81,6 +95,25 @@ fn kernel(vm: &Draft, files: &mut Files<'_>, diagnostics: &mut Diagnostics) -> O
     KernelImage::open(bytes.to_vec())
         .map_err(|error| diagnostics.push(not_startable(path, error, source.span())))
         .ok()
+}
+
+/// A kernel cannot turn its MMU on if the CPU lacks the granule that it is built for, and stops before it has a console.
+fn check_granule(
+    kernel: &KernelImage,
+    source: &Spanned<KernelSource>,
+    cpu: &str,
+    diagnostics: &mut Diagnostics,
+) {
+    let (Some(granule), Some(features)) = (kernel.granule, features_of(cpu)) else { return };
+    if features.has_granule(granule, Stage::One) {
+        return;
+    }
+    let size = 1u32 << (granule.page_shift() - 10);
+    diagnostics.push(
+        Diagnostic::new(Code::NoGranule, format!("{cpu} has no pages of {size} KiB"))
+            .label(source.span(), format!("this kernel is built for pages of {size} KiB, by its header"))
+            .help("take a kernel for pages of 4 KiB, or a `cpu` in [board] that has them, such as \"cortex-a76\""),
+    );
 }
 
 /// The length of the VM's RAM disk, as far as it is known; nothing if it is unusable.

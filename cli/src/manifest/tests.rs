@@ -27,6 +27,9 @@ fn folder() -> TempDir {
     fs::create_dir(folder.path().join("folder")).unwrap();
     fs::create_dir(folder.path().join("zephyr")).unwrap();
     file("Image", &image(0, 64 << 10, 0));
+    file("Image-16k", &image(0, 64 << 10, 4));
+    file("QEMU_EFI-arm32.fd", &0xEA00_00B8u32.to_le_bytes());
+    file("QEMU_EFI.fd", &with(0, &[&[0, 0, 0, 0x14][..], &[0; 36], b"_FVH"].concat()));
     file("zephyr/Image", &image(0, 64 << 10, 0));
     file("Image.gz", &crate::plan::tests::gzip(&image(0, 2 << 20, 0)));
     file("Image-of-40MiB", &image(0, 40 << 20, 0));

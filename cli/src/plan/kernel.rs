@@ -5,6 +5,8 @@
 //! inside the EFI "zboot" wrapper with gzip. Everything else is recognised as far as its first bytes tell,
 //! because "not a kernel" helps nobody who downloaded the wrong one.
 
+use vambrace_memory::granule::Granule;
+
 use super::gzip;
 use crate::diagnostic::Code;
 
@@ -26,6 +28,8 @@ pub struct KernelImage {
     pub text_offset: u64,
     /// The memory it needs from its first byte on, in bytes; at least the file's length.
     pub image_size: u64,
+    /// The granule of its stage 1, if the header says which.
+    pub granule: Option<Granule>,
 }
 
 /// Why a file cannot be started.
@@ -85,7 +89,14 @@ impl KernelImage {
         }
         let len = bytes.len() as u64;
         let text_offset = if image_size == 0 { OLD_TEXT_OFFSET } else { text_offset };
-        Ok(Self { bytes, text_offset, image_size: image_size.max(len) })
+        // Bits 1 and 2 of the flags; older kernels have zero there, for "not said".
+        let granule = match flags >> 1 & 3 {
+            1 => Some(Granule::Kib4),
+            2 => Some(Granule::Kib16),
+            3 => Some(Granule::Kib64),
+            _ => None,
+        };
+        Ok(Self { bytes, text_offset, image_size: image_size.max(len), granule })
     }
 
     fn unpack(packed: &[u8]) -> Result<Vec<u8>, NotBootable> {
@@ -142,14 +153,36 @@ pub fn check_firmware(bytes: &[u8]) -> Result<(), NotBootable> {
         return Err(NotBootable::new(
             Code::WrongArchitecture,
             "no arm64 firmware: it begins with zeros, not with an instruction",
-            "use a build for QEMU's arm64 `virt` board, such as U-Boot's qemu_arm64 or EDK2's ArmVirtQemu",
+            USE_U_BOOT,
+        ));
+    }
+    if bytes.first_chunk().is_some_and(|word| is_aarch32(u32::from_le_bytes(*word))) {
+        return Err(NotBootable::new(
+            Code::WrongArchitecture,
+            "32-bit Arm firmware: it begins with an AArch32 instruction, and VMs start in AArch64",
+            USE_U_BOOT,
         ));
     }
     Ok(())
 }
 
+/// Whether this is how the vectors of AArch32 begin: `B`, or `LDR PC, [PC, #..]` up or down.
+///
+/// In A64 the first is ANDS of a register, the others are no instruction of a CPU without SVE: nothing begins so.
+const fn is_aarch32(word: u32) -> bool {
+    word >> 24 == 0xEA || matches!(word >> 12, 0xE_59FF | 0xE_51FF)
+}
+
+/// Whether firmware is UEFI's: a firmware volume (UEFI Platform Initialization, "Firmware Volume Header").
+#[must_use]
+pub fn is_uefi(bytes: &[u8]) -> bool {
+    bytes.get(0x28..0x2C) == Some(b"_FVH")
+}
+
 const GZIP: &[u8] = &[0x1F, 0x8B];
 const ELF: &[u8] = b"\x7FELF";
+const USE_U_BOOT: &str =
+    "use a build for QEMU's arm64 `virt` board, such as U-Boot's qemu_arm64: `debian:u-boot`";
 const USE_IMAGE: &str = "use the kernel build's arch/arm64/boot/Image";
 const USE_ARM64: &str = "Vambrace runs arm64 kernels: use arch/arm64/boot/Image of a kernel built for arm64";
 const UNPACK: &str = "unpack it first; of packed kernels, only gzip is unpacked here";

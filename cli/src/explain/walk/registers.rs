@@ -65,6 +65,11 @@ fn number(text: &str) -> Result<u64, String> {
     parse_value(text).map_err(|error| error.to_string())
 }
 
+/// What a CPU's translation can do, by QEMU's name for it, if that is known here.
+pub(crate) fn features_of(cpu: &str) -> Option<Features> {
+    CPUS.iter().find(|(name, _)| *name == cpu).map(|(_, features)| *features)
+}
+
 /// CPUs by QEMU's names: `ID_AA64MMFR0_EL1` to `ID_AA64MMFR2_EL1`.
 const CPUS: [(&str, Features); 8] = [
     ("armv8.0", Features::ARMV8_0),

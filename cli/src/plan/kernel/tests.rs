@@ -54,6 +54,24 @@ fn firmware_begins_with_an_instruction_and_fits_the_flash() {
     assert_eq!(check_firmware(&[0x14; 64 << 20]), Ok(()));
     assert_eq!(check_firmware(&vec![0x14; (64 << 20) + 1]).unwrap_err().code, Code::DoesNotFit);
     assert_eq!(check_firmware(&[0; 16]).unwrap_err().code, Code::WrongArchitecture);
+    // B, LDR PC, [PC, #0x18], LDR PC, [PC, #-4].
+    for word in [0xEA00_00B8u32, 0xE59F_F018, 0xE51F_F004] {
+        let error = check_firmware(&[word.to_le_bytes(), [0; 4]].concat()).unwrap_err();
+        assert_eq!(error.code, Code::WrongArchitecture);
+        assert!(error.what.contains("32-bit"), "{}", error.what);
+    }
+    // How arm64 firmware does begin: B, NOP, MRS X0, CurrentEL, ADR X0, LDR X0, MOVZ X0.
+    for word in [0x1400_000Au32, 0xD503_201F, 0xD538_4240, 0x1000_0000, 0x5800_0000, 0xD280_0000] {
+        assert_eq!(check_firmware(&word.to_le_bytes()), Ok(()), "{word:#x}");
+    }
+}
+
+#[test]
+fn the_header_tells_the_granule() {
+    let granule = |flags| KernelImage::open(image(0, 2 << 20, flags)).unwrap().granule;
+    let found = [0, 2, 4, 6, 0xA].map(granule);
+    let due = [None, Some(Granule::Kib4), Some(Granule::Kib16), Some(Granule::Kib64), Some(Granule::Kib4)];
+    assert_eq!(found, due);
     assert_eq!(
         check_firmware(b"\x7FELF").unwrap_err().help,
         "the flash takes the raw image, such as u-boot.bin"

@@ -6,7 +6,7 @@ use super::*;
 const TREE: u64 = 10_000;
 
 fn kernel(text_offset: u64, image_size: u64) -> KernelImage {
-    KernelImage { bytes: Vec::new(), text_offset, image_size }
+    KernelImage { bytes: Vec::new(), text_offset, image_size, granule: None }
 }
 
 /// Where things lie, counted from the start of RAM.
