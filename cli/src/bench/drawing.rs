@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The report as a bar chart: for each operation a group of bars, Vambrace's first, and a mark where its target is.
 //!
-//! The scale is linear, so that a bar twice as long is twice the cost. What is longer than the scale is cut off, its
-//! figure beside it; what makes, resets and ends whole machines takes thousands of times as long and is left to the table.
+//! The scale is logarithmic, since systems differ by orders of magnitude: each line is ten times the one before, and no bar
+//! is cut. What makes, resets and ends whole machines takes thousands of times as long and is left to the table.
 
 use super::others::{OTHERS, Other};
 use super::text::grouped;
@@ -26,9 +26,10 @@ const MARGIN: f64 = 28.0;
 /// Where bars begin.
 const LEFT: f64 = 330.0;
 const TOP: f64 = 112.0;
-/// Length of the scale in pixels, and in instructions.
-const SCALE: (f64, f64) = (600.0, 1800.0);
-const GRID: u32 = 300;
+/// Length of the scale in pixels.
+const LENGTH: f64 = 600.0;
+/// It begins at one instruction, and has so many powers of ten.
+const DECADES: i32 = 5;
 const BAR: f64 = 13.0;
 const BETWEEN: f64 = 12.0;
 /// From this many instructions on an operation is not drawn.
@@ -46,7 +47,10 @@ impl Report {
     pub fn svg(&self) -> String {
         let mut svg = Svg::new("What a VM's operations cost, in instructions", STYLE);
         svg.text((MARGIN, 36.0), Anchor::Start, "heading", "What a VM's operations cost, in instructions");
-        let how = format!("{}, QEMU {}, instructions counted; the shorter, the better", self.cpu, self.qemu);
+        let how = format!(
+            "{}, QEMU {}, instructions counted; each line is ten times the one before",
+            self.cpu, self.qemu
+        );
         svg.text((MARGIN, 58.0), Anchor::Start, "small", &how);
         self.legend(&mut svg);
 
@@ -65,7 +69,7 @@ impl Report {
             y += height(bars);
         }
         svg.line((LEFT, TOP - 8.0), (LEFT, bottom), "axis");
-        svg.finish(LEFT + SCALE.0 + 90.0 + MARGIN, bottom + 34.0)
+        svg.finish(LEFT + LENGTH + 90.0 + MARGIN, bottom + 34.0)
     }
 
     /// Others were measured on one processor only.
@@ -113,19 +117,17 @@ impl Report {
     }
 }
 
-/// Where a figure is on the scale; its end, if beyond.
+/// Where a figure is on the scale.
 fn position(figure: u64) -> f64 {
-    let (pixels, instructions) = SCALE;
-    LEFT + pixels * (figure as f64 / instructions).min(1.0)
+    LEFT + LENGTH * (figure.max(1) as f64).log10() / f64::from(DECADES)
 }
 
 fn grid(svg: &mut Svg, bottom: f64) {
-    let mut mark = 0;
-    while f64::from(mark) <= SCALE.1 {
-        let x = position(u64::from(mark));
+    let marks = std::iter::successors(Some(1), |mark: &u64| mark.checked_mul(10));
+    for mark in marks.take_while(|mark| position(*mark) <= LEFT + LENGTH + 1.0) {
+        let x = position(mark);
         svg.line((x, TOP - 8.0), (x, bottom), "grid");
-        svg.text((x, bottom + 18.0), Anchor::Middle, "small", &grouped(u64::from(mark)));
-        mark += GRID;
+        svg.text((x, bottom + 18.0), Anchor::Middle, "small", &grouped(mark));
     }
 }
 
@@ -137,8 +139,7 @@ fn group(svg: &mut Svg, row: &Row, bars: &[Bar], top: f64) {
         let end = position(bar.figure);
         let length = (end - LEFT).max(1.0);
         svg.rect(Rect { x: LEFT, y: y + 1.0, width: length, height: BAR - 2.0 }, &bar.class);
-        let cut = if bar.figure as f64 > SCALE.1 { "… " } else { "" };
-        let figure = format!("{cut}{}", grouped(bar.figure));
+        let figure = grouped(bar.figure);
         let (class, font) = if index == 0 { ("own", Font::Bold) } else { ("small", Font::Small) };
         // Vambrace's figure makes room for its target's mark.
         let mark = row.target.map(position).filter(|_| index == 0).unwrap_or(end);
@@ -148,5 +149,24 @@ fn group(svg: &mut Svg, row: &Row, bars: &[Bar], top: f64) {
     }
     if let Some(x) = row.target.map(position) {
         svg.line((x, top - 1.0), (x, top + BAR + 1.0), "target");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_power_of_ten_is_as_long_as_the_last() {
+        let step = LENGTH / f64::from(DECADES);
+        for (figure, decades) in [(0, 0.0), (1, 0.0), (10, 1.0), (1000, 3.0), (100_000, 5.0)] {
+            assert!((position(figure) - LEFT - decades * step).abs() < 1e-6, "{figure}");
+        }
+    }
+
+    #[test]
+    fn figures_that_differ_much_look_different() {
+        let bar = |figure| position(figure) - LEFT;
+        assert!(bar(52_431) > 1.4 * bar(2014) && bar(2014) > 1.7 * bar(73));
     }
 }
