@@ -64,6 +64,16 @@ pub fn block<'a>(text: &'a str, kind: &str, word: &str) -> Option<&'a str> {
     text.split(start.as_str()).skip(1).filter_map(|rest| rest.split("```").next()).find(|b| b.contains(word))
 }
 
+/// The manifests that have a name in their first line, such as `# my.toml`.
+pub fn named(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split("```toml\n").skip(1).filter_map(|rest| {
+        let block = rest.split("```").next()?;
+        let name = block.lines().next()?.strip_prefix("# ")?;
+        let is_name = name.ends_with(".toml") && !name.contains([' ', '/']);
+        is_name.then_some((name, block))
+    })
+}
+
 /// The commands of a document with this text.
 #[must_use]
 pub fn of_text(document: &Path, text: &str) -> Vec<Typed> {

@@ -96,7 +96,7 @@ fn compare(finished: &Finished, shown: &[String]) -> Verdict {
     Ok(())
 }
 
-/// What a reader has who follows the document: the manifests, and files under the names that it takes for examples.
+/// What a reader has who follows the document: the manifests, and its own, and files under the names that it takes for examples.
 fn furnish(bench: &Bench, folder: &Path, document: &Path) -> Verdict {
     let read = |document: &Path| fs::read_to_string(workspace().join(document));
     fs::create_dir(folder.join("manifests"))?;
@@ -109,6 +109,9 @@ fn furnish(bench: &Bench, folder: &Path, document: &Path) -> Verdict {
     let (own, smallest) = (read(document)?, read(Path::new(SMALLEST))?);
     let manifest = documents::block(&own, "toml", "[[vm]]").or(documents::block(&smallest, "toml", "[[vm]]"));
     fs::write(folder.join("my.toml"), manifest.ok_or("no document has a manifest")?)?;
+    for (name, text) in documents::named(&own) {
+        fs::write(folder.join(name), text)?;
+    }
     for (name, guest) in [("path/to/Image", "hello"), ("build/tests.bin", "result")] {
         let path = folder.join(name);
         fs::create_dir_all(path.parent().unwrap_or(folder))?;

@@ -25,6 +25,7 @@ mod linux;
 mod many;
 mod memory;
 mod power;
+mod recipes;
 mod repeat;
 mod resets;
 mod start;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     let cases = [
         demo::cases(),
         documents::cases(),
+        recipes::cases(),
         debian::cases(),
         command::cases(),
         ci::cases(),

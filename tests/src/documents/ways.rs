@@ -28,7 +28,7 @@ pub const WAYS: &[(&str, Way)] = &[
     ("cargo run -- run manifests/debian.toml", RunUntil("Debian GNU/Linux 13")),
     ("cargo run -- run </dev/null | grep vambrace-demo", Run("vambrace-demo: linux-b up")),
     (
-        "while sleep 1; do echo 'uname -a; poweroff'; done | cargo run -- run --input linux-b",
+        "while sleep 1; do echo 'uname -a'; done | cargo run -- run --input linux-b --expect 'linux-b:^Linux linux-b '",
         Run("linux-b  | Linux linux-b "),
     ),
     (
@@ -58,6 +58,17 @@ pub const WAYS: &[(&str, Way)] = &[
         "qemu-system-aarch64 -machine virt,virtualization=on,gic-version=3 -cpu cortex-a72 -smp 4 -m 2G \\\n\
          -nographic -nic none -kernel vambrace.img",
         RunUntil("vm1| "),
+    ),
+    // The recipes.
+    ("cargo run -- check own.toml", Run("")),
+    ("cargo run -- run own.toml", Run("guest: hello from EL1")),
+    ("cargo run -- run port.toml", Case("recipes::a_port_from_the_computer")),
+    ("cargo run -- run ssh.toml", Not("it installs packages from Debian's mirror, and takes long")),
+    ("cargo run -- run disk.toml", Case("recipes::a_disk_that_stays")),
+    ("cargo run -- run shared.toml", Case("recipes::shared_memory_from_linux")),
+    (
+        "cargo run -- run manifests/hello.toml --qemu-arg=-gdb --qemu-arg=tcp:127.0.0.1:1234 --qemu-arg=-S",
+        Case("recipes::a_debugger"),
     ),
     // What answers at once.
     ("cargo run -- doctor", Run("QEMU")),
