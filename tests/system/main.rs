@@ -19,6 +19,7 @@ mod documents;
 mod guests;
 mod hostile;
 mod identification;
+mod image;
 mod input;
 mod leftovers;
 mod linux;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         resets::cases(),
         hostile::cases(),
         identification::cases(),
+        image::cases(),
         input::cases(),
         leftovers::cases(),
         repeat::cases(),

@@ -5,7 +5,7 @@ use virtio_drivers::device::blk::{BlkReq, BlkResp, SECTOR_SIZE, VirtIOBlk};
 use virtio_drivers::transport::mmio::MmioTransport;
 
 use super::memory::{self, Memory};
-use crate::cpu;
+use crate::{cpu, timer};
 
 /// Disks at most.
 const DISKS: usize = 8;
@@ -113,6 +113,14 @@ pub(super) fn modestly(transport: MmioTransport<'static>, reads: u64) {
         return check!(false, "the disk starts");
     };
     let mut sector = [0; SECTOR_SIZE];
-    let wrong = (0..reads).filter(|_| disk.read_blocks(0, &mut sector).is_err()).count();
+    let (mut wrong, mut longest) = (0, 0);
+    let began = timer::now();
+    for _ in 0..reads {
+        let asked = timer::now();
+        wrong += u64::from(disk.read_blocks(0, &mut sector).is_err());
+        longest = longest.max(timer::now() - asked);
+    }
+    let (all, longest) = (timer::microseconds(timer::now() - began), timer::microseconds(longest));
     check_eq!(wrong, 0, "{reads} reads, one after the other");
+    println!("guest: in {all} us, the longest {longest} us");
 }
