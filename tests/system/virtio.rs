@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use vambrace::exit::Exit;
+use vambrace::runner::Outcome;
 use vambrace_tests::{Bench, Case, Failed, Need, Record, Scenario, Verdict, ensure};
 
 /// How often the power fails, and what the moments depend on.
@@ -162,22 +163,28 @@ const BOUND: usize = 16 + 9;
 
 /// Beside a VM with eight disks and full queues another one reads. While it waits for one read the other has at most as many as there are
 /// places. Not judged by time: how soon QEMU's disk answers depends on the computer, but it answers both in turn.
+///
+/// On one CPU, too: there the other VM, not scheduled, keeps the places of what has ended.
 fn greedy(bench: &Bench) -> Verdict {
+    (0..2).try_for_each(|cpu| greedy_beside(bench, cpu))
+}
+
+/// The modest VM is on this CPU, the greedy one on the first.
+fn greedy_beside(bench: &Bench, cpu: u16) -> Verdict {
     let manifest = STORE.to_owned()
         + &on_parts("greedy", 0, "storm=2000", 0, 8)
-        + &on_parts("modest", 1, &format!("modest={READS}"), 8, 1);
+        + &on_parts("modest", cpu, &format!("modest={READS}"), 8, 1);
     let mut live = bench.start(&Scenario::new(manifest).counted().on_zeros())?;
     live.wait_for(0, "guest: 100 reads")?;
-    live.wait_for(1, "guest: virtio ok")?;
-    let news = live
-        .so_far()
-        .vms
-        .first()
-        .map(|vm| vm.text().lines().filter(|line| line.trim_end().ends_with(" reads")).count());
-    let reads = 100 * news.unwrap_or_default();
+    let is_done = |outcome: &Outcome, vm: usize| outcome.vms[vm].text().contains("guest: virtio ok");
+    live.wait_until("the end of one of them", |outcome| is_done(outcome, 0) || is_done(outcome, 1))?;
+    let so_far = live.so_far();
+    let greedy = so_far.vms[0].text();
+    let reads = 100 * greedy.lines().filter(|line| line.trim_end().ends_with(" reads")).count();
+    ensure(is_done(so_far, 1) && reads <= BOUND * READS, || {
+        format!("{reads} reads of one VM while the other wanted {READS}")
+    })?;
     let record = live.finish();
-    println!("greedy: {reads} reads in the time of {READS} of the modest one");
-    record.ensure(reads <= BOUND * READS, || format!("{reads} reads of one VM in the time of {READS}"))?;
     for vm in ["greedy", "modest"] {
         record.passes(vm, "virtio")?;
     }
