@@ -159,7 +159,7 @@ impl<S: Word<u32>, W: Word<u64>> Attention<S, W> {
     }
 
     /// Takes the call for `slot`, if that is all there is to look at. Else everything stays.
-    pub fn take_only(&self, slot: u16) -> bool {
+    fn take_only(&self, slot: u16) -> bool {
         let (word, bit) = (slot / 64, 1 << (slot % 64));
         let Some(slots) = self.words.get(usize::from(word)) else { return false };
         if !self.summary.take_just(1 << word) {
@@ -173,6 +173,21 @@ impl<S: Word<u32>, W: Word<u64>> Attention<S, W> {
         slots.set(taken);
         self.summary.set(1 << word);
         false
+    }
+
+    /// Takes the call for `slot`, if that is all there is to look at and `serve` says that it has done all that the call was
+    /// for. Else everything stays. Calls for several things are one call: `serve` has to look at each, behind this.
+    #[inline]
+    pub fn serve_only(&self, slot: u16, serve: impl FnOnce() -> bool) -> bool {
+        if !self.take_only(slot) {
+            return false;
+        }
+        let is_served = serve();
+        if !is_served {
+            // There is more to it: found before the next entry.
+            let _ = self.call(slot);
+        }
+        is_served
     }
 
     /// Looks at all that there is: the slots that were called, and the mail.

@@ -177,15 +177,11 @@ extern "C" fn short_interrupt(_: &mut Frame, entry: &mut Entry<'_>) -> u64 {
 /// Somebody calls this CPU. Apart, for the timer's sake, which needs fewer registers.
 #[inline(never)]
 fn called(short: &mut Short<'_, Yield>, around: &mut Around<'_>) -> u64 {
-    if !around.attention.take_only(around.slot) {
-        return NOT_SERVED;
-    }
-    if short::take_arrived(short, around.lists) {
-        return SERVED;
-    }
-    // There is more to it: found before the next entry.
-    let _ = around.attention.call(around.slot);
-    NOT_SERVED
+    let Around { attention, slot, neighbours, lists, .. } = around;
+    // An SGI and work for the devices call by the same bit.
+    let is_served = attention
+        .serve_only(*slot, || !neighbours.cell.devices.is_due() && short::take_arrived(short, lists));
+    if is_served { SERVED } else { NOT_SERVED }
 }
 
 const _: () = assert!(SCRATCH_REGISTERS == 19, "the vectors save X0 to X18 and X30 for the short path");

@@ -139,11 +139,31 @@ fn a_call_that_is_taken_alone_takes_no_other() {
         let maker = Arc::clone(&shared);
         let makes = thread::spawn(move || bring_and_call(&maker));
         let mut cpu = Cpu::new(&shared);
-        let _ = shared.attention.take_only(OLD);
+        let _ = shared.attention.serve_only(OLD, || true);
         makes.join().unwrap();
         while shared.attention.is_called() {
             cpu.attend();
         }
         assert!(cpu.has_started, "the vCPU waits for ever");
+    });
+}
+
+/// An SGI and work for the devices that come together are both found, though they call by the same bit and the SGI is
+/// served on the short path.
+#[test]
+fn an_sgi_does_not_swallow_the_call_for_other_work() {
+    loom::model(|| {
+        let shared = Shared::new();
+        let (has_arrived, is_due) = (Arc::new(AtomicU32::new(1)), Arc::new(AtomicU32::new(0)));
+        let _ = shared.attention.call(OLD);
+        let (other, due) = (Arc::clone(&shared), Arc::clone(&is_due));
+        let works = thread::spawn(move || {
+            due.store(1, Ordering::Release);
+            let _ = other.attention.call(OLD);
+        });
+        let serve = || is_due.load(Ordering::Relaxed) == 0 && has_arrived.swap(0, Ordering::AcqRel) != 0;
+        let _ = shared.attention.serve_only(OLD, serve);
+        works.join().unwrap();
+        assert!(shared.attention.is_called(), "nobody looks at the devices");
     });
 }
