@@ -127,25 +127,24 @@ pub(crate) fn disconnect(cell: &VmCell) {
     assigned.of(cell).for_each(|owned| assigned.drop_interrupt(owned));
 }
 
-/// Whether a physical interrupt that was acknowledged is a VM's; then it is handed on. `resident` is the VM in the machine.
+/// Hands a physical interrupt that was acknowledged on to the VM whose it is, if it is one's, and says which. `resident` is
+/// the VM in the machine.
 ///
 /// Only that one's lock is taken here, in its own time. Another VM is called, and takes its interrupt in its time.
-pub(crate) fn hand_on(intid: u32, resident: Option<&VmCell>) -> bool {
-    let Some(assigned) = ASSIGNED.get() else { return false };
-    let Some(owned) = assigned.owned.iter().find(|owned| owned.interrupt.physical == intid) else {
-        return false;
-    };
+pub(crate) fn hand_on(intid: u32, resident: Option<&VmCell>) -> Option<u16> {
+    let assigned = ASSIGNED.get()?;
+    let owned = assigned.owned.iter().find(|owned| owned.interrupt.physical == intid)?;
     CpuInterface::drop_priority(intid);
     owned.has_come.store(true, Ordering::Release);
     if let Some(cell) = resident.filter(|cell| cell.id == owned.vm) {
         assigned.deliver_to(cell);
-        return true;
+        return Some(owned.vm);
     }
     match registry::find(owned.vm).filter(|cell| cell.ending.get().is_none()) {
         Some(cell) => cell.call_worker(),
         None => assigned.drop_interrupt(owned),
     }
-    true
+    Some(owned.vm)
 }
 
 /// Makes the interrupts that have come for a VM pending there, in its time.

@@ -14,6 +14,17 @@ use crate::{assigned, barrier, console, outside};
 /// Physical interrupts served at most before a guest runs again.
 const INTERRUPTS_AT_ONCE: usize = 32;
 
+/// Whose an interrupt of one of the board's devices is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// EL2's, which ends it.
+    Ours,
+    /// The VM's in the machine, whose guest will end it.
+    Residents,
+    /// Another VM's, or nobody's for now.
+    Others,
+}
+
 impl Pcpu {
     /// Serves the physical interrupts that are pending, `first` being the one that was acknowledged. Says whether the
     /// resident vCPU's list registers must be looked at.
@@ -46,10 +57,12 @@ impl Pcpu {
                 }
             } else {
                 let began = now();
-                let is_ours = self.serve_device(intid, resident.as_ref().map(|(cell, _)| &***cell));
-                // Which VM's it is is known there; it is not in the account of the one that runs.
-                self.account.leave_out(began);
-                if !is_ours {
+                let whose = self.serve_device(intid, resident.as_ref().map(|(cell, _)| &***cell));
+                if whose != Whose::Residents {
+                    // It is not in the account of the one that runs.
+                    self.account.leave_out(began);
+                }
+                if whose != Whose::Ours {
                     // The guest ends it.
                     continue;
                 }
@@ -59,17 +72,18 @@ impl Pcpu {
         refresh
     }
 
-    /// Serves an interrupt of one of the board's devices. False if it is handed on to a VM, whose guest will end it.
+    /// Serves an interrupt of one of the board's devices.
     /// `resident` is the VM in the machine.
-    fn serve_device(&self, intid: u32, resident: Option<&VmCell>) -> bool {
+    fn serve_device(&self, intid: u32, resident: Option<&VmCell>) -> Whose {
         if intid == self.uart {
             console::interrupt();
-        } else if assigned::hand_on(intid, resident) {
-            return false;
+        } else if let Some(vm) = assigned::hand_on(intid, resident) {
+            let is_resident = resident.is_some_and(|cell| cell.id == vm);
+            return if is_resident { Whose::Residents } else { Whose::Others };
         } else {
             outside::interrupt(intid);
         }
-        true
+        Whose::Ours
     }
 
     /// The guest's virtual timer: handed on, linked to the physical interrupt, which the guest itself will end.
