@@ -20,7 +20,7 @@ use crate::console::Held;
 use crate::disk::{Disk, DiskError, Progress};
 use crate::exit_host::Flush;
 use crate::lock::SpinMutex;
-use crate::network::Port;
+use crate::network::{Patience, Port};
 use crate::{assigned, console, network, outside, random, registry};
 
 /// As much as a VM's devices do in one turn: some ten thousand instructions, or a hundred thousand with a large copy.
@@ -189,7 +189,7 @@ pub(crate) fn turn(cell: &VmCell, buffer: &mut [u8]) -> (Turn, Flush) {
             }
             Step::Frame { slot, frame } => {
                 if let Some(Some(port)) = devices.ports.get(slot) {
-                    let copied = network::forward(*port, &frame);
+                    let copied = network::forward(*port, &frame, &mut Patience::Senders);
                     budget.bytes = budget.bytes.saturating_sub(copied);
                 }
             }

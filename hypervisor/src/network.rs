@@ -9,13 +9,13 @@ use alloc::sync::Weak;
 use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
-use spin::Once;
+use spin::{Once, RelaxStrategy};
 use vambrace_io::virtio::net::{Frame, MAX_FRAME, Mac};
 use vambrace_io::virtio::switch::{self, Addresses, MAX_PORTS, Policy, Rate, Switch};
 use vambrace_wire::bundle::io::{self, PortAddresses, Uplink};
 
 use crate::cell::{Cell, VmCell};
-use crate::lock::SpinMutex;
+use crate::lock::{SpinMutex, SpinMutexGuard, Yield};
 use crate::outside;
 use crate::sysreg::{CntfrqEl0, CntpctEl0, Read};
 
@@ -68,10 +68,33 @@ pub(crate) fn start(networks: &[io::Network]) {
 /// The port that the board's card is plugged into.
 static UPLINK: Once<Port> = Once::new();
 
+/// How a receiver's lock is waited for.
+#[derive(Debug)]
+pub(crate) enum Patience {
+    /// For as long as it takes: the time is the sender's.
+    Senders,
+    /// So many looks more, for all frames of an interrupt: the time is somebody else's. A frame whose receiver is busy for
+    /// longer is lost, as on any wire.
+    Looks(u32),
+}
+
+impl Patience {
+    fn lock<'a, T>(&mut self, mutex: &'a SpinMutex<T>) -> Option<SpinMutexGuard<'a, T>> {
+        let Self::Looks(left) = self else { return Some(mutex.lock()) };
+        loop {
+            if let Some(guard) = mutex.try_lock() {
+                return Some(guard);
+            }
+            *left = left.checked_sub(1)?;
+            Yield::relax();
+        }
+    }
+}
+
 /// A frame has come from outside.
-pub(crate) fn from_outside(frame: &Frame<'_>) {
+pub(crate) fn from_outside(frame: &Frame<'_>, patience: &mut Patience) {
     if let Some(port) = UPLINK.get() {
-        forward(*port, frame);
+        forward(*port, frame, patience);
     }
 }
 
@@ -135,13 +158,13 @@ fn set(port: Port, plug: Option<Plug>) {
 }
 
 /// Gives a frame that comes in by a port to whom it is for. Says how many bytes that was, in all copies.
-pub(crate) fn forward(from: Port, frame: &Frame<'_>) -> u64 {
+pub(crate) fn forward(from: Port, frame: &Frame<'_>, patience: &mut Patience) -> u64 {
     let Some(network) = network(from.network) else { return 0 };
     let len = frame.bytes.len() as u64;
     let to = network.switch.lock().forward(from.port, frame, CntpctEl0.read());
     let mut copied = 0;
     for port in to.iter() {
-        let is_delivered = network.deliver(port, frame);
+        let is_delivered = network.deliver(port, frame, patience);
         let mut switch = network.switch.lock();
         if is_delivered.is_some() {
             switch.delivered(port, len);
@@ -154,13 +177,13 @@ pub(crate) fn forward(from: Port, frame: &Frame<'_>) -> u64 {
 }
 
 impl Network {
-    fn deliver(&self, port: switch::Port, frame: &Frame<'_>) -> Option<()> {
+    fn deliver(&self, port: switch::Port, frame: &Frame<'_>, patience: &mut Patience) -> Option<()> {
         let plug = self.plugs.lock().get(usize::from(port.0))?.clone()?;
         match plug {
             Plug::Board => (outside::send(frame) == 0).then_some(()),
             Plug::Vm { cell, slot } => {
                 let cell = cell.upgrade()?;
-                let moved = cell.vm.lock().receive_frame(slot, &cell.space, frame).ok()?;
+                let moved = patience.lock(&cell.vm)?.receive_frame(slot, &cell.space, frame).ok()?;
                 cell.notify(&moved);
                 Some(())
             }

@@ -17,6 +17,7 @@ use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
 use virtio_drivers::transport::{DeviceType, Transport};
 
 use crate::lock::SpinMutex;
+use crate::network::Patience;
 use crate::{console, network, random, registry};
 use card::{Card, ROOM};
 use disk::BoardDisk;
@@ -38,6 +39,9 @@ impl<D> Found<D> {
         Self { intid, device: SpinMutex::new(device) }
     }
 }
+
+/// How often an interrupt looks whether a busy receiver is free: some tens of microseconds.
+const LOOKS: u32 = 2_000;
 
 /// Frames that one interrupt brings at most; the rest come with the next.
 const FRAMES_AT_ONCE: usize = 64;
@@ -171,10 +175,11 @@ pub(crate) fn interrupt(intid: u32) {
     if let Some(card) = outside.card.as_ref().filter(|card| card.intid == intid) {
         card.device.lock().end_interrupt();
         let mut buffer = [0; ROOM];
+        let mut patience = Patience::Looks(LOOKS);
         for _ in 0..FRAMES_AT_ONCE {
             let Some(len) = card.device.lock().receive(&mut buffer) else { break };
             let bytes = buffer.get(..len).unwrap_or_default();
-            network::from_outside(&Frame { bytes, offload: Offload::default() });
+            network::from_outside(&Frame { bytes, offload: Offload::default() }, &mut patience);
         }
     }
 }
