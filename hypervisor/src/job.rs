@@ -141,6 +141,10 @@ fn start(cell: &Cell) {
         vm.resets
     };
     channels::join(cell);
+    if !cell.devices.is_empty() {
+        // What the life before has left to its disks is seen to.
+        cell.devices.set_due();
+    }
     let state = if resets == 0 { VmState::Running } else { VmState::Reset(resets) };
     console::say(&FromHypervisor::State { vm: cell.id, state });
     cell.notify_all();

@@ -119,8 +119,7 @@ impl Slots {
     pub(crate) fn reset(&mut self) {
         self.slots.iter_mut().for_each(|slot| slot.mmio().reset());
         // What a disk is still busy with is waited for.
-        self.due = self.outside;
-        self.outside = 0;
+        self.due |= core::mem::take(&mut self.outside);
     }
 
     pub(super) fn line(&self, slot: usize) -> Option<Level> {
