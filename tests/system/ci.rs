@@ -47,9 +47,9 @@ fn run_script(bench: &Bench, folder: &Path, manifest: &Path) -> Result<vambrace_
 fn script(bench: &Bench) -> Verdict {
     let folder = tempfile::tempdir()?;
     run_script(bench, folder.path(), &workspace().join("manifests/ci.toml"))?.exits_with(0)?;
-    let console = std::fs::read_to_string(folder.path().join("logs/greeter.log"))?;
+    let console = std::fs::read_to_string(folder.path().join("logs/ci/greeter.log"))?;
     ensure(console.contains("guest: hello from EL1"), || format!("greeter.log has {console:?}"))?;
-    let own = std::fs::read_to_string(folder.path().join("logs/vambrace.log"))?;
+    let own = std::fs::read_to_string(folder.path().join("logs/ci/vambrace.log"))?;
     ensure(own.contains("unit-tests gives 0 as its result"), || format!("vambrace.log has {own:?}"))?;
 
     let path = folder.path().join("fails.toml");
