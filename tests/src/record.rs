@@ -148,6 +148,15 @@ impl Record {
         self.ensure(said, || format!("{vm} has not said the line {line:?}"))
     }
 
+    /// The hypervisor must have said something that begins so.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub fn is_told(&self, beginning: &str) -> Verdict {
+        let is_told = self.outcome.log.iter().any(|(_, text)| text.starts_with(beginning));
+        self.ensure(is_told, || format!("nothing says {beginning:?}"))
+    }
+
     /// One of our guests must have made its checks, and none may have failed.
     ///
     /// # Errors

@@ -41,8 +41,7 @@ fn cpus_that_do_not_start(bench: &Bench) -> Verdict {
         "CPU 3 (0x3) does not start, so no vCPU is given to it: the firmware says of CPU_ON: ",
         "pinned cannot be made: a vCPU is pinned to CPU 3, which did not start",
     ] {
-        let is_told = record.outcome.log.iter().any(|line| line.1.starts_with(told));
-        record.ensure(is_told, || format!("nothing says {told:?}"))?;
+        record.is_told(told)?;
     }
     record.ensure(record.outcome.summary.cpus == Some(2), || {
         format!("two CPUs run, and it says {:?}", record.outcome.summary.cpus)
@@ -108,9 +107,7 @@ fn console_that_is_no_pl011(bench: &Bench) -> Verdict {
         }
     })?;
     let record = hello_on(bench, &tree)?;
-    let told = "what /chosen/stdout-path names is not a PL011";
-    let is_told = record.outcome.log.iter().any(|line| line.1.starts_with(told));
-    record.ensure(is_told, || format!("nothing says {told:?}"))
+    record.is_told("what /chosen/stdout-path names is not a PL011")
 }
 
 /// Another board, with a device tree that QEMU makes for it: AMD's Versal, which has its memory at 0, its PL011 and its GIC

@@ -37,10 +37,7 @@ fn channel_that_does_not_fit(bench: &Bench) -> Verdict {
     let tree = tree_with(1 << 20)?;
     let record = bench.run(&Scenario::new(manifest).with_qemu_args(&tree.qemu_args()))?;
     for member in ["first", "second"] {
-        let told = format!("{member} cannot be made: there was no memory for channel 0");
-        record.ensure(record.outcome.log.iter().any(|line| line.1.starts_with(&told)), || {
-            format!("nothing says {told:?}")
-        })?;
+        record.is_told(&format!("{member} cannot be made: there was no memory for channel 0"))?;
     }
     record.says("other", "guest: hello from EL1")?;
     record.exits(Exit::NotMade)
