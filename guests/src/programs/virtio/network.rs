@@ -7,8 +7,8 @@ use virtio_drivers::device::net::VirtIONetRaw;
 use virtio_drivers::transport::Transport;
 
 use super::memory::{self, Memory};
-use crate::cpu;
 use crate::machine::Machine;
+use crate::{cpu, timer};
 
 const QUEUE: usize = 16;
 const BUFFER: usize = 2048;
@@ -24,10 +24,11 @@ const HELLO: u16 = 0xFFFF;
 const BYE: u16 = 0xFFFE;
 
 const FRAMES: u64 = 100;
-/// Looks for an answer before a frame is sent again.
-const PATIENCE: u32 = 100_000;
+/// Microseconds before a frame is sent again. Not looks: how many of them fit between two of the neighbour's is for the
+/// hypervisor to say, or for an emulator that runs the CPUs in turn.
+const PATIENCE: u64 = 1000;
 /// How often to say goodbye: the neighbour may be gone already.
-const GOODBYES: u32 = 10;
+const GOODBYES: u64 = 10;
 
 type Card<T> = VirtIONetRaw<Memory, T, QUEUE>;
 
@@ -102,16 +103,17 @@ fn exchange(
     give(card, frame);
     // SAFETY: the buffer is not touched until the receipt is complete; if that does not come, never.
     let Ok(mut token) = (unsafe { card.receive_begin(buffer) }) else { return 0 };
-    let mut looks = 0;
+    let began = timer::now();
+    let mut times = 1;
     loop {
         if card.poll_receive().is_none() {
-            looks += 1;
-            if looks % PATIENCE == 0 {
+            if timer::now() - began > times * timer::counts(PATIENCE) {
+                if times > GOODBYES && wanted == Some(BYE) {
+                    return 0;
+                }
                 // A buffer cannot be taken back: the answer, or the next one, has to come.
                 give(card, frame);
-            }
-            if looks > PATIENCE * GOODBYES && wanted == Some(BYE) {
-                return 0;
+                times += 1;
             }
             cpu::relax();
             continue;
