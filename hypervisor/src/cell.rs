@@ -212,6 +212,12 @@ impl VmCell {
         self.call_worker();
     }
 
+    /// Frames have come for its network cards while it was busy: one of its CPUs takes them.
+    pub(crate) fn frames_wait(&self) {
+        self.devices.note_frames();
+        self.call_worker();
+    }
+
     /// Whether the VM, whose lock is held, goes on. If it does not, all see from now on how it ends.
     #[inline]
     pub(crate) fn goes_on(&self, vm: &Vm) -> Lives {

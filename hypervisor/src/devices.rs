@@ -20,7 +20,7 @@ use crate::console::Held;
 use crate::disk::{Disk, DiskError, Progress};
 use crate::exit_host::Flush;
 use crate::lock::SpinMutex;
-use crate::network::{Patience, Port};
+use crate::network::{Card, Port, Taken};
 use crate::{assigned, console, network, outside, random, registry};
 
 /// As much as a VM's devices do in one turn: some ten thousand instructions, or a hundred thousand with a large copy.
@@ -36,12 +36,14 @@ pub(crate) struct Devices {
     due: AtomicBool,
     /// What devices waited for outside is there.
     outside_is_ready: AtomicBool,
+    /// Frames wait for network cards.
+    frames_wait: AtomicBool,
     /// By slot.
     disks: SpinMutex<Box<[Option<Disk>]>>,
     /// Some of them lie on a disk of the board.
     on_board: bool,
     /// By slot.
-    ports: Box<[Option<Port>]>,
+    cards: Box<[Option<Card>]>,
     /// They are nobody's any more.
     is_unplugged: AtomicBool,
 }
@@ -66,16 +68,17 @@ impl Devices {
             VirtioDevice::Disk(disk) => Disk::new(vm, disk, bundle).map(Some),
             _ => Ok(None),
         };
-        let port = |device: &VirtioDevice| match device {
-            VirtioDevice::Network(port) => network::plug_in(port),
+        let card = |device: &VirtioDevice| match device {
+            VirtioDevice::Network(port) => Card::plug_in(port),
             _ => None,
         };
         Ok(Self {
             due: AtomicBool::new(false),
             outside_is_ready: AtomicBool::new(false),
+            frames_wait: AtomicBool::new(false),
             disks: SpinMutex::new(devices.iter().map(disk).collect::<Result<_, _>>()?),
             on_board: devices.iter().any(is_on_board),
-            ports: devices.iter().map(port).collect(),
+            cards: devices.iter().map(card).collect(),
             is_unplugged: AtomicBool::new(false),
         })
     }
@@ -83,12 +86,15 @@ impl Devices {
     /// How much of the heap [`Devices::new`] takes.
     pub(crate) fn room(devices: &[VirtioDevice]) -> usize {
         let count = devices.len();
-        room::list(count, size_of::<Option<Disk>>()) + room::piece(count * size_of::<Option<Port>>(), 1)
+        let cards = devices.iter().filter(|device| matches!(device, VirtioDevice::Network(_))).count();
+        room::list(count, size_of::<Option<Disk>>())
+            + room::list(count, size_of::<Option<Card>>())
+            + cards * Card::room()
     }
 
     /// Whether there are any.
     pub(crate) fn is_empty(&self) -> bool {
-        self.ports.is_empty()
+        self.cards.is_empty()
     }
 
     /// Some device has work.
@@ -99,6 +105,11 @@ impl Devices {
     /// What devices have waited for outside is there: the VM's next turn sees it. Whoever says so needs no lock of the VM's.
     pub(crate) fn note_outside(&self) {
         self.outside_is_ready.store(true, Ordering::Release);
+    }
+
+    /// Frames wait for network cards: the VM's next turn takes them.
+    pub(crate) fn note_frames(&self) {
+        self.frames_wait.store(true, Ordering::Release);
     }
 
     /// Whether some device has work.
@@ -134,7 +145,16 @@ impl Devices {
 
     /// The ports that the VM's network cards are plugged into, with their slots.
     pub(crate) fn ports(&self) -> impl Iterator<Item = (usize, Port)> {
-        self.ports.iter().enumerate().filter_map(|(slot, port)| Some((slot, (*port)?)))
+        self.cards().map(|(slot, card)| (slot, card.port()))
+    }
+
+    fn cards(&self) -> impl Iterator<Item = (usize, &Card)> {
+        self.cards.iter().enumerate().filter_map(|(slot, card)| Some((slot, card.as_ref()?)))
+    }
+
+    /// The network card in a slot.
+    pub(crate) fn card(&self, slot: usize) -> Option<&Card> {
+        self.cards.get(slot)?.as_ref()
     }
 }
 
@@ -166,6 +186,7 @@ pub(crate) fn turn(cell: &VmCell, buffer: &mut [u8]) -> (Turn, Flush) {
         serve_line(cell);
     }
     console::receive_held(registry::hear);
+    take_frames(cell, &mut budget);
     loop {
         let (step, moved) = {
             let mut vm = cell.vm.lock();
@@ -188,11 +209,25 @@ pub(crate) fn turn(cell: &VmCell, buffer: &mut [u8]) -> (Turn, Flush) {
                 return (Turn::NotOver, flush);
             }
             Step::Frame { slot, frame } => {
-                if let Some(Some(port)) = devices.ports.get(slot) {
-                    let copied = network::forward(*port, &frame, &mut Patience::Senders);
+                if let Some(card) = devices.card(slot) {
+                    let copied = network::forward(card.port(), &frame);
                     budget.bytes = budget.bytes.saturating_sub(copied);
                 }
             }
+        }
+    }
+}
+
+/// Gives the VM the frames that came for it while it was busy.
+fn take_frames(cell: &VmCell, budget: &mut Budget) {
+    let devices = &cell.devices;
+    if !devices.frames_wait.load(Ordering::Relaxed) || !devices.frames_wait.swap(false, Ordering::Acquire) {
+        return;
+    }
+    for (slot, card) in devices.cards() {
+        if card.take_waiting(cell, slot, budget) == Taken::Some {
+            devices.note_frames();
+            devices.set_due();
         }
     }
 }

@@ -21,6 +21,7 @@ const GICD_TYPER: u64 = 0x0004;
 const GICD_IGROUPR: u64 = 0x0080;
 const GICD_ISENABLER: u64 = 0x0100;
 const GICD_ICENABLER: u64 = 0x0180;
+const GICD_ISPENDR: u64 = 0x0200;
 const GICD_ICPENDR: u64 = 0x0280;
 const GICD_ICACTIVER: u64 = 0x0380;
 const GICD_IPRIORITYR: u64 = 0x0400;
@@ -107,6 +108,11 @@ impl Distributor {
     pub(crate) fn enable_spi(&self, intid: u32, affinity: u64) {
         write64(router(self.base, intid), affinity & 0xFF_00FF_FFFF);
         write32(self.base + GICD_ISENABLER + 4 * u64::from(intid / 32), 1 << (intid % 32));
+    }
+
+    /// Makes an SPI pending, as an edge of its line does: it comes again when it has been ended.
+    pub(crate) fn set_pending(&self, intid: u32) {
+        write32(self.base + GICD_ISPENDR + 4 * u64::from(intid / 32), 1 << (intid % 32));
     }
 
     /// Puts an SPI back as after reset: disabled, neither pending nor active.

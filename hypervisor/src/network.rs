@@ -1,21 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Networks between VMs: a switch each, and which card is plugged into which port.
 //!
-//! A frame comes from its sender's devices' turn, in a buffer of the CPU's. The switch says who gets it, and each of them
-//! gets it under its own VM's lock, one after the other; no two locks are ever held. The sender's time pays for all of it.
+//! A frame comes from its sender's devices' turn, in a buffer of the CPU's, or from the board's card. The switch says who
+//! gets it, and each of them gets it at once if nobody holds its VM's lock. If somebody does, it waits in a queue of the
+//! card's, and the VM takes it in its own devices' turn. So nobody waits for another VM's lock.
 
 use alloc::boxed::Box;
 use alloc::sync::Weak;
 use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
-use spin::{Once, RelaxStrategy};
-use vambrace_io::virtio::net::{Frame, MAX_FRAME, Mac};
+use spin::Once;
+use vambrace_hypervisor::room;
+use vambrace_io::virtio::budget::Budget;
+use vambrace_io::virtio::net::{Frame, FrameQueue, MAX_FRAME, Mac};
 use vambrace_io::virtio::switch::{self, Addresses, MAX_PORTS, Policy, Rate, Switch};
 use vambrace_wire::bundle::io::{self, PortAddresses, Uplink};
 
 use crate::cell::{Cell, VmCell};
-use crate::lock::{SpinMutex, SpinMutexGuard, Yield};
+use crate::lock::SpinMutex;
 use crate::outside;
 use crate::sysreg::{CntfrqEl0, CntpctEl0, Read};
 
@@ -68,33 +71,10 @@ pub(crate) fn start(networks: &[io::Network]) {
 /// The port that the board's card is plugged into.
 static UPLINK: Once<Port> = Once::new();
 
-/// How a receiver's lock is waited for.
-#[derive(Debug)]
-pub(crate) enum Patience {
-    /// For as long as it takes: the time is the sender's.
-    Senders,
-    /// So many looks more, for all frames of an interrupt: the time is somebody else's. A frame whose receiver is busy for
-    /// longer is lost, as on any wire.
-    Looks(u32),
-}
-
-impl Patience {
-    fn lock<'a, T>(&mut self, mutex: &'a SpinMutex<T>) -> Option<SpinMutexGuard<'a, T>> {
-        let Self::Looks(left) = self else { return Some(mutex.lock()) };
-        loop {
-            if let Some(guard) = mutex.try_lock() {
-                return Some(guard);
-            }
-            *left = left.checked_sub(1)?;
-            Yield::relax();
-        }
-    }
-}
-
 /// A frame has come from outside.
-pub(crate) fn from_outside(frame: &Frame<'_>, patience: &mut Patience) {
+pub(crate) fn from_outside(frame: &Frame<'_>) {
     if let Some(port) = UPLINK.get() {
-        forward(*port, frame, patience);
+        forward(*port, frame);
     }
 }
 
@@ -106,8 +86,86 @@ fn network(index: u16) -> Option<&'static Network> {
     NETWORKS.get()?.get(usize::from(index))
 }
 
-/// Finds a port for a VM's card. `None` when there is none, or another card has its address: then the cable leads nowhere.
-pub(crate) fn plug_in(card: &io::Port) -> Option<Port> {
+/// A VM's network card, on the network's side.
+#[derive(Debug)]
+pub(crate) struct Card {
+    port: Port,
+    /// What came while the VM was busy. Its lock is held for as long as it takes to copy one frame; the VM's own may be held
+    /// when it is taken, and only be tried while it is held.
+    waiting: SpinMutex<FrameQueue>,
+}
+
+impl Card {
+    /// Finds a port for a VM's card. `None` when there is none, or another card has its address: then the cable leads
+    /// nowhere.
+    pub(crate) fn plug_in(card: &io::Port) -> Option<Self> {
+        let port = plug_in(card)?;
+        Some(Self { port, waiting: SpinMutex::new(FrameQueue::new()) })
+    }
+
+    /// How much of the heap [`Card::plug_in`] takes.
+    pub(crate) fn room() -> usize {
+        FrameQueue::PIECES.map(|len| room::piece(len, align_of::<usize>())).iter().sum()
+    }
+
+    /// The port that it is plugged into.
+    pub(crate) fn port(&self) -> Port {
+        self.port
+    }
+
+    /// Gives the VM, whose card it is in `slot`, a frame, or lets it wait. `None` if it is lost.
+    fn receive(&self, cell: &VmCell, slot: usize, frame: &Frame<'_>) -> Option<()> {
+        let mut waiting = self.waiting.lock();
+        if waiting.is_empty()
+            && let Some(mut vm) = cell.vm.try_lock()
+        {
+            let moved = vm.receive_frame(slot, &cell.space, frame).ok()?;
+            drop((vm, waiting));
+            cell.notify(&moved);
+            return Some(());
+        }
+        waiting.push(frame).ok()?;
+        drop(waiting);
+        cell.frames_wait();
+        Some(())
+    }
+
+    /// Gives the VM what has waited, in its own time: as much as `budget` has bytes for.
+    pub(crate) fn take_waiting(&self, cell: &VmCell, slot: usize, budget: &mut Budget) -> Taken {
+        while budget.bytes > 0 {
+            let mut vm = cell.vm.lock();
+            let mut waiting = self.waiting.lock();
+            let Some(frame) = waiting.front() else { return Taken::All };
+            budget.bytes = budget.bytes.saturating_sub(frame.bytes.len() as u64);
+            let received = vm.receive_frame(slot, &cell.space, &frame);
+            waiting.pop();
+            drop((waiting, vm));
+            match received {
+                Ok(moved) => cell.notify(&moved),
+                Err(_) => note_lost(self.port),
+            }
+        }
+        Taken::Some
+    }
+}
+
+/// How much of what has waited a VM has taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// All of it.
+    All,
+    /// There may be more.
+    Some,
+}
+
+fn note_lost(port: Port) {
+    if let Some(network) = network(port.network) {
+        network.switch.lock().lost(port.port);
+    }
+}
+
+/// Finds a port for a VM's card.
+fn plug_in(card: &io::Port) -> Option<Port> {
     let policy = Policy {
         mac: Mac(card.mac),
         addresses: match card.addresses {
@@ -158,13 +216,13 @@ fn set(port: Port, plug: Option<Plug>) {
 }
 
 /// Gives a frame that comes in by a port to whom it is for. Says how many bytes that was, in all copies.
-pub(crate) fn forward(from: Port, frame: &Frame<'_>, patience: &mut Patience) -> u64 {
+pub(crate) fn forward(from: Port, frame: &Frame<'_>) -> u64 {
     let Some(network) = network(from.network) else { return 0 };
     let len = frame.bytes.len() as u64;
     let to = network.switch.lock().forward(from.port, frame, CntpctEl0.read());
     let mut copied = 0;
     for port in to.iter() {
-        let is_delivered = network.deliver(port, frame, patience);
+        let is_delivered = network.deliver(port, frame);
         let mut switch = network.switch.lock();
         if is_delivered.is_some() {
             switch.delivered(port, len);
@@ -177,15 +235,13 @@ pub(crate) fn forward(from: Port, frame: &Frame<'_>, patience: &mut Patience) ->
 }
 
 impl Network {
-    fn deliver(&self, port: switch::Port, frame: &Frame<'_>, patience: &mut Patience) -> Option<()> {
+    fn deliver(&self, port: switch::Port, frame: &Frame<'_>) -> Option<()> {
         let plug = self.plugs.lock().get(usize::from(port.0))?.clone()?;
         match plug {
             Plug::Board => (outside::send(frame) == 0).then_some(()),
             Plug::Vm { cell, slot } => {
                 let cell = cell.upgrade()?;
-                let moved = patience.lock(&cell.vm)?.receive_frame(slot, &cell.space, frame).ok()?;
-                cell.notify(&moved);
-                Some(())
+                cell.devices.card(slot)?.receive(&cell, slot, frame)
             }
         }
     }

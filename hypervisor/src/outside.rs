@@ -16,8 +16,8 @@ use vambrace_wire::bundle::io::Uplink;
 use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
 use virtio_drivers::transport::{DeviceType, Transport};
 
+use crate::gic::Distributor;
 use crate::lock::SpinMutex;
-use crate::network::Patience;
 use crate::{console, network, random, registry};
 use card::{Card, ROOM};
 use disk::BoardDisk;
@@ -40,15 +40,14 @@ impl<D> Found<D> {
     }
 }
 
-/// How often an interrupt looks whether a busy receiver is free: some tens of microseconds.
-const LOOKS: u32 = 2_000;
-
-/// Frames that one interrupt brings at most; the rest come with the next.
+/// Frames that one interrupt brings at most. The rest come with another, which EL2 asks for itself: the card sends none for
+/// frames behind one that has not been taken yet (virtio 1.2, 2.7.10).
 const FRAMES_AT_ONCE: usize = 64;
 
 struct Outside {
     disks: Vec<Found<BoardDisk>>,
     card: Option<Found<Card>>,
+    distributor: Distributor,
 }
 
 static OUTSIDE: Once<Outside> = Once::new();
@@ -58,7 +57,11 @@ static OUTSIDE: Once<Outside> = Once::new();
 /// # Safety
 /// `slots` must be the board's virtio-mmio devices, mapped as Device memory, and nobody else's.
 #[inline(never)]
-pub(crate) unsafe fn start(slots: &[VirtioSlot], directory: &Directory) -> impl Iterator<Item = u32> {
+pub(crate) unsafe fn start(
+    slots: &[VirtioSlot],
+    directory: &Directory,
+    distributor: Distributor,
+) -> impl Iterator<Item = u32> {
     let mut disks: Vec<Option<Found<BoardDisk>>> = directory.disks.iter().map(|_| None).collect();
     let mut card = None;
     let wants_card = directory.networks.iter().any(|network| network.uplink == Uplink::Board);
@@ -103,7 +106,7 @@ pub(crate) unsafe fn start(slots: &[VirtioSlot], directory: &Directory) -> impl 
             )),
         }
     }
-    let outside = OUTSIDE.call_once(|| Outside { disks: found, card });
+    let outside = OUTSIDE.call_once(|| Outside { disks: found, card, distributor });
     let disks = outside.disks.iter().map(|disk| disk.intid);
     disks.chain(outside.card.iter().map(|card| card.intid))
 }
@@ -172,14 +175,28 @@ pub(crate) fn interrupt(intid: u32) {
         wake(&owners);
     }
     wake_waiting();
-    if let Some(card) = outside.card.as_ref().filter(|card| card.intid == intid) {
-        card.device.lock().end_interrupt();
-        let mut buffer = [0; ROOM];
-        let mut patience = Patience::Looks(LOOKS);
-        for _ in 0..FRAMES_AT_ONCE {
-            let Some(len) = card.device.lock().receive(&mut buffer) else { break };
-            let bytes = buffer.get(..len).unwrap_or_default();
-            network::from_outside(&Frame { bytes, offload: Offload::default() }, &mut patience);
-        }
+    if let Some(card) = outside.card.as_ref().filter(|card| card.intid == intid)
+        && receive_frames(&card.device) == Received::NotAll
+    {
+        outside.distributor.set_pending(intid);
     }
+}
+
+/// Whether all frames that the card has are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Received {
+    All,
+    NotAll,
+}
+
+/// Hands on what the board's card has received.
+fn receive_frames(card: &SpinMutex<Card>) -> Received {
+    card.lock().end_interrupt();
+    let mut buffer = [0; ROOM];
+    for _ in 0..FRAMES_AT_ONCE {
+        let Some(len) = card.lock().receive(&mut buffer) else { return Received::All };
+        let bytes = buffer.get(..len).unwrap_or_default();
+        network::from_outside(&Frame { bytes, offload: Offload::default() });
+    }
+    Received::NotAll
 }

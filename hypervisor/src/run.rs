@@ -79,7 +79,7 @@ pub(crate) fn start(
     if outside::is_wanted(&bundle.directory) {
         let slots = board::virtio_slots(tree, board.virtio);
         // SAFETY: the device tree's virtio-mmio devices, mapped as Device memory; only the first CPU comes here, once.
-        for intid in unsafe { outside::start(&slots, &bundle.directory) } {
+        for intid in unsafe { outside::start(&slots, &bundle.directory, distributor) } {
             distributor.enable_spi(intid, boot::affinity());
         }
     }

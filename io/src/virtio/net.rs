@@ -23,11 +23,13 @@ use header::{Configuration, Header, LINK_UP, feature, flag, gso};
 mod checksum;
 mod delivery;
 mod frame;
+mod frame_queue;
 pub mod header;
 mod segment;
 
 pub use delivery::Undelivered;
 pub use frame::{ETHERNET, Frame, MAX_FRAME, Offload};
+pub use frame_queue::{FrameQueue, Full};
 
 /// Queues of the only pair (5.1.2).
 const RECEIVE: usize = 0;
