@@ -18,9 +18,9 @@ use vambrace_machine::Lifecycle;
 use vambrace_wire::bundle::Directory;
 use vambrace_wire::bundle::assigned::{Interrupt, Trigger};
 
-use crate::cell::VmCell;
 use crate::gic::{CpuInterface, Distributor};
 use crate::lock::SpinMutex;
+use crate::vm_shared::VmShared;
 use crate::{barrier, console, percpu, registry};
 
 /// An interrupt and the VM that it is for.
@@ -108,10 +108,10 @@ pub(crate) fn judge(vm: u16) -> Result<(), NotOnBoard> {
 }
 
 /// The VM starts: its devices' interrupts come to it, as after reset. All its CPUs are parked, or new.
-pub(crate) fn connect(cell: &VmCell) {
-    let (Some(assigned), Some(home)) = (ASSIGNED.get(), cell.homes.first()) else { return };
-    let Some(cpu) = percpu::all().get(usize::from(home.cpu)) else { return };
-    for Owned { interrupt, has_come, .. } in assigned.of(cell) {
+pub(crate) fn connect(handle: &VmShared) {
+    let (Some(assigned), Some(placement)) = (ASSIGNED.get(), handle.placements.first()) else { return };
+    let Some(cpu) = percpu::all().get(usize::from(placement.cpu)) else { return };
+    for Owned { interrupt, has_come, .. } in assigned.of(handle) {
         let distributor = assigned.distributor.lock();
         distributor.reset_spi(interrupt.physical);
         has_come.store(false, Ordering::Relaxed);
@@ -121,67 +121,67 @@ pub(crate) fn connect(cell: &VmCell) {
 }
 
 /// The VM has stopped: its devices leave memory alone, and their interrupts go nowhere.
-pub(crate) fn disconnect(cell: &VmCell) {
+pub(crate) fn disconnect(handle: &VmShared) {
     let Some(assigned) = ASSIGNED.get() else { return };
-    assigned.slots.iter().filter(|slot| slot.vm == cell.id).for_each(|slot| slot.reset());
-    assigned.of(cell).for_each(|owned| assigned.drop_interrupt(owned));
+    assigned.slots.iter().filter(|slot| slot.vm == handle.id).for_each(|slot| slot.reset());
+    assigned.of(handle).for_each(|owned| assigned.drop_interrupt(owned));
 }
 
 /// Hands a physical interrupt that was acknowledged on to the VM whose it is, if it is one's, and says which. `resident` is
 /// the VM in the machine.
 ///
 /// Only that one's lock is taken here, in its own time. Another VM is called, and takes its interrupt in its time.
-pub(crate) fn hand_on(intid: u32, resident: Option<&VmCell>) -> Option<u16> {
+pub(crate) fn hand_on(intid: u32, resident: Option<&VmShared>) -> Option<u16> {
     let assigned = ASSIGNED.get()?;
     let owned = assigned.owned.iter().find(|owned| owned.interrupt.physical == intid)?;
     CpuInterface::drop_priority(intid);
     owned.has_come.store(true, Ordering::Release);
-    if let Some(cell) = resident.filter(|cell| cell.id == owned.vm) {
-        assigned.deliver_to(cell);
+    if let Some(handle) = resident.filter(|handle| handle.id == owned.vm) {
+        assigned.deliver_to(handle);
         return Some(owned.vm);
     }
-    match registry::find(owned.vm).filter(|cell| cell.ending.get().is_none()) {
-        Some(cell) => cell.call_worker(),
+    match registry::find(owned.vm).filter(|handle| handle.ending.get().is_none()) {
+        Some(handle) => handle.kick_worker(),
         None => assigned.drop_interrupt(owned),
     }
     Some(owned.vm)
 }
 
 /// Makes the interrupts that have come for a VM pending there, in its time.
-pub(crate) fn deliver(cell: &VmCell) {
+pub(crate) fn deliver(handle: &VmShared) {
     if let Some(assigned) = ASSIGNED.get() {
-        assigned.deliver_to(cell);
+        assigned.deliver_to(handle);
     }
 }
 
 impl Assigned {
     /// A VM's interrupts.
-    fn of(&self, cell: &VmCell) -> impl Iterator<Item = &Owned> {
-        self.owned.iter().filter(|owned| owned.vm == cell.id)
+    fn of(&self, handle: &VmShared) -> impl Iterator<Item = &Owned> {
+        self.owned.iter().filter(|owned| owned.vm == handle.id)
     }
 
-    fn deliver_to(&self, cell: &VmCell) {
-        for owned in self.of(cell) {
+    fn deliver_to(&self, handle: &VmShared) {
+        for owned in self.of(handle) {
             // Acquire pairs with the Release above: what the device did before its interrupt is seen.
             if owned.has_come.load(Ordering::Relaxed) && owned.has_come.swap(false, Ordering::Acquire) {
-                self.inject(owned, cell);
+                self.inject(owned, handle);
             }
         }
     }
 
-    fn inject(&self, owned: &Owned, cell: &VmCell) {
+    fn inject(&self, owned: &Owned, handle: &VmShared) {
         let Interrupt { intid, physical, trigger, .. } = owned.interrupt;
         let trigger = match trigger {
             Trigger::Level => interrupts::Trigger::Level,
             Trigger::Edge => interrupts::Trigger::Edge,
         };
         let kicks = {
-            let mut vm = cell.vm.lock();
+            let mut vm = handle.vm.lock();
             let is_running = vm.lifecycle == Lifecycle::Running;
             is_running.then(|| vm.gic.inject_linked(0, intid, physical, trigger)).flatten()
         };
         match kicks {
-            Some(kicks) => cell.notify(&kicks),
+            Some(kicks) => handle.notify(&kicks),
             None => self.drop_interrupt(owned),
         }
     }

@@ -17,8 +17,8 @@ use vambrace_memory::addr::PAGE_SIZE;
 use vambrace_wire::bundle::Directory;
 use vambrace_wire::bundle::channel::Membership;
 
-use crate::cell::{Cell, VmCell};
 use crate::lock::SpinMutex;
+use crate::vm_shared::{VmHandle, VmShared};
 use crate::{barrier, memory, registry};
 
 /// A VM in a channel.
@@ -26,7 +26,7 @@ use crate::{barrier, memory, registry};
 struct Member {
     vm: u16,
     /// The VM itself, once it has started: who rings looks nowhere else.
-    cell: SpinMutex<Weak<VmCell>>,
+    handle: SpinMutex<Weak<VmShared>>,
     /// Which of its channels it is to that VM.
     index: usize,
     number: u8,
@@ -55,7 +55,7 @@ pub(crate) fn start(directory: &Directory) {
         });
         let of_it = ends.filter(move |(_, _, end)| usize::from(end.channel) == channel);
         of_it
-            .map(|(vm, index, end)| Member { vm, cell: SpinMutex::default(), index, number: end.number })
+            .map(|(vm, index, end)| Member { vm, handle: SpinMutex::default(), index, number: end.number })
             .collect()
     };
     let channels = directory.channels.iter().enumerate().map(|(index, channel)| {
@@ -77,8 +77,8 @@ pub(crate) fn memory_of(end: &Membership) -> Result<Range, NoMemory> {
 }
 
 /// The guest calls members of one of its channels, a bit each. They hear it if they run.
-pub(crate) fn ring(cell: &VmCell, index: usize, called: u32) {
-    let Some((channel, Member { number, .. })) = end(cell.id, index) else { return };
+pub(crate) fn ring(handle: &VmShared, index: usize, called: u32) {
+    let Some((channel, Member { number, .. })) = end(handle.id, index) else { return };
     let called = called & channel.state.load(Ordering::Acquire);
     for member in channel.members.iter().filter(|member| called & bit(member.number) != 0) {
         tell(member, |vm| vm.called(member.index, *number));
@@ -86,20 +86,20 @@ pub(crate) fn ring(cell: &VmCell, index: usize, called: u32) {
 }
 
 /// The VM starts: the members of its channels learn it.
-pub(crate) fn join(cell: &Cell) {
-    for (_, member) in (0..).map_while(|index| end(cell.id, index)) {
-        *member.cell.lock() = Cell::downgrade(cell);
+pub(crate) fn join(handle: &VmHandle) {
+    for (_, member) in (0..).map_while(|index| end(handle.id, index)) {
+        *member.handle.lock() = VmHandle::downgrade(handle);
     }
-    change(cell, |state, number| state.fetch_or(bit(number), Ordering::AcqRel));
+    change(handle, |state, number| state.fetch_or(bit(number), Ordering::AcqRel));
 }
 
 /// The VM has stopped: the members of its channels learn it.
-pub(crate) fn leave(cell: &VmCell) {
-    change(cell, |state, number| state.fetch_and(!bit(number), Ordering::AcqRel));
+pub(crate) fn leave(handle: &VmShared) {
+    change(handle, |state, number| state.fetch_and(!bit(number), Ordering::AcqRel));
 }
 
-fn change(cell: &VmCell, change: impl Fn(&AtomicU32, u8) -> u32) {
-    for (channel, Member { number, .. }) in (0..).map_while(|index| end(cell.id, index)) {
+fn change(handle: &VmShared, change: impl Fn(&AtomicU32, u8) -> u32) {
+    for (channel, Member { number, .. }) in (0..).map_while(|index| end(handle.id, index)) {
         change(&channel.state, *number);
         for member in &channel.members {
             tell(member, |vm| vm.set_channel_state(member.index, channel.state.load(Ordering::Acquire)));
@@ -108,9 +108,9 @@ fn change(cell: &VmCell, change: impl Fn(&AtomicU32, u8) -> u32) {
 }
 
 fn tell(member: &Member, what: impl FnOnce(&mut vambrace_machine::Vm) -> vambrace_interrupts::VcpuSet) {
-    let Some(cell) = member.cell.lock().upgrade() else { return };
-    let moved = what(&mut cell.vm.lock());
-    cell.notify(&moved);
+    let Some(handle) = member.handle.lock().upgrade() else { return };
+    let moved = what(&mut handle.vm.lock());
+    handle.notify(&moved);
 }
 
 /// A VM's channel, and itself there.

@@ -15,12 +15,12 @@ use vambrace_machine::virtio::{Backends, Step};
 use vambrace_wire::bundle::Bundle;
 use vambrace_wire::bundle::io::{Backing, VirtioDevice};
 
-use crate::cell::VmCell;
 use crate::console::Held;
 use crate::disk::{Disk, DiskError, Progress};
 use crate::exit_host::Flush;
 use crate::lock::SpinMutex;
 use crate::network::{Card, Port, Taken};
+use crate::vm_shared::VmShared;
 use crate::{assigned, console, network, outside, random, registry};
 
 /// As much as a VM's devices do in one turn: some ten thousand instructions, or a hundred thousand with a large copy.
@@ -169,32 +169,32 @@ impl Drop for Devices {
 }
 
 /// Gives the VM's virtio devices a turn.
-pub(crate) fn turn(cell: &VmCell, buffer: &mut [u8]) -> (Turn, Flush) {
-    let devices = &cell.devices;
+pub(crate) fn turn(handle: &VmShared, buffer: &mut [u8]) -> (Turn, Flush) {
+    let devices = &handle.devices;
     // Acquire, as whoever sets it has put something there before.
     devices.due.swap(false, Ordering::AcqRel);
     let mut budget = TURN;
     let mut flush = Flush::NotNeeded;
-    assigned::deliver(cell);
+    assigned::deliver(handle);
     // One that begins to wait in this turn is told in the next: who wakes it also says that there is work.
     if devices.outside_is_ready.load(Ordering::Relaxed)
         && devices.outside_is_ready.swap(false, Ordering::Acquire)
     {
-        cell.vm.lock().outside_is_ready();
+        handle.vm.lock().outside_is_ready();
     }
-    if cell.link.take_call() {
-        serve_line(cell);
+    if handle.link.take_call() {
+        serve_line(handle);
     }
     console::receive_held(registry::hear);
-    take_frames(cell, &mut budget);
+    take_frames(handle, &mut budget);
     loop {
         let (step, moved) = {
-            let mut vm = cell.vm.lock();
+            let mut vm = handle.vm.lock();
             let mut disks = devices.disks.lock();
-            let mut behind = Behind { cell, disks: &mut disks, flush: &mut flush };
-            vm.serve_virtio(&cell.space, &mut behind, buffer, &mut budget)
+            let mut behind = Behind { handle, disks: &mut disks, flush: &mut flush };
+            vm.serve_virtio(&handle.space, &mut behind, buffer, &mut budget)
         };
-        cell.notify(&moved);
+        handle.notify(&moved);
         if devices.on_board {
             // What this one is done with may be what another waits for.
             outside::wake_waiting();
@@ -219,13 +219,13 @@ pub(crate) fn turn(cell: &VmCell, buffer: &mut [u8]) -> (Turn, Flush) {
 }
 
 /// Gives the VM the frames that came for it while it was busy.
-fn take_frames(cell: &VmCell, budget: &mut Budget) {
-    let devices = &cell.devices;
+fn take_frames(handle: &VmShared, budget: &mut Budget) {
+    let devices = &handle.devices;
     if !devices.frames_wait.load(Ordering::Relaxed) || !devices.frames_wait.swap(false, Ordering::Acquire) {
         return;
     }
     for (slot, card) in devices.cards() {
-        if card.take_waiting(cell, slot, budget) == Taken::Some {
+        if card.take_waiting(handle, slot, budget) == Taken::Some {
             devices.note_frames();
             devices.set_due();
         }
@@ -233,21 +233,21 @@ fn take_frames(cell: &VmCell, budget: &mut Budget) {
 }
 
 /// The serial line has something for the VM, or room for what it has written.
-fn serve_line(cell: &VmCell) {
-    let mut vm = cell.vm.lock();
-    let mut moved = cell.link.deliver(&mut vm);
-    moved.extend(&vm.output_has_room(|bytes| console::print(cell.id, bytes)));
+fn serve_line(handle: &VmShared) {
+    let mut vm = handle.vm.lock();
+    let mut moved = handle.link.deliver(&mut vm);
+    moved.extend(&vm.output_has_room(|bytes| console::print(handle.id, bytes)));
     let waiting = vm.waiting_input();
     drop(vm);
-    cell.notify(&moved);
-    if cell.link.input_taken(cell.id, waiting) == Held::Something {
-        cell.devices.set_due();
+    handle.notify(&moved);
+    if handle.link.input_taken(handle.id, waiting) == Held::Something {
+        handle.devices.set_due();
     }
 }
 
 /// The machine, as a VM's devices see it.
 struct Behind<'a> {
-    cell: &'a VmCell,
+    handle: &'a VmShared,
     disks: &'a mut [Option<Disk>],
     flush: &'a mut Flush,
 }
@@ -264,7 +264,7 @@ impl Backends for Behind<'_> {
     }
 
     fn print(&mut self, bytes: &[u8]) -> usize {
-        console::print(self.cell.id, bytes)
+        console::print(self.handle.id, bytes)
     }
 
     fn flush_soon(&mut self) {
@@ -272,12 +272,12 @@ impl Backends for Behind<'_> {
     }
 
     fn input_taken(&mut self, waiting: usize) {
-        if self.cell.link.input_taken(self.cell.id, waiting) == Held::Something {
-            self.cell.devices.set_due();
+        if self.handle.link.input_taken(self.handle.id, waiting) == Held::Something {
+            self.handle.devices.set_due();
         }
     }
 
     fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>) {
-        self.cell.note_mistake(text);
+        self.handle.note_mistake(text);
     }
 }

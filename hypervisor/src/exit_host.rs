@@ -11,11 +11,11 @@ use vambrace_memory::features::Features;
 use vambrace_wire::bundle::channel::{MAX_CHANNELS, MAX_MEMBERS};
 use vambrace_wire::message::FromHypervisor;
 
-use crate::cell::VmCell;
 use crate::console::Held;
 use crate::debug::Debug;
 use crate::sysreg::{CntpctEl0, Read, SctlrEl1};
 use crate::vgic::{self, Interface};
+use crate::vm_shared::VmShared;
 use crate::{barrier, channels, clock, console, features, random, resident};
 
 /// The most bytes of a VM's memory that one exit cleans from the caches.
@@ -23,7 +23,7 @@ const CLEAN_STEP: u64 = 1 << 20;
 
 /// Lives for one exit.
 pub(crate) struct ExitHost<'a> {
-    cell: &'a VmCell,
+    handle: &'a VmShared,
     interface: &'a mut Interface,
     debug: &'a mut Debug,
     el1: El1,
@@ -46,18 +46,18 @@ impl Rung {
 
     /// Calls them, when the exit is over.
     #[inline]
-    pub(crate) fn ring(self, cell: &VmCell) {
+    pub(crate) fn ring(self, handle: &VmShared) {
         if self.0 != 0 {
-            self.ring_each(cell);
+            self.ring_each(handle);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn ring_each(self, cell: &VmCell) {
+    fn ring_each(self, handle: &VmShared) {
         for (channel, members) in self.0.to_le_bytes().into_iter().enumerate() {
             if members != 0 {
-                channels::ring(cell, channel, members.into());
+                channels::ring(handle, channel, members.into());
             }
         }
     }
@@ -89,9 +89,9 @@ enum El1 {
 }
 
 impl<'a> ExitHost<'a> {
-    pub(crate) fn new(cell: &'a VmCell, interface: &'a mut Interface, debug: &'a mut Debug) -> Self {
+    pub(crate) fn new(handle: &'a VmShared, interface: &'a mut Interface, debug: &'a mut Debug) -> Self {
         let (flush, work) = (Flush::NotNeeded, Work::None);
-        Self { cell, interface, debug, el1: El1::InTheMachine, flush, work, rung: Rung::default() }
+        Self { handle, interface, debug, el1: El1::InTheMachine, flush, work, rung: Rung::default() }
     }
 
     /// Ends the exit: what was borrowed goes back to the machine. Says whether console output waits to be flushed, whether
@@ -106,7 +106,7 @@ impl<'a> ExitHost<'a> {
 
 impl Host for ExitHost<'_> {
     fn memory(&self) -> &impl GuestMemory {
-        &self.cell.space
+        &self.handle.space
     }
 
     fn translation_features(&self) -> Features {
@@ -162,11 +162,11 @@ impl Host for ExitHost<'_> {
     }
 
     fn notify(&mut self, vcpus: &VcpuSet) {
-        self.cell.notify(vcpus);
+        self.handle.notify(vcpus);
     }
 
     fn clean_memory(&mut self, done: u64) -> Option<u64> {
-        let ram = self.cell.space.ram();
+        let ram = self.handle.space.ram();
         let len = CLEAN_STEP.min(ram.len().saturating_sub(done));
         barrier::clean_invalidate(ram.start + done, len);
         let done = done + len;
@@ -174,7 +174,7 @@ impl Host for ExitHost<'_> {
     }
 
     fn print(&mut self, bytes: &[u8]) -> usize {
-        console::print(self.cell.id, bytes)
+        console::print(self.handle.id, bytes)
     }
 
     fn flush_soon(&mut self) {
@@ -182,7 +182,7 @@ impl Host for ExitHost<'_> {
     }
 
     fn input_taken(&mut self, waiting: usize) {
-        if self.cell.link.input_taken(self.cell.id, waiting) == Held::Something {
+        if self.handle.link.input_taken(self.handle.id, waiting) == Held::Something {
             self.work = Work::Due;
         }
     }
@@ -196,10 +196,10 @@ impl Host for ExitHost<'_> {
     }
 
     fn result(&mut self, number: u32) {
-        console::say(&FromHypervisor::Result { vm: self.cell.id, number });
+        console::say(&FromHypervisor::Result { vm: self.handle.id, number });
     }
 
     fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>) {
-        self.cell.note_mistake(text);
+        self.handle.note_mistake(text);
     }
 }

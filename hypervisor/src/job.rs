@@ -10,9 +10,9 @@ use vambrace_interrupts::Activity;
 use vambrace_machine::Ending;
 use vambrace_wire::message::{FromHypervisor, VmState};
 
-use crate::cell::Cell;
 use crate::disk::Progress;
 use crate::sysreg::{CntpctEl0, Read};
+use crate::vm_shared::VmHandle;
 use crate::{assigned, channels, console, random, registry};
 
 /// The most bytes that one step touches.
@@ -24,19 +24,19 @@ pub(crate) enum Job {
     /// Clear the memory and erase the flash that the VM has been given, then load it.
     Clear {
         /// The VM.
-        cell: Cell,
+        handle: VmHandle,
         /// How much is done.
         done: u64,
     },
     /// Prepare the disks, then load the images.
     Prepare {
         /// The VM.
-        cell: Cell,
+        handle: VmHandle,
     },
     /// Copy the images in, then start the VM.
     Load {
         /// The VM.
-        cell: Cell,
+        handle: VmHandle,
         /// Which of its images is next.
         image: usize,
         /// How much of it is there.
@@ -45,7 +45,7 @@ pub(crate) enum Job {
     /// Clear the memory; then start the VM again, or let it go.
     Scrub {
         /// The VM, all of whose CPUs are parked.
-        cell: Cell,
+        handle: VmHandle,
         /// How much is cleared.
         done: u64,
         /// What comes then.
@@ -54,41 +54,41 @@ pub(crate) enum Job {
     /// Clear what was written to the disks, then let the VM go.
     ClearDisks {
         /// The VM, which is over.
-        cell: Cell,
+        handle: VmHandle,
     },
 }
 
 impl Job {
     /// The work of starting a VM that has just been made.
-    pub(crate) fn first(cell: Cell) -> Self {
-        Self::Clear { cell, done: 0 }
+    pub(crate) fn first(handle: VmHandle) -> Self {
+        Self::Clear { handle, done: 0 }
     }
 
     /// The work of starting a VM, its memory clear.
-    fn load(cell: Cell) -> Self {
-        Self::Load { cell, image: 0, done: 0 }
+    fn load(handle: VmHandle) -> Self {
+        Self::Load { handle, image: 0, done: 0 }
     }
 
     /// Does one step. Gives back what is left to do.
     pub(crate) fn step(self) -> Option<Self> {
         match self {
-            Self::Clear { cell, done } => match cell.space.prepare(done, STEP) {
-                Some(done) => Some(Self::Clear { cell, done }),
-                None => Some(Self::Prepare { cell }),
+            Self::Clear { handle, done } => match handle.space.prepare(done, STEP) {
+                Some(done) => Some(Self::Clear { handle, done }),
+                None => Some(Self::Prepare { handle }),
             },
-            Self::Prepare { cell } => match cell.devices.prepare(STEP) {
-                Progress::More => Some(Self::Prepare { cell }),
-                Progress::Over => Some(Self::load(cell)),
+            Self::Prepare { handle } => match handle.devices.prepare(STEP) {
+                Progress::More => Some(Self::Prepare { handle }),
+                Progress::Over => Some(Self::load(handle)),
             },
-            Self::Load { cell, image, done } => load_step(cell, image, done),
-            Self::Scrub { cell, done, then } => match cell.space.scrub(done, STEP, then) {
-                Some(done) => Some(Self::Scrub { cell, done, then }),
-                None => after_scrub(cell, then),
+            Self::Load { handle, image, done } => load_step(handle, image, done),
+            Self::Scrub { handle, done, then } => match handle.space.scrub(done, STEP, then) {
+                Some(done) => Some(Self::Scrub { handle, done, then }),
+                None => after_scrub(handle, then),
             },
-            Self::ClearDisks { cell } => match cell.devices.clear(STEP) {
-                Progress::More => Some(Self::ClearDisks { cell }),
+            Self::ClearDisks { handle } => match handle.devices.clear(STEP) {
+                Progress::More => Some(Self::ClearDisks { handle }),
                 Progress::Over => {
-                    cell.ledger.clear();
+                    handle.ledger.clear();
                     // The memory is free again when the last CPU has forgotten the VM.
                     None
                 }
@@ -97,69 +97,69 @@ impl Job {
     }
 }
 
-fn load_step(cell: Cell, image: usize, done: u64) -> Option<Job> {
+fn load_step(handle: VmHandle, image: usize, done: u64) -> Option<Job> {
     if image == 0 && done == 0 {
-        cell.space.note_used();
-        cell.ledger.copy();
+        handle.space.note_used();
+        handle.ledger.copy();
     }
-    let Some((ipa, bytes)) = registry::image(cell.id, image) else {
-        start(&cell);
+    let Some((ipa, bytes)) = registry::image(handle.id, image) else {
+        start(&handle);
         return None;
     };
     let rest = bytes.get(done as usize..).unwrap_or_default();
     let part = rest.get(..STEP as usize).unwrap_or(rest);
     if let Some(ipa) = ipa.checked_add(done) {
-        cell.space.place(ipa, part);
+        handle.space.place(ipa, part);
     }
     if part.len() == rest.len() {
-        Some(Job::Load { cell, image: image + 1, done: 0 })
+        Some(Job::Load { handle, image: image + 1, done: 0 })
     } else {
-        Some(Job::Load { cell, image, done: done + STEP })
+        Some(Job::Load { handle, image, done: done + STEP })
     }
 }
 
 /// The images are in place: fresh seeds, a fresh clock, and off it goes.
-fn start(cell: &Cell) {
-    for seed in registry::seeds(cell.id) {
+fn start(handle: &VmHandle) {
+    for seed in registry::seeds(handle.id) {
         let mut bytes = [0; 64];
         let bytes = bytes.get_mut(..usize::from(seed.len)).unwrap_or_default();
         if random::fill(bytes).is_ok() {
-            cell.space.place(vambrace_memory::Ipa(seed.ipa), bytes);
+            handle.space.place(vambrace_memory::Ipa(seed.ipa), bytes);
         }
     }
     // Text was written as data: no CPU may execute what its instruction cache remembers of that memory.
     crate::barrier::ic_ialluis();
     crate::barrier::dsb_ish();
-    assigned::connect(cell);
-    cell.time_offset.store(CntpctEl0.read(), Ordering::Release);
+    assigned::connect(handle);
+    handle.time_offset.store(CntpctEl0.read(), Ordering::Release);
     let resets = {
-        let mut vm = cell.vm.lock();
-        for vcpu in 0..cell.vcpus.len() {
+        let mut vm = handle.vm.lock();
+        for vcpu in 0..handle.vcpus.len() {
             vm.gic.set_activity(vcpu, Activity::Ready);
         }
         vm.power_on();
         vm.resets
     };
-    channels::join(cell);
-    if !cell.devices.is_empty() {
+    channels::join(handle);
+    if !handle.devices.is_empty() {
         // What the life before has left to its disks is seen to.
-        cell.devices.set_due();
+        handle.devices.set_due();
     }
     let state = if resets == 0 { VmState::Running } else { VmState::Reset(resets) };
-    console::say(&FromHypervisor::State { vm: cell.id, state });
-    cell.notify_all();
+    console::say(&FromHypervisor::State { vm: handle.id, state });
+    handle.notify_all();
 }
 
-fn after_scrub(cell: Cell, then: Ending) -> Option<Job> {
+fn after_scrub(handle: VmHandle, then: Ending) -> Option<Job> {
     if then != Ending::Reset {
-        return Some(Job::ClearDisks { cell });
+        return Some(Job::ClearDisks { handle });
     }
-    cell.ledger.clear();
+    handle.ledger.clear();
     {
-        let mut vm = cell.vm.lock();
+        let mut vm = handle.vm.lock();
         vm.reset();
         vm.resets = vm.resets.saturating_add(1);
     }
-    cell.begin_life();
-    Some(Job::load(cell))
+    handle.begin_life();
+    Some(Job::load(handle))
 }

@@ -8,15 +8,15 @@
 extern crate alloc;
 
 pub mod arrival;
-pub mod attention;
 pub mod board;
 pub mod board_disk;
 pub mod el1;
 pub mod footprint;
-pub mod homes;
+pub mod placement;
 pub mod pool;
 pub mod quota;
 pub mod regions;
+pub mod requests;
 pub mod room;
 pub mod seed;
 pub mod serial;

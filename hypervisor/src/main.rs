@@ -16,8 +16,6 @@ mod barrier;
 #[cfg(target_os = "none")]
 mod boot;
 #[cfg(target_os = "none")]
-mod cell;
-#[cfg(target_os = "none")]
 mod channels;
 #[cfg(target_os = "none")]
 mod clear;
@@ -79,6 +77,8 @@ mod sysreg;
 mod uart;
 #[cfg(target_os = "none")]
 mod vgic;
+#[cfg(target_os = "none")]
+mod vm_shared;
 #[cfg(target_os = "none")]
 mod world;
 

@@ -17,10 +17,10 @@ use vambrace_io::virtio::net::{Frame, FrameQueue, MAX_FRAME, Mac};
 use vambrace_io::virtio::switch::{self, Addresses, MAX_PORTS, Policy, Rate, Switch};
 use vambrace_wire::bundle::io::{self, PortAddresses, Uplink};
 
-use crate::cell::{Cell, VmCell};
 use crate::lock::SpinMutex;
 use crate::outside;
 use crate::sysreg::{CntfrqEl0, CntpctEl0, Read};
+use crate::vm_shared::{VmHandle, VmShared};
 
 /// A learned address that has sent nothing for so many seconds is forgotten.
 const AGE: u64 = 300;
@@ -36,7 +36,7 @@ pub(crate) struct Port {
 #[derive(Clone, Debug)]
 enum Plug {
     /// A VM's card, in this slot.
-    Vm { cell: Weak<VmCell>, slot: usize },
+    Vm { handle: Weak<VmShared>, slot: usize },
     /// The board's card.
     Board,
 }
@@ -114,34 +114,34 @@ impl Card {
     }
 
     /// Gives the VM, whose card it is in `slot`, a frame, or lets it wait. `None` if it is lost.
-    fn receive(&self, cell: &VmCell, slot: usize, frame: &Frame<'_>) -> Option<()> {
+    fn receive(&self, handle: &VmShared, slot: usize, frame: &Frame<'_>) -> Option<()> {
         let mut waiting = self.waiting.lock();
         if waiting.is_empty()
-            && let Some(mut vm) = cell.vm.try_lock()
+            && let Some(mut vm) = handle.vm.try_lock()
         {
-            let moved = vm.receive_frame(slot, &cell.space, frame).ok()?;
+            let moved = vm.receive_frame(slot, &handle.space, frame).ok()?;
             drop((vm, waiting));
-            cell.notify(&moved);
+            handle.notify(&moved);
             return Some(());
         }
         waiting.push(frame).ok()?;
         drop(waiting);
-        cell.frames_wait();
+        handle.frames_wait();
         Some(())
     }
 
     /// Gives the VM what has waited, in its own time: as much as `budget` has bytes for.
-    pub(crate) fn take_waiting(&self, cell: &VmCell, slot: usize, budget: &mut Budget) -> Taken {
+    pub(crate) fn take_waiting(&self, handle: &VmShared, slot: usize, budget: &mut Budget) -> Taken {
         while budget.bytes > 0 {
-            let mut vm = cell.vm.lock();
+            let mut vm = handle.vm.lock();
             let mut waiting = self.waiting.lock();
             let Some(frame) = waiting.front() else { return Taken::All };
             budget.bytes = budget.bytes.saturating_sub(frame.bytes.len() as u64);
-            let received = vm.receive_frame(slot, &cell.space, &frame);
+            let received = vm.receive_frame(slot, &handle.space, &frame);
             waiting.pop();
             drop((waiting, vm));
             match received {
-                Ok(moved) => cell.notify(&moved),
+                Ok(moved) => handle.notify(&moved),
                 Err(_) => note_lost(self.port),
             }
         }
@@ -193,9 +193,9 @@ fn add(index: u16, policy: Policy) -> Option<Port> {
 }
 
 /// The VM's cards are there: frames go to them from now on.
-pub(crate) fn connect(cell: &Cell) {
-    for (slot, port) in cell.devices.ports() {
-        let plug = Plug::Vm { cell: Cell::downgrade(cell), slot };
+pub(crate) fn connect(handle: &VmHandle) {
+    for (slot, port) in handle.devices.ports() {
+        let plug = Plug::Vm { handle: VmHandle::downgrade(handle), slot };
         set(port, Some(plug));
     }
 }
@@ -239,9 +239,9 @@ impl Network {
         let plug = self.plugs.lock().get(usize::from(port.0))?.clone()?;
         match plug {
             Plug::Board => (outside::send(frame) == 0).then_some(()),
-            Plug::Vm { cell, slot } => {
-                let cell = cell.upgrade()?;
-                cell.devices.card(slot)?.receive(&cell, slot, frame)
+            Plug::Vm { handle, slot } => {
+                let handle = handle.upgrade()?;
+                handle.devices.card(slot)?.receive(&handle, slot, frame)
             }
         }
     }

@@ -139,8 +139,8 @@ pub(crate) fn disk(index: u16) -> Option<&'static SpinMutex<BoardDisk>> {
 /// VMs' disks have got on: the VMs look at them.
 fn wake(vms: &[u16]) {
     for vm in vms {
-        if let Some(cell) = registry::find(*vm) {
-            cell.outside_is_ready();
+        if let Some(handle) = registry::find(*vm) {
+            handle.outside_is_ready();
         }
     }
 }

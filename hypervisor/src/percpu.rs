@@ -2,7 +2,7 @@
 //! What physical CPUs know of each other.
 //!
 //! A CPU's own state is a plain value on its own stack ([`crate::run::Pcpu`]), reached by nobody else; here is only
-//! what others may touch: the call for attention, the mailbox, the slots that are taken.
+//! what others may touch: the requests, the mailbox, the run-queue indices that are taken.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -13,38 +13,38 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use spin::{Once, RelaxStrategy};
 use vambrace_hypervisor::arrival::{self, Arrival};
-use vambrace_hypervisor::attention::{Attention, SLOTS, Told};
 use vambrace_hypervisor::board::MAX_CPUS;
-use vambrace_hypervisor::homes::{self, Candidate, NoHome, Presence};
+use vambrace_hypervisor::placement::{self, Candidate, NoPlace, Presence};
+use vambrace_hypervisor::requests::{MAX_VCPUS_PER_CPU, NeedKick, Requests};
 use vambrace_hypervisor::room;
 
-use crate::cell::{Cell, Home};
 use crate::devices::{self, Devices};
 use crate::gic::Kick;
 use crate::job::Job;
 use crate::lock::{SpinMutex, Yield};
 use crate::memory::Room;
 use crate::sysreg::{CntfrqEl0, CntpctEl0, Read};
+use crate::vm_shared::{Placement, VmHandle};
 use crate::{boot, console, run};
 
 /// What one CPU sends another.
 #[derive(Debug)]
-pub(crate) enum Mail {
-    /// This vCPU lives with you, in this slot.
-    Adopt {
+pub(crate) enum Message {
+    /// This vCPU is yours, with this run-queue index.
+    AddVcpu {
         /// The VM.
-        cell: Cell,
+        handle: VmHandle,
         /// The vCPU.
         vcpu: u16,
-        /// The slot.
-        slot: u16,
+        /// The run-queue index.
+        index: u16,
         /// Room in the heap for taking it in.
         room: Arc<Room>,
     },
-    /// Work for the VM of the vCPU in this slot, in that vCPU's time.
-    Job {
-        /// The slot.
-        slot: u16,
+    /// Work for the VM of the vCPU with this run-queue index, in that vCPU's time.
+    Background {
+        /// The run-queue index.
+        index: u16,
         /// The work.
         job: Job,
     },
@@ -62,21 +62,21 @@ pub(crate) struct Shared {
     /// Interrupts it.
     kick: Kick,
     /// Who wants to be looked at.
-    pub(crate) attention: Attention,
-    mailbox: SpinMutex<VecDeque<Mail>>,
+    pub(crate) requests: Requests,
+    mailbox: SpinMutex<VecDeque<Message>>,
     /// The user asks what the vCPUs here do.
     is_asked: AtomicBool,
-    slots: SpinMutex<Slots>,
+    indices: SpinMutex<TakenIndices>,
 }
 
-/// Slots in a word.
+/// TakenIndices in a word.
 const BITS: usize = u64::BITS as usize;
 
-/// Which slots are taken.
+/// Which run-queue indices are taken.
 #[derive(Debug)]
-struct Slots {
-    /// Bit `n` of word `w`: slot 64 w + n.
-    taken: [u64; SLOTS / BITS],
+struct TakenIndices {
+    /// Bit `n` of word `w`: index 64 w + n.
+    taken: [u64; MAX_VCPUS_PER_CPU / BITS],
     count: u16,
 }
 
@@ -90,10 +90,10 @@ pub(crate) fn start(affinities: &[u64]) {
             arrival: Arrival::new(),
             has_buffer: AtomicBool::new(false),
             kick: Kick::new(*affinity),
-            attention: Attention::new(),
+            requests: Requests::new(),
             mailbox: SpinMutex::new(VecDeque::new()),
             is_asked: AtomicBool::new(false),
-            slots: SpinMutex::new(Slots { taken: [0; SLOTS / BITS], count: 0 }),
+            indices: SpinMutex::new(TakenIndices { taken: [0; MAX_VCPUS_PER_CPU / BITS], count: 0 }),
         };
         affinities.iter().map(shared).collect()
     });
@@ -134,28 +134,28 @@ pub(crate) fn all() -> &'static [Shared] {
     CPUS.get().map_or(&[], |cpus| cpus)
 }
 
-/// Makes a CPU look at one of its slots.
-pub(crate) fn call(cpu: u16, slot: u16) {
+/// Makes a CPU look at one of its vCPUs.
+pub(crate) fn kick(cpu: u16, index: u16) {
     if let Some(shared) = all().get(usize::from(cpu)) {
-        interrupt(shared, shared.attention.call(slot));
+        send_kick(shared, shared.requests.make(index));
     }
 }
 
-/// Makes a CPU that is not this one look at one of its slots.
+/// Makes a CPU that is not this one look at one of its vCPUs.
 #[inline]
-pub(crate) fn call_other(cpu: u16, slot: u16) {
+pub(crate) fn kick_other(cpu: u16, index: u16) {
     if let Some(shared) = all().get(usize::from(cpu))
-        && shared.attention.call(slot) == Told::Now
+        && shared.requests.make(index) == NeedKick::Yes
     {
         shared.kick.send();
     }
 }
 
 /// Sends mail to a CPU.
-pub(crate) fn send(cpu: u16, mail: Mail) {
+pub(crate) fn send(cpu: u16, message: Message) {
     if let Some(shared) = all().get(usize::from(cpu)) {
-        shared.mailbox.lock().push_back(mail);
-        interrupt(shared, shared.attention.call_for_mail());
+        shared.mailbox.lock().push_back(message);
+        send_kick(shared, shared.requests.request_message());
     }
 }
 
@@ -163,24 +163,24 @@ pub(crate) fn send(cpu: u16, mail: Mail) {
 pub(crate) fn ask_all() {
     for shared in all() {
         shared.is_asked.store(true, Ordering::Release);
-        interrupt(shared, shared.attention.call_for_mail());
+        send_kick(shared, shared.requests.request_message());
     }
 }
 
 /// A VM is gone: this CPU, which is in EL2, sees to those that waited for that. Before the CPUs are known no VM waits for another.
 ///
 /// It interrupts itself, as it may have looked for the last time before it enters a guest.
-pub(crate) fn tell_of_gone() {
+pub(crate) fn request_after_gone() {
     if let Some(shared) = all().iter().find(|shared| shared.is_this_cpu())
-        && shared.attention.tell_of_gone() == Told::Now
+        && shared.requests.request_after_gone() == NeedKick::Yes
     {
         shared.kick.send();
     }
 }
 
 /// A CPU that looks before each entry anyway, since it is the one that calls, needs no interrupt.
-fn interrupt(shared: &Shared, told: Told) {
-    if told == Told::Now && !shared.is_this_cpu() {
+fn send_kick(shared: &Shared, need_kick: NeedKick) {
+    if need_kick == NeedKick::Yes && !shared.is_this_cpu() {
         shared.kick.send();
     }
 }
@@ -196,98 +196,102 @@ impl Shared {
     }
 
     /// Takes the next piece of mail.
-    pub(crate) fn take_mail(&self) -> Option<Mail> {
+    pub(crate) fn take_message(&self) -> Option<Message> {
         self.mailbox.lock().pop_front()
     }
 }
 
-/// Where a VM's vCPUs live. The slots are theirs until it is dropped.
+/// Which physical CPU each of a VM's vCPUs has. The run-queue indices are theirs until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Homes(Box<[Home]>);
+pub(crate) struct Placements(Box<[Placement]>);
 
-impl Deref for Homes {
-    type Target = [Home];
+impl Deref for Placements {
+    type Target = [Placement];
 
     #[inline(always)]
-    fn deref(&self) -> &[Home] {
+    fn deref(&self) -> &[Placement] {
         &self.0
     }
 }
 
-impl Drop for Homes {
+impl Drop for Placements {
     fn drop(&mut self) {
-        self.iter().for_each(|home| give_slot_back(*home));
+        self.iter().for_each(|placement| give_index_back(*placement));
     }
 }
 
-impl Homes {
+impl Placements {
     /// Finds them for vCPUs with these pins.
-    pub(crate) fn find(pins: impl ExactSizeIterator<Item = Option<u16>>) -> Result<Self, NoHome> {
+    pub(crate) fn find(pins: impl ExactSizeIterator<Item = Option<u16>>) -> Result<Self, NoPlace> {
         let cpus = all();
         let mut mine = [0u16; MAX_CPUS];
-        // Into its place at once, so that the slots are given back if there are not enough.
-        let mut homes = Growing(Vec::with_capacity(pins.len()));
+        // Into its place at once, so that the indices are given back if there are not enough.
+        let mut placements = Growing(Vec::with_capacity(pins.len()));
         for pin in pins {
             let candidates = cpus.iter().zip(&mine).map(|(shared, mine)| shared.candidate(*mine));
-            let cpu = homes::choose(pin, candidates)?;
-            let slot = cpus.get(usize::from(cpu)).and_then(Shared::take_slot).ok_or(NoHome::Full(cpu))?;
+            let cpu = placement::choose(pin, candidates)?;
+            let index = cpus.get(usize::from(cpu)).and_then(Shared::take_index).ok_or(NoPlace::Full(cpu))?;
             if let Some(count) = mine.get_mut(usize::from(cpu)) {
                 *count += 1;
             }
-            homes.0.push(Home { cpu, slot });
+            placements.0.push(Placement { cpu, index });
         }
-        Ok(Self(core::mem::take(&mut homes.0).into_boxed_slice()))
+        Ok(Self(core::mem::take(&mut placements.0).into_boxed_slice()))
     }
 
     /// How much of the heap it takes to tell the CPUs of their vCPUs, and for these to take them in.
     pub(crate) fn room(&self, devices: &Devices) -> usize {
         let of_cpu = |(cpu, shared): (u16, &Shared)| {
-            let slots = self.iter().filter(|home| home.cpu == cpu).map(|home| usize::from(home.slot) + 1);
-            let Some(last) = slots.clone().max() else { return 0 };
-            let mails = shared.mailbox.lock().len() + slots.count() + 1;
+            let indices = self
+                .iter()
+                .filter(|placement| placement.cpu == cpu)
+                .map(|placement| usize::from(placement.index) + 1);
+            let Some(last) = indices.clone().max() else { return 0 };
+            let messages = shared.mailbox.lock().len() + indices.count() + 1;
             let wants_buffer = !devices.is_empty() && !shared.has_buffer.load(Ordering::Acquire);
             let buffer = if wants_buffer { room::piece(devices::BUFFER, 1) } else { 0 };
-            room::list(mails, size_of::<Mail>()) + run::room_for_slots(last) + buffer
+            room::list(messages, size_of::<Message>()) + run::room_for_vcpus(last) + buffer
         };
         (0..).zip(all()).map(of_cpu).sum()
     }
 }
 
-/// Homes of which there are more to come.
-struct Growing(Vec<Home>);
+/// Placements of which there are more to come.
+struct Growing(Vec<Placement>);
 
 impl Drop for Growing {
     fn drop(&mut self) {
-        self.0.iter().for_each(|home| give_slot_back(*home));
+        self.0.iter().for_each(|placement| give_index_back(*placement));
     }
 }
 
 impl Shared {
     fn candidate(&self, of_this_vm: u16) -> Candidate {
         let presence = if self.arrival.is_here() { Presence::Runs } else { Presence::Missing };
-        Candidate { presence, of_this_vm, in_all: self.slots.lock().count }
+        Candidate { presence, of_this_vm, in_all: self.indices.lock().count }
     }
 
-    fn take_slot(&self) -> Option<u16> {
-        let mut slots = self.slots.lock();
-        let (word, taken) = (0..).zip(&mut slots.taken).find(|(_, taken)| **taken != u64::MAX)?;
+    fn take_index(&self) -> Option<u16> {
+        let mut indices = self.indices.lock();
+        let (word, taken) = (0..).zip(&mut indices.taken).find(|(_, taken)| **taken != u64::MAX)?;
         let bit = taken.trailing_ones() as u16;
         *taken |= 1 << bit;
-        slots.count = slots.count.saturating_add(1);
+        indices.count = indices.count.saturating_add(1);
         Some(word * BITS as u16 + bit)
     }
 }
 
-/// Frees the slot of a vCPU that is no more.
-fn give_slot_back(home: Home) {
-    if let Some(shared) = all().get(usize::from(home.cpu)) {
-        let mut slots = shared.slots.lock();
-        let (word, bit) = (usize::from(home.slot) / BITS, 1u64 << (usize::from(home.slot) % BITS));
-        if let Some(taken) = slots.taken.get_mut(word)
+/// Frees the run-queue index of a vCPU that is no more.
+fn give_index_back(placement: Placement) {
+    if let Some(shared) = all().get(usize::from(placement.cpu)) {
+        let mut indices = shared.indices.lock();
+        let (word, bit) =
+            (usize::from(placement.index) / BITS, 1u64 << (usize::from(placement.index) % BITS));
+        if let Some(taken) = indices.taken.get_mut(word)
             && *taken & bit != 0
         {
             *taken &= !bit;
-            slots.count = slots.count.saturating_sub(1);
+            indices.count = indices.count.saturating_sub(1);
         }
     }
 }

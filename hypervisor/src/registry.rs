@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering
 
 use spin::Once;
 use vambrace_hypervisor::board::NotOnBoard;
-use vambrace_hypervisor::homes::NoHome;
+use vambrace_hypervisor::placement::NoPlace;
 use vambrace_hypervisor::quota::LogQuota;
 use vambrace_hypervisor::room::{self, NoRoom};
 use vambrace_machine::short::Constants;
@@ -22,7 +22,6 @@ use vambrace_wire::bundle::channel::Membership;
 use vambrace_wire::bundle::{Bundle, Seed, VmConfig};
 use vambrace_wire::message::{FromHypervisor, VmState};
 
-use crate::cell::{Cell, EndingCell, Home, VmCell};
 use crate::console::Heard;
 use crate::devices::Devices;
 use crate::job::Job;
@@ -30,8 +29,9 @@ use crate::ledger::{self, Ledger};
 use crate::link::Link;
 use crate::lock::SpinMutex;
 use crate::memory::Room;
-use crate::percpu::{self, Homes, Mail};
+use crate::percpu::{self, Message, Placements};
 use crate::space::{Memory, Space};
+use crate::vm_shared::{EndingCell, Placement, VmHandle, VmShared};
 use crate::{assigned, channels, clock, console, firmware, network};
 
 /// What VMs are made from, the same for all.
@@ -72,7 +72,7 @@ enum State {
     /// It waits for another to end.
     Waiting,
     /// It exists.
-    Alive(Weak<VmCell>),
+    Alive(Weak<VmShared>),
     /// It could not be made.
     Failed,
 }
@@ -137,7 +137,7 @@ pub(crate) fn note_gone(id: u16) {
     if let Some(gone) = REGISTRY.get().and_then(|registry| registry.gone.get(usize::from(id))) {
         gone.store(true, Ordering::Release);
     }
-    percpu::tell_of_gone();
+    percpu::request_after_gone();
 }
 
 /// Why a VM could not be made.
@@ -152,7 +152,7 @@ enum CreateError {
     #[error("{0}")]
     Disk(#[from] crate::disk::DiskError),
     #[error("{0}")]
-    Home(#[from] NoHome),
+    Placement(#[from] NoPlace),
     #[error("{0}")]
     Room(#[from] NoRoom),
 }
@@ -194,20 +194,21 @@ impl Registry {
         let space = Space::new(memory, config, self.machine.pa_bits, self.machine.encoding)?;
         let mut vm = Vm::new(config, &self.machine.platform, clock::seconds())?;
         let devices = Devices::new(id, &config.virtio, &self.bundle)?;
-        let homes = Homes::find(config.vcpus.iter().map(|vcpu| vcpu.cpu))?;
-        let vcpus: Box<[_]> = (0..homes.len() as u16).map(|index| SpinMutex::new(Vcpu::new(index))).collect();
+        let placements = Placements::find(config.vcpus.iter().map(|vcpu| vcpu.cpu))?;
+        let vcpus: Box<[_]> =
+            (0..placements.len() as u16).map(|index| SpinMutex::new(Vcpu::new(index))).collect();
         let constants: Box<[_]> =
-            (0..homes.len() as u16).map(|index| Constants::new(&mut vm, index)).collect();
+            (0..placements.len() as u16).map(|index| Constants::new(&mut vm, index)).collect();
         drop(room);
         // What is left to do cannot be undone any more, on the CPUs least of all.
-        let room = Arc::new(Room::claim(room_of_shared() + homes.room(&devices))?);
-        let cell = Arc::new(VmCell {
+        let room = Arc::new(Room::claim(room_of_shared() + placements.room(&devices))?);
+        let handle = Arc::new(VmShared {
             id,
             vtcr: space.geometry().vtcr(self.machine.vmids),
             vm: SpinMutex::new(vm),
             vcpus,
             constants,
-            homes,
+            placements,
             devices,
             link: Link::new(),
             mistakes: SpinMutex::new(LogQuota::new()),
@@ -221,14 +222,17 @@ impl Registry {
             ledger,
         });
         // Before anything of it runs: whoever has something for it finds it.
-        self.set(id, State::Alive(Arc::downgrade(&cell)));
-        network::connect(&cell);
-        for (vcpu, home) in (0..).zip(cell.homes.iter()) {
-            let (cell, room) = (Arc::clone(&cell), Arc::clone(&room));
-            percpu::send(home.cpu, Mail::Adopt { cell, vcpu, slot: home.slot, room });
+        self.set(id, State::Alive(Arc::downgrade(&handle)));
+        network::connect(&handle);
+        for (vcpu, placement) in (0..).zip(handle.placements.iter()) {
+            let (handle, room) = (Arc::clone(&handle), Arc::clone(&room));
+            percpu::send(placement.cpu, Message::AddVcpu { handle, vcpu, index: placement.index, room });
         }
-        if let Some(first) = cell.homes.first() {
-            percpu::send(first.cpu, Mail::Job { slot: first.slot, job: Job::first(Arc::clone(&cell)) });
+        if let Some(first) = handle.placements.first() {
+            percpu::send(
+                first.cpu,
+                Message::Background { index: first.index, job: Job::first(Arc::clone(&handle)) },
+            );
         }
         Ok(())
     }
@@ -239,7 +243,7 @@ fn room_of_values(config: &VmConfig) -> usize {
     let vcpus = config.vcpus.len();
     let of_vcpus = room::piece(vcpus * size_of::<SpinMutex<Vcpu>>(), align_of::<Vcpu>())
         + room::piece(vcpus * size_of::<Constants>(), align_of::<Constants>())
-        + room::piece(vcpus * size_of::<Home>(), 1);
+        + room::piece(vcpus * size_of::<Placement>(), 1);
     room::of_vm(config) + Space::room(config) + Devices::room(&config.virtio) + of_vcpus
 }
 
@@ -247,28 +251,28 @@ fn room_of_values(config: &VmConfig) -> usize {
 fn room_of_shared() -> usize {
     // The counts of an `Arc` lie before what is shared.
     let counts = 2 * size_of::<usize>();
-    room::piece(size_of::<VmCell>() + counts, align_of::<VmCell>())
+    room::piece(size_of::<VmShared>() + counts, align_of::<VmShared>())
         + room::piece(size_of::<Room>() + counts, 1)
 }
 
 /// All CPUs of a VM are parked: carries its ending out.
-pub(crate) fn end(cell: &Cell, ending: Ending) -> Job {
-    assigned::disconnect(cell);
-    channels::leave(cell);
-    let job = Job::Scrub { cell: Arc::clone(cell), done: 0, then: ending };
+pub(crate) fn end(handle: &VmHandle, ending: Ending) -> Job {
+    assigned::disconnect(handle);
+    channels::leave(handle);
+    let job = Job::Scrub { handle: Arc::clone(handle), done: 0, then: ending };
     if ending == Ending::Reset {
-        cell.tell_life();
-        cell.ledger.begin();
+        handle.tell_life();
+        handle.ledger.begin();
         return job;
     }
     let state = if ending == Ending::Off { VmState::Off } else { VmState::Crashed };
-    cell.finish_mistakes();
-    cell.vm.lock().flush_console(|bytes| console::print_last(cell.id, bytes));
-    console::say(&FromHypervisor::State { vm: cell.id, state });
-    cell.tell_life();
-    cell.devices.unplug();
-    cell.has_ended.store(true, Ordering::Release);
-    cell.notify_all();
+    handle.finish_mistakes();
+    handle.vm.lock().flush_console(|bytes| console::print_last(handle.id, bytes));
+    console::say(&FromHypervisor::State { vm: handle.id, state });
+    handle.tell_life();
+    handle.devices.unplug();
+    handle.has_ended.store(true, Ordering::Release);
+    handle.notify_all();
     if let Some(registry) = REGISTRY.get() {
         ended_one(registry);
     }
@@ -324,22 +328,22 @@ pub(crate) fn channels(id: u16) -> &'static [Membership] {
 
 /// Input has come for a VM. One that is no more needs none.
 pub(crate) fn hear(heard: Heard) {
-    if let Some(cell) = find(heard.vm) {
-        cell.hear(&heard);
+    if let Some(handle) = find(heard.vm) {
+        handle.hear(&heard);
     }
 }
 
 /// The serial line has room for what a VM has written.
 pub(crate) fn call_for_output(id: u16) {
-    if let Some(cell) = find(id) {
-        cell.call_for_output();
+    if let Some(handle) = find(id) {
+        handle.call_for_output();
     }
 }
 
 /// The VM with this index, while it exists.
-pub(crate) fn find(id: u16) -> Option<Cell> {
+pub(crate) fn find(id: u16) -> Option<VmHandle> {
     match REGISTRY.get()?.states.lock().vms.get(usize::from(id))? {
-        State::Alive(cell) => cell.upgrade(),
+        State::Alive(handle) => handle.upgrade(),
         _ => None,
     }
 }

@@ -24,7 +24,6 @@ use vambrace_memory::vmid::VmidWidth;
 use vambrace_wire::bundle::Bundle;
 use vambrace_wire::message::FromHypervisor;
 
-use crate::cell::{Cell, Lives, Neighbourhood, VmCell};
 use crate::debug::Debug;
 use crate::exit_host::{ExitHost, Flush, Work};
 use crate::features;
@@ -34,6 +33,7 @@ use crate::percpu::{self, Shared};
 use crate::registry::{self, Machine};
 use crate::sysreg::{CntfrqEl0, CntpctEl0, EsrEl2, FarEl2, HpfarEl2, MidrEl1, Read};
 use crate::vgic::{Interface, Shape};
+use crate::vm_shared::{Lives, Neighbourhood, VmHandle, VmShared};
 use crate::world::{self, Around, Cause};
 use crate::{assigned, barrier, boot, clock, console, outside, panic, random, resident};
 
@@ -41,14 +41,14 @@ mod account;
 mod errands;
 mod inspect;
 mod interrupts;
-mod slots;
+mod queued;
 mod switch;
 mod work;
 
 use account::{Account, Payer};
 use errands::Errand;
-pub(crate) use slots::room_for_slots;
-use slots::{Leave, Slot};
+pub(crate) use queued::room_for_vcpus;
+use queued::{Leave, QueuedVcpu};
 
 /// Slices in a second: 5 ms each.
 const SLICES_PER_SECOND: u64 = 200;
@@ -153,14 +153,14 @@ pub(crate) struct Pcpu {
     /// The VM whose stage 2 is loaded, by its index in the bundle.
     translation: Option<u16>,
     debug: Debug,
-    slots: Vec<Option<Slot>>,
+    queued: Vec<Option<QueuedVcpu>>,
     queue: RunQueue,
-    /// What is due when for each slot.
+    /// What is due when for each vCPU.
     deadlines: Deadlines,
     account: Account,
     /// The user asks what the vCPUs here do.
     is_asked: bool,
-    /// The slot whose floating-point registers are in the machine.
+    /// The vCPU whose floating-point registers are in the machine.
     fp_owner: Option<u16>,
     /// What CNTHP is set to.
     programmed: u64,
@@ -208,7 +208,7 @@ impl Pcpu {
             uart: board.uart.and_then(|uart| uart.intid).unwrap_or(u32::MAX),
             translation: None,
             debug: Debug::start(),
-            slots: Vec::new(),
+            queued: Vec::new(),
             queue: RunQueue::new(NonZeroU64::new(frequency / SLICES_PER_SECOND).unwrap_or(NonZeroU64::MIN)),
             deadlines: Deadlines::new(),
             account: Account::new(),
@@ -231,8 +231,8 @@ impl Pcpu {
     /// The loop.
     fn run(mut self) -> ! {
         loop {
-            if self.shared.attention.is_called() {
-                self.attend(None);
+            if self.shared.requests.is_pending() {
+                self.handle_requests(None);
                 if mem::take(&mut self.is_asked) {
                     self.tell_vcpus(None);
                 }
@@ -248,7 +248,7 @@ impl Pcpu {
     fn idle(&mut self) {
         self.account.close(&mut self.queue);
         console::drain();
-        if !self.shared.attention.is_called() {
+        if !self.shared.requests.is_pending() {
             self.program_timer(None);
             barrier::dsb_sy();
             barrier::wfi();
@@ -260,23 +260,23 @@ impl Pcpu {
     /// Gives a vCPU the machine until there is a reason to take it away.
     #[inline(always)]
     fn run_slot(&mut self, id: u16, slice_end: Option<u64>) {
-        let Some(Some(slot)) = self.slots.get(usize::from(id)) else {
+        let Some(Some(queued)) = self.queued.get(usize::from(id)) else {
             self.queue.remove(id);
             return;
         };
-        let cell = Arc::clone(&slot.cell);
-        let vcpu = slot.vcpu;
-        if slot.is_called && self.see_to(id, &cell) == Errand::IsAll {
+        let handle = Arc::clone(&queued.handle);
+        let vcpu = queued.vcpu;
+        if queued.is_requested && self.see_to(id, &handle) == Errand::IsAll {
             self.account.close(&mut self.queue);
             self.account.payer = Payer::Left(id);
             return;
         }
-        let Some(mutex) = cell.vcpus.get(usize::from(vcpu)) else { return };
+        let Some(mutex) = handle.vcpus.get(usize::from(vcpu)) else { return };
         let mut vcpu = mutex.lock();
-        let leave = match self.load(id, &cell, &vcpu) {
+        let leave = match self.load(id, &handle, &vcpu) {
             Lives::Yes => {
                 self.account.close(&mut self.queue);
-                self.stay(id, &cell, &mut vcpu, slice_end)
+                self.stay(id, &handle, &mut vcpu, slice_end)
             }
             Lives::No => Leave::Stopped,
         };
@@ -285,57 +285,57 @@ impl Pcpu {
             // Whoever takes its place pays for that.
             self.account.settle(&mut self.queue, id);
         }
-        let unloaded = self.unload(&cell, &mut vcpu);
+        let unloaded = self.unload(&handle, &mut vcpu);
         match leave {
             Leave::Waits(until) => {
                 self.account.payer = Payer::Left(id);
-                let _ = self.wait(id, &cell, &vcpu, unloaded, until);
+                let _ = self.wait(id, &handle, &vcpu, unloaded, until);
             }
             Leave::Preempted if is_displaced => {}
             Leave::Preempted => self.account.settle(&mut self.queue, id),
-            _ => self.leave(id, &cell, &mut vcpu, unloaded, leave),
+            _ => self.leave(id, &handle, &mut vcpu, unloaded, leave),
         }
     }
 
     /// The resident loop: enter, exit, serve, until the vCPU has to leave.
-    fn stay(&mut self, id: u16, cell: &Cell, vcpu: &mut Vcpu, slice_end: Option<u64>) -> Leave {
+    fn stay(&mut self, id: u16, handle: &VmHandle, vcpu: &mut Vcpu, slice_end: Option<u64>) -> Leave {
         let mut turn_end = slice_end.unwrap_or(NEVER);
         // What has to be done before the next entry: look at the list registers, and at timer and traps.
         let (mut refresh, mut replan) = (false, true);
-        let Some(constants) = cell.constants.get(usize::from(vcpu.index)) else { return Leave::Stopped };
-        if cell.devices.is_due() {
-            self.work(id, cell);
+        let Some(constants) = handle.constants.get(usize::from(vcpu.index)) else { return Leave::Stopped };
+        if handle.devices.is_due() {
+            self.work(id, handle);
         }
         loop {
-            if self.shared.attention.is_called() {
-                let is_called = self.attend(Some(id));
+            if self.shared.requests.is_pending() {
+                let is_requested = self.handle_requests(Some(id));
                 if mem::take(&mut self.is_asked) {
                     self.tell_vcpus(Some((id, vcpu)));
                 }
-                if is_called && cell.devices.is_due() {
-                    self.work(id, cell);
+                if is_requested && handle.devices.is_due() {
+                    self.work(id, handle);
                 }
-                refresh |= is_called;
+                refresh |= is_requested;
                 replan = true;
                 let Some(end) = self.goes_on(id, turn_end) else { return Leave::Preempted };
                 turn_end = end;
             }
-            if core::mem::take(&mut refresh) && self.refresh(cell, vcpu) == Lives::No {
+            if core::mem::take(&mut refresh) && self.refresh(handle, vcpu) == Lives::No {
                 return Leave::Stopped;
             }
             if core::mem::take(&mut replan) {
                 self.program_timer(Some((vcpu, turn_end)));
                 self.set_hcr(vcpu);
             }
-            let (frame, short) = vcpu.for_entry(constants, &cell.vm);
+            let (frame, short) = vcpu.for_entry(constants, &handle.vm);
             let (cause, acknowledged) = world::enter(
                 frame,
                 short,
                 Around {
                     lists: &mut self.interface,
-                    neighbours: Neighbourhood { cell, cpu: self.index as u16 },
-                    attention: &self.shared.attention,
-                    slot: id,
+                    neighbours: Neighbourhood { handle, cpu: self.index as u16 },
+                    requests: &self.shared.requests,
+                    index: id,
                     virtual_timer: self.virtual_timer,
                 },
             );
@@ -344,7 +344,7 @@ impl Pcpu {
             }
             let exit = match cause {
                 Cause::Interrupt => {
-                    refresh |= self.serve_interrupts(acknowledged, Some((cell, vcpu)));
+                    refresh |= self.serve_interrupts(acknowledged, Some((handle, vcpu)));
                     replan = true;
                     let Some(end) = self.goes_on(id, turn_end) else { return Leave::Preempted };
                     turn_end = end;
@@ -363,7 +363,7 @@ impl Pcpu {
                     Exit::SError(Syndrome(EsrEl2.read()))
                 }
             };
-            match self.serve(id, cell, vcpu, exit) {
+            match self.serve(id, handle, vcpu, exit) {
                 Served::GoOn => {}
                 Served::Replan => replan = true,
                 Served::Leave(leave) => return leave,
@@ -383,16 +383,16 @@ impl Pcpu {
     }
 
     /// Serves one exit.
-    fn serve(&mut self, id: u16, cell: &Cell, vcpu: &mut Vcpu, exit: Exit) -> Served {
-        let mut host = ExitHost::new(cell, &mut self.interface, &mut self.debug);
-        let resume = vambrace_machine::handle(&cell.vm, vcpu, exit, &mut host);
+    fn serve(&mut self, id: u16, handle: &VmHandle, vcpu: &mut Vcpu, exit: Exit) -> Served {
+        let mut host = ExitHost::new(handle, &mut self.interface, &mut self.debug);
+        let resume = vambrace_machine::handle(&handle.vm, vcpu, exit, &mut host);
         let (flush, work, rung) = host.finish(vcpu);
-        rung.ring(cell);
+        rung.ring(handle);
         if flush == Flush::Soon {
             self.flush_soon(id);
         }
         if work == Work::Due {
-            self.work(id, cell);
+            self.work(id, handle);
         }
         match resume {
             Resume::Guest if flush == Flush::Soon || work == Work::Due => Served::Replan,
@@ -406,10 +406,10 @@ impl Pcpu {
             Resume::Suspend(entry) => Served::Leave(Leave::Suspends(entry)),
             Resume::Off => Served::Leave(Leave::Off),
             Resume::Stop => {
-                let _ = cell.goes_on(&cell.vm.lock());
-                cell.notify_all();
-                if cell.ending.get() == Some(Ending::Crash) {
-                    self.report_crash(cell, vcpu);
+                let _ = handle.goes_on(&handle.vm.lock());
+                handle.notify_all();
+                if handle.ending.get() == Some(Ending::Crash) {
+                    self.report_crash(handle, vcpu);
                 }
                 Served::Leave(Leave::Stopped)
             }
@@ -417,12 +417,12 @@ impl Pcpu {
     }
 
     /// Tells what a VM died of.
-    fn report_crash(&self, cell: &VmCell, vcpu: &mut Vcpu) {
+    fn report_crash(&self, handle: &VmShared, vcpu: &mut Vcpu) {
         resident::save_el1(&mut vcpu.registers.el1);
         let esr = EsrEl2.read();
-        report::crash(&cell.vm.lock(), vcpu, esr, |line| {
+        report::crash(&handle.vm.lock(), vcpu, esr, |line| {
             let text = console::one_line(line);
-            console::say(&FromHypervisor::Report { vm: cell.id, text: &text });
+            console::say(&FromHypervisor::Report { vm: handle.id, text: &text });
         });
     }
 }

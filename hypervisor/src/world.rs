@@ -2,14 +2,14 @@
 //! The way into a guest and back: one function that returns when the guest traps.
 
 use vambrace_cpu::registers::{FpRegisters, Frame};
-use vambrace_hypervisor::attention::Attention;
+use vambrace_hypervisor::requests::Requests;
 use vambrace_machine::short::{self, SCRATCH_REGISTERS, Served, Short, Trap};
 
-use crate::cell::Neighbourhood;
 use crate::gic::{self, CpuInterface};
 use crate::lock::Yield;
 use crate::sysreg::{CntvCtlEl0, ElrEl2, EsrEl2, FarEl2, HpfarEl2, Read, SafeWrite, SctlrEl1, SpsrEl2};
 use crate::vgic::Interface;
+use crate::vm_shared::Neighbourhood;
 
 /// Why the guest is back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +38,9 @@ pub(crate) struct Around<'a> {
     /// The vCPU's VM.
     pub(crate) neighbours: Neighbourhood<'a>,
     /// Who calls this CPU.
-    pub(crate) attention: &'a Attention,
-    /// The vCPU's slot.
-    pub(crate) slot: u16,
+    pub(crate) requests: &'a Requests,
+    /// The vCPU's index.
+    pub(crate) index: u16,
     /// The physical interrupt of the virtual timer.
     pub(crate) virtual_timer: u32,
 }
@@ -177,10 +177,10 @@ extern "C" fn short_interrupt(_: &mut Frame, entry: &mut Entry<'_>) -> u64 {
 /// Somebody calls this CPU. Apart, for the timer's sake, which needs fewer registers.
 #[inline(never)]
 fn called(short: &mut Short<'_, Yield>, around: &mut Around<'_>) -> u64 {
-    let Around { attention, slot, neighbours, lists, .. } = around;
+    let Around { requests, index, neighbours, lists, .. } = around;
     // An SGI and work for the devices call by the same bit.
-    let is_served = attention
-        .serve_only(*slot, || !neighbours.cell.devices.is_due() && short::take_arrived(short, lists));
+    let is_served = requests
+        .handle_only(*index, || !neighbours.handle.devices.is_due() && short::take_arrived(short, lists));
     if is_served { SERVED } else { NOT_SERVED }
 }
 

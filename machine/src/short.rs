@@ -60,11 +60,11 @@ pub trait Lists {
 /// The other vCPUs of the VM.
 pub trait Neighbours {
     /// Where one lives.
-    type Home;
+    type Placement;
     /// Where a vCPU lives, if that is another physical CPU than this one.
-    fn elsewhere(&self, vcpu: usize) -> Option<Self::Home>;
+    fn elsewhere(&self, vcpu: usize) -> Option<Self::Placement>;
     /// Makes a vCPU that lives elsewhere look at its interrupts.
-    fn call(&self, home: Self::Home);
+    fn call(&self, placement: Self::Placement);
 }
 
 impl<L: Lists> Lists for &mut L {
@@ -189,11 +189,11 @@ fn system_register(
         let Some(mut vm) = short.vm.try_lock() else { return Served::No };
         let Some(vcpu) = vm.gic.find(affinity) else { return Served::No };
         // Whoever lives here too is to be looked at before this vCPU goes on, or it waits for as long as that runs.
-        let Some(home) = neighbours.elsewhere(vcpu) else { return Served::No };
+        let Some(placement) = neighbours.elsewhere(vcpu) else { return Served::No };
         let has_to_look = vm.gic.send_sgi_to(vcpu, intid);
         drop(vm);
         if has_to_look {
-            neighbours.call(home);
+            neighbours.call(placement);
         }
     }
     short.step_over(esr, None, trap);

@@ -117,7 +117,7 @@ pub(super) fn is_okay(node: FdtNode<'_>) -> bool {
     node.property("status").is_none_or(|status| matches!(status.value(), b"okay\0" | b"ok\0"))
 }
 
-/// A property of one cell.
+/// A property of one handle.
 pub(super) fn number(node: FdtNode<'_>, name: &str) -> Option<u32> {
     u32::try_from(big_endian(node.property(name)?.value())?).ok()
 }

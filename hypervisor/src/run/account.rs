@@ -23,7 +23,7 @@ pub(super) struct Account {
 pub(super) enum Payer {
     /// The one that is put in, with what comes after.
     Next,
-    /// The vCPU in this slot, which has left.
+    /// The vCPU with this run-queue index, which has left.
     Left(u16),
 }
 
@@ -32,7 +32,7 @@ impl Account {
         Self { since: now(), payer: Payer::Next }
     }
 
-    /// The vCPU in slot `id` pays for all until now.
+    /// The vCPU with run-queue index `id` pays for all until now.
     #[inline(always)]
     pub(super) fn settle(&mut self, queue: &mut RunQueue, id: u16) {
         let now = now();

@@ -7,15 +7,15 @@
 
 use core::sync::atomic::Ordering;
 
-use vambrace_hypervisor::attention::{Gone, Home, Mail as Read};
+use vambrace_hypervisor::requests::{Gone, Handler, Received};
 use vambrace_interrupts::Activity;
 
-use super::slots::State;
+use super::queued::State;
 use super::{NEVER, Pcpu, now};
-use crate::cell::{Cell, VmCell};
 use crate::console;
-use crate::percpu::{self, Mail};
+use crate::percpu::{self, Message};
 use crate::registry::{self, Advance};
+use crate::vm_shared::{VmHandle, VmShared};
 
 /// What an errand has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,37 +27,37 @@ pub(super) enum Errand {
 }
 
 /// A CPU that looks at who called it.
-struct Attending<'a> {
+struct Handling<'a> {
     cpu: &'a mut Pcpu,
-    /// The slot of the vCPU that is in the machine.
+    /// The run-queue index of the vCPU that is in the machine.
     resident: Option<u16>,
     /// It was called.
-    is_called: bool,
+    is_requested: bool,
 }
 
-impl Home for Attending<'_> {
-    fn look(&mut self, slot: u16) {
-        if Some(slot) == self.resident {
-            self.is_called = true;
+impl Handler for Handling<'_> {
+    fn look(&mut self, index: u16) {
+        if Some(index) == self.resident {
+            self.is_requested = true;
         } else {
-            self.cpu.note_call(slot);
+            self.cpu.note_request(index);
         }
     }
 
-    fn read_mail(&mut self) -> Read {
-        match self.cpu.shared.take_mail() {
+    fn receive_message(&mut self) -> Received {
+        match self.cpu.shared.take_message() {
             // The room is given back when all of it is in its place.
-            Some(Mail::Adopt { cell, vcpu, slot, room: _room }) => {
-                self.cpu.adopt(cell, vcpu, slot);
-                Read::Vcpu(slot)
+            Some(Message::AddVcpu { handle, vcpu, index, room: _room }) => {
+                self.cpu.add_vcpu(handle, vcpu, index);
+                Received::Vcpu(index)
             }
-            Some(Mail::Job { slot, job }) => {
-                self.cpu.give_job(slot, job);
-                Read::Other
+            Some(Message::Background { index, job }) => {
+                self.cpu.give_job(index, job);
+                Received::Other
             }
             None => {
                 self.cpu.is_asked |= self.cpu.shared.take_question();
-                Read::None
+                Received::None
             }
         }
     }
@@ -65,15 +65,15 @@ impl Home for Attending<'_> {
 
 impl Pcpu {
     /// Sees who called. Says whether the resident vCPU is among them.
-    pub(super) fn attend(&mut self, resident: Option<u16>) -> bool {
+    pub(super) fn handle_requests(&mut self, resident: Option<u16>) -> bool {
         let shared = self.shared;
-        let mut attending = Attending { cpu: self, resident, is_called: false };
-        let gone = shared.attention.attend(&mut attending);
-        let is_called = attending.is_called;
+        let mut handling = Handling { cpu: self, resident, is_requested: false };
+        let gone = shared.requests.handle(&mut handling);
+        let is_requested = handling.is_requested;
         if gone == Gone::Some {
             self.make_next();
         }
-        is_called
+        is_requested
     }
 
     /// VMs may wait for one that is gone: makes one of them. What else there is to do here comes before the one after it, and
@@ -83,80 +83,80 @@ impl Pcpu {
     fn make_next(&mut self) {
         let began = now();
         if registry::advance() == Advance::More {
-            percpu::tell_of_gone();
+            percpu::request_after_gone();
         }
         self.account.leave_out(began);
     }
 
     /// Somebody calls a vCPU that is not in the machine: it is looked at when it is its turn.
-    fn note_call(&mut self, id: u16) {
-        let Some(Some(slot)) = self.slots.get_mut(usize::from(id)) else { return };
+    fn note_request(&mut self, id: u16) {
+        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else { return };
         // One that is ready finds out when it is put in.
-        if slot.state != State::Ready {
-            slot.is_called = true;
-            self.queue.wake(id, slot.claim(self.translation));
+        if queued.state != State::Ready {
+            queued.is_requested = true;
+            self.queue.wake(id, queued.claim(self.translation));
         }
     }
 
     /// Does a vCPU's errands.
     #[inline(always)]
-    pub(super) fn see_to(&mut self, id: u16, cell: &Cell) -> Errand {
-        let Some(Some(slot)) = self.slots.get_mut(usize::from(id)) else { return Errand::IsAll };
-        slot.is_called = false;
-        if slot.job.is_none()
-            && !slot.is_flush_due
-            && cell.ending.get().is_none()
-            && slot.state == State::Waiting
+    pub(super) fn see_to(&mut self, id: u16, handle: &VmHandle) -> Errand {
+        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else { return Errand::IsAll };
+        queued.is_requested = false;
+        if queued.job.is_none()
+            && !queued.is_flush_due
+            && handle.ending.get().is_none()
+            && queued.state == State::Waiting
         {
-            let index = slot.vcpu.into();
-            return self.look_at_waiting(id, cell, index);
+            let index = queued.vcpu.into();
+            return self.look_at_waiting(id, handle, index);
         }
-        self.see_to_seldom(id, cell)
+        self.see_to_seldom(id, handle)
     }
 
     /// Does errands that are not a look at a vCPU that waits.
     #[cold]
     #[inline(never)]
-    fn see_to_seldom(&mut self, id: u16, cell: &Cell) -> Errand {
-        let Some(Some(slot)) = self.slots.get_mut(usize::from(id)) else { return Errand::IsAll };
-        let index = slot.vcpu.into();
-        if let Some(job) = slot.job.take() {
-            slot.job = job.step();
+    fn see_to_seldom(&mut self, id: u16, handle: &VmHandle) -> Errand {
+        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else { return Errand::IsAll };
+        let index = queued.vcpu.into();
+        if let Some(job) = queued.job.take() {
+            queued.job = job.step();
             // When it is over, the vCPU is looked at.
-            slot.is_called = true;
+            queued.is_requested = true;
             return Errand::IsAll;
         }
-        if core::mem::take(&mut slot.is_flush_due) {
-            flush(cell);
+        if core::mem::take(&mut queued.is_flush_due) {
+            flush(handle);
         }
-        if cell.has_ended.load(Ordering::Acquire) {
+        if handle.has_ended.load(Ordering::Acquire) {
             self.forget(id);
             return Errand::IsAll;
         }
-        if cell.ending.get().is_some() {
+        if handle.ending.get().is_some() {
             self.park(id);
             return Errand::IsAll;
         }
-        match slot.state {
+        match queued.state {
             State::Ready => Errand::ThenEnter,
-            State::Waiting => self.look_at_waiting(id, cell, index),
-            State::Off => self.look_at_off(id, cell, index),
+            State::Waiting => self.look_at_waiting(id, handle, index),
+            State::Off => self.look_at_off(id, handle, index),
         }
     }
 
     /// A vCPU that waits is called: is what it waits for there?
-    fn look_at_waiting(&mut self, id: u16, cell: &Cell, index: usize) -> Errand {
-        if cell.devices.is_due() {
-            self.work(id, cell);
+    fn look_at_waiting(&mut self, id: u16, handle: &VmHandle, index: usize) -> Errand {
+        if handle.devices.is_due() {
+            self.work(id, handle);
         }
-        let mut vm = cell.vm.lock();
+        let mut vm = handle.vm.lock();
         let moved = vm.gic.fold_stale(index);
         let is_awake = vm.gic.has_deliverable(index);
         if !is_awake {
             vm.gic.set_activity(index, Activity::Waiting);
         }
         drop(vm);
-        cell.notify(&moved);
+        handle.notify(&moved);
         if !is_awake {
             self.queue.block(id);
             return Errand::IsAll;
@@ -166,32 +166,32 @@ impl Pcpu {
     }
 
     /// A vCPU that is off is called: is it to start?
-    fn look_at_off(&mut self, id: u16, cell: &Cell, index: usize) -> Errand {
-        let entry = cell.vm.lock().power.take_pending(index);
+    fn look_at_off(&mut self, id: u16, handle: &VmHandle, index: usize) -> Errand {
+        let entry = handle.vm.lock().power.take_pending(index);
         let Some(entry) = entry else {
-            cell.hand_call_on(index);
+            handle.pass_kick_on(index);
             self.queue.block(id);
             return Errand::IsAll;
         };
-        self.start(id, cell, index, entry);
+        self.start(id, handle, index, entry);
         Errand::ThenEnter
     }
 
-    /// A console line of the VM of the vCPU in slot `id` has waited for its end for long enough: it is passed on in that
+    /// A console line of the VM of the vCPU with run-queue index `id` has waited for its end for long enough: it is passed on in that
     /// vCPU's time.
     pub(super) fn flush_now(&mut self, id: u16, resident: Option<u16>) {
-        let Some(Some(slot)) = self.slots.get_mut(usize::from(id)) else { return };
-        slot.flush_at = NEVER;
+        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else { return };
+        queued.flush_at = NEVER;
         if resident == Some(id) {
-            flush(&slot.cell);
+            flush(&queued.handle);
             return;
         }
-        slot.is_flush_due = true;
-        slot.is_called = true;
+        queued.is_flush_due = true;
+        queued.is_requested = true;
         self.queue_up(id);
     }
 }
 
-fn flush(cell: &VmCell) {
-    cell.vm.lock().flush_console(|bytes| console::print(cell.id, bytes));
+fn flush(handle: &VmShared) {
+    handle.vm.lock().flush_console(|bytes| console::print(handle.id, bytes));
 }

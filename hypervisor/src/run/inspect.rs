@@ -7,33 +7,33 @@
 use vambrace_machine::Vcpu;
 use vambrace_wire::message::{FromHypervisor, TOLD_EXITS, ToldExit, VcpuActivity, VcpuReport};
 
-use super::slots::{Slot, State};
+use super::queued::{QueuedVcpu, State};
 use super::{NEVER, Pcpu, now};
 use crate::sysreg::{CntfrqEl0, Read};
 use crate::{console, resident};
 
 impl Pcpu {
-    /// Tells of all vCPUs here; `running` is the one in the machine, with its slot.
+    /// Tells of all vCPUs here; `running` is the one in the machine, with its run-queue index.
     #[cold]
     #[inline(never)]
     pub(super) fn tell_vcpus(&self, mut running: Option<(u16, &mut Vcpu)>) {
-        for (id, slot) in (0..).zip(&self.slots) {
-            let Some(slot) = slot else { continue };
+        for (id, queued) in (0..).zip(&self.queued) {
+            let Some(queued) = queued else { continue };
             match &mut running {
                 Some((resident, vcpu)) if *resident == id => {
                     resident::save_el1(&mut vcpu.registers.el1);
-                    self.tell_vcpu(slot, vcpu, VcpuActivity::Running);
+                    self.tell_vcpu(queued, vcpu, VcpuActivity::Running);
                 }
                 _ => {
-                    let Some(vcpu) = slot.cell.vcpus.get(usize::from(slot.vcpu)) else { continue };
-                    self.tell_vcpu(slot, &vcpu.lock(), activity(slot));
+                    let Some(vcpu) = queued.handle.vcpus.get(usize::from(queued.vcpu)) else { continue };
+                    self.tell_vcpu(queued, &vcpu.lock(), activity(queued));
                 }
             }
         }
         console::say(&FromHypervisor::Inspected { cpu: self.index as u16 });
     }
 
-    fn tell_vcpu(&self, slot: &Slot, vcpu: &Vcpu, activity: VcpuActivity) {
+    fn tell_vcpu(&self, queued: &QueuedVcpu, vcpu: &Vcpu, activity: VcpuActivity) {
         let mut exits = [None; TOLD_EXITS];
         let skipped = vcpu.recent.iter().count().saturating_sub(TOLD_EXITS);
         for (place, exit) in exits.iter_mut().zip(vcpu.recent.iter().skip(skipped)) {
@@ -41,8 +41,8 @@ impl Pcpu {
             *place = Some(ToldExit { esr: exit.esr, pc: exit.pc, address });
         }
         console::say(&FromHypervisor::Vcpu(VcpuReport {
-            vm: slot.cell.id,
-            vcpu: slot.vcpu,
+            vm: queued.handle.id,
+            vcpu: queued.vcpu,
             cpu: self.index as u16,
             activity,
             pc: vcpu.registers.frame.pc,
@@ -54,14 +54,14 @@ impl Pcpu {
 }
 
 /// What a vCPU does that is not in the machine.
-fn activity(slot: &Slot) -> VcpuActivity {
-    match slot.state {
+fn activity(queued: &QueuedVcpu) -> VcpuActivity {
+    match queued.state {
         State::Ready => VcpuActivity::Ready,
         State::Off => VcpuActivity::Off,
         State::Waiting => {
-            let counts = slot.wake_at.saturating_sub(now());
+            let counts = queued.wake_at.saturating_sub(now());
             let micros = u128::from(counts) * 1_000_000 / u128::from(CntfrqEl0.read().max(1));
-            let timer = (slot.wake_at != NEVER).then(|| u64::try_from(micros).unwrap_or(u64::MAX));
+            let timer = (queued.wake_at != NEVER).then(|| u64::try_from(micros).unwrap_or(u64::MAX));
             VcpuActivity::Waiting { timer }
         }
     }

@@ -4,11 +4,11 @@
 use vambrace_interrupts::Trigger;
 use vambrace_machine::{Vcpu, layout};
 
-use super::slots::State;
+use super::queued::State;
 use super::{NEVER, Pcpu, now};
-use crate::cell::{Cell, VmCell};
 use crate::gic::CpuInterface;
 use crate::sysreg::{CnthpCtlEl2, CnthpCvalEl2, CntvCtlEl0, SafeWrite};
+use crate::vm_shared::{VmHandle, VmShared};
 use crate::{assigned, barrier, console, outside};
 
 /// Physical interrupts served at most before a guest runs again.
@@ -31,7 +31,7 @@ impl Pcpu {
     pub(super) fn serve_interrupts(
         &mut self,
         first: Option<u32>,
-        resident: Option<(&Cell, &mut Vcpu)>,
+        resident: Option<(&VmHandle, &mut Vcpu)>,
     ) -> bool {
         let mut refresh = false;
         let further = (1..INTERRUPTS_AT_ONCE).map(|_| CpuInterface::acknowledge());
@@ -39,7 +39,7 @@ impl Pcpu {
             let Some(intid) = intid else { break };
             if intid == self.virtual_timer {
                 refresh |=
-                    self.virtual_timer_fired(resident.as_ref().map(|(cell, vcpu)| (&***cell, &**vcpu)));
+                    self.virtual_timer_fired(resident.as_ref().map(|(handle, vcpu)| (&***handle, &**vcpu)));
                 continue;
             }
             if intid == self.hypervisor_timer {
@@ -51,13 +51,13 @@ impl Pcpu {
             } else if intid == self.maintenance {
                 refresh = true;
                 // Level-sensitive: its cause must be gone before it ends.
-                if let Some((cell, vcpu)) = &resident {
-                    self.refresh(cell, vcpu);
+                if let Some((handle, vcpu)) = &resident {
+                    self.refresh(handle, vcpu);
                     refresh = false;
                 }
             } else {
                 let began = now();
-                let whose = self.serve_device(intid, resident.as_ref().map(|(cell, _)| &***cell));
+                let whose = self.serve_device(intid, resident.as_ref().map(|(handle, _)| &***handle));
                 if whose != Whose::Residents {
                     // It is not in the account of the one that runs.
                     self.account.leave_out(began);
@@ -74,11 +74,11 @@ impl Pcpu {
 
     /// Serves an interrupt of one of the board's devices.
     /// `resident` is the VM in the machine.
-    fn serve_device(&self, intid: u32, resident: Option<&VmCell>) -> Whose {
+    fn serve_device(&self, intid: u32, resident: Option<&VmShared>) -> Whose {
         if intid == self.uart {
             console::interrupt();
         } else if let Some(vm) = assigned::hand_on(intid, resident) {
-            let is_resident = resident.is_some_and(|cell| cell.id == vm);
+            let is_resident = resident.is_some_and(|handle| handle.id == vm);
             return if is_resident { Whose::Residents } else { Whose::Others };
         } else {
             outside::interrupt(intid);
@@ -87,12 +87,12 @@ impl Pcpu {
     }
 
     /// The guest's virtual timer: handed on, linked to the physical interrupt, which the guest itself will end.
-    pub(super) fn virtual_timer_fired(&self, resident: Option<(&VmCell, &Vcpu)>) -> bool {
+    pub(super) fn virtual_timer_fired(&self, resident: Option<(&VmShared, &Vcpu)>) -> bool {
         CpuInterface::drop_priority(self.virtual_timer);
-        let linked = resident.and_then(|(cell, vcpu)| {
+        let linked = resident.and_then(|(handle, vcpu)| {
             let index = usize::from(vcpu.index);
             let intid = layout::VIRTUAL_TIMER_INTID;
-            cell.vm.lock().gic.inject_linked(index, intid, self.virtual_timer, Trigger::Level)
+            handle.vm.lock().gic.inject_linked(index, intid, self.virtual_timer, Trigger::Level)
         });
         if linked.is_none() {
             // Nobody's: off with it, and it is asserted no more.
@@ -103,20 +103,20 @@ impl Pcpu {
         linked.is_some()
     }
 
-    /// Wakes who waited for the time that has come, and passes unfinished console lines on. `resident` is the slot of the
+    /// Wakes who waited for the time that has come, and passes unfinished console lines on. `resident` is the run-queue index of the
     /// vCPU in the machine.
     pub(super) fn deadlines_passed(&mut self, resident: Option<u16>) {
         let now = now();
         while let Some(id) = self.deadlines.due(now) {
-            // Whatever is due there is done below, or the slot is nobody's.
+            // Whatever is due there is done below, or the index is free.
             self.deadlines.set(id, NEVER);
-            let Some(Some(slot)) = self.slots.get_mut(usize::from(id)) else { continue };
-            let is_flush_due = slot.flush_at <= now;
-            let works = slot.work_at <= now;
+            let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else { continue };
+            let is_flush_due = queued.flush_at <= now;
+            let works = queued.work_at <= now;
             if works {
-                slot.work_at = NEVER;
+                queued.work_at = NEVER;
             }
-            let is_over = slot.state == State::Waiting && slot.wake_at <= now;
+            let is_over = queued.state == State::Waiting && queued.wake_at <= now;
             if is_flush_due {
                 self.flush_now(id, resident);
             }

@@ -12,7 +12,6 @@ use vambrace_machine::{Vcpu, Vm, layout};
 use vambrace_memory::vmid::Flush;
 
 use super::{NEVER, Pcpu, now};
-use crate::cell::{Lives, VmCell};
 use crate::features::{self, Fp};
 use crate::gic::CpuInterface;
 use crate::lock::SpinMutexGuard;
@@ -21,6 +20,7 @@ use crate::sysreg::{
     VdisrEl2, VmpidrEl2, VtcrEl2, VttbrEl2,
 };
 use crate::vgic::Interface;
+use crate::vm_shared::{Lives, VmShared};
 use crate::{barrier, clock, panic, resident, vgic, world};
 
 /// Stage-2 root tables without an entry, for a CPU without a VM: as many as a 4 KiB granule's smallest trees have.
@@ -59,7 +59,7 @@ impl Stage2 {
     #[inline(always)]
     fn load(self) {
         if let Self::Is { vtcr, vttbr } = self {
-            // SAFETY: the VM's own tables, alive as long as its cell, under a VMID that no other VM has; or tables that
+            // SAFETY: the VM's own tables, alive as long as its handle, under a VMID that no other VM has; or tables that
             // translate for nobody.
             unsafe {
                 VtcrEl2.write(vtcr);
@@ -105,10 +105,10 @@ fn take_steps(steps: &[Step], stage2: Stage2, flush: Flush, el1: &El1Registers) 
 
 impl Pcpu {
     /// Brings the list registers of the vCPU in the machine up to date.
-    pub(super) fn refresh(&mut self, cell: &VmCell, vcpu: &Vcpu) -> Lives {
+    pub(super) fn refresh(&mut self, handle: &VmShared, vcpu: &Vcpu) -> Lives {
         let index = usize::from(vcpu.index);
-        let mut vm = cell.vm.lock();
-        if cell.goes_on(&vm) == Lives::No {
+        let mut vm = handle.vm.lock();
+        if handle.goes_on(&vm) == Lives::No {
             return Lives::No;
         }
         let mut moved = vm.gic.fold_from(index, |known| self.interface.read(known));
@@ -123,16 +123,16 @@ impl Pcpu {
             CpuInterface::deactivate(physical);
         }
         drop(vm);
-        cell.notify(&moved);
+        handle.notify(&moved);
         Lives::Yes
     }
 
     /// Puts a vCPU into the machine, its list registers up to date. If its VM is stopping, it is not to be entered.
-    pub(super) fn load(&mut self, id: u16, cell: &VmCell, vcpu: &Vcpu) -> Lives {
+    pub(super) fn load(&mut self, id: u16, handle: &VmShared, vcpu: &Vcpu) -> Lives {
         let registers = &vcpu.registers;
         VmpidrEl2.write(1 << 31 | layout::affinity(vcpu.index));
-        CntvoffEl2.write(cell.time_offset.load(Ordering::Acquire));
-        self.load_regime(cell, vcpu);
+        CntvoffEl2.write(handle.time_offset.load(Ordering::Acquire));
+        self.load_regime(handle, vcpu);
         self.debug.enter(&registers.debug);
         self.gic.enter_guest();
         if self.features.deferred_errors {
@@ -144,7 +144,7 @@ impl Pcpu {
         features::set_fp(if self.fp_owner == Some(id) { Fp::IsLoaded } else { Fp::Traps });
         barrier::isb();
         let index = usize::from(vcpu.index);
-        let mut vm = cell.vm.lock();
+        let mut vm = handle.vm.lock();
         let mut moved = self.settle(&mut vm, vcpu);
         if !vm.gic.take_up(index) {
             moved.extend(&self.fill_anew(&mut vm, vcpu));
@@ -152,10 +152,10 @@ impl Pcpu {
         if let Some(interface) = vm.gic.interface(index) {
             self.interface.write_all(interface);
         }
-        let lives = cell.goes_on(&vm);
+        let lives = handle.goes_on(&vm);
         drop(vm);
         moved.remove(index);
-        cell.notify(&moved);
+        handle.notify(&moved);
         barrier::isb();
         lives
     }
@@ -194,21 +194,21 @@ impl Pcpu {
 
     /// Says which stage 2 the vCPU needs, under a VMID that is its VM's own.
     #[inline(always)]
-    fn translation_of(&mut self, cell: &VmCell, vcpu: &Vcpu) -> (Stage2, Flush) {
+    fn translation_of(&mut self, handle: &VmShared, vcpu: &Vcpu) -> (Stage2, Flush) {
         let vcpu = u32::from(vcpu.index);
-        if self.translation == Some(cell.id) {
+        if self.translation == Some(handle.id) {
             // Loaded since another vCPU of the VM was here: the number is the VM's still.
-            return (Stage2::Stays, cell.vmid.lock().switch(self.index, vcpu));
+            return (Stage2::Stays, handle.vmid.lock().switch(self.index, vcpu));
         }
-        let entry = self.vmids.lock().enter(self.index, &mut cell.vmid.lock(), vcpu);
-        self.translation = Some(cell.id);
-        (Stage2::Is { vtcr: cell.vtcr, vttbr: cell.space.vttbr(entry.vmid) }, entry.flush)
+        let entry = self.vmids.lock().enter(self.index, &mut handle.vmid.lock(), vcpu);
+        self.translation = Some(handle.id);
+        (Stage2::Is { vtcr: handle.vtcr, vttbr: handle.space.vttbr(entry.vmid) }, entry.flush)
     }
 
     /// Loads the vCPU's stage 2 and its EL1 registers.
     #[inline(always)]
-    fn load_regime(&mut self, cell: &VmCell, vcpu: &Vcpu) {
-        let (stage2, flush) = self.translation_of(cell, vcpu);
+    fn load_regime(&mut self, handle: &VmShared, vcpu: &Vcpu) {
+        let (stage2, flush) = self.translation_of(handle, vcpu);
         if self.switch == Switch::Ordered {
             return take_steps(speculative_at::ENTER, stage2, flush, &vcpu.registers.el1);
         }
@@ -240,7 +240,7 @@ impl Pcpu {
     }
 
     /// Takes a vCPU out of the machine; afterwards its values are true. Its VM stays locked, for what follows.
-    pub(super) fn unload<'a>(&mut self, cell: &'a VmCell, vcpu: &mut Vcpu) -> Unloaded<'a> {
+    pub(super) fn unload<'a>(&mut self, handle: &'a VmShared, vcpu: &mut Vcpu) -> Unloaded<'a> {
         let index = usize::from(vcpu.index);
         let registers = &mut vcpu.registers;
         resident::save_el1(&mut registers.el1);
@@ -252,7 +252,7 @@ impl Pcpu {
         if self.features.pointer_auth {
             resident::save_keys(&mut registers.keys);
         }
-        let mut vm = cell.vm.lock();
+        let mut vm = handle.vm.lock();
         let passage = vm.gic.leave(index, |known| self.interface.read(known));
         Interface::turn_off();
         if let Passage::Folded(moved) = &passage {
@@ -261,7 +261,7 @@ impl Pcpu {
                 moved.extend(&vm.retract_virtual_timer(index));
             }
             self.take_back_interrupts(&mut vm, index);
-            cell.notify(&moved);
+            handle.notify(&moved);
         }
         Unloaded { vm, passage }
     }
@@ -276,13 +276,14 @@ impl Pcpu {
         }
     }
 
-    /// Gives the vCPU in slot `id`, which is resident, the floating-point registers.
+    /// Gives the vCPU with run-queue index `id`, which is resident, the floating-point registers.
     pub(super) fn take_fp(&mut self, id: u16, vcpu: &Vcpu) {
         features::set_fp(Fp::IsLoaded);
         barrier::isb();
         if let Some(owner) = self.fp_owner.filter(|owner| *owner != id) {
-            let slot = self.slots.get(usize::from(owner)).and_then(Option::as_ref);
-            let before = slot.and_then(|slot| slot.cell.vcpus.get(usize::from(slot.vcpu))?.try_lock());
+            let queued = self.queued.get(usize::from(owner)).and_then(Option::as_ref);
+            let before =
+                queued.and_then(|queued| queued.handle.vcpus.get(usize::from(queued.vcpu))?.try_lock());
             let Some(mut before) = before else {
                 panic::bug(format_args!("the floating-point registers belong to a vCPU that is not here"))
             };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Calls and mail between CPUs, in every order in which they may run, by a model of memory that shows old values wherever
+//! Requests and messages between CPUs, in every order in which they may run, by a model of memory that shows old values wherever
 //! it may.
 #![forbid(unsafe_code)]
 
@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
-use vambrace_hypervisor::attention::{Attention, Home, Mail, Word};
+use vambrace_hypervisor::requests::{Handler, Received, Requests, Word};
 
 /// The model's own atomic.
 #[derive(Debug)]
@@ -38,11 +38,11 @@ macro_rules! words {
 
 words!(AtomicU32 of u32, AtomicU64 of u64);
 
-type Calls = Attention<Modelled<AtomicU32>, Modelled<AtomicU64>>;
+type Calls = Requests<Modelled<AtomicU32>, Modelled<AtomicU64>>;
 
 /// What CPUs share of one of them.
 struct Shared {
-    attention: Calls,
+    requests: Calls,
     mailbox: Mutex<Vec<u16>>,
     /// A vCPU is to start: what its CPU has to find.
     is_pending: AtomicU32,
@@ -52,18 +52,18 @@ impl Shared {
     fn new() -> Arc<Self> {
         let words = core::array::from_fn(|_| Modelled(AtomicU64::new(0)));
         Arc::new(Self {
-            attention: Attention::of_words(Modelled(AtomicU32::new(0)), words),
+            requests: Requests::of_words(Modelled(AtomicU32::new(0)), words),
             mailbox: Mutex::new(Vec::new()),
             is_pending: AtomicU32::new(0),
         })
     }
 }
 
-/// The slot of the vCPU that comes by mail, and that of one that is there and shares a word with it.
+/// The index of the vCPU that comes by a message, and that of one that is there and shares a word with it.
 const NEW: u16 = 1;
 const OLD: u16 = 0;
 
-/// A CPU: it knows the slots that are not nobody's.
+/// A CPU: it knows which indices are taken.
 struct Cpu {
     shared: Arc<Shared>,
     knows_new: bool,
@@ -75,74 +75,74 @@ impl Cpu {
         Self { shared: Arc::clone(shared), knows_new: false, has_started: false }
     }
 
-    fn attend(&mut self) {
+    fn handle_requests(&mut self) {
         let shared = Arc::clone(&self.shared);
-        let _ = shared.attention.attend(self);
+        let _ = shared.requests.handle(self);
     }
 }
 
-impl Home for Cpu {
-    fn look(&mut self, slot: u16) {
-        // A slot that is nobody's is passed over.
-        if slot == NEW && self.knows_new && self.shared.is_pending.load(Ordering::Relaxed) != 0 {
+impl Handler for Cpu {
+    fn look(&mut self, index: u16) {
+        // A free index is passed over.
+        if index == NEW && self.knows_new && self.shared.is_pending.load(Ordering::Relaxed) != 0 {
             self.has_started = true;
         }
     }
 
-    fn read_mail(&mut self) -> Mail {
+    fn receive_message(&mut self) -> Received {
         match self.shared.mailbox.lock().unwrap_or_else(PoisonError::into_inner).pop() {
-            Some(slot) => {
+            Some(index) => {
                 self.knows_new = true;
-                Mail::Vcpu(slot)
+                Received::Vcpu(index)
             }
-            None => Mail::None,
+            None => Received::None,
         }
     }
 }
 
 /// Brings a vCPU, and turns it on: from the CPU where the VM was made.
-fn bring_and_call(shared: &Shared) {
+fn add_and_request(shared: &Shared) {
     shared.mailbox.lock().unwrap_or_else(PoisonError::into_inner).push(NEW);
-    let _ = shared.attention.call_for_mail();
+    let _ = shared.requests.request_message();
     shared.is_pending.store(1, Ordering::Relaxed);
-    let _ = shared.attention.call(NEW);
+    let _ = shared.requests.make(NEW);
 }
 
-/// A vCPU that is called as soon as it has been sent starts, whatever its CPU is looking at meanwhile.
+/// A vCPU that is requested as soon as it has been sent starts, whatever its CPU is looking at meanwhile.
 #[test]
-fn a_call_that_overtakes_the_mail_is_not_lost() {
+fn a_request_that_overtakes_the_message_is_not_lost() {
     loom::model(|| {
         let shared = Shared::new();
         let (maker, neighbour) = (Arc::clone(&shared), Arc::clone(&shared));
-        let makes = thread::spawn(move || bring_and_call(&maker));
-        let calls = thread::spawn(move || {
-            let _ = neighbour.attention.call(OLD);
+        let makes = thread::spawn(move || add_and_request(&maker));
+        let requester = thread::spawn(move || {
+            let _ = neighbour.requests.make(OLD);
         });
         let mut cpu = Cpu::new(&shared);
-        cpu.attend();
+        cpu.handle_requests();
         makes.join().unwrap();
-        calls.join().unwrap();
-        // It looks before it enters a guest or sleeps, as long as it is called.
-        while shared.attention.is_called() {
-            cpu.attend();
+        requester.join().unwrap();
+        // It looks before it enters a guest or sleeps, as long as anything is requested.
+        while shared.requests.is_pending() {
+            cpu.handle_requests();
         }
         assert!(cpu.has_started, "the vCPU waits for ever");
     });
 }
 
-/// What comes while one call is taken by itself is not taken with it.
+/// What comes while one request is taken by itself is not taken with it.
 #[test]
-fn a_call_that_is_taken_alone_takes_no_other() {
+fn a_request_that_is_taken_alone_takes_no_other() {
     loom::model(|| {
         let shared = Shared::new();
-        let _ = shared.attention.call(OLD);
+        let _ = shared.requests.make(OLD);
         let maker = Arc::clone(&shared);
-        let makes = thread::spawn(move || bring_and_call(&maker));
+        let makes = thread::spawn(move || add_and_request(&maker));
         let mut cpu = Cpu::new(&shared);
-        let _ = shared.attention.serve_only(OLD, || true);
+        let _ = shared.requests.handle_only(OLD, || true);
         makes.join().unwrap();
-        while shared.attention.is_called() {
-            cpu.attend();
+        while shared.requests.is_pending() {
+            cpu.handle_requests();
         }
         assert!(cpu.has_started, "the vCPU waits for ever");
     });
@@ -155,15 +155,15 @@ fn an_sgi_does_not_swallow_the_call_for_other_work() {
     loom::model(|| {
         let shared = Shared::new();
         let (has_arrived, is_due) = (Arc::new(AtomicU32::new(1)), Arc::new(AtomicU32::new(0)));
-        let _ = shared.attention.call(OLD);
+        let _ = shared.requests.make(OLD);
         let (other, due) = (Arc::clone(&shared), Arc::clone(&is_due));
         let works = thread::spawn(move || {
             due.store(1, Ordering::Release);
-            let _ = other.attention.call(OLD);
+            let _ = other.requests.make(OLD);
         });
         let serve = || is_due.load(Ordering::Relaxed) == 0 && has_arrived.swap(0, Ordering::AcqRel) != 0;
-        let _ = shared.attention.serve_only(OLD, serve);
+        let _ = shared.requests.handle_only(OLD, serve);
         works.join().unwrap();
-        assert!(shared.attention.is_called(), "nobody looks at the devices");
+        assert!(shared.requests.is_pending(), "nobody looks at the devices");
     });
 }

@@ -16,18 +16,18 @@ use vambrace_machine::Vcpu;
 use super::account::Payer;
 use super::switch::Unloaded;
 use super::{NEVER, Pcpu, now};
-use crate::cell::{Cell, Parked, VmCell};
 use crate::job::Job;
+use crate::vm_shared::{Parked, VmHandle, VmShared};
 use crate::{clock, devices, registry};
 
 /// A vCPU that lives here.
 #[derive(Debug)]
-pub(super) struct Slot {
-    pub(super) cell: Cell,
+pub(super) struct QueuedVcpu {
+    pub(super) handle: VmHandle,
     pub(super) vcpu: u16,
     pub(super) state: State,
     /// There is something to do for it, in its own time, before it is put into the machine.
-    pub(super) is_called: bool,
+    pub(super) is_requested: bool,
     /// Its VM's unfinished console line is to be passed on.
     pub(super) is_flush_due: bool,
     /// Long work for its VM, which it does while it is off.
@@ -44,11 +44,11 @@ pub(super) struct Slot {
     pub(super) parked_in: Option<u32>,
 }
 
-impl Slot {
+impl QueuedVcpu {
     /// When it may take the place of a vCPU of the VM whose stage 2 is loaded. A VM may take the machine from itself whenever it
     /// likes.
     pub(super) fn claim(&self, loaded: Option<u16>) -> Claim {
-        if loaded == Some(self.cell.id) { Claim::AtOnce } else { Claim::AfterMinimum }
+        if loaded == Some(self.handle.id) { Claim::AtOnce } else { Claim::AfterMinimum }
     }
 }
 
@@ -89,20 +89,20 @@ pub(super) enum Waits {
 }
 
 /// Makes a vCPU one that has just been switched on. It is not in the machine.
-fn start_vcpu(cell: &VmCell, vcpu: &mut Vcpu, entry: Entry) {
+fn start_vcpu(handle: &VmShared, vcpu: &mut Vcpu, entry: Entry) {
     vcpu.start(entry);
     let index = usize::from(vcpu.index);
-    let mut vm = cell.vm.lock();
+    let mut vm = handle.vm.lock();
     let mut notify = vm.gic.reset_interface(index);
     // Its physical timer is off, whatever the one before did.
     notify.extend(&vm.settle_physical_timer(vcpu, now()));
     drop(vm);
-    cell.notify(&notify);
+    handle.notify(&notify);
 }
 
-/// How much of the heap a CPU takes for what it keeps of vCPUs in its first `slots` slots.
-pub(crate) fn room_for_slots(slots: usize) -> usize {
-    room::list(slots, size_of::<Option<Slot>>()) + room::of_queues(slots)
+/// How much of the heap a CPU takes for what it keeps of vCPUs with its first `count` run-queue indices.
+pub(crate) fn room_for_vcpus(count: usize) -> usize {
+    room::list(count, size_of::<Option<QueuedVcpu>>()) + room::of_queues(count)
 }
 
 impl Pcpu {
@@ -112,7 +112,7 @@ impl Pcpu {
     pub(super) fn leave(
         &mut self,
         id: u16,
-        cell: &Cell,
+        handle: &VmHandle,
         vcpu: &mut Vcpu,
         unloaded: Unloaded<'_>,
         leave: Leave,
@@ -130,16 +130,16 @@ impl Pcpu {
                 drop(unloaded);
                 self.park(id);
             }
-            Leave::Suspends(entry) => self.suspend(id, cell, vcpu, unloaded, entry),
+            Leave::Suspends(entry) => self.suspend(id, handle, vcpu, unloaded, entry),
         }
     }
 
     /// Lets a vCPU wait, and then start anew.
-    fn suspend(&mut self, id: u16, cell: &Cell, vcpu: &mut Vcpu, unloaded: Unloaded<'_>, entry: Entry) {
-        if self.wait(id, cell, vcpu, unloaded, None) == Waits::No {
-            start_vcpu(cell, vcpu, entry);
-        } else if let Some(Some(slot)) = self.slots.get_mut(usize::from(id)) {
-            slot.suspended = Some(entry);
+    fn suspend(&mut self, id: u16, handle: &VmHandle, vcpu: &mut Vcpu, unloaded: Unloaded<'_>, entry: Entry) {
+        if self.wait(id, handle, vcpu, unloaded, None) == Waits::No {
+            start_vcpu(handle, vcpu, entry);
+        } else if let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) {
+            queued.suspended = Some(entry);
         }
     }
 
@@ -148,13 +148,13 @@ impl Pcpu {
     pub(super) fn wait(
         &mut self,
         id: u16,
-        cell: &VmCell,
+        handle: &VmShared,
         vcpu: &Vcpu,
         Unloaded { mut vm, passage }: Unloaded<'_>,
         until: Option<u64>,
     ) -> Waits {
         let (el1, now) = (&vcpu.registers.el1, now());
-        let offset = cell.time_offset.load(Ordering::Relaxed);
+        let offset = handle.time_offset.load(Ordering::Relaxed);
         let virtual_timer = timer::virtual_deadline(el1.cntv_ctl, el1.cntv_cval, offset, now);
         let mut wake_at = virtual_timer.unwrap_or(NEVER);
         if let Some(at) = vcpu.physical_timer.deadline() {
@@ -172,10 +172,10 @@ impl Pcpu {
         }
         vm.gic.set_activity(index, Activity::Waiting);
         drop(vm);
-        if let Some(Some(slot)) = self.slots.get_mut(usize::from(id)) {
-            slot.state = State::Waiting;
-            slot.wake_at = wake_at;
-            self.deadlines.set(id, wake_at.min(slot.flush_at).min(slot.work_at));
+        if let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) {
+            queued.state = State::Waiting;
+            queued.wake_at = wake_at;
+            self.deadlines.set(id, wake_at.min(queued.flush_at).min(queued.work_at));
         }
         self.queue.block(id);
         Waits::Yes
@@ -183,21 +183,21 @@ impl Pcpu {
 
     /// A vCPU is off from now on, or parked.
     fn switch_off(&mut self, id: u16) {
-        let Some(Some(slot)) = self.slots.get_mut(usize::from(id)) else { return };
-        slot.state = State::Off;
+        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else { return };
+        queued.state = State::Off;
         self.queue.block(id);
     }
 
-    /// There is something to do in the time of the vCPU in slot `id`.
+    /// There is something to do in the time of the vCPU with run-queue index `id`.
     pub(super) fn queue_up(&mut self, id: u16) {
-        let Some(Some(slot)) = self.slots.get(usize::from(id)) else { return };
-        self.queue.wake(id, slot.claim(self.translation));
+        let Some(Some(queued)) = self.queued.get(usize::from(id)) else { return };
+        self.queue.wake(id, queued.claim(self.translation));
     }
 
-    /// The vCPU number `index` of a VM, in slot `id`, which was off, starts.
-    pub(super) fn start(&mut self, id: u16, cell: &VmCell, index: usize, entry: Entry) {
-        if let Some(vcpu) = cell.vcpus.get(index) {
-            start_vcpu(cell, &mut vcpu.lock(), entry);
+    /// The vCPU number `index` of a VM, with run-queue index `id`, which was off, starts.
+    pub(super) fn start(&mut self, id: u16, handle: &VmShared, index: usize, entry: Entry) {
+        if let Some(vcpu) = handle.vcpus.get(index) {
+            start_vcpu(handle, &mut vcpu.lock(), entry);
         }
         // Its old floating-point registers are nobody's.
         if self.fp_owner == Some(id) {
@@ -208,8 +208,8 @@ impl Pcpu {
 
     /// The next time at which something is due for a vCPU may have changed.
     pub(super) fn note_deadline(&mut self, id: u16) {
-        if let Some(Some(slot)) = self.slots.get(usize::from(id)) {
-            self.deadlines.set(id, slot.wake_at.min(slot.flush_at).min(slot.work_at));
+        if let Some(Some(queued)) = self.queued.get(usize::from(id)) {
+            self.deadlines.set(id, queued.wake_at.min(queued.flush_at).min(queued.work_at));
         }
     }
 
@@ -221,63 +221,63 @@ impl Pcpu {
 
     /// A vCPU that waited, and that is in the queue, waits no longer.
     pub(super) fn make_ready(&mut self, id: u16) {
-        let Some(Some(slot)) = self.slots.get_mut(usize::from(id)) else { return };
-        slot.state = State::Ready;
-        slot.wake_at = NEVER;
-        self.deadlines.set(id, slot.flush_at.min(slot.work_at));
-        if let Some(entry) = slot.suspended.take()
-            && let Some(vcpu) = slot.cell.vcpus.get(usize::from(slot.vcpu))
+        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else { return };
+        queued.state = State::Ready;
+        queued.wake_at = NEVER;
+        self.deadlines.set(id, queued.flush_at.min(queued.work_at));
+        if let Some(entry) = queued.suspended.take()
+            && let Some(vcpu) = queued.handle.vcpus.get(usize::from(queued.vcpu))
         {
-            start_vcpu(&slot.cell, &mut vcpu.lock(), entry);
+            start_vcpu(&queued.handle, &mut vcpu.lock(), entry);
         }
     }
 
     /// A vCPU's VM has come to an end: it never enters the guest again in this life. No vCPU is in the machine.
     pub(super) fn park(&mut self, id: u16) {
-        let Some(Some(slot)) = self.slots.get_mut(usize::from(id)) else { return };
-        let life = slot.cell.life.load(Ordering::Acquire);
-        let Some(ending) = slot.cell.ending.get() else { return };
-        if slot.parked_in.replace(life) == Some(life) {
+        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else { return };
+        let life = queued.handle.life.load(Ordering::Acquire);
+        let Some(ending) = queued.handle.ending.get() else { return };
+        if queued.parked_in.replace(life) == Some(life) {
             self.queue.block(id);
             return;
         }
-        slot.wake_at = NEVER;
-        slot.suspended = None;
-        let cell = Arc::clone(&slot.cell);
+        queued.wake_at = NEVER;
+        queued.suspended = None;
+        let handle = Arc::clone(&queued.handle);
         self.note_deadline(id);
         self.switch_off(id);
         if self.fp_owner == Some(id) {
             self.fp_owner = None;
         }
-        if self.translation == Some(cell.id) {
+        if self.translation == Some(handle.id) {
             self.leave_translation();
         }
-        if cell.park_one() == Parked::Last {
-            let job = registry::end(&cell, ending);
+        if handle.park_one() == Parked::Last {
+            let job = registry::end(&handle, ending);
             self.give_job(id, job);
         }
     }
 
     /// A vCPU lives here from now on.
-    pub(super) fn adopt(&mut self, cell: Cell, vcpu: u16, id: u16) {
+    pub(super) fn add_vcpu(&mut self, handle: VmHandle, vcpu: u16, id: u16) {
         let at = usize::from(id);
-        if self.slots.len() <= at {
-            self.slots.resize_with(at + 1, || None);
+        if self.queued.len() <= at {
+            self.queued.resize_with(at + 1, || None);
         }
-        let weight = NonZeroU32::new(registry::weight(cell.id)).unwrap_or(NonZeroU32::MIN);
-        if let Some(place) = self.slots.get_mut(at)
+        let weight = NonZeroU32::new(registry::weight(handle.id)).unwrap_or(NonZeroU32::MIN);
+        if let Some(place) = self.queued.get_mut(at)
             && self.queue.add(id, weight).is_ok()
         {
-            if !cell.devices.is_empty() && self.buffer.is_empty() {
+            if !handle.devices.is_empty() && self.buffer.is_empty() {
                 self.buffer = vec![0; devices::BUFFER];
                 self.shared.has_buffer.store(true, Ordering::Release);
             }
             self.deadlines.add(id);
-            *place = Some(Slot {
-                cell,
+            *place = Some(QueuedVcpu {
+                handle,
                 vcpu,
                 state: State::Off,
-                is_called: false,
+                is_requested: false,
                 is_flush_due: false,
                 job: None,
                 wake_at: NEVER,
@@ -289,15 +289,15 @@ impl Pcpu {
         }
     }
 
-    /// Long work for the VM of the vCPU in slot `id`, which is off: done in that vCPU's turns.
+    /// Long work for the VM of the vCPU with run-queue index `id`, which is off: done in that vCPU's turns.
     pub(super) fn give_job(&mut self, id: u16, job: Job) {
-        let Some(Some(slot)) = self.slots.get_mut(usize::from(id)) else { return };
-        slot.job = Some(job);
-        slot.is_called = true;
+        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else { return };
+        queued.job = Some(job);
+        queued.is_requested = true;
         self.queue_up(id);
     }
 
-    /// The VM of the vCPU in this slot is no more.
+    /// The VM of this vCPU is no more.
     pub(super) fn forget(&mut self, id: u16) {
         self.switch_off(id);
         self.queue.remove(id);
@@ -305,7 +305,7 @@ impl Pcpu {
         if self.fp_owner == Some(id) {
             self.fp_owner = None;
         }
-        if let Some(place) = self.slots.get_mut(usize::from(id)) {
+        if let Some(place) = self.queued.get_mut(usize::from(id)) {
             *place = None;
         }
     }

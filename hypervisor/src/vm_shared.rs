@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A VM as the physical CPUs share it.
 //!
-//! `vm` is what its CPUs share, in one lock. Each vCPU has a home, the one physical CPU that ever runs it, and is in
-//! a lock of its own that only its home takes; so the lock is never contended, and holding it is what running the
+//! `vm` is what its CPUs share, in one lock. Each vCPU has an affine CPU, the one physical CPU that ever runs it, and is in
+//! a lock of its own that only that CPU takes; so the lock is never contended, and holding it is what running the
 //! vCPU means. When both are needed, the vCPU's is taken first.
 
 use alloc::boxed::Box;
@@ -21,16 +21,16 @@ use crate::devices::Devices;
 use crate::ledger::Ledger;
 use crate::link::Link;
 use crate::lock::SpinMutex;
-use crate::percpu::Homes;
+use crate::percpu::Placements;
 use crate::space::Space;
 use crate::sysreg::{CntfrqEl0, CntpctEl0, Read};
 use crate::{console, percpu, registry};
 
-/// The physical CPU on which a vCPU lives, and its slot there.
+/// The physical CPU that a vCPU is affine to, and its run-queue index there.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Home {
+pub(crate) struct Placement {
     pub(crate) cpu: u16,
-    pub(crate) slot: u16,
+    pub(crate) index: u16,
 }
 
 /// Whether a VM goes on.
@@ -83,7 +83,7 @@ impl EndingCell {
 
 /// A VM that exists.
 #[derive(Debug)]
-pub(crate) struct VmCell {
+pub(crate) struct VmShared {
     /// Its index in the bundle.
     pub(crate) id: u16,
     /// What its CPUs share.
@@ -93,7 +93,7 @@ pub(crate) struct VmCell {
     /// What always reads the same for each of them.
     pub(crate) constants: Box<[Constants]>,
     /// Where they live.
-    pub(crate) homes: Homes,
+    pub(crate) placements: Placements,
     /// What its virtio devices stand on.
     pub(crate) devices: Devices,
     /// Its console's link to the board's serial line.
@@ -114,13 +114,13 @@ pub(crate) struct VmCell {
     pub(crate) parked: AtomicUsize,
     /// How the VM ends, for those who must not wait for its lock.
     pub(crate) ending: EndingCell,
-    /// It is over: its homes forget it.
+    /// It is over: its CPUs forget it.
     pub(crate) has_ended: AtomicBool,
     /// The last to go.
     pub(crate) ledger: Ledger,
 }
 
-impl VmCell {
+impl VmShared {
     /// Makes these of the VM's CPUs look at their interrupts and power states again.
     #[inline]
     pub(crate) fn notify(&self, vcpus: &VcpuSet) {
@@ -131,16 +131,16 @@ impl VmCell {
 
     fn notify_each(&self, vcpus: &VcpuSet) {
         for vcpu in vcpus.iter() {
-            if let Some(home) = self.homes.get(vcpu) {
-                percpu::call(home.cpu, home.slot);
+            if let Some(placement) = self.placements.get(vcpu) {
+                percpu::kick(placement.cpu, placement.index);
             }
         }
     }
 
     /// Makes all of the VM's CPUs look.
     pub(crate) fn notify_all(&self) {
-        for home in self.homes.iter() {
-            percpu::call(home.cpu, home.slot);
+        for placement in self.placements.iter() {
+            percpu::kick(placement.cpu, placement.index);
         }
     }
 
@@ -153,7 +153,7 @@ impl VmCell {
                 format_args!("{missing} keys for {} have not arrived", registry::name(self.id)),
             );
         }
-        self.call_worker();
+        self.kick_worker();
     }
 
     /// A guest's mistake: logged as far as its quota goes, whatever has become of the VM since the last.
@@ -184,38 +184,38 @@ impl VmCell {
     /// The serial line has room for what it has written: one of its CPUs sends it.
     pub(crate) fn call_for_output(&self) {
         self.link.call();
-        self.call_worker();
+        self.kick_worker();
     }
 
     /// There is work for its devices that none of its CPUs has asked for: calls one that is on. The first that is off hands
-    /// the call on to the next ([`VmCell::hand_call_on`]).
-    pub(crate) fn call_worker(&self) {
+    /// the call on to the next ([`VmShared::pass_kick_on`]).
+    pub(crate) fn kick_worker(&self) {
         self.devices.set_due();
-        if let Some(home) = self.homes.first() {
-            percpu::call(home.cpu, home.slot);
+        if let Some(placement) = self.placements.first() {
+            percpu::kick(placement.cpu, placement.index);
         }
     }
 
     /// A CPU that was called for the devices' work is off, and one behind it may be on. (One before it that is switched on
     /// meanwhile finds the work when it starts.)
-    pub(crate) fn hand_call_on(&self, index: usize) {
+    pub(crate) fn pass_kick_on(&self, index: usize) {
         if self.devices.is_due()
-            && let Some(home) = self.homes.get(index + 1)
+            && let Some(placement) = self.placements.get(index + 1)
         {
-            percpu::call(home.cpu, home.slot);
+            percpu::kick(placement.cpu, placement.index);
         }
     }
 
     /// What its virtio devices waited for outside is there: one of its CPUs works on it.
     pub(crate) fn outside_is_ready(&self) {
         self.devices.note_outside();
-        self.call_worker();
+        self.kick_worker();
     }
 
     /// Frames have come for its network cards while it was busy: one of its CPUs takes them.
     pub(crate) fn frames_wait(&self) {
         self.devices.note_frames();
-        self.call_worker();
+        self.kick_worker();
     }
 
     /// Whether the VM, whose lock is held, goes on. If it does not, all see from now on how it ends.
@@ -255,22 +255,22 @@ impl VmCell {
 /// The VM's CPUs as one that runs on this physical CPU sees them.
 #[derive(Debug)]
 pub(crate) struct Neighbourhood<'a> {
-    pub(crate) cell: &'a VmCell,
+    pub(crate) handle: &'a VmShared,
     /// This CPU.
     pub(crate) cpu: u16,
 }
 
 impl Neighbours for Neighbourhood<'_> {
-    type Home = Home;
+    type Placement = Placement;
 
     #[inline(always)]
-    fn elsewhere(&self, vcpu: usize) -> Option<Home> {
-        self.cell.homes.get(vcpu).copied().filter(|home| home.cpu != self.cpu)
+    fn elsewhere(&self, vcpu: usize) -> Option<Placement> {
+        self.handle.placements.get(vcpu).copied().filter(|placement| placement.cpu != self.cpu)
     }
 
     #[inline(always)]
-    fn call(&self, home: Home) {
-        percpu::call_other(home.cpu, home.slot);
+    fn call(&self, placement: Placement) {
+        percpu::kick_other(placement.cpu, placement.index);
     }
 }
 
@@ -284,4 +284,4 @@ pub(crate) enum Parked {
 }
 
 /// A shared VM.
-pub(crate) type Cell = Arc<VmCell>;
+pub(crate) type VmHandle = Arc<VmShared>;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! On which physical CPU a vCPU is to live.
+//! Which physical CPU a vCPU is to be affine to.
 //!
 //! Where it is pinned; else on the CPU with the fewest, no two of a VM together while there are CPUs enough. A CPU that the
-//! board lists and that did not start is nobody's home: a vCPU there would wait for ever, and its VM's end for it.
+//! board lists and that did not start is no place: a vCPU there would wait for ever, and its VM's end for it.
 
-use crate::attention::SLOTS;
+use crate::requests::MAX_VCPUS_PER_CPU;
 
 /// Whether a physical CPU is there to run anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub enum Presence {
     Missing,
 }
 
-/// A physical CPU, as a VM that seeks homes sees it.
+/// A physical CPU, as a VM that seeks places sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// Whether it runs.
@@ -26,9 +26,9 @@ pub struct Candidate {
     pub in_all: u16,
 }
 
-/// Why there is no home.
+/// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoHome {
+pub enum NoPlace {
     /// The board has no such CPU.
     #[error("a vCPU is pinned to CPU {cpu}, and the board has {cpus}, counted from 0")]
     NoSuchCpu {
@@ -41,19 +41,19 @@ pub enum NoHome {
     #[error("a vCPU is pinned to CPU {0}, which did not start")]
     Missing(u16),
     /// All its places are taken.
-    #[error("a vCPU is pinned to CPU {0}, which has {SLOTS} vCPUs already, the most it can have")]
+    #[error("a vCPU is pinned to CPU {0}, which has {MAX_VCPUS_PER_CPU} vCPUs already, the most it can have")]
     Full(u16),
     /// The places of all CPUs are taken.
-    #[error("all CPUs have {SLOTS} vCPUs already, the most they can have")]
+    #[error("all CPUs have {MAX_VCPUS_PER_CPU} vCPUs already, the most they can have")]
     AllFull,
 }
 
-/// Chooses a home among all CPUs, in their order, for a vCPU that is pinned to one or to none.
+/// Chooses one among all CPUs, in their order, for a vCPU that is pinned to one or to none.
 ///
 /// # Errors
-/// [`NoHome`].
-pub fn choose(pin: Option<u16>, cpus: impl ExactSizeIterator<Item = Candidate>) -> Result<u16, NoHome> {
-    let is_full = |candidate: &Candidate| usize::from(candidate.in_all) >= SLOTS;
+/// [`NoPlace`].
+pub fn choose(pin: Option<u16>, cpus: impl ExactSizeIterator<Item = Candidate>) -> Result<u16, NoPlace> {
+    let is_full = |candidate: &Candidate| usize::from(candidate.in_all) >= MAX_VCPUS_PER_CPU;
     let count = cpus.len();
     let mut cpus = (0..).zip(cpus);
     let Some(pin) = pin else {
@@ -61,12 +61,12 @@ pub fn choose(pin: Option<u16>, cpus: impl ExactSizeIterator<Item = Candidate>) 
             .filter(|(_, candidate)| candidate.presence == Presence::Runs && !is_full(candidate))
             .min_by_key(|(_, candidate)| (candidate.of_this_vm, candidate.in_all))
             .map(|(cpu, _)| cpu)
-            .ok_or(NoHome::AllFull);
+            .ok_or(NoPlace::AllFull);
     };
     match cpus.find(|(cpu, _)| *cpu == pin) {
-        None => Err(NoHome::NoSuchCpu { cpu: pin, cpus: count }),
-        Some((_, Candidate { presence: Presence::Missing, .. })) => Err(NoHome::Missing(pin)),
-        Some((_, candidate)) if is_full(&candidate) => Err(NoHome::Full(pin)),
+        None => Err(NoPlace::NoSuchCpu { cpu: pin, cpus: count }),
+        Some((_, Candidate { presence: Presence::Missing, .. })) => Err(NoPlace::Missing(pin)),
+        Some((_, candidate)) if is_full(&candidate) => Err(NoPlace::Full(pin)),
         Some(_) => Ok(pin),
     }
 }
@@ -75,7 +75,7 @@ pub fn choose(pin: Option<u16>, cpus: impl ExactSizeIterator<Item = Candidate>) 
 mod tests {
     use super::*;
 
-    const FULL: u16 = SLOTS as u16;
+    const FULL: u16 = MAX_VCPUS_PER_CPU as u16;
 
     fn cpu(of_this_vm: u16, in_all: u16) -> Candidate {
         Candidate { presence: Presence::Runs, of_this_vm, in_all }
@@ -83,7 +83,7 @@ mod tests {
 
     const MISSING: Candidate = Candidate { presence: Presence::Missing, of_this_vm: 0, in_all: 0 };
 
-    fn chosen(pin: Option<u16>, cpus: &[Candidate]) -> Result<u16, NoHome> {
+    fn chosen(pin: Option<u16>, cpus: &[Candidate]) -> Result<u16, NoPlace> {
         choose(pin, cpus.iter().copied())
     }
 
@@ -96,15 +96,15 @@ mod tests {
     #[test]
     fn a_cpu_that_did_not_start_is_nobodys_home_however_empty_it_is() {
         assert_eq!(chosen(None, &[MISSING, cpu(3, 100), MISSING]), Ok(1));
-        assert_eq!(chosen(Some(2), &[cpu(0, 0), cpu(0, 0), MISSING]), Err(NoHome::Missing(2)));
-        assert_eq!(chosen(None, &[MISSING]), Err(NoHome::AllFull));
+        assert_eq!(chosen(Some(2), &[cpu(0, 0), cpu(0, 0), MISSING]), Err(NoPlace::Missing(2)));
+        assert_eq!(chosen(None, &[MISSING]), Err(NoPlace::AllFull));
     }
 
     #[test]
     fn a_full_cpu_is_passed_over_and_told_by_name_when_it_is_meant() {
         assert_eq!(chosen(None, &[cpu(0, FULL), cpu(5, FULL - 1)]), Ok(1));
-        assert_eq!(chosen(None, &[cpu(0, FULL)]), Err(NoHome::AllFull));
-        assert_eq!(chosen(Some(0), &[cpu(0, FULL), cpu(0, 0)]), Err(NoHome::Full(0)));
+        assert_eq!(chosen(None, &[cpu(0, FULL)]), Err(NoPlace::AllFull));
+        assert_eq!(chosen(Some(0), &[cpu(0, FULL), cpu(0, 0)]), Err(NoPlace::Full(0)));
     }
 
     #[test]
