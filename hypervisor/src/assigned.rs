@@ -107,7 +107,7 @@ pub(crate) fn judge(vm: u16) -> Result<(), NotOnBoard> {
     refused.iter().find(|(other, _)| *other == vm).map_or(Ok(()), |(_, why)| Err(*why))
 }
 
-/// The VM starts: its devices' interrupts come to it, as after reset. All its CPUs are parked, or new.
+/// The VM starts: its devices' interrupts come to it, as after reset. All its CPUs are halted, or new.
 pub(crate) fn connect(handle: &VmShared) {
     let (Some(assigned), Some(placement)) = (ASSIGNED.get(), handle.placements.first()) else { return };
     let Some(cpu) = percpu::all().get(usize::from(placement.cpu)) else { return };
@@ -140,7 +140,7 @@ pub(crate) fn hand_on(intid: u32, resident: Option<&VmShared>) -> Option<u16> {
         assigned.deliver_to(handle);
         return Some(owned.vm);
     }
-    match registry::find(owned.vm).filter(|handle| handle.ending.get().is_none()) {
+    match registry::find(owned.vm).filter(|handle| handle.stop_reason.get().is_none()) {
         Some(handle) => handle.kick_worker(),
         None => assigned.drop_interrupt(owned),
     }

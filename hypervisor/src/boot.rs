@@ -11,8 +11,8 @@ use vambrace_hypervisor::regions::{FreeMemory, From, Range, TooManyRanges};
 use vambrace_wire::bundle::{Bundle, HEADER_LEN};
 
 use crate::console::{self, Mode};
-use crate::ledger::{self, Fixed};
 use crate::mmu::{Kind, Map, Regime};
+use crate::stats::{self, Fixed};
 use crate::sysreg::{MpidrEl1, Read};
 use crate::uart::Uart;
 use crate::{firmware, layout, memory, panic, percpu};
@@ -122,7 +122,7 @@ fn start(board: &Board, tree: &'static [u8]) -> ! {
     console::start(board.uart.map(|uart| unsafe { Uart::new(uart) }), mode);
     complain_of_console(board);
     give_memory_to_allocator(board, &footprint, stacks);
-    ledger::start(Fixed { map: map_size, stacks: stacks.len(), loaded: footprint.loaded() });
+    stats::start(Fixed { map: map_size, stacks: stacks.len(), loaded: footprint.loaded() });
     let board = keep(board);
     let bundle = open_bundle(bundle);
     crate::run::start(board, tree, bundle, |nth, index| {

@@ -22,7 +22,7 @@ const DZP: u64 = 1 << 4;
 /// Zeroes a range of physical memory, caches included.
 ///
 /// # Safety
-/// The range must be mapped in EL2 as Normal memory and owned by the caller: no guest and no Rust value lives there.
+/// The range must be mapped in EL2 as Normal memory and owned by the caller: no guest and no Rust value is there.
 pub(crate) unsafe fn clear(range: Range) {
     let line = cache_line();
     let turn = LINES * line;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The EL2 program: the only place where the values of the other crates meet the machine.
 //!
-//! Its life is in `boot` (from the first instruction to all CPUs running) and `run` (each CPU's loop: pick a
+//! It is in `boot` (from the first instruction to all CPUs running) and `run` (each CPU's loop: pick a
 //! vCPU, enter it, turn its exit into a change of the VM, go on). EL2 runs with interrupts masked and to
 //! completion: interrupts only ever arrive as a reason for a guest to exit, so no code here is re-entered.
 #![cfg_attr(target_os = "none", no_std, no_main)]
@@ -11,6 +11,8 @@ extern crate alloc;
 
 #[cfg(target_os = "none")]
 mod assigned;
+#[cfg(target_os = "none")]
+mod background;
 #[cfg(target_os = "none")]
 mod barrier;
 #[cfg(target_os = "none")]
@@ -38,11 +40,7 @@ mod firmware;
 #[cfg(target_os = "none")]
 mod gic;
 #[cfg(target_os = "none")]
-mod job;
-#[cfg(target_os = "none")]
 mod layout;
-#[cfg(target_os = "none")]
-mod ledger;
 #[cfg(target_os = "none")]
 mod link;
 #[cfg(target_os = "none")]
@@ -71,6 +69,8 @@ mod resident;
 mod run;
 #[cfg(target_os = "none")]
 mod space;
+#[cfg(target_os = "none")]
+mod stats;
 #[cfg(target_os = "none")]
 mod sysreg;
 #[cfg(target_os = "none")]

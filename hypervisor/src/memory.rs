@@ -146,7 +146,7 @@ fn has_room(bytes: usize) -> bool {
 /// Fills physical memory with one byte, through the data cache.
 ///
 /// # Safety
-/// The range must be mapped in EL2 and owned by the caller: no guest and no Rust value lives there.
+/// The range must be mapped in EL2 and owned by the caller: no guest and no Rust value is there.
 pub(crate) unsafe fn fill(range: Range, byte: u8) {
     let start: *mut u8 = core::ptr::with_exposed_provenance_mut(range.start as usize);
     if let Some(start) = NonNull::new(start) {

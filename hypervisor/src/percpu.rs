@@ -18,9 +18,9 @@ use vambrace_hypervisor::placement::{self, Candidate, NoPlace, Presence};
 use vambrace_hypervisor::requests::{MAX_VCPUS_PER_CPU, NeedKick, Requests};
 use vambrace_hypervisor::room;
 
+use crate::background::BackgroundTask;
 use crate::devices::{self, Devices};
 use crate::gic::Kick;
-use crate::job::Job;
 use crate::lock::{SpinMutex, Yield};
 use crate::memory::Room;
 use crate::sysreg::{CntfrqEl0, CntpctEl0, Read};
@@ -46,7 +46,7 @@ pub(crate) enum Message {
         /// The run-queue index.
         index: u16,
         /// The work.
-        job: Job,
+        task: BackgroundTask,
     },
 }
 

@@ -13,7 +13,7 @@ use vambrace_hypervisor::quota::LogQuota;
 use vambrace_hypervisor::room::{self, NoRoom};
 use vambrace_machine::short::Constants;
 use vambrace_machine::vm::Platform;
-use vambrace_machine::{Ending, Vcpu, Vm};
+use vambrace_machine::{StopReason, Vcpu, Vm};
 use vambrace_memory::Ipa;
 use vambrace_memory::attributes::Stage2Encoding;
 use vambrace_memory::vmid::{VmidHolder, VmidWidth};
@@ -22,16 +22,16 @@ use vambrace_wire::bundle::channel::Membership;
 use vambrace_wire::bundle::{Bundle, Seed, VmConfig};
 use vambrace_wire::message::{FromHypervisor, VmState};
 
+use crate::background::BackgroundTask;
 use crate::console::Heard;
 use crate::devices::Devices;
-use crate::job::Job;
-use crate::ledger::{self, Ledger};
 use crate::link::Link;
 use crate::lock::SpinMutex;
 use crate::memory::Room;
 use crate::percpu::{self, Message, Placements};
 use crate::space::{Memory, Space};
-use crate::vm_shared::{EndingCell, Placement, VmHandle, VmShared};
+use crate::stats::{self, VmStats};
+use crate::vm_shared::{Placement, StopReasonCell, VmHandle, VmShared};
 use crate::{assigned, channels, clock, console, firmware, network};
 
 /// What VMs are made from, the same for all.
@@ -99,7 +99,7 @@ pub(crate) fn start(bundle: Bundle<'static>, machine: Machine) {
         gone: (0..count).map(|_| AtomicBool::new(false)).collect(),
         remaining: AtomicUsize::new(count),
     });
-    ledger::open();
+    stats::open();
     // No guest runs here yet.
     while advance() == Advance::More {}
     if count == 0 {
@@ -178,11 +178,11 @@ impl Registry {
         }
     }
 
-    /// Makes a VM, and hands it to the CPUs where it lives. Apart, as its values pass over the stack.
+    /// Makes a VM, and hands it to its CPUs. Apart, as its values pass over the stack.
     #[cold]
     #[inline(never)]
     fn create(&self, id: u16, config: &VmConfig) -> Result<(), CreateError> {
-        let ledger = Ledger::new(id);
+        let stats = VmStats::new(id);
         assigned::judge(id)?;
         let flash = vambrace_machine::layout::FLASH.0 + vambrace_machine::layout::FLASH_SIZE;
         let in_flash = config.loads.iter().filter(|load| load.ipa < flash);
@@ -215,11 +215,11 @@ impl Registry {
             space,
             vmid: SpinMutex::new(VmidHolder::new()),
             time_offset: AtomicU64::new(0),
-            life: AtomicU32::new(0),
-            parked: AtomicUsize::new(0),
-            ending: EndingCell::new(),
+            boot_epoch: AtomicU32::new(0),
+            halted: AtomicUsize::new(0),
+            stop_reason: StopReasonCell::new(),
             has_ended: AtomicBool::new(false),
-            ledger,
+            stats,
         });
         // Before anything of it runs: whoever has something for it finds it.
         self.set(id, State::Alive(Arc::downgrade(&handle)));
@@ -231,7 +231,7 @@ impl Registry {
         if let Some(first) = handle.placements.first() {
             percpu::send(
                 first.cpu,
-                Message::Background { index: first.index, job: Job::first(Arc::clone(&handle)) },
+                Message::Background { index: first.index, task: BackgroundTask::first(Arc::clone(&handle)) },
             );
         }
         Ok(())
@@ -255,28 +255,28 @@ fn room_of_shared() -> usize {
         + room::piece(size_of::<Room>() + counts, 1)
 }
 
-/// All CPUs of a VM are parked: carries its ending out.
-pub(crate) fn end(handle: &VmHandle, ending: Ending) -> Job {
+/// All CPUs of a VM are halted: carries its ending out.
+pub(crate) fn end(handle: &VmHandle, reason: StopReason) -> BackgroundTask {
     assigned::disconnect(handle);
     channels::leave(handle);
-    let job = Job::Scrub { handle: Arc::clone(handle), done: 0, then: ending };
-    if ending == Ending::Reset {
-        handle.tell_life();
-        handle.ledger.begin();
-        return job;
+    let task = BackgroundTask::Zero { handle: Arc::clone(handle), done: 0, then: reason };
+    if reason == StopReason::Reset {
+        handle.tell_boot_epoch();
+        handle.stats.begin();
+        return task;
     }
-    let state = if ending == Ending::Off { VmState::Off } else { VmState::Crashed };
+    let state = if reason == StopReason::Off { VmState::Off } else { VmState::Crashed };
     handle.finish_mistakes();
     handle.vm.lock().flush_console(|bytes| console::print_last(handle.id, bytes));
     console::say(&FromHypervisor::State { vm: handle.id, state });
-    handle.tell_life();
+    handle.tell_boot_epoch();
     handle.devices.unplug();
     handle.has_ended.store(true, Ordering::Release);
     handle.notify_all();
     if let Some(registry) = REGISTRY.get() {
         ended_one(registry);
     }
-    job
+    task
 }
 
 fn ended_one(registry: &Registry) {
@@ -287,7 +287,7 @@ fn ended_one(registry: &Registry) {
 
 /// Nothing is left to run.
 fn finish() -> ! {
-    ledger::tell_boot();
+    stats::tell_boot();
     console::say(&FromHypervisor::End);
     console::drain_out();
     firmware::system_off();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Each physical CPU's life: pick a vCPU, put it into the machine, serve its exits, take it out again.
+//! Each physical CPU's loop: pick a vCPU, put it into the machine, serve its exits, take it out again.
 //!
 //! A CPU's state is a [`Pcpu`] on its own stack; nobody else ever sees it. Others call for attention by a bit and an
 //! interrupt ([`crate::percpu`]). Since EL2 runs with interrupts masked, one that arrives between the last look and
@@ -19,7 +19,7 @@ use vambrace_hypervisor::board::{self, Board, MAX_CPUS};
 use vambrace_hypervisor::speculative_at::Switch;
 use vambrace_hypervisor::traps::Features;
 use vambrace_machine::vm::Platform;
-use vambrace_machine::{Ending, Resume, Vcpu, report, short};
+use vambrace_machine::{Resume, StopReason, Vcpu, report, short};
 use vambrace_memory::vmid::VmidWidth;
 use vambrace_wire::bundle::Bundle;
 use vambrace_wire::message::FromHypervisor;
@@ -408,7 +408,7 @@ impl Pcpu {
             Resume::Stop => {
                 let _ = handle.goes_on(&handle.vm.lock());
                 handle.notify_all();
-                if handle.ending.get() == Some(Ending::Crash) {
+                if handle.stop_reason.get() == Some(StopReason::Crash) {
                     self.report_crash(handle, vcpu);
                 }
                 Served::Leave(Leave::Stopped)

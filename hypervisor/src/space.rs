@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use vambrace_hypervisor::pool::Contents;
 use vambrace_hypervisor::regions::{From, Range};
 use vambrace_hypervisor::room;
-use vambrace_machine::{Ending, layout};
+use vambrace_machine::{StopReason, layout};
 use vambrace_memory::addr::PAGE_SIZE;
 use vambrace_memory::attributes::Stage2Encoding;
 use vambrace_memory::stage2::Level;
@@ -214,7 +214,7 @@ impl Space {
         within(layout::RAM, self.memory.ram).or_else(|| within(layout::FLASH, self.memory.flash))
     }
 
-    /// Makes the memory ready for the VM's first life, from byte `done` on and `len` bytes at most: its RAM holds nothing, its
+    /// Makes the memory ready for the VM's first boot epoch, from byte `done` on and `len` bytes at most: its RAM holds nothing, its
     /// flash is erased. Says from where to go on; `None` at the end. Out to memory, as for [`scrub`](Self::scrub).
     pub(crate) fn prepare(&self, done: u64, len: u64) -> Option<u64> {
         let Memory { ram, flash, erased, ram_is_clear, .. } = &self.memory;
@@ -235,15 +235,15 @@ impl Space {
     }
 
     /// Fills memory with zeros, from byte `done` on and `len` bytes at most, out to memory: the next user may read it with its
-    /// caches off. After a life that is the RAM; when there is no other to come, the firmware's copy, too. Says from where to
+    /// caches off. After a boot epoch that is the RAM; when there is no other to come, the firmware's copy, too. Says from where to
     /// go on; `None` at the end.
-    pub(crate) fn scrub(&self, done: u64, len: u64, then: Ending) -> Option<u64> {
+    pub(crate) fn scrub(&self, done: u64, len: u64, then: StopReason) -> Option<u64> {
         let Memory { ram, flash, ram_is_clear, flash_is_clear, .. } = &self.memory;
-        let flash = if then == Ending::Reset { Range::default() } else { *flash };
+        let flash = if then == StopReason::Reset { Range::default() } else { *flash };
         let next = part(*ram, done, len).or_else(|| part(flash, done.checked_sub(ram.len())?, len));
         let Some(part) = next else {
             ram_is_clear.store(true, Ordering::Release);
-            flash_is_clear.store(then != Ending::Reset, Ordering::Release);
+            flash_is_clear.store(then != StopReason::Reset, Ordering::Release);
             return None;
         };
         // SAFETY: RAM and flash are mapped and owned by this space, and the VM's CPUs are stopped.

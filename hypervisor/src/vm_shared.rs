@@ -13,16 +13,16 @@ use vambrace_hypervisor::board::MAX_CPUS;
 use vambrace_hypervisor::quota::{LogQuota, Verdict};
 use vambrace_interrupts::VcpuSet;
 use vambrace_machine::short::{Constants, Neighbours};
-use vambrace_machine::{Ending, Lifecycle, Vcpu, Vm};
+use vambrace_machine::{Lifecycle, StopReason, Vcpu, Vm};
 use vambrace_memory::vmid::VmidHolder;
 
 use crate::console::Heard;
 use crate::devices::Devices;
-use crate::ledger::Ledger;
 use crate::link::Link;
 use crate::lock::SpinMutex;
 use crate::percpu::Placements;
 use crate::space::Space;
+use crate::stats::VmStats;
 use crate::sysreg::{CntfrqEl0, CntpctEl0, Read};
 use crate::{console, percpu, registry};
 
@@ -43,9 +43,9 @@ pub(crate) enum Lives {
 /// How a VM ends, once that is known. The VM's own lifecycle is the truth and changes first; here others read it without the
 /// VM's lock, which may be held for as long as the VM's own vCPUs like.
 #[derive(Debug)]
-pub(crate) struct EndingCell(AtomicU8);
+pub(crate) struct StopReasonCell(AtomicU8);
 
-impl EndingCell {
+impl StopReasonCell {
     const RUNNING: u8 = 0;
     const OFF: u8 = 1;
     const RESET: u8 = 2;
@@ -56,11 +56,11 @@ impl EndingCell {
         Self(AtomicU8::new(Self::RUNNING))
     }
 
-    fn set(&self, ending: Ending) {
-        let value = match ending {
-            Ending::Off => Self::OFF,
-            Ending::Reset => Self::RESET,
-            Ending::Crash => Self::CRASH,
+    fn set(&self, reason: StopReason) {
+        let value = match reason {
+            StopReason::Off => Self::OFF,
+            StopReason::Reset => Self::RESET,
+            StopReason::Crash => Self::CRASH,
         };
         self.0.store(value, Ordering::Release);
     }
@@ -71,12 +71,12 @@ impl EndingCell {
 
     /// How the VM ends, if it does.
     #[inline]
-    pub(crate) fn get(&self) -> Option<Ending> {
+    pub(crate) fn get(&self) -> Option<StopReason> {
         match self.0.load(Ordering::Acquire) {
             Self::RUNNING => None,
-            Self::OFF => Some(Ending::Off),
-            Self::RESET => Some(Ending::Reset),
-            _ => Some(Ending::Crash),
+            Self::OFF => Some(StopReason::Off),
+            Self::RESET => Some(StopReason::Reset),
+            _ => Some(StopReason::Crash),
         }
     }
 }
@@ -108,16 +108,16 @@ pub(crate) struct VmShared {
     pub(crate) vmid: SpinMutex<VmidHolder<MAX_CPUS>>,
     /// CNTVOFF_EL2: the physical count at which it last started.
     pub(crate) time_offset: AtomicU64,
-    /// Its lives so far: a reset begins another.
-    pub(crate) life: AtomicU32,
-    /// How many of its CPUs have stopped for good in this life.
-    pub(crate) parked: AtomicUsize,
+    /// Its boot epoch: each reset begins another.
+    pub(crate) boot_epoch: AtomicU32,
+    /// How many of its CPUs have halted in this boot epoch.
+    pub(crate) halted: AtomicUsize,
     /// How the VM ends, for those who must not wait for its lock.
-    pub(crate) ending: EndingCell,
+    pub(crate) stop_reason: StopReasonCell,
     /// It is over: its CPUs forget it.
     pub(crate) has_ended: AtomicBool,
     /// The last to go.
-    pub(crate) ledger: Ledger,
+    pub(crate) stats: VmStats,
 }
 
 impl VmShared {
@@ -223,32 +223,32 @@ impl VmShared {
     pub(crate) fn goes_on(&self, vm: &Vm) -> Lives {
         match vm.lifecycle {
             Lifecycle::Running => Lives::Yes,
-            Lifecycle::Stopping(ending) => {
-                self.ending.set(ending);
+            Lifecycle::Stopping(reason) => {
+                self.stop_reason.set(reason);
                 Lives::No
             }
         }
     }
 
-    /// One of the VM's CPUs has stopped for good. Says whether it was the last, who carries the ending out.
-    pub(crate) fn park_one(&self) -> Parked {
-        if self.parked.fetch_add(1, Ordering::AcqRel) + 1 == self.vcpus.len() {
-            Parked::Last
+    /// One of the VM's CPUs has halted. Says whether it was the last, who carries the stop out.
+    pub(crate) fn halt_one(&self) -> Halted {
+        if self.halted.fetch_add(1, Ordering::AcqRel) + 1 == self.vcpus.len() {
+            Halted::Last
         } else {
-            Parked::OneOfMany
+            Halted::OneOfMany
         }
     }
 
-    /// Tells of the life that is over. All CPUs are parked.
-    pub(crate) fn tell_life(&self) {
-        self.ledger.tell(self.time_offset.load(Ordering::Acquire));
+    /// Tells of the boot epoch that is over. All CPUs are halted.
+    pub(crate) fn tell_boot_epoch(&self) {
+        self.stats.tell(self.time_offset.load(Ordering::Acquire));
     }
 
-    /// Begins another life. All CPUs are parked.
-    pub(crate) fn begin_life(&self) {
-        self.ending.clear();
-        self.parked.store(0, Ordering::Release);
-        self.life.fetch_add(1, Ordering::AcqRel);
+    /// Begins another boot epoch. All CPUs are halted.
+    pub(crate) fn begin_boot_epoch(&self) {
+        self.stop_reason.clear();
+        self.halted.store(0, Ordering::Release);
+        self.boot_epoch.fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -276,7 +276,7 @@ impl Neighbours for Neighbourhood<'_> {
 
 /// Whether a CPU was the last of its VM to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Parked {
+pub(crate) enum Halted {
     /// Others still run.
     OneOfMany,
     /// None is left.

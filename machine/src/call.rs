@@ -13,7 +13,7 @@ use vambrace_memory::Ipa;
 use crate::dispatch::Resume;
 use crate::host::Host;
 use crate::vcpu::Vcpu;
-use crate::vm::{Ending, Given, MemoryMap, Vm};
+use crate::vm::{Given, MemoryMap, StopReason, Vm};
 
 /// Which instruction made a call: HVC has already moved the PC on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,11 +76,11 @@ pub(crate) fn call(
         }
         Outcome::CpuOff(Remaining::Some) => Resume::Off,
         Outcome::CpuOff(Remaining::None) | Outcome::SystemOff => {
-            shared.stop(Ending::Off);
+            shared.stop(StopReason::Off);
             Resume::Stop
         }
         Outcome::SystemReset => {
-            shared.stop(Ending::Reset);
+            shared.stop(StopReason::Reset);
             Resume::Stop
         }
         Outcome::Suspend(Suspend::Standby) => {

@@ -22,7 +22,7 @@ use crate::dispatch::Resume;
 use crate::host::Host;
 use crate::report::Mode;
 use crate::vcpu::{CrashCause, Vcpu};
-use crate::vm::{Ending, Vm};
+use crate::vm::{StopReason, Vm};
 
 /// So often the same state must come round before it is told. A handler that fails to repair something may try a few
 /// times.
@@ -72,7 +72,7 @@ fn dead_end(vm: &SpinMutex<Vm, impl RelaxStrategy>, vcpu: &mut Vcpu, host: &mut 
     let mut shared = vm.lock();
     if shared.power.remaining_beside(usize::from(index)) == Remaining::None {
         vcpu.crash = Some(CrashCause::HandlerFaults);
-        shared.stop(Ending::Crash);
+        shared.stop(StopReason::Crash);
         return Resume::Stop;
     }
     if vcpu.exceptions.note_dead_end() == Verdict::Loops && shared.should_log_loop() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A VM as a value: where its parts lie, what its exits do, how it lives and ends.
+//! A VM as a value: where its parts lie, what its exits do, how it runs and stops.
 //!
 //! [`Vm`] is what a VM's CPUs share, kept in a lock by whoever runs it; [`Vcpu`] is what one CPU owns. An exit goes
 //! into [`dispatch::handle`] and comes out as a [`Resume`]; in between everything is safe code on plain values,
@@ -33,4 +33,4 @@ pub mod vm;
 pub use dispatch::{Resume, handle};
 pub use host::Host;
 pub use vcpu::Vcpu;
-pub use vm::{Ending, Lifecycle, Vm};
+pub use vm::{Lifecycle, StopReason, Vm};

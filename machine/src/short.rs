@@ -59,11 +59,11 @@ pub trait Lists {
 
 /// The other vCPUs of the VM.
 pub trait Neighbours {
-    /// Where one lives.
+    /// The place of a vCPU.
     type Placement;
-    /// Where a vCPU lives, if that is another physical CPU than this one.
+    /// The CPU of a vCPU, if that is another physical CPU than this one.
     fn elsewhere(&self, vcpu: usize) -> Option<Self::Placement>;
-    /// Makes a vCPU that lives elsewhere look at its interrupts.
+    /// Makes a vCPU of another CPU look at its interrupts.
     fn call(&self, placement: Self::Placement);
 }
 
@@ -188,7 +188,7 @@ fn system_register(
         let Some(affinity) = only_target(request) else { return Served::No };
         let Some(mut vm) = short.vm.try_lock() else { return Served::No };
         let Some(vcpu) = vm.gic.find(affinity) else { return Served::No };
-        // Whoever lives here too is to be looked at before this vCPU goes on, or it waits for as long as that runs.
+        // A vCPU that is affine to this CPU, too, is to be looked at before this vCPU goes on, or it waits for as long as that runs.
         let Some(placement) = neighbours.elsewhere(vcpu) else { return Served::No };
         let has_to_look = vm.gic.send_sgi_to(vcpu, intid);
         drop(vm);

@@ -29,7 +29,7 @@ pub use console::Input;
 mod channels;
 pub(crate) mod console;
 
-/// After this many in a life, loops of exceptions are no longer logged. What loops has made a mistake each time round.
+/// After this many in a boot epoch, loops of exceptions are no longer logged. What loops has made a mistake each time round.
 const LOGGED_LOOPS: u32 = 2;
 
 /// GICR_ICPENDR0, from the start of a redistributor's frames.
@@ -37,7 +37,7 @@ const GICR_ICPENDR0: u64 = 0x1_0280;
 
 /// How a VM ends, or begins anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Ending {
+pub enum StopReason {
     /// It powered itself off.
     Off,
     /// It asked for a reset: it starts again once all its CPUs have stopped.
@@ -46,13 +46,13 @@ pub enum Ending {
     Crash,
 }
 
-/// Where a VM is in its life.
+/// Whether a VM runs or stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Lifecycle {
     /// Its CPUs may run.
     Running,
-    /// Its CPUs are to stop; the last one to do so carries the ending out.
-    Stopping(Ending),
+    /// Its CPUs are to stop; the last one to do so carries the stop out.
+    Stopping(StopReason),
 }
 
 /// Whether a result is the VM's.
@@ -137,7 +137,7 @@ pub struct Vm {
     version: Version<1>,
     /// Its name.
     pub name: String,
-    /// Where it is in its life.
+    /// Whether it runs or stops.
     pub lifecycle: Lifecycle,
     /// How often it has been reset.
     pub resets: u32,
@@ -265,7 +265,7 @@ impl Vm {
         let _ = self.power.begin_on(0, self.entry);
     }
 
-    /// Takes the VM's result. The first of a life stands, so that no guest can fill the line by giving others.
+    /// Takes the VM's result. The first of a boot epoch stands, so that no guest can fill the line by giving others.
     pub(crate) fn give_result(&mut self, number: u32) -> Given {
         if self.result.is_some() {
             return Given::Before;
@@ -274,10 +274,10 @@ impl Vm {
         Given::Now
     }
 
-    /// Begins the VM's end: from now on none of its CPUs enters the guest again. The first ending stands.
-    pub fn stop(&mut self, ending: Ending) {
+    /// Begins the VM's end: from now on none of its CPUs enters the guest again. The first reason stands.
+    pub fn stop(&mut self, reason: StopReason) {
         if self.lifecycle == Lifecycle::Running {
-            self.lifecycle = Lifecycle::Stopping(ending);
+            self.lifecycle = Lifecycle::Stopping(reason);
         }
     }
 

@@ -15,7 +15,7 @@ pub const SHARED: usize = 16;
 pub struct Owner {
     /// The VM, by its index in the bundle.
     pub vm: u16,
-    /// The life of the VM's disk: others may have had the index before.
+    /// Which disk it is: others may have had the index before.
     disk: u64,
 }
 
@@ -60,7 +60,7 @@ pub(super) struct Sharing {
     /// Disks that have no place now, and have a right to one.
     owed: usize,
     /// Disks that there have been.
-    lives: u64,
+    disks_so_far: u64,
     refusals: u64,
 }
 
@@ -71,7 +71,7 @@ impl Sharing {
             attached: Vec::with_capacity(most),
             tenants: Vec::with_capacity(most),
             owed: 0,
-            lives: 0,
+            disks_so_far: 0,
             refusals: 0,
         }
     }
@@ -81,8 +81,8 @@ impl Sharing {
         if self.attached.len() == self.attached.capacity() {
             return None;
         }
-        let owner = Owner { vm, disk: self.lives };
-        self.lives = self.lives.wrapping_add(1);
+        let owner = Owner { vm, disk: self.disks_so_far };
+        self.disks_so_far = self.disks_so_far.wrapping_add(1);
         self.attached.push(Attached { owner, places: 0, waits: None });
         self.owed = self.owed.saturating_add(1);
         match self.find(vm) {

@@ -51,8 +51,8 @@ impl Handler for Handling<'_> {
                 self.cpu.add_vcpu(handle, vcpu, index);
                 Received::Vcpu(index)
             }
-            Some(Message::Background { index, job }) => {
-                self.cpu.give_job(index, job);
+            Some(Message::Background { index, task }) => {
+                self.cpu.give_task(index, task);
                 Received::Other
             }
             None => {
@@ -103,9 +103,9 @@ impl Pcpu {
     pub(super) fn see_to(&mut self, id: u16, handle: &VmHandle) -> Errand {
         let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else { return Errand::IsAll };
         queued.is_requested = false;
-        if queued.job.is_none()
+        if queued.task.is_none()
             && !queued.is_flush_due
-            && handle.ending.get().is_none()
+            && handle.stop_reason.get().is_none()
             && queued.state == State::Waiting
         {
             let index = queued.vcpu.into();
@@ -120,8 +120,8 @@ impl Pcpu {
     fn see_to_seldom(&mut self, id: u16, handle: &VmHandle) -> Errand {
         let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else { return Errand::IsAll };
         let index = queued.vcpu.into();
-        if let Some(job) = queued.job.take() {
-            queued.job = job.step();
+        if let Some(task) = queued.task.take() {
+            queued.task = task.step();
             // When it is over, the vCPU is looked at.
             queued.is_requested = true;
             return Errand::IsAll;
@@ -133,8 +133,8 @@ impl Pcpu {
             self.forget(id);
             return Errand::IsAll;
         }
-        if handle.ending.get().is_some() {
-            self.park(id);
+        if handle.stop_reason.get().is_some() {
+            self.halt(id);
             return Errand::IsAll;
         }
         match queued.state {

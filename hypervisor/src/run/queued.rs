@@ -16,11 +16,11 @@ use vambrace_machine::Vcpu;
 use super::account::Payer;
 use super::switch::Unloaded;
 use super::{NEVER, Pcpu, now};
-use crate::job::Job;
-use crate::vm_shared::{Parked, VmHandle, VmShared};
+use crate::background::BackgroundTask;
+use crate::vm_shared::{Halted, VmHandle, VmShared};
 use crate::{clock, devices, registry};
 
-/// A vCPU that lives here.
+/// A vCPU of this CPU.
 #[derive(Debug)]
 pub(super) struct QueuedVcpu {
     pub(super) handle: VmHandle,
@@ -31,7 +31,7 @@ pub(super) struct QueuedVcpu {
     /// Its VM's unfinished console line is to be passed on.
     pub(super) is_flush_due: bool,
     /// Long work for its VM, which it does while it is off.
-    pub(super) job: Option<Job>,
+    pub(super) task: Option<BackgroundTask>,
     /// When its own timer will wake it, as a physical count; [`NEVER`] unless it waits.
     pub(super) wake_at: u64,
     /// When its VM's unfinished console line is to be passed on.
@@ -40,8 +40,8 @@ pub(super) struct QueuedVcpu {
     pub(super) work_at: u64,
     /// It starts anew when it wakes (CPU_SUSPEND, power-down).
     pub(super) suspended: Option<Entry>,
-    /// The VM's life in which it was parked last.
-    pub(super) parked_in: Option<u32>,
+    /// The boot epoch of the VM in which it was halted last.
+    pub(super) halted_in: Option<u32>,
 }
 
 impl QueuedVcpu {
@@ -55,7 +55,7 @@ impl QueuedVcpu {
 /// What a vCPU is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// Powered off, or parked for good.
+    /// Powered off, or halted for good.
     Off,
     /// Waits for an interrupt.
     Waiting,
@@ -128,7 +128,7 @@ impl Pcpu {
             Leave::Off => self.switch_off(id),
             Leave::Stopped => {
                 drop(unloaded);
-                self.park(id);
+                self.halt(id);
             }
             Leave::Suspends(entry) => self.suspend(id, handle, vcpu, unloaded, entry),
         }
@@ -181,7 +181,7 @@ impl Pcpu {
         Waits::Yes
     }
 
-    /// A vCPU is off from now on, or parked.
+    /// A vCPU is off from now on, or halted.
     fn switch_off(&mut self, id: u16) {
         let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else { return };
         queued.state = State::Off;
@@ -232,12 +232,12 @@ impl Pcpu {
         }
     }
 
-    /// A vCPU's VM has come to an end: it never enters the guest again in this life. No vCPU is in the machine.
-    pub(super) fn park(&mut self, id: u16) {
+    /// A vCPU's VM has come to an end: it never enters the guest again in this boot epoch. No vCPU is in the machine.
+    pub(super) fn halt(&mut self, id: u16) {
         let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else { return };
-        let life = queued.handle.life.load(Ordering::Acquire);
-        let Some(ending) = queued.handle.ending.get() else { return };
-        if queued.parked_in.replace(life) == Some(life) {
+        let epoch = queued.handle.boot_epoch.load(Ordering::Acquire);
+        let Some(reason) = queued.handle.stop_reason.get() else { return };
+        if queued.halted_in.replace(epoch) == Some(epoch) {
             self.queue.block(id);
             return;
         }
@@ -252,13 +252,13 @@ impl Pcpu {
         if self.translation == Some(handle.id) {
             self.leave_translation();
         }
-        if handle.park_one() == Parked::Last {
-            let job = registry::end(&handle, ending);
-            self.give_job(id, job);
+        if handle.halt_one() == Halted::Last {
+            let task = registry::end(&handle, reason);
+            self.give_task(id, task);
         }
     }
 
-    /// A vCPU lives here from now on.
+    /// A vCPU is affine to this CPU from now on.
     pub(super) fn add_vcpu(&mut self, handle: VmHandle, vcpu: u16, id: u16) {
         let at = usize::from(id);
         if self.queued.len() <= at {
@@ -279,20 +279,20 @@ impl Pcpu {
                 state: State::Off,
                 is_requested: false,
                 is_flush_due: false,
-                job: None,
+                task: None,
                 wake_at: NEVER,
                 flush_at: NEVER,
                 work_at: NEVER,
                 suspended: None,
-                parked_in: None,
+                halted_in: None,
             });
         }
     }
 
     /// Long work for the VM of the vCPU with run-queue index `id`, which is off: done in that vCPU's turns.
-    pub(super) fn give_job(&mut self, id: u16, job: Job) {
+    pub(super) fn give_task(&mut self, id: u16, task: BackgroundTask) {
         let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else { return };
-        queued.job = Some(job);
+        queued.task = Some(task);
         queued.is_requested = true;
         self.queue_up(id);
     }

@@ -8,7 +8,7 @@ use vambrace_wire::bundle::io::{self, Backing, DiskAccess, Port, PortAddresses, 
 use vambrace_wire::bundle::{Devices, VcpuConfig, VmConfig};
 
 use super::*;
-use crate::vm::{Ending, Platform};
+use crate::vm::{Platform, StopReason};
 
 /// No memory at all.
 struct Nowhere;
@@ -133,7 +133,7 @@ fn devices_with_work_take_turns() {
 fn nothing_is_done_for_a_vm_that_stops() {
     let mut vm = vm(vec![VirtioDevice::Entropy, card()]);
     vm.virtio.due = 0b11;
-    vm.stop(Ending::Off);
+    vm.stop(StopReason::Off);
     assert!(!vm.has_work());
     assert_eq!(steps(&mut vm, 9), []);
     let frame = Frame { bytes: &[0; 60], offload: Offload::default() };
@@ -156,7 +156,7 @@ fn who_waits_for_the_outside_has_work_when_it_is_ready_or_the_vm_is_reset() {
     assert!(!vm.has_work());
     vm.outside_is_ready();
     assert_eq!((vm.virtio.due, vm.virtio.outside), (0b10, 0));
-    // One disk may still be busy with what the last life asked for. Another's has ended, and it has not looked yet.
+    // One disk may still be busy with what the boot epoch before asked for. Another's has ended, and it has not looked yet.
     (vm.virtio.due, vm.virtio.outside) = (0b01, 0b10);
     vm.reset();
     assert_eq!((vm.virtio.due, vm.virtio.outside), (0b11, 0));

@@ -59,7 +59,7 @@ mod tests {
         let _ = vm.called(0, 1);
         vm.reset();
         assert!(!vm.doorbells[0].irq_asserted());
-        vm.stop(crate::Ending::Off);
+        vm.stop(crate::StopReason::Off);
         let _ = vm.called(0, 1);
         assert!(!vm.doorbells[0].irq_asserted());
         vm.doorbells[0].reset();

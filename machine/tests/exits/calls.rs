@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use vambrace_cpu::power::Power;
 use vambrace_cpu::syndrome::class;
-use vambrace_machine::{Ending, Lifecycle, Resume, layout};
+use vambrace_machine::{Lifecycle, Resume, StopReason, layout};
 
 use crate::bench::{Bench, CODE, RAM_SIZE, syndrome};
 
@@ -181,21 +181,21 @@ fn a_big_endian_caller_starts_a_big_endian_cpu() {
 fn the_last_cpu_that_turns_itself_off_ends_the_vm() {
     let mut bench = Bench::new(2);
     assert_eq!(hvc(&mut bench, [CPU_OFF, 0, 0, 0]), Resume::Stop);
-    assert_eq!(bench.vm.lock().lifecycle, Lifecycle::Stopping(Ending::Off));
+    assert_eq!(bench.vm.lock().lifecycle, Lifecycle::Stopping(StopReason::Off));
 }
 
 #[test]
 fn a_vm_ends_or_begins_anew_as_it_asks() {
     let system_reset2 = 0xC400_0012;
-    for (function, ending) in
-        [(SYSTEM_OFF, Ending::Off), (SYSTEM_RESET, Ending::Reset), (system_reset2, Ending::Reset)]
+    for (function, reason) in
+        [(SYSTEM_OFF, StopReason::Off), (SYSTEM_RESET, StopReason::Reset), (system_reset2, StopReason::Reset)]
     {
         let mut bench = Bench::new(3);
         assert_eq!(smc(&mut bench, [function, 0, 0, 0]), Resume::Stop);
-        assert_eq!(bench.vm.lock().lifecycle, Lifecycle::Stopping(ending));
+        assert_eq!(bench.vm.lock().lifecycle, Lifecycle::Stopping(reason));
         // The first ending stands.
         assert_eq!(hvc(&mut bench, [SYSTEM_OFF, 0, 0, 0]), Resume::Stop);
-        assert_eq!(bench.vm.lock().lifecycle, Lifecycle::Stopping(ending));
+        assert_eq!(bench.vm.lock().lifecycle, Lifecycle::Stopping(reason));
     }
 }
 

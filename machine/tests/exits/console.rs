@@ -4,7 +4,7 @@
 use vambrace_interrupts::{Activity, ListRegister, State, VcpuSet};
 use vambrace_io::pl011::FIFO_DEPTH;
 use vambrace_machine::vm::Input;
-use vambrace_machine::{Ending, Host, layout};
+use vambrace_machine::{Host, StopReason, layout};
 use vambrace_wire::message::INPUT_WINDOW;
 
 use crate::bench::Bench;
@@ -279,7 +279,7 @@ fn the_clock_tells_the_time_and_rings() {
 fn keys_typed_during_a_reset_are_for_the_next_life() {
     let mut bench = Bench::new(1);
     let _ = bench.vm.lock().type_keys(b"a");
-    bench.vm.lock().stop(Ending::Reset);
+    bench.vm.lock().stop(StopReason::Reset);
     let _ = bench.vm.lock().type_keys(b"q");
     bench.vm.lock().reset();
     assert_eq!(bench.read(FR) & 1 << 4, 0, "something has been received");

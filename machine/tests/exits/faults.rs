@@ -6,7 +6,7 @@ use vambrace_cpu::power::Entry;
 use vambrace_cpu::pstate::Endianness;
 use vambrace_cpu::syndrome::{InstructionLength, Syndrome, class};
 use vambrace_machine::vcpu::CrashCause;
-use vambrace_machine::{Ending, Lifecycle, Resume, layout, report};
+use vambrace_machine::{Lifecycle, Resume, StopReason, layout, report};
 use vambrace_memory::Ipa;
 
 use crate::access::{PERMISSION, TRANSLATION, iss, moves};
@@ -174,7 +174,7 @@ fn a_guest_without_a_handler_has_crashed() {
     let handler = bench.frame().pc;
     assert_eq!(handler, 0x1000_0200);
     assert_eq!(fetch_abort(&mut bench, TRANSLATION, handler), Resume::Stop);
-    assert_eq!(bench.vm.lock().lifecycle, Lifecycle::Stopping(Ending::Crash));
+    assert_eq!(bench.vm.lock().lifecycle, Lifecycle::Stopping(StopReason::Crash));
     assert_eq!(bench.vcpus[0].crash, Some(CrashCause::HandlerFaults));
     // A handler that cannot save its registers is no better.
     let mut bench = Bench::new(1);
@@ -312,8 +312,8 @@ fn one_vcpus_crash_stops_the_vm_only() {
     assert_eq!(bench.exit(Syndrome(0)), Resume::Stop);
     assert_eq!(neighbour.vm.lock().lifecycle, Lifecycle::Running);
     // The first ending stands.
-    bench.vm.lock().stop(Ending::Off);
-    assert_eq!(bench.vm.lock().lifecycle, Lifecycle::Stopping(Ending::Crash));
+    bench.vm.lock().stop(StopReason::Off);
+    assert_eq!(bench.vm.lock().lifecycle, Lifecycle::Stopping(StopReason::Crash));
 }
 
 /// The whole report of a guest that has just started and has no vectors.

@@ -100,7 +100,7 @@ pub(crate) struct Predicted {
 struct Called(RefCell<VcpuSet>, usize);
 
 impl Neighbours for Called {
-    type Home = usize;
+    type Placement = usize;
 
     /// vCPU 1 shares the CPU of vCPU 0, and so on.
     fn elsewhere(&self, vcpu: usize) -> Option<usize> {

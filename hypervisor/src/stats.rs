@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What EL2 itself costs: when the parts of a VM's lives began, and the memory that EL2 takes.
+//! What EL2 itself costs: when the parts of a VM's boot epochs began, and the memory that EL2 takes.
 //!
-//! It is noted as things happen and told when a life is over, so that telling it delays nobody's start.
+//! It is noted as things happen and told when a boot epoch is over, so that telling it delays nobody's start.
 
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
@@ -62,14 +62,14 @@ pub(crate) fn tell_boot() {
 
 /// A VM's part. It goes last of all that the VM had, and then the VM is gone.
 #[derive(Debug)]
-pub(crate) struct Ledger {
+pub(crate) struct VmStats {
     vm: u16,
     began: AtomicU64,
     copied: AtomicU64,
     cleared: AtomicU64,
 }
 
-impl Ledger {
+impl VmStats {
     /// For a VM that is about to be made.
     pub(crate) fn new(vm: u16) -> Self {
         VMS.fetch_add(1, Ordering::Relaxed);
@@ -79,7 +79,7 @@ impl Ledger {
         this
     }
 
-    /// A life begins.
+    /// A boot epoch begins.
     pub(crate) fn begin(&self) {
         note(&self.began);
     }
@@ -94,7 +94,7 @@ impl Ledger {
         note(&self.cleared);
     }
 
-    /// A life is over that switched its first CPU on at the count `started`.
+    /// A boot epoch is over that switched its first CPU on at the count `started`.
     pub(crate) fn tell(&self, started: u64) {
         let at = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let life = Life { began: at(&self.began), copied: at(&self.copied), started, ended: now() };
@@ -104,11 +104,11 @@ impl Ledger {
     }
 }
 
-impl Drop for Ledger {
+impl Drop for VmStats {
     fn drop(&mut self) {
         VMS.fetch_sub(1, Ordering::Relaxed);
         let cleared = self.cleared.load(Ordering::Relaxed);
-        // A VM that could not be made had no life.
+        // A VM that could not be made never ran.
         if cleared != 0 {
             console::say(&FromHypervisor::Gone { vm: self.vm, cleared, at: now() });
         }

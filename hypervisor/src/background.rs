@@ -7,7 +7,7 @@
 use core::sync::atomic::Ordering;
 
 use vambrace_interrupts::Activity;
-use vambrace_machine::Ending;
+use vambrace_machine::StopReason;
 use vambrace_wire::message::{FromHypervisor, VmState};
 
 use crate::disk::Progress;
@@ -20,7 +20,7 @@ const STEP: u64 = 2 << 20;
 
 /// A piece of long work.
 #[derive(Debug)]
-pub(crate) enum Job {
+pub(crate) enum BackgroundTask {
     /// Clear the memory and erase the flash that the VM has been given, then load it.
     Clear {
         /// The VM.
@@ -43,13 +43,13 @@ pub(crate) enum Job {
         done: u64,
     },
     /// Clear the memory; then start the VM again, or let it go.
-    Scrub {
-        /// The VM, all of whose CPUs are parked.
+    Zero {
+        /// The VM, all of whose CPUs are halted.
         handle: VmHandle,
         /// How much is cleared.
         done: u64,
         /// What comes then.
-        then: Ending,
+        then: StopReason,
     },
     /// Clear what was written to the disks, then let the VM go.
     ClearDisks {
@@ -58,7 +58,7 @@ pub(crate) enum Job {
     },
 }
 
-impl Job {
+impl BackgroundTask {
     /// The work of starting a VM that has just been made.
     pub(crate) fn first(handle: VmHandle) -> Self {
         Self::Clear { handle, done: 0 }
@@ -81,14 +81,14 @@ impl Job {
                 Progress::Over => Some(Self::load(handle)),
             },
             Self::Load { handle, image, done } => load_step(handle, image, done),
-            Self::Scrub { handle, done, then } => match handle.space.scrub(done, STEP, then) {
-                Some(done) => Some(Self::Scrub { handle, done, then }),
-                None => after_scrub(handle, then),
+            Self::Zero { handle, done, then } => match handle.space.scrub(done, STEP, then) {
+                Some(done) => Some(Self::Zero { handle, done, then }),
+                None => after_zero(handle, then),
             },
             Self::ClearDisks { handle } => match handle.devices.clear(STEP) {
                 Progress::More => Some(Self::ClearDisks { handle }),
                 Progress::Over => {
-                    handle.ledger.clear();
+                    handle.stats.clear();
                     // The memory is free again when the last CPU has forgotten the VM.
                     None
                 }
@@ -97,10 +97,10 @@ impl Job {
     }
 }
 
-fn load_step(handle: VmHandle, image: usize, done: u64) -> Option<Job> {
+fn load_step(handle: VmHandle, image: usize, done: u64) -> Option<BackgroundTask> {
     if image == 0 && done == 0 {
         handle.space.note_used();
-        handle.ledger.copy();
+        handle.stats.copy();
     }
     let Some((ipa, bytes)) = registry::image(handle.id, image) else {
         start(&handle);
@@ -112,9 +112,9 @@ fn load_step(handle: VmHandle, image: usize, done: u64) -> Option<Job> {
         handle.space.place(ipa, part);
     }
     if part.len() == rest.len() {
-        Some(Job::Load { handle, image: image + 1, done: 0 })
+        Some(BackgroundTask::Load { handle, image: image + 1, done: 0 })
     } else {
-        Some(Job::Load { handle, image, done: done + STEP })
+        Some(BackgroundTask::Load { handle, image, done: done + STEP })
     }
 }
 
@@ -142,7 +142,7 @@ fn start(handle: &VmHandle) {
     };
     channels::join(handle);
     if !handle.devices.is_empty() {
-        // What the life before has left to its disks is seen to.
+        // What the boot epoch before has left to its disks is seen to.
         handle.devices.set_due();
     }
     let state = if resets == 0 { VmState::Running } else { VmState::Reset(resets) };
@@ -150,16 +150,16 @@ fn start(handle: &VmHandle) {
     handle.notify_all();
 }
 
-fn after_scrub(handle: VmHandle, then: Ending) -> Option<Job> {
-    if then != Ending::Reset {
-        return Some(Job::ClearDisks { handle });
+fn after_zero(handle: VmHandle, then: StopReason) -> Option<BackgroundTask> {
+    if then != StopReason::Reset {
+        return Some(BackgroundTask::ClearDisks { handle });
     }
-    handle.ledger.clear();
+    handle.stats.clear();
     {
         let mut vm = handle.vm.lock();
         vm.reset();
         vm.resets = vm.resets.saturating_add(1);
     }
-    handle.begin_life();
-    Some(Job::load(handle))
+    handle.begin_boot_epoch();
+    Some(BackgroundTask::load(handle))
 }
