@@ -131,7 +131,7 @@ pub(crate) fn disconnect(handle: &VmShared) {
 /// the VM in the machine.
 ///
 /// Only that one's lock is taken here, in its own time. Another VM is called, and takes its interrupt in its time.
-pub(crate) fn hand_on(intid: u32, resident: Option<&VmShared>) -> Option<u16> {
+pub(crate) fn forward_irq(intid: u32, resident: Option<&VmShared>) -> Option<u16> {
     let assigned = ASSIGNED.get()?;
     let owned = assigned.owned.iter().find(|owned| owned.interrupt.physical == intid)?;
     CpuInterface::drop_priority(intid);

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What stands behind VMs' virtio devices, and their turns.
+//! What stands behind VMs' virtio devices, and how they are polled.
 //!
-//! A turn is bounded ([`TURN`]), and done by a CPU on behalf of the vCPU that it runs: whatever a VM's devices do is in that
-//! vCPU's time. After a turn that was not enough the guest goes on for as long as the turn took, so devices never take more
+//! A poll is bounded ([`POLL_QUOTA`]), and done by a CPU on behalf of the vCPU that it runs: whatever a VM's devices do is in that
+//! vCPU's time. After a poll that was not enough the guest goes on for as long as the poll took, so devices never take more
 //! than half of it.
 
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use vambrace_hypervisor::room;
-use vambrace_io::virtio::budget::Budget;
 use vambrace_io::virtio::net::MAX_FRAME;
+use vambrace_io::virtio::quota::Quota;
 use vambrace_machine::virtio::{Backends, Step};
 use vambrace_wire::bundle::Bundle;
 use vambrace_wire::bundle::io::{Backing, VirtioDevice};
@@ -21,10 +21,10 @@ use crate::exit_host::Flush;
 use crate::lock::SpinMutex;
 use crate::network::{Card, Port, Taken};
 use crate::vm_shared::VmShared;
-use crate::{assigned, console, network, outside, random, registry};
+use crate::{assigned, console, host_io, network, random, registry};
 
-/// As much as a VM's devices do in one turn: some ten thousand instructions, or a hundred thousand with a large copy.
-const TURN: Budget = Budget { requests: 64, bytes: 128 << 10 };
+/// As much as a VM's devices do in one poll: some ten thousand instructions, or a hundred thousand with a large copy.
+const POLL_QUOTA: Quota = Quota { requests: 64, bytes: 128 << 10 };
 
 /// A buffer for frames and for pieces of disks.
 pub(crate) const BUFFER: usize = MAX_FRAME.next_multiple_of(4096);
@@ -34,8 +34,8 @@ pub(crate) const BUFFER: usize = MAX_FRAME.next_multiple_of(4096);
 pub(crate) struct Devices {
     /// Some device has work.
     due: AtomicBool,
-    /// What devices waited for outside is there.
-    outside_is_ready: AtomicBool,
+    /// What devices waited for is there.
+    backend_is_ready: AtomicBool,
     /// Frames wait for network cards.
     frames_wait: AtomicBool,
     /// By slot.
@@ -45,12 +45,12 @@ pub(crate) struct Devices {
     /// By slot.
     cards: Box<[Option<Card>]>,
     /// They are nobody's any more.
-    is_unplugged: AtomicBool,
+    is_detached: AtomicBool,
 }
 
-/// What a turn has come to.
+/// What a poll has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum Polled {
     /// Nothing is left to do.
     Over,
     /// There is more to do.
@@ -69,17 +69,17 @@ impl Devices {
             _ => Ok(None),
         };
         let card = |device: &VirtioDevice| match device {
-            VirtioDevice::Network(port) => Card::plug_in(port),
+            VirtioDevice::Network(port) => Card::attach(port),
             _ => None,
         };
         Ok(Self {
             due: AtomicBool::new(false),
-            outside_is_ready: AtomicBool::new(false),
+            backend_is_ready: AtomicBool::new(false),
             frames_wait: AtomicBool::new(false),
             disks: SpinMutex::new(devices.iter().map(disk).collect::<Result<_, _>>()?),
             on_board: devices.iter().any(is_on_board),
             cards: devices.iter().map(card).collect(),
-            is_unplugged: AtomicBool::new(false),
+            is_detached: AtomicBool::new(false),
         })
     }
 
@@ -102,12 +102,12 @@ impl Devices {
         self.due.store(true, Ordering::Release);
     }
 
-    /// What devices have waited for outside is there: the VM's next turn sees it. Whoever says so needs no lock of the VM's.
-    pub(crate) fn note_outside(&self) {
-        self.outside_is_ready.store(true, Ordering::Release);
+    /// What devices have waited for is there: the VM's next poll sees it. Whoever says so needs no lock of the VM's.
+    pub(crate) fn note_backend(&self) {
+        self.backend_is_ready.store(true, Ordering::Release);
     }
 
-    /// Frames wait for network cards: the VM's next turn takes them.
+    /// Frames wait for network cards: the VM's next poll takes them.
     pub(crate) fn note_frames(&self) {
         self.frames_wait.store(true, Ordering::Release);
     }
@@ -136,14 +136,14 @@ impl Devices {
     }
 
     /// The VM is over: its network cards' ports are free.
-    pub(crate) fn unplug(&self) {
+    pub(crate) fn detach(&self) {
         // Others may have the ports from now on.
-        if !self.is_unplugged.swap(true, Ordering::AcqRel) {
-            self.ports().for_each(|(_, port)| network::unplug(port));
+        if !self.is_detached.swap(true, Ordering::AcqRel) {
+            self.ports().for_each(|(_, port)| network::detach(port));
         }
     }
 
-    /// The ports that the VM's network cards are plugged into, with their slots.
+    /// The ports that the VM's network cards are attached to, with their slots.
     pub(crate) fn ports(&self) -> impl Iterator<Item = (usize, Port)> {
         self.cards().map(|(slot, card)| (slot, card.port()))
     }
@@ -164,54 +164,54 @@ fn is_on_board(device: &VirtioDevice) -> bool {
 
 impl Drop for Devices {
     fn drop(&mut self) {
-        self.unplug();
+        self.detach();
     }
 }
 
-/// Gives the VM's virtio devices a turn.
-pub(crate) fn turn(handle: &VmShared, buffer: &mut [u8]) -> (Turn, Flush) {
+/// Polls the VM's virtio devices.
+pub(crate) fn poll(handle: &VmShared, buffer: &mut [u8]) -> (Polled, Flush) {
     let devices = &handle.devices;
     // Acquire, as whoever sets it has put something there before.
     devices.due.swap(false, Ordering::AcqRel);
-    let mut budget = TURN;
+    let mut quota = POLL_QUOTA;
     let mut flush = Flush::NotNeeded;
     assigned::deliver(handle);
-    // One that begins to wait in this turn is told in the next: who wakes it also says that there is work.
-    if devices.outside_is_ready.load(Ordering::Relaxed)
-        && devices.outside_is_ready.swap(false, Ordering::Acquire)
+    // One that begins to wait in this poll is told in the next: who wakes it also says that there is work.
+    if devices.backend_is_ready.load(Ordering::Relaxed)
+        && devices.backend_is_ready.swap(false, Ordering::Acquire)
     {
-        handle.vm.lock().outside_is_ready();
+        handle.vm.lock().backend_is_ready();
     }
     if handle.link.take_call() {
         serve_line(handle);
     }
     console::receive_held(registry::hear);
-    take_frames(handle, &mut budget);
+    take_frames(handle, &mut quota);
     loop {
         let (step, moved) = {
             let mut vm = handle.vm.lock();
             let mut disks = devices.disks.lock();
-            let mut behind = Behind { handle, disks: &mut disks, flush: &mut flush };
-            vm.serve_virtio(&handle.space, &mut behind, buffer, &mut budget)
+            let mut backend = Backend { handle, disks: &mut disks, flush: &mut flush };
+            vm.serve_virtio(&handle.space, &mut backend, buffer, &mut quota)
         };
         handle.notify(&moved);
         if devices.on_board {
             // What this one is done with may be what another waits for.
-            outside::wake_waiting();
+            host_io::wake_waiting();
         }
         match step {
             Step::Done => {}
             // Work that has come up meanwhile, of which nobody was told.
-            Step::Idle if devices.is_due() => return (Turn::NotOver, flush),
-            Step::Idle => return (Turn::Over, flush),
+            Step::Idle if devices.is_due() => return (Polled::NotOver, flush),
+            Step::Idle => return (Polled::Over, flush),
             Step::Spent => {
                 devices.set_due();
-                return (Turn::NotOver, flush);
+                return (Polled::NotOver, flush);
             }
             Step::Frame { slot, frame } => {
                 if let Some(card) = devices.card(slot) {
                     let copied = network::forward(card.port(), &frame);
-                    budget.bytes = budget.bytes.saturating_sub(copied);
+                    quota.bytes = quota.bytes.saturating_sub(copied);
                 }
             }
         }
@@ -219,13 +219,13 @@ pub(crate) fn turn(handle: &VmShared, buffer: &mut [u8]) -> (Turn, Flush) {
 }
 
 /// Gives the VM the frames that came for it while it was busy.
-fn take_frames(handle: &VmShared, budget: &mut Budget) {
+fn take_frames(handle: &VmShared, quota: &mut Quota) {
     let devices = &handle.devices;
     if !devices.frames_wait.load(Ordering::Relaxed) || !devices.frames_wait.swap(false, Ordering::Acquire) {
         return;
     }
     for (slot, card) in devices.cards() {
-        if card.take_waiting(handle, slot, budget) == Taken::Some {
+        if card.take_waiting(handle, slot, quota) == Taken::Some {
             devices.note_frames();
             devices.set_due();
         }
@@ -246,13 +246,13 @@ fn serve_line(handle: &VmShared) {
 }
 
 /// The machine, as a VM's devices see it.
-struct Behind<'a> {
+struct Backend<'a> {
     handle: &'a VmShared,
     disks: &'a mut [Option<Disk>],
     flush: &'a mut Flush,
 }
 
-impl Backends for Behind<'_> {
+impl Backends for Backend<'_> {
     type Disk = Disk;
 
     fn disk(&mut self, slot: usize) -> Option<&mut Disk> {

@@ -12,9 +12,9 @@ use vambrace_wire::bundle::Bundle;
 use vambrace_wire::bundle::io::{self, Backing};
 
 use crate::clear::clear;
+use crate::host_io::disk::{self as board, BoardDisk};
 use crate::lock::SpinMutex;
-use crate::outside::disk::{self as board, BoardDisk};
-use crate::{memory, outside};
+use crate::{host_io, memory};
 
 /// Why there is no such disk.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -112,7 +112,7 @@ pub(crate) struct PartOfDisk {
 
 impl PartOfDisk {
     fn new(vm: u16, index: u16, first: u64, sectors: u64) -> Result<Self, DiskError> {
-        let on = outside::disk(index).ok_or(DiskError::TooLarge { sectors: 0 })?;
+        let on = host_io::disk(index).ok_or(DiskError::TooLarge { sectors: 0 })?;
         let mut disk = on.lock();
         let capacity = disk.capacity();
         if first.checked_add(sectors).is_none_or(|end| end > capacity) {
@@ -142,7 +142,7 @@ impl Drop for PartOfDisk {
     fn drop(&mut self) {
         self.on.lock().detach(self.owner);
         // Its places are for others now.
-        outside::wake_waiting();
+        host_io::wake_waiting();
     }
 }
 

@@ -14,7 +14,7 @@ pub mod el1;
 pub mod footprint;
 pub mod placement;
 pub mod pool;
-pub mod quota;
+pub mod ratelimit;
 pub mod regions;
 pub mod requests;
 pub mod room;

@@ -40,6 +40,8 @@ mod firmware;
 #[cfg(target_os = "none")]
 mod gic;
 #[cfg(target_os = "none")]
+mod host_io;
+#[cfg(target_os = "none")]
 mod layout;
 #[cfg(target_os = "none")]
 mod link;
@@ -53,8 +55,6 @@ mod memory;
 mod mmu;
 #[cfg(target_os = "none")]
 mod network;
-#[cfg(target_os = "none")]
-mod outside;
 #[cfg(target_os = "none")]
 mod panic;
 #[cfg(target_os = "none")]

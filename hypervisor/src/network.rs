@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Networks between VMs: a switch each, and which card is plugged into which port.
+//! Networks between VMs: a switch each, and which card is attached to which port.
 //!
-//! A frame comes from its sender's devices' turn, in a buffer of the CPU's, or from the board's card. The switch says who
+//! A frame comes from its sender's devices' poll, in a buffer of the CPU's, or from the board's card. The switch says who
 //! gets it, and each of them gets it at once if nobody holds its VM's lock. If somebody does, it waits in a queue of the
-//! card's, and the VM takes it in its own devices' turn. So nobody waits for another VM's lock.
+//! card's, and the VM takes it in its own devices' poll. So nobody waits for another VM's lock.
 
 use alloc::boxed::Box;
 use alloc::sync::Weak;
@@ -12,13 +12,13 @@ use core::num::NonZeroU64;
 
 use spin::Once;
 use vambrace_hypervisor::room;
-use vambrace_io::virtio::budget::Budget;
 use vambrace_io::virtio::net::{Frame, FrameQueue, MAX_FRAME, Mac};
+use vambrace_io::virtio::quota::Quota;
 use vambrace_io::virtio::switch::{self, Addresses, MAX_PORTS, Policy, Rate, Switch};
 use vambrace_wire::bundle::io::{self, PortAddresses, Uplink};
 
+use crate::host_io;
 use crate::lock::SpinMutex;
-use crate::outside;
 use crate::sysreg::{CntfrqEl0, CntpctEl0, Read};
 use crate::vm_shared::{VmHandle, VmShared};
 
@@ -32,9 +32,9 @@ pub(crate) struct Port {
     port: switch::Port,
 }
 
-/// What is plugged into a port.
+/// What is attached to a port.
 #[derive(Clone, Debug)]
-enum Plug {
+enum Attached {
     /// A VM's card, in this slot.
     Vm { handle: Weak<VmShared>, slot: usize },
     /// The board's card.
@@ -44,7 +44,7 @@ enum Plug {
 #[derive(Debug)]
 struct Network {
     switch: SpinMutex<Box<Switch>>,
-    plugs: SpinMutex<[Option<Plug>; MAX_PORTS]>,
+    attached: SpinMutex<[Option<Attached>; MAX_PORTS]>,
 }
 
 static NETWORKS: Once<Vec<Network>> = Once::new();
@@ -55,20 +55,20 @@ pub(crate) fn start(networks: &[io::Network]) {
     NETWORKS.call_once(|| {
         let network = |_| Network {
             switch: SpinMutex::new(Box::new(Switch::new(age))),
-            plugs: SpinMutex::new([const { None }; MAX_PORTS]),
+            attached: SpinMutex::new([const { None }; MAX_PORTS]),
         };
         networks.iter().map(network).collect()
     });
     let uplink = (0..).zip(networks).find(|(_, network)| network.uplink == Uplink::Board);
-    if let (Some((index, _)), Some(mac)) = (uplink, outside::card_address())
+    if let (Some((index, _)), Some(mac)) = (uplink, host_io::card_address())
         && let Some(port) = add(index, Policy { mac, addresses: Addresses::Any, rate: None })
     {
         UPLINK.call_once(|| port);
-        set(port, Some(Plug::Board));
+        set(port, Some(Attached::Board));
     }
 }
 
-/// The port that the board's card is plugged into.
+/// The port that the board's card is attached to.
 static UPLINK: Once<Port> = Once::new();
 
 /// A frame has come from outside.
@@ -98,17 +98,17 @@ pub(crate) struct Card {
 impl Card {
     /// Finds a port for a VM's card. `None` when there is none, or another card has its address: then the cable leads
     /// nowhere.
-    pub(crate) fn plug_in(card: &io::Port) -> Option<Self> {
-        let port = plug_in(card)?;
+    pub(crate) fn attach(card: &io::Port) -> Option<Self> {
+        let port = attach(card)?;
         Some(Self { port, waiting: SpinMutex::new(FrameQueue::new()) })
     }
 
-    /// How much of the heap [`Card::plug_in`] takes.
+    /// How much of the heap [`Card::attach`] takes.
     pub(crate) fn room() -> usize {
         FrameQueue::PIECES.map(|len| room::piece(len, align_of::<usize>())).iter().sum()
     }
 
-    /// The port that it is plugged into.
+    /// The port that it is attached to.
     pub(crate) fn port(&self) -> Port {
         self.port
     }
@@ -130,13 +130,13 @@ impl Card {
         Some(())
     }
 
-    /// Gives the VM what has waited, in its own time: as much as `budget` has bytes for.
-    pub(crate) fn take_waiting(&self, handle: &VmShared, slot: usize, budget: &mut Budget) -> Taken {
-        while budget.bytes > 0 {
+    /// Gives the VM what has waited, in its own time: as much as `quota` has bytes for.
+    pub(crate) fn take_waiting(&self, handle: &VmShared, slot: usize, quota: &mut Quota) -> Taken {
+        while quota.bytes > 0 {
             let mut vm = handle.vm.lock();
             let mut waiting = self.waiting.lock();
             let Some(frame) = waiting.front() else { return Taken::All };
-            budget.bytes = budget.bytes.saturating_sub(frame.bytes.len() as u64);
+            quota.bytes = quota.bytes.saturating_sub(frame.bytes.len() as u64);
             let received = vm.receive_frame(slot, &handle.space, &frame);
             waiting.pop();
             drop((waiting, vm));
@@ -165,7 +165,7 @@ fn note_lost(port: Port) {
 }
 
 /// Finds a port for a VM's card.
-fn plug_in(card: &io::Port) -> Option<Port> {
+fn attach(card: &io::Port) -> Option<Port> {
     let policy = Policy {
         mac: Mac(card.mac),
         addresses: match card.addresses {
@@ -186,7 +186,7 @@ fn add(index: u16, policy: Policy) -> Option<Port> {
     match port {
         Ok(port) => Some(Port { network: index, port }),
         Err(error) => {
-            crate::console::warning!("a network card is not plugged in: {error}");
+            crate::console::warning!("a network card is not attached: {error}");
             None
         }
     }
@@ -195,23 +195,23 @@ fn add(index: u16, policy: Policy) -> Option<Port> {
 /// The VM's cards are there: frames go to them from now on.
 pub(crate) fn connect(handle: &VmHandle) {
     for (slot, port) in handle.devices.ports() {
-        let plug = Plug::Vm { handle: VmHandle::downgrade(handle), slot };
-        set(port, Some(plug));
+        let attached = Attached::Vm { handle: VmHandle::downgrade(handle), slot };
+        set(port, Some(attached));
     }
 }
 
 /// A port is free again.
-pub(crate) fn unplug(port: Port) {
+pub(crate) fn detach(port: Port) {
     set(port, None);
     if let Some(network) = network(port.network) {
         network.switch.lock().remove(port.port);
     }
 }
 
-fn set(port: Port, plug: Option<Plug>) {
+fn set(port: Port, attached: Option<Attached>) {
     let Some(network) = network(port.network) else { return };
-    if let Some(place) = network.plugs.lock().get_mut(usize::from(port.port.0)) {
-        *place = plug;
+    if let Some(place) = network.attached.lock().get_mut(usize::from(port.port.0)) {
+        *place = attached;
     }
 }
 
@@ -236,10 +236,10 @@ pub(crate) fn forward(from: Port, frame: &Frame<'_>) -> u64 {
 
 impl Network {
     fn deliver(&self, port: switch::Port, frame: &Frame<'_>) -> Option<()> {
-        let plug = self.plugs.lock().get(usize::from(port.0))?.clone()?;
-        match plug {
-            Plug::Board => (outside::send(frame) == 0).then_some(()),
-            Plug::Vm { handle, slot } => {
+        let attached = self.attached.lock().get(usize::from(port.0))?.clone()?;
+        match attached {
+            Attached::Board => (host_io::send(frame) == 0).then_some(()),
+            Attached::Vm { handle, slot } => {
                 let handle = handle.upgrade()?;
                 handle.devices.card(slot)?.receive(&handle, slot, frame)
             }

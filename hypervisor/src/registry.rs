@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering
 use spin::Once;
 use vambrace_hypervisor::board::NotOnBoard;
 use vambrace_hypervisor::placement::NoPlace;
-use vambrace_hypervisor::quota::LogQuota;
+use vambrace_hypervisor::ratelimit::LogRatelimit;
 use vambrace_hypervisor::room::{self, NoRoom};
 use vambrace_machine::short::Constants;
 use vambrace_machine::vm::Platform;
@@ -211,7 +211,7 @@ impl Registry {
             placements,
             devices,
             link: Link::new(),
-            mistakes: SpinMutex::new(LogQuota::new()),
+            mistakes: SpinMutex::new(LogRatelimit::new()),
             space,
             vmid: SpinMutex::new(VmidHolder::new()),
             time_offset: AtomicU64::new(0),
@@ -270,7 +270,7 @@ pub(crate) fn end(handle: &VmHandle, reason: StopReason) -> BackgroundTask {
     handle.vm.lock().flush_console(|bytes| console::print_last(handle.id, bytes));
     console::say(&FromHypervisor::State { vm: handle.id, state });
     handle.tell_boot_epoch();
-    handle.devices.unplug();
+    handle.devices.detach();
     handle.has_ended.store(true, Ordering::Release);
     handle.notify_all();
     if let Some(registry) = REGISTRY.get() {

@@ -35,7 +35,7 @@ use crate::sysreg::{CntfrqEl0, CntpctEl0, EsrEl2, FarEl2, HpfarEl2, MidrEl1, Rea
 use crate::vgic::{Interface, Shape};
 use crate::vm_shared::{Lives, Neighbourhood, VmHandle, VmShared};
 use crate::world::{self, Around, Cause};
-use crate::{assigned, barrier, boot, clock, console, outside, panic, random, resident};
+use crate::{assigned, barrier, boot, clock, console, host_io, panic, random, resident};
 
 mod account;
 mod errands;
@@ -76,10 +76,10 @@ pub(crate) fn start(
     if let Some(intid) = board.uart.and_then(|uart| uart.intid) {
         distributor.enable_spi(intid, boot::affinity());
     }
-    if outside::is_wanted(&bundle.directory) {
+    if host_io::is_wanted(&bundle.directory) {
         let slots = board::virtio_slots(tree, board.virtio);
         // SAFETY: the device tree's virtio-mmio devices, mapped as Device memory; only the first CPU comes here, once.
-        for intid in unsafe { outside::start(&slots, &bundle.directory, distributor) } {
+        for intid in unsafe { host_io::start(&slots, &bundle.directory, distributor) } {
             distributor.enable_spi(intid, boot::affinity());
         }
     }

@@ -10,7 +10,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use vambrace_hypervisor::board::MAX_CPUS;
-use vambrace_hypervisor::quota::{LogQuota, Verdict};
+use vambrace_hypervisor::ratelimit::{LogRatelimit, Verdict};
 use vambrace_interrupts::VcpuSet;
 use vambrace_machine::short::{Constants, Neighbours};
 use vambrace_machine::{Lifecycle, StopReason, Vcpu, Vm};
@@ -99,7 +99,7 @@ pub(crate) struct VmShared {
     /// Its console's link to the board's serial line.
     pub(crate) link: Link,
     /// How many more of its mistakes are logged.
-    pub(crate) mistakes: SpinMutex<LogQuota>,
+    pub(crate) mistakes: SpinMutex<LogRatelimit>,
     /// Its memory.
     pub(crate) space: Space,
     /// VTCR_EL2.
@@ -206,9 +206,9 @@ impl VmShared {
         }
     }
 
-    /// What its virtio devices waited for outside is there: one of its CPUs works on it.
-    pub(crate) fn outside_is_ready(&self) {
-        self.devices.note_outside();
+    /// What its virtio devices waited for is there: one of its CPUs works on it.
+    pub(crate) fn backend_is_ready(&self) {
+        self.devices.note_backend();
         self.kick_worker();
     }
 

@@ -11,14 +11,13 @@
 //! ([`MmioDevice`](crate::bus::MmioDevice)) changes only that value; of a notification it notes that there is work. The
 //! work itself is a call of its own, [`serve`](mmio::Virtio), which gets what the value does not hold: the guest's memory and
 //! what the device stands for outside (entropy, a disk, a network). So it can follow the access at once, or come later
-//! from the CPU's own loop, and it is bounded: it ends with its [`Budget`](budget::Budget), says whether there is
-//! [`more`](budget::After), and what it has spent can be put to the VM's account.
+//! from the CPU's own loop, and it is bounded: it ends with its [`Quota`](quota::Quota), says whether there is
+//! [`more`](quota::After), and what it has spent can be put to the VM's account.
 //!
 //! Nothing here allocates, blocks or panics. Whatever a driver does against the specification makes its own device need a
 //! reset, and nothing else.
 
 pub mod block;
-pub mod budget;
 pub mod console;
 pub mod feature;
 pub mod mmio;
@@ -26,6 +25,7 @@ pub mod mmio;
 pub mod model;
 pub mod net;
 pub mod queue;
+pub mod quota;
 pub mod rng;
 pub mod switch;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A VM's virtio devices: which there are, and when each has its turn.
+//! A VM's virtio devices: which there are, and when each has its poll.
 //!
 //! The driver's store to a register changes the device and no more. What it asks for is work of its own, since it may
 //! take long, and needs what a VM does not hold: disks, other VMs ([`Backends`]). So it is only noted here as due, and done
@@ -8,9 +8,9 @@
 
 use vambrace_interrupts::VcpuSet;
 use vambrace_io::virtio::block::disk::Disk;
-use vambrace_io::virtio::budget::{After, Budget};
 use vambrace_io::virtio::console::Terminal;
 use vambrace_io::virtio::net::{Frame, Sent, Undelivered};
+use vambrace_io::virtio::quota::{After, Quota};
 use vambrace_memory::GuestMemory;
 
 use crate::vm::console::{Console, Unfinished};
@@ -57,9 +57,9 @@ pub enum Step<'a> {
         /// The frame.
         frame: Frame<'a>,
     },
-    /// A device had its turn. There may be more to do.
+    /// A device had its poll. There may be more to do.
     Done,
-    /// The budget is spent, and there is more to do.
+    /// The quota is spent, and there is more to do.
     Spent,
     /// Nothing is to be done.
     Idle,
@@ -97,8 +97,8 @@ impl<B: Backends> Terminal for Line<'_, B> {
     }
 }
 
-fn is_spent(budget: &Budget) -> bool {
-    budget.requests == 0 || budget.bytes == 0
+fn is_spent(quota: &Quota) -> bool {
+    quota.requests == 0 || quota.bytes == 0
 }
 
 impl Vm {
@@ -109,14 +109,14 @@ impl Vm {
     }
 
     /// The outside of virtio devices has got on: those that waited for it have work.
-    pub fn outside_is_ready(&mut self) {
-        self.virtio.due |= core::mem::take(&mut self.virtio.outside);
+    pub fn backend_is_ready(&mut self) {
+        self.virtio.due |= core::mem::take(&mut self.virtio.for_backend);
     }
 
     /// There is room for output again: virtio consoles that waited for it have work.
     pub(crate) fn output_is_ready(&mut self) {
-        let consoles = self.virtio.consoles() & self.virtio.outside;
-        self.virtio.outside &= !consoles;
+        let consoles = self.virtio.consoles() & self.virtio.for_backend;
+        self.virtio.for_backend &= !consoles;
         self.virtio.due |= consoles;
     }
 
@@ -127,43 +127,43 @@ impl Vm {
 
     /// Lets the next device that has work do some, through `buffer`. The vCPUs in the set are to be notified.
     ///
-    /// One call does as much as `budget` allows at most, or one frame.
+    /// One call does as much as `quota` allows at most, or one frame.
     pub fn serve_virtio<'a>(
         &mut self,
         memory: &impl GuestMemory,
         backends: &mut impl Backends,
         buffer: &'a mut [u8],
-        budget: &mut Budget,
+        quota: &mut Quota,
     ) -> (Step<'a>, VcpuSet) {
         if self.lifecycle != Lifecycle::Running {
             return (Step::Idle, VcpuSet::new());
         }
-        if self.virtio.due != 0 && is_spent(budget) {
+        if self.virtio.due != 0 && is_spent(quota) {
             return (Step::Spent, VcpuSet::new());
         }
         let Some(at) = self.virtio.take_turn() else { return (Step::Idle, VcpuSet::new()) };
         let keys = if self.uart.is_some() { Keys::Elsewhere } else { Keys::Here };
         let Some(slot) = self.virtio.slots.get_mut(at) else { return (Step::Done, VcpuSet::new()) };
         let fault = slot.fault();
-        let before = *budget;
+        let before = *quota;
         let mut sent = None;
         let after = match slot {
-            Slot::Entropy(device) => device.serve(memory, &mut |to: &mut [u8]| backends.entropy(to), budget),
+            Slot::Entropy(device) => device.serve(memory, &mut |to: &mut [u8]| backends.entropy(to), quota),
             Slot::Console(device) => {
                 let console = &mut self.console;
                 let waiting = console.input().len();
                 let after =
-                    device.serve(memory, &mut Line { console, keys, backends: &mut *backends }, budget);
+                    device.serve(memory, &mut Line { console, keys, backends: &mut *backends }, quota);
                 if self.console.input().len() != waiting {
                     backends.input_taken(self.console.input().len());
                 }
                 after
             }
             Slot::Disk(device) => match backends.disk(at) {
-                Some(disk) => device.serve(memory, disk, buffer, budget),
+                Some(disk) => device.serve(memory, disk, buffer, quota),
                 None => After::Idle,
             },
-            Slot::Network(device) => match device.send(memory, buffer, budget) {
+            Slot::Network(device) => match device.send(memory, buffer, quota) {
                 Sent::Nothing(after) => after,
                 Sent::Lost => After::More,
                 Sent::Frame(frame) => {
@@ -173,14 +173,14 @@ impl Vm {
             },
         };
         let new_fault = slot.fault().filter(|_| fault.is_none());
-        if *budget == before {
+        if *quota == before {
             // Each look costs something: while this vCPU works, another may ask for it again and again.
-            budget.requests = budget.requests.saturating_sub(1);
+            quota.requests = quota.requests.saturating_sub(1);
         }
         match after {
             After::Idle => {}
             After::More => self.virtio.due |= bit(at),
-            After::Outside => self.virtio.outside |= bit(at),
+            After::Backend => self.virtio.for_backend |= bit(at),
         }
         if let Some(fault) = new_fault {
             backends.guest_mistake(format_args!("virtio device in slot {at} needs a reset: {fault}"));
@@ -188,7 +188,7 @@ impl Vm {
         let moved = self.settle_virtio(at);
         let step = match (sent, after) {
             (Some(frame), _) => Step::Frame { slot: at, frame },
-            (None, _) if self.virtio.due != 0 && is_spent(budget) => Step::Spent,
+            (None, _) if self.virtio.due != 0 && is_spent(quota) => Step::Spent,
             (None, _) => Step::Done,
         };
         (step, moved)

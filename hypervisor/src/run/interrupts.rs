@@ -9,7 +9,7 @@ use super::{NEVER, Pcpu, now};
 use crate::gic::CpuInterface;
 use crate::sysreg::{CnthpCtlEl2, CnthpCvalEl2, CntvCtlEl0, SafeWrite};
 use crate::vm_shared::{VmHandle, VmShared};
-use crate::{assigned, barrier, console, outside};
+use crate::{assigned, barrier, console, host_io};
 
 /// Physical interrupts served at most before a guest runs again.
 const INTERRUPTS_AT_ONCE: usize = 32;
@@ -77,11 +77,11 @@ impl Pcpu {
     fn serve_device(&self, intid: u32, resident: Option<&VmShared>) -> Whose {
         if intid == self.uart {
             console::interrupt();
-        } else if let Some(vm) = assigned::hand_on(intid, resident) {
+        } else if let Some(vm) = assigned::forward_irq(intid, resident) {
             let is_resident = resident.is_some_and(|handle| handle.id == vm);
             return if is_resident { Whose::Residents } else { Whose::Others };
         } else {
-            outside::interrupt(intid);
+            host_io::interrupt(intid);
         }
         Whose::Ours
     }

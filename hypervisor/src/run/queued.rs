@@ -36,7 +36,7 @@ pub(super) struct QueuedVcpu {
     pub(super) wake_at: u64,
     /// When its VM's unfinished console line is to be passed on.
     pub(super) flush_at: u64,
-    /// When its VM's devices have their next turn.
+    /// When its VM's devices are polled next.
     pub(super) work_at: u64,
     /// It starts anew when it wakes (CPU_SUSPEND, power-down).
     pub(super) suspended: Option<Entry>,

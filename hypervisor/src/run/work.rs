@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The turns of a VM's virtio devices, and console lines that wait for their end.
+//! When a VM's virtio devices are polled, and console lines that wait for their end.
 
 use super::queued::State;
 use super::{Pcpu, now};
-use crate::devices::{self, Turn};
+use crate::devices::{self, Polled};
 use crate::exit_host::Flush;
 use crate::percpu;
 use crate::vm_shared::VmShared;
 
 impl Pcpu {
-    /// Gives the devices of the VM with run-queue index `id` a turn, in that vCPU's time. If it is not enough, the next comes when the
+    /// Polls the devices of the VM with run-queue index `id`, in that vCPU's time. If it is not enough, the next comes when the
     /// guest has had as much time as this one took.
     #[cold]
     #[inline(never)]
     pub(super) fn work(&mut self, id: u16, handle: &VmShared) {
         let began = now();
-        let (turn, flush) = devices::turn(handle, &mut self.buffer);
+        let (polled, flush) = devices::poll(handle, &mut self.buffer);
         if flush == Flush::Soon {
             self.flush_soon(id);
         }
-        if turn == Turn::NotOver
+        if polled == Polled::NotOver
             && let Some(Some(queued)) = self.queued.get_mut(usize::from(id))
         {
             let now = now();
@@ -28,7 +28,7 @@ impl Pcpu {
         }
     }
 
-    /// It is time for the next turn of the VM with run-queue index `id`: its vCPU is called, or another if that has been switched off.
+    /// It is time for the next poll of the VM with run-queue index `id`: its vCPU is called, or another if that has been switched off.
     pub(super) fn work_again(&mut self, id: u16) {
         match self.queued.get(usize::from(id)) {
             Some(Some(queued)) if queued.state == State::Off => queued.handle.kick_worker(),

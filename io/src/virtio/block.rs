@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The block device (virtio 1.2, 5.2): a guest's disk.
 //!
-//! What stands behind it is a [`Disk`], which the caller brings to each turn: an image in memory, which is done at once
+//! What stands behind it is a [`Disk`], which the caller brings to each poll: an image in memory, which is done at once
 //! ([`overlay`]), or hardware, which takes its time. Data go through a buffer of the caller, piece by piece, so a request
 //! may have any length, and the disk never sees guest memory.
 //!
@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use vambrace_memory::GuestMemory;
 use zerocopy::IntoBytes;
 
-use super::budget::{After, Budget};
 use super::mmio::{CONFIG_LEN, Device, Virtio};
 use super::queue::{Fault, MAX_SIZE, Taken};
+use super::quota::{After, Quota};
 use disk::{Disk, Step, Tag};
 use format::{Configuration, ID_LEN, SECTOR, Status, feature};
 use request::{Kind, Next, Request};
@@ -108,7 +108,7 @@ impl Slot {
         &mut self,
         tag: Tag,
         next: Next,
-        turn: &mut Turn<'_, impl GuestMemory, impl Disk>,
+        poll: &mut Poll<'_, impl GuestMemory, impl Disk>,
     ) -> Result<Progress, Fault> {
         let (copied, read) = match next {
             Next::Read(bytes) => (bytes, bytes),
@@ -116,18 +116,18 @@ impl Slot {
             Next::Range(_) | Next::Flush | Next::End(_) => (0, 0),
         };
         // Too small a buffer is the caller's mistake: the guest waits for a larger one.
-        let Some(piece) = turn.buffer.get_mut(..copied as usize) else {
+        let Some(piece) = poll.buffer.get_mut(..copied as usize) else {
             return Ok(Progress::Pause(Pause::Disk));
         };
         let step = if self.stage == Stage::Pending {
-            turn.disk.poll(tag, piece.get_mut(..read as usize).unwrap_or_default())
+            poll.disk.poll(tag, piece.get_mut(..read as usize).unwrap_or_default())
         } else {
-            turn.disk.start(tag, self.request.operation(turn.memory, next, piece)?)
+            poll.disk.start(tag, self.request.operation(poll.memory, next, piece)?)
         };
         match step {
             Step::Done => {
                 self.stage = Stage::Ready;
-                self.request.advance(turn.memory, next, piece)?;
+                self.request.advance(poll.memory, next, piece)?;
                 Ok(Progress::On)
             }
             Step::Pending => {
@@ -204,13 +204,13 @@ impl Device for Block {
     }
 }
 
-/// What a turn needs besides the device.
-struct Turn<'a, M, D> {
+/// What a poll needs besides the device.
+struct Poll<'a, M, D> {
     memory: &'a M,
     disk: &'a mut D,
     /// A piece of data on its way: at least a sector.
     buffer: &'a mut [u8],
-    budget: &'a mut Budget,
+    quota: &'a mut Quota,
 }
 
 /// Why a request is left for now.
@@ -220,8 +220,8 @@ enum Pause {
     Over,
     /// The disk is not ready.
     Disk,
-    /// The turn is over.
-    Budget,
+    /// The poll is over.
+    Quota,
 }
 
 /// Where a step leads.
@@ -242,58 +242,58 @@ impl Virtio<Block> {
         Self::with_device(Block { settings, slots: Default::default(), next_number: 0 })
     }
 
-    /// Works on requests while `budget` lasts; a sector that it does not cover to the end may be the last. Data go through
-    /// `buffer`, which has room for a sector at least and is never smaller than before; the larger, the fewer operations. [`After::Outside`]: the disk has something pending, or no room for more.
+    /// Works on requests while `quota` lasts; a sector that it does not cover to the end may be the last. Data go through
+    /// `buffer`, which has room for a sector at least and is never smaller than before; the larger, the fewer operations. [`After::Backend`]: the disk has something pending, or no room for more.
     pub fn serve(
         &mut self,
         memory: &impl GuestMemory,
         disk: &mut impl Disk,
         buffer: &mut [u8],
-        budget: &mut Budget,
+        quota: &mut Quota,
     ) -> After {
-        let mut turn = Turn { memory, disk, buffer, budget };
+        let mut poll = Poll { memory, disk, buffer, quota };
         self.transport.begin(REQUESTS, memory);
-        let mut after = self.go_on(&mut turn);
+        let mut after = self.go_on(&mut poll);
         while after != After::More
             && let Some(free) = self.device.slots.iter().position(|slot| slot.stage == Stage::Free)
         {
-            if turn.budget.take_request().is_none() {
+            if poll.quota.take_request().is_none() {
                 return After::More;
             }
-            match self.accept(free, &mut turn) {
+            match self.accept(free, &mut poll) {
                 None => match self.transport.listen(REQUESTS, memory) {
                     Taken::Nothing => break,
                     Taken::Chain => {}
                 },
                 Some(Pause::Over) => {}
-                Some(Pause::Disk) => after = After::Outside,
-                Some(Pause::Budget) => after = After::More,
+                Some(Pause::Disk) => after = After::Backend,
+                Some(Pause::Quota) => after = After::More,
             }
         }
         after
     }
 
     /// Works on the requests that are under way, the oldest first, and forgets what was abandoned.
-    fn go_on(&mut self, turn: &mut Turn<'_, impl GuestMemory, impl Disk>) -> After {
+    fn go_on(&mut self, poll: &mut Poll<'_, impl GuestMemory, impl Disk>) -> After {
         if !self.transport.is_live() {
             self.device.reset();
         }
         let mut after = After::Idle;
         for (tag, slot) in self.device.slots.iter_mut().enumerate() {
             if slot.stage == Stage::Abandoned {
-                match turn.disk.poll(Tag(tag as u8), &mut []) {
+                match poll.disk.poll(Tag(tag as u8), &mut []) {
                     Step::Done | Step::Failed => slot.stage = Stage::Free,
-                    Step::Pending | Step::Busy => after = After::Outside,
+                    Step::Pending | Step::Busy => after = After::Backend,
                 }
             }
         }
         let mut tried = None;
         while let Some(at) = self.oldest_after(tried) {
             tried = self.device.slots.get(at).map(|slot| slot.number);
-            match self.work(at, turn) {
+            match self.work(at, poll) {
                 Pause::Over => {}
-                Pause::Disk => after = After::Outside,
-                Pause::Budget => return After::More,
+                Pause::Disk => after = After::Backend,
+                Pause::Quota => return After::More,
             }
         }
         after
@@ -307,29 +307,29 @@ impl Virtio<Block> {
     }
 
     /// Takes the next request into a free slot and works on it. `None`: there is none.
-    fn accept(&mut self, at: usize, turn: &mut Turn<'_, impl GuestMemory, impl Disk>) -> Option<Pause> {
+    fn accept(&mut self, at: usize, poll: &mut Poll<'_, impl GuestMemory, impl Disk>) -> Option<Pause> {
         let Block { settings, slots, next_number } = &mut self.device;
         let slot = slots.get_mut(at)?;
-        if self.transport.take(REQUESTS, turn.memory, &mut slot.request.chain) == Taken::Nothing {
+        if self.transport.take(REQUESTS, poll.memory, &mut slot.request.chain) == Taken::Nothing {
             return None;
         }
         slot.number = *next_number;
         *next_number = next_number.wrapping_add(1);
         slot.stage = Stage::Ready;
-        match slot.request.begin(turn.memory, settings, self.transport.features()) {
-            Ok(None) => Some(self.work(at, turn)),
-            Ok(Some(status)) => Some(self.end(at, turn.memory, status)),
+        match slot.request.begin(poll.memory, settings, self.transport.features()) {
+            Ok(None) => Some(self.work(at, poll)),
+            Ok(Some(status)) => Some(self.end(at, poll.memory, status)),
             Err(fault) => Some(self.fail(fault)),
         }
     }
 
-    /// Works on a request until it is over, or the disk or the budget says no.
-    fn work(&mut self, at: usize, turn: &mut Turn<'_, impl GuestMemory, impl Disk>) -> Pause {
+    /// Works on a request until it is over, or the disk or the quota says no.
+    fn work(&mut self, at: usize, poll: &mut Poll<'_, impl GuestMemory, impl Disk>) -> Pause {
         loop {
-            match self.step(at, turn) {
+            match self.step(at, poll) {
                 Ok(Progress::On) => {}
                 Ok(Progress::Pause(pause)) => return pause,
-                Ok(Progress::End(status)) => return self.end(at, turn.memory, status),
+                Ok(Progress::End(status)) => return self.end(at, poll.memory, status),
                 Err(fault) => return self.fail(fault),
             }
         }
@@ -339,7 +339,7 @@ impl Virtio<Block> {
     fn step(
         &mut self,
         at: usize,
-        turn: &mut Turn<'_, impl GuestMemory, impl Disk>,
+        poll: &mut Poll<'_, impl GuestMemory, impl Disk>,
     ) -> Result<Progress, Fault> {
         let may_flush = self.may_flush(at);
         let Block { settings, slots, .. } = &mut self.device;
@@ -347,22 +347,22 @@ impl Virtio<Block> {
             return Ok(Progress::Pause(Pause::Over));
         };
         if slot.stage == Stage::Pending {
-            let next = slot.request.next(turn.memory, settings, slot.piece)?;
-            return slot.operate(Tag(at as u8), next, turn);
+            let next = slot.request.next(poll.memory, settings, slot.piece)?;
+            return slot.operate(Tag(at as u8), next, poll);
         }
-        slot.piece = (turn.buffer.len() as u64).min(turn.budget.bytes.max(SECTOR));
-        let next = slot.request.next(turn.memory, settings, slot.piece)?;
+        slot.piece = (poll.buffer.len() as u64).min(poll.quota.bytes.max(SECTOR));
+        let next = slot.request.next(poll.memory, settings, slot.piece)?;
         match next {
             Next::End(status) => return Ok(Progress::End(status)),
             Next::Flush if !may_flush => return Ok(Progress::Pause(Pause::Disk)),
             Next::Flush => {}
-            Next::Range(_) | Next::Read(_) | Next::Write(_) if turn.budget.bytes == 0 => {
-                return Ok(Progress::Pause(Pause::Budget));
+            Next::Range(_) | Next::Read(_) | Next::Write(_) if poll.quota.bytes == 0 => {
+                return Ok(Progress::Pause(Pause::Quota));
             }
-            Next::Range(sectors) => turn.budget.charge(sectors * SECTOR),
-            Next::Read(bytes) | Next::Write(bytes) => turn.budget.charge(bytes),
+            Next::Range(sectors) => poll.quota.charge(sectors * SECTOR),
+            Next::Read(bytes) | Next::Write(bytes) => poll.quota.charge(bytes),
         }
-        slot.operate(Tag(at as u8), next, turn)
+        slot.operate(Tag(at as u8), next, poll)
     }
 
     /// Whether no request older than this one still changes the disk.

@@ -2,15 +2,15 @@
 //! The console device (virtio 1.2, 5.3): one port, a terminal behind it.
 //!
 //! Nothing is kept here: output goes from guest memory to the terminal as fast as that takes it, and what it does not
-//! take stays in the driver's buffer until the next turn; input is asked for only when the driver has a buffer for it. So
+//! take stays in the driver's buffer until the next poll; input is asked for only when the driver has a buffer for it. So
 //! neither side can make the other's bytes pile up in EL2.
 
 use serde::{Deserialize, Serialize};
 use vambrace_memory::GuestMemory;
 
-use super::budget::{After, Budget};
 use super::mmio::{CONFIG_LEN, Device, Virtio};
 use super::queue::{Chain, Taken};
+use super::quota::{After, Quota};
 use super::stream;
 
 /// Queues of port 0 (5.3.2).
@@ -89,18 +89,18 @@ impl Virtio<Console> {
         }
     }
 
-    /// Moves output and input while `budget` lasts. [`After::Outside`]: the terminal has no room for the output. When it
-    /// has input, a turn is due too.
+    /// Moves output and input while `quota` lasts. [`After::Backend`]: the terminal has no room for the output. When it
+    /// has input, a poll is due too.
     pub fn serve(
         &mut self,
         memory: &impl GuestMemory,
         terminal: &mut impl Terminal,
-        budget: &mut Budget,
+        quota: &mut Quota,
     ) -> After {
-        let output = self.transmit(memory, terminal, budget);
-        match stream::supply(&mut self.transport, RECEIVE, memory, budget, |to| terminal.read(to)) {
+        let output = self.transmit(memory, terminal, quota);
+        match stream::supply(&mut self.transport, RECEIVE, memory, quota, |to| terminal.read(to)) {
             After::More => After::More,
-            After::Idle | After::Outside => output,
+            After::Idle | After::Backend => output,
         }
     }
 
@@ -108,7 +108,7 @@ impl Virtio<Console> {
         &mut self,
         memory: &impl GuestMemory,
         terminal: &mut impl Terminal,
-        budget: &mut Budget,
+        quota: &mut Quota,
     ) -> After {
         self.transport.begin(TRANSMIT, memory);
         if !self.transport.is_live() {
@@ -116,7 +116,7 @@ impl Virtio<Console> {
         }
         loop {
             let Some(start) = self.device.sent else {
-                if budget.take_request().is_none() {
+                if quota.take_request().is_none() {
                     return After::More;
                 }
                 if self.transport.take(TRANSMIT, memory, &mut self.device.output) == Taken::Chain {
@@ -127,14 +127,14 @@ impl Virtio<Console> {
                 continue;
             };
             let from = self.device.output.readable();
-            match stream::drain(memory, from, start, budget, |bytes| terminal.write(bytes)) {
+            match stream::drain(memory, from, start, quota, |bytes| terminal.write(bytes)) {
                 Ok(end) if end >= from.len() => {
                     self.device.sent = None;
                     self.transport.complete(TRANSMIT, memory, self.device.output.head(), 0);
                 }
                 Ok(end) => {
                     self.device.sent = Some(end);
-                    return if budget.bytes == 0 { After::More } else { After::Outside };
+                    return if quota.bytes == 0 { After::More } else { After::Backend };
                 }
                 Err(fault) => {
                     self.device.sent = None;

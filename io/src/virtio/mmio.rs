@@ -152,7 +152,7 @@ impl<D: Device> Virtio<D> {
         self.transport.interrupts != 0
     }
 
-    /// Whether the driver has notified the device since it last worked: a turn is due.
+    /// Whether the driver has notified the device since it last worked: a poll is due.
     #[must_use]
     pub fn is_notified(&self) -> bool {
         self.transport.notified != 0

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use vambrace_memory::GuestMemory;
 use zerocopy::IntoBytes;
 
-use super::budget::{After, Budget};
 use super::mmio::{CONFIG_LEN, Device, Virtio};
 use super::queue::{Chain, Fault, Taken};
+use super::quota::{After, Quota};
 use delivery::{Allowance, Delivery};
 use frame::{Checksum, Family};
 use header::{Configuration, Header, LINK_UP, feature, flag, gso};
@@ -68,7 +68,7 @@ pub struct Net {
     link: Link,
 }
 
-/// What became of a turn of sending.
+/// What became of a poll for frames to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Sent<'a> {
@@ -137,17 +137,17 @@ impl Virtio<Net> {
     }
 
     /// Takes the next frame that the guest sends into `buffer`, which should have room for [`MAX_FRAME`] bytes. Each call
-    /// takes one request out of `budget`; a frame may be larger than the rest of its bytes.
+    /// takes one request out of `quota`; a frame may be larger than the rest of its bytes.
     pub fn send<'b>(
         &mut self,
         memory: &impl GuestMemory,
         buffer: &'b mut [u8],
-        budget: &mut Budget,
+        quota: &mut Quota,
     ) -> Sent<'b> {
         // There is nothing to do for new buffers: frames come when they come.
         self.transport.heard(RECEIVE);
         self.transport.begin(TRANSMIT, memory);
-        if budget.take_request().is_none() {
+        if quota.take_request().is_none() {
             return Sent::Nothing(After::More);
         }
         let mut chain = Chain::new();
@@ -158,7 +158,7 @@ impl Virtio<Net> {
         if taken == Taken::Nothing {
             return Sent::Nothing(After::Idle);
         }
-        match self.copy_out(memory, &chain, buffer, budget) {
+        match self.copy_out(memory, &chain, buffer, quota) {
             Ok(frame) => {
                 self.transport.complete(TRANSMIT, memory, chain.head(), 0);
                 frame.filter(|_| self.device.link == Link::Up).map_or(Sent::Lost, Sent::Frame)
@@ -176,7 +176,7 @@ impl Virtio<Net> {
         memory: &impl GuestMemory,
         chain: &Chain,
         buffer: &'b mut [u8],
-        budget: &mut Budget,
+        quota: &mut Quota,
     ) -> Result<Option<Frame<'b>>, Fault> {
         let from = chain.readable();
         let len = from.len().checked_sub(HEADER).ok_or(Fault::Request { head: chain.head() })?;
@@ -189,7 +189,7 @@ impl Virtio<Net> {
             return Ok(None);
         }
         from.read(memory, HEADER, bytes)?;
-        budget.charge(len);
+        quota.charge(len);
         let Some(offload) = Offload::check(&header, bytes).filter(|offload| self.was_agreed(*offload)) else {
             return Ok(None);
         };

@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 use vambrace_memory::GuestMemory;
 
-use super::budget::{After, Budget};
 use super::mmio::{Device, Virtio};
+use super::quota::{After, Quota};
 use super::stream;
 
 /// Its only queue (5.4.2).
@@ -50,15 +50,15 @@ impl Virtio<Rng> {
         Self::with_device(Rng {})
     }
 
-    /// Fills the guest's buffers while `budget` lasts and there is entropy; a buffer gets what there is, one byte at least
-    /// (5.4.6.1). [`After::Outside`] means that the source is empty.
+    /// Fills the guest's buffers while `quota` lasts and there is entropy; a buffer gets what there is, one byte at least
+    /// (5.4.6.1). [`After::Backend`] means that the source is empty.
     pub fn serve(
         &mut self,
         memory: &impl GuestMemory,
         source: &mut impl Entropy,
-        budget: &mut Budget,
+        quota: &mut Quota,
     ) -> After {
-        stream::supply(&mut self.transport, REQUESTS, memory, budget, |to| source.fill(to))
+        stream::supply(&mut self.transport, REQUESTS, memory, quota, |to| source.fill(to))
     }
 }
 

@@ -3,17 +3,17 @@
 
 use proptest::prelude::*;
 
-use super::budget::Budget;
 use super::mmio::Virtio;
 use super::model::driver::{Driver, Part};
 use super::model::ram::Ram;
 use super::model::torture;
 use super::net::{MAX_FRAME, Mac, Net, Sent};
+use super::quota::Quota;
 use super::switch::{Addresses, Policy, Port, Switch};
 
 mod race;
 
-const BUDGET: Budget = Budget { requests: 10, bytes: 10_000 };
+const QUOTA: Quota = Quota { requests: 10, bytes: 10_000 };
 
 proptest! {
     #[test]
@@ -54,7 +54,7 @@ fn guests_talk_through_a_switch() {
         let frame = [&to.0[..], &macs[usize::from(from)].0, &[0x88, 0xB5], text].concat();
         let (device, ram, driver) = &mut guests[usize::from(from)];
         driver.offer(ram, 1, &[Part::Out(&[0; 12]), Part::Out(&frame)]);
-        let Sent::Frame(frame) = device.send(ram, &mut buffer, &mut BUDGET.clone()) else {
+        let Sent::Frame(frame) = device.send(ram, &mut buffer, &mut QUOTA.clone()) else {
             panic!("nothing sent")
         };
         for port in switch.forward(Port(from), &frame, 0).iter() {

@@ -94,14 +94,14 @@ pub(crate) struct Slots {
     /// Bit `n`: the device in slot `n` has work.
     pub(super) due: u32,
     /// Bit `n`: it has, once the outside is ready.
-    pub(super) outside: u32,
-    /// Whose turn is next.
+    pub(super) for_backend: u32,
+    /// Whose poll is next.
     next: u32,
 }
 
 impl Slots {
     pub(crate) fn new(devices: &[VirtioDevice]) -> Self {
-        Self { slots: devices.iter().map(Slot::new).collect(), due: 0, outside: 0, next: 0 }
+        Self { slots: devices.iter().map(Slot::new).collect(), due: 0, for_backend: 0, next: 0 }
     }
 
     /// The registers of the device in a slot.
@@ -119,7 +119,7 @@ impl Slots {
     pub(crate) fn reset(&mut self) {
         self.slots.iter_mut().for_each(|slot| slot.mmio().reset());
         // What a disk is still busy with is waited for.
-        self.due |= core::mem::take(&mut self.outside);
+        self.due |= core::mem::take(&mut self.for_backend);
     }
 
     pub(super) fn line(&self, slot: usize) -> Option<Level> {
@@ -127,7 +127,7 @@ impl Slots {
         Some(if is_high { Level::High } else { Level::Low })
     }
 
-    /// The slot whose turn it is: the next one after the last that has work.
+    /// The slot whose poll it is: the next one after the last that has work.
     pub(super) fn take_turn(&mut self) -> Option<usize> {
         let later = self.due & u32::MAX.checked_shl(self.next).unwrap_or(0);
         let due = if later != 0 { later } else { self.due };

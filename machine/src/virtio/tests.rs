@@ -98,14 +98,14 @@ fn disk() -> VirtioDevice {
     VirtioDevice::Disk(io::Disk { name: String::new(), access: DiskAccess::ReadWrite, sectors: 8, backing })
 }
 
-const TURN: Budget = Budget { requests: 8, bytes: 4096 };
+const POLL_QUOTA: Quota = Quota { requests: 8, bytes: 4096 };
 
 /// Which slots have a step, one after the other.
 fn steps(vm: &mut Vm, count: usize) -> Vec<u32> {
     let mut order = Vec::new();
     for _ in 0..count {
         let before = vm.virtio.due;
-        let (step, _) = vm.serve_virtio(&Nowhere, &mut Nothing, &mut [], &mut TURN.clone());
+        let (step, _) = vm.serve_virtio(&Nowhere, &mut Nothing, &mut [], &mut POLL_QUOTA.clone());
         if matches!(step, Step::Idle) {
             break;
         }
@@ -152,31 +152,31 @@ fn a_frame_for_a_slot_without_a_card_is_lost() {
 #[test]
 fn who_waits_for_the_outside_has_work_when_it_is_ready_or_the_vm_is_reset() {
     let mut vm = vm(vec![VirtioDevice::Entropy, card()]);
-    vm.virtio.outside = 0b10;
+    vm.virtio.for_backend = 0b10;
     assert!(!vm.has_work());
-    vm.outside_is_ready();
-    assert_eq!((vm.virtio.due, vm.virtio.outside), (0b10, 0));
+    vm.backend_is_ready();
+    assert_eq!((vm.virtio.due, vm.virtio.for_backend), (0b10, 0));
     // One disk may still be busy with what the boot epoch before asked for. Another's has ended, and it has not looked yet.
-    (vm.virtio.due, vm.virtio.outside) = (0b01, 0b10);
+    (vm.virtio.due, vm.virtio.for_backend) = (0b01, 0b10);
     vm.reset();
-    assert_eq!((vm.virtio.due, vm.virtio.outside), (0b11, 0));
+    assert_eq!((vm.virtio.due, vm.virtio.for_backend), (0b11, 0));
 }
 
-/// Another vCPU may store to a device's register as fast as a turn looks at it; also to one that can do nothing, since what stands
+/// Another vCPU may store to a device's register as fast as a poll looks at it; also to one that can do nothing, since what stands
 /// behind it is busy.
 #[test]
 fn a_turn_ends_however_often_it_is_asked_for() {
     for devices in [vec![VirtioDevice::Entropy], vec![card()], vec![VirtioDevice::Console], vec![disk()]] {
         let mut vm = vm(devices);
-        let mut turn = TURN;
+        let mut quota = POLL_QUOTA;
         let looks = std::iter::repeat_with(|| {
             vm.virtio.due = 1;
-            let (step, _) = vm.serve_virtio(&Nowhere, &mut Nothing, &mut [], &mut turn);
+            let (step, _) = vm.serve_virtio(&Nowhere, &mut Nothing, &mut [], &mut quota);
             // A request of another vCPU's comes while nobody holds the lock.
             matches!(step, Step::Done)
         });
         let count = looks.take(100).take_while(|goes_on| *goes_on).count();
-        assert!(count <= TURN.requests as usize, "{count} looks in a turn of {TURN:?}");
+        assert!(count <= POLL_QUOTA.requests as usize, "{count} looks in a turn of {POLL_QUOTA:?}");
     }
 }
 

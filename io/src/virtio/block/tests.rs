@@ -13,7 +13,7 @@ mod order;
 mod random;
 
 const SECTORS: u64 = 64;
-const PLENTY: Budget = Budget { requests: 1000, bytes: 1 << 30 };
+const PLENTY: Quota = Quota { requests: 1000, bytes: 1 << 30 };
 const OK: u8 = Status::Ok as u8;
 const IOERR: u8 = Status::IoErr as u8;
 const UNSUPP: u8 = Status::Unsupp as u8;

@@ -11,7 +11,7 @@ use crate::virtio::model::hostile::{self, Aim, Bytes};
 use crate::virtio::model::ram::Ram;
 use crate::virtio::queue::Fault;
 
-const PLENTY: Budget = Budget { requests: 1000, bytes: 1 << 20 };
+const PLENTY: Quota = Quota { requests: 1000, bytes: 1 << 20 };
 
 #[derive(Default)]
 struct Screen {
@@ -79,10 +79,10 @@ fn spec_5_3_6_output_is_shown_as_fast_as_there_is_room() {
     driver.offer(&ram, TRANSMIT, &[Part::Out(b"hello, "), Part::Out(b"world")]);
     driver.offer(&ram, TRANSMIT, &[Part::Out(&text)]);
     let mut screen = screen(5, b"");
-    assert_eq!(device.serve(&ram, &mut screen, &mut PLENTY.clone()), After::Outside);
+    assert_eq!(device.serve(&ram, &mut screen, &mut PLENTY.clone()), After::Backend);
     assert_eq!((&screen.shown[..], driver.returned(&ram, TRANSMIT)), (&b"hello"[..], None));
     screen.room = 100;
-    assert_eq!(device.serve(&ram, &mut screen, &mut PLENTY.clone()), After::Outside);
+    assert_eq!(device.serve(&ram, &mut screen, &mut PLENTY.clone()), After::Backend);
     assert_eq!(driver.returned(&ram, TRANSMIT).unwrap().written, 0);
     let saved = postcard::to_allocvec(&device).unwrap();
     device = postcard::from_bytes(&saved).unwrap();
@@ -120,9 +120,9 @@ fn a_turn_ends_with_its_budget() {
     driver.offer(&ram, TRANSMIT, &[Part::Out(&[b'a'; 150])]);
     driver.offer(&ram, RECEIVE, &[Part::In(10)]);
     let mut screen = screen(1000, b"keys");
-    let mut budget = Budget { requests: 10, bytes: 100 };
-    assert_eq!(device.serve(&ram, &mut screen, &mut budget), After::More);
-    assert_eq!((screen.shown.len(), budget.bytes), (100, 0));
+    let mut quota = Quota { requests: 10, bytes: 100 };
+    assert_eq!(device.serve(&ram, &mut screen, &mut quota), After::More);
+    assert_eq!((screen.shown.len(), quota.bytes), (100, 0));
     assert_eq!(device.serve(&ram, &mut screen, &mut PLENTY.clone()), After::Idle);
     assert_eq!((screen.shown.len(), screen.keys.len()), (150, 0));
 }
@@ -181,7 +181,7 @@ proptest! {
         let mut bytes = |count: usize| -> Vec<u8> {
             (0..count).map(|_| { next = next.wrapping_add(1); next }).collect()
         };
-        for (out, room, show, keys, budget) in steps {
+        for (out, room, show, keys, quota) in steps {
             let text = bytes(out + 1);
             if driver.offer(&ram, TRANSMIT, &[Part::Out(&text)]).is_some() {
                 sent.extend(&text);
@@ -191,7 +191,7 @@ proptest! {
             typed.extend(&keys);
             screen.keys.extend(&keys);
             screen.room = show;
-            let _ = device.serve(&ram, &mut screen, &mut Budget { requests: 3, bytes: budget });
+            let _ = device.serve(&ram, &mut screen, &mut Quota { requests: 3, bytes: quota });
             while driver.returned(&ram, TRANSMIT).is_some() {}
             while let Some(input) = driver.returned(&ram, RECEIVE) {
                 got.extend(&input.bytes[..input.written as usize]);
@@ -225,9 +225,9 @@ proptest! {
         let mut screen = screen(usize::MAX, &[b'k'; 10_000]);
         loop {
             ram.clear_log();
-            let mut budget = Budget { requests, bytes };
-            let _ = device.serve(&ram, &mut screen, &mut budget);
-            let spent = u64::from(requests - budget.requests);
+            let mut quota = Quota { requests, bytes };
+            let _ = device.serve(&ram, &mut screen, &mut quota);
+            let spent = u64::from(requests - quota.requests);
             prop_assert!(ram.accesses() <= spent * 40 + bytes / 64 * 8 + 40);
             prop_assert!(aim == Aim::Anywhere || hostile::stray(&ram, 2).is_none());
             if script.is_empty() {

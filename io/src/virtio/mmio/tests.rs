@@ -3,15 +3,15 @@ use proptest::prelude::*;
 
 use super::registers::*;
 use super::*;
-use crate::virtio::budget::{After, Budget};
 use crate::virtio::mmio::registers::interrupt;
 use crate::virtio::model::driver::{Driver, Part, get, negotiate, offered, set, set_up_queue};
 use crate::virtio::model::hostile::{Bytes, touch};
 use crate::virtio::model::ram::Ram;
+use crate::virtio::quota::{After, Quota};
 use crate::virtio::rng::Rng;
 
 const UP_TO_FEATURES: u32 = status::ACKNOWLEDGE | status::DRIVER | status::FEATURES_OK;
-const BUDGET: Budget = Budget { requests: 100, bytes: 10_000 };
+const QUOTA: Quota = Quota { requests: 100, bytes: 10_000 };
 
 fn device() -> Virtio<Rng> {
     Virtio::<Rng>::new()
@@ -24,7 +24,7 @@ fn serve(device: &mut Virtio<Rng>, ram: &Ram) -> After {
             to.fill(7);
             to.len()
         },
-        &mut BUDGET.clone(),
+        &mut QUOTA.clone(),
     )
 }
 

@@ -198,7 +198,7 @@ pub fn touch(device: &mut impl MmioDevice, bytes: &mut Bytes<'_>) {
 }
 
 /// Brings a device up and then does whatever `bytes` say: any accesses to registers, any contents of its first two queues, and
-/// turns of its work, which `serve` does. All that a guest can do to a device, in one call.
+/// polls, which `serve` does. All that a guest can do to a device, in one call.
 pub fn drive<D: MmioDevice>(device: &mut D, bytes: &mut Bytes<'_>, mut serve: impl FnMut(&mut D, &Ram)) {
     let ram = Ram::new();
     let features = driver::offered(device);

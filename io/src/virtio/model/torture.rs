@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Every kind of device under a driver that keeps no rules; what a script of any bytes does.
 //!
-//! Nothing may panic, and no turn may cost more accesses to guest memory than its budget explains. A property test makes the scripts up; a
+//! Nothing may panic, and no poll may cost more accesses to guest memory than its quota explains. A property test makes the scripts up; a
 //! fuzzer looks for those that reach new code.
 
 use alloc::vec;
@@ -11,19 +11,19 @@ use super::ram::Ram;
 use crate::bus::MmioDevice;
 use crate::virtio::block::overlay::Overlay;
 use crate::virtio::block::{Access, Block, Settings};
-use crate::virtio::budget::Budget;
 use crate::virtio::console::{Console, Size, Terminal};
 use crate::virtio::mmio::Virtio;
 use crate::virtio::net::{MAX_FRAME, Mac, Net, Sent};
+use crate::virtio::quota::Quota;
 use crate::virtio::rng::Rng;
 
-const BUDGET: Budget = Budget { requests: 10, bytes: 10_000 };
+const QUOTA: Quota = Quota { requests: 10, bytes: 10_000 };
 
-/// What a turn may cost at most, in accesses to guest memory: each request has as many descriptors as its queue at most, and
-/// each byte may lie in a segment of its own. Four requests of a block device may be left from the last turn.
+/// What a poll may cost at most, in accesses to guest memory: each request has as many descriptors as its queue at most, and
+/// each byte may lie in a segment of its own. Four requests of a block device may be left from the last poll.
 const MOST: u64 = 20 * (128 + 8) + 2 * 10_000 + 100;
 
-/// Lets a hostile driver act on a device, and holds each turn to its bound.
+/// Lets a hostile driver act on a device, and holds each poll to its bound.
 fn torture<D: MmioDevice>(device: &mut D, script: &[u8], mut serve: impl FnMut(&mut D, &Ram)) {
     hostile::drive(device, &mut Bytes(script), |device, ram| {
         ram.clear_log();
@@ -36,7 +36,7 @@ fn torture<D: MmioDevice>(device: &mut D, script: &[u8], mut serve: impl FnMut(&
 pub fn entropy(script: &[u8]) {
     torture(&mut Virtio::<Rng>::new(), script, |device, ram| {
         let mut source = |to: &mut [u8]| to.len().min(7);
-        let _ = device.serve(ram, &mut source, &mut BUDGET.clone());
+        let _ = device.serve(ram, &mut source, &mut QUOTA.clone());
     });
 }
 
@@ -66,7 +66,7 @@ impl Terminal for Echo {
 pub fn console(script: &[u8]) {
     let mut terminal = Echo([1; 128], 100);
     torture(&mut Virtio::<Console>::new(Size::default()), script, |device, ram| {
-        let _ = device.serve(ram, &mut terminal, &mut BUDGET.clone());
+        let _ = device.serve(ram, &mut terminal, &mut QUOTA.clone());
     });
 }
 
@@ -77,7 +77,7 @@ pub fn disk(script: &[u8]) {
     let settings =
         Settings { sectors: disk.sectors(), access: Access::ReadWrite, id: [0; 20], block_exponent: 3 };
     torture(&mut Virtio::<Block>::new(settings), script, |device, ram| {
-        let _ = device.serve(ram, &mut disk, &mut [0; 2048], &mut BUDGET.clone());
+        let _ = device.serve(ram, &mut disk, &mut [0; 2048], &mut QUOTA.clone());
     });
 }
 
@@ -85,7 +85,7 @@ pub fn disk(script: &[u8]) {
 pub fn network(script: &[u8]) {
     let mut buffer = vec![0; MAX_FRAME];
     torture(&mut Virtio::<Net>::new(Mac([2; 6]), 1500), script, |device, ram| {
-        if let Sent::Frame(frame) = device.send(ram, &mut buffer, &mut BUDGET.clone()) {
+        if let Sent::Frame(frame) = device.send(ram, &mut buffer, &mut QUOTA.clone()) {
             let _ = device.receive(ram, &frame);
         }
     });

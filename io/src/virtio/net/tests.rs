@@ -22,7 +22,7 @@ const ALL: u64 = feature::CSUM
     | feature::STATUS;
 
 const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
-const PLENTY: Budget = Budget { requests: 1000, bytes: 1 << 30 };
+const PLENTY: Quota = Quota { requests: 1000, bytes: 1 << 30 };
 
 /// A card with its driver.
 struct Card {
@@ -110,15 +110,15 @@ fn spec_5_1_3_1_what_a_feature_requires() {
 fn spec_5_1_6_2_a_frame_is_sent() {
     let (mut card, bytes) = (Card::new(ALL), frame(1514));
     let mut buffer = vec![0; MAX_FRAME];
-    let mut budget = PLENTY;
+    let mut quota = PLENTY;
     let header = Header::default();
     let parts = [Part::Out(&header.as_bytes()[..5]), Part::Out(&header.as_bytes()[5..]), Part::Out(&bytes)];
     card.driver.offer(&card.ram, TRANSMIT, &parts);
-    let sent = card.device.send(&card.ram, &mut buffer, &mut budget);
+    let sent = card.device.send(&card.ram, &mut buffer, &mut quota);
     assert_eq!(sent, Sent::Frame(plain(&bytes)));
-    assert_eq!((PLENTY.requests - budget.requests, PLENTY.bytes - budget.bytes), (1, 1514));
-    assert_eq!(card.device.send(&card.ram, &mut buffer, &mut budget), Sent::Nothing(After::Idle));
-    let nothing = card.device.send(&card.ram, &mut buffer, &mut Budget { requests: 0, bytes: 1 });
+    assert_eq!((PLENTY.requests - quota.requests, PLENTY.bytes - quota.bytes), (1, 1514));
+    assert_eq!(card.device.send(&card.ram, &mut buffer, &mut quota), Sent::Nothing(After::Idle));
+    let nothing = card.device.send(&card.ram, &mut buffer, &mut Quota { requests: 0, bytes: 1 });
     assert_eq!(nothing, Sent::Nothing(After::More));
 }
 

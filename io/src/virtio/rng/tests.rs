@@ -31,7 +31,7 @@ fn counter(left: usize) -> Counter {
     Counter { next: 1, left }
 }
 
-const PLENTY: Budget = Budget { requests: 1000, bytes: 1 << 20 };
+const PLENTY: Quota = Quota { requests: 1000, bytes: 1 << 20 };
 
 fn started() -> (Virtio<Rng>, Ram, Driver) {
     let mut device = Virtio::<Rng>::new();
@@ -66,7 +66,7 @@ fn without_entropy_the_guest_waits() {
     let (mut device, ram, mut driver) = started();
     driver.offer(&ram, 0, &[Part::In(10)]);
     let mut source = counter(0);
-    assert_eq!(device.serve(&ram, &mut source, &mut PLENTY.clone()), After::Outside);
+    assert_eq!(device.serve(&ram, &mut source, &mut PLENTY.clone()), After::Backend);
     assert_eq!((driver.returned(&ram, 0), device.irq_asserted()), (None, false));
     source.left = 1;
     assert_eq!(device.serve(&ram, &mut source, &mut PLENTY.clone()), After::Idle);
@@ -80,12 +80,12 @@ fn a_turn_ends_with_its_budget() {
     for _ in 0..5 {
         driver.offer(&ram, 0, &[Part::In(100)]);
     }
-    let mut budget = Budget { requests: 3, bytes: 1000 };
-    assert_eq!(device.serve(&ram, &mut counter(1000), &mut budget), After::More);
-    assert_eq!(budget, Budget { requests: 0, bytes: 700 });
-    let mut budget = Budget { requests: 100, bytes: 150 };
-    assert_eq!(device.serve(&ram, &mut counter(1000), &mut budget), After::More);
-    assert_eq!(budget.bytes, 0);
+    let mut quota = Quota { requests: 3, bytes: 1000 };
+    assert_eq!(device.serve(&ram, &mut counter(1000), &mut quota), After::More);
+    assert_eq!(quota, Quota { requests: 0, bytes: 700 });
+    let mut quota = Quota { requests: 100, bytes: 150 };
+    assert_eq!(device.serve(&ram, &mut counter(1000), &mut quota), After::More);
+    assert_eq!(quota.bytes, 0);
     let written: Vec<u32> = core::iter::from_fn(|| Some(driver.returned(&ram, 0)?.written)).collect();
     assert_eq!(written, [100, 100, 100, 100, 50]);
 }
@@ -104,7 +104,7 @@ fn spec_2_7_10_the_driver_is_spared_notifications_while_a_turn_is_due() {
     driver.offer(&ram, 0, &[Part::In(1)]);
     assert!(driver.must_notify(&ram, 0, 0));
     driver.offer(&ram, 0, &[Part::In(1)]);
-    let _ = device.serve(&ram, &mut counter(1000), &mut Budget { requests: 1, bytes: 100 });
+    let _ = device.serve(&ram, &mut counter(1000), &mut Quota { requests: 1, bytes: 100 });
     driver.offer(&ram, 0, &[Part::In(1)]);
     assert!(!driver.must_notify(&ram, 0, 2));
     assert_eq!(device.serve(&ram, &mut counter(1000), &mut PLENTY.clone()), After::Idle);
@@ -128,9 +128,9 @@ proptest! {
         set(&mut device, registers::QUEUE_NOTIFY, 0);
         loop {
             ram.clear_log();
-            let mut budget = Budget { requests, bytes };
-            let _ = device.serve(&ram, &mut counter(usize::MAX), &mut budget);
-            let spent = u64::from(requests - budget.requests);
+            let mut quota = Quota { requests, bytes };
+            let _ = device.serve(&ram, &mut counter(usize::MAX), &mut quota);
+            let spent = u64::from(requests - quota.requests);
             prop_assert!(ram.accesses() <= spent * 32 + bytes / 64 * 2 + 32);
             prop_assert_eq!(hostile::stray(&ram, 1), None);
             if script.is_empty() {

@@ -9,10 +9,10 @@ use core::cell::RefCell;
 use vambrace_memory::{GuestMemory, Ipa, OutsideMemory};
 
 use super::*;
-use crate::virtio::budget::After;
 use crate::virtio::feature;
 use crate::virtio::mmio::registers;
 use crate::virtio::model::driver::{get, set};
+use crate::virtio::quota::After;
 use crate::virtio::rng::Rng;
 
 /// What the driver's CPU is about to do next, besides what the script says.
@@ -120,8 +120,8 @@ proptest! {
         while !shared.guest.borrow().script.is_empty() {
             // The device works when it is notified or has said that it is not done; else the driver goes on alone.
             if after == After::More || device.is_notified() {
-                let mut budget = Budget { requests, bytes: 1000 };
-                after = device.serve(&shared, &mut |to: &mut [u8]| to.len(), &mut budget);
+                let mut quota = Quota { requests, bytes: 1000 };
+                after = device.serve(&shared, &mut |to: &mut [u8]| to.len(), &mut quota);
             }
             let mut guest = shared.guest.borrow_mut();
             guest.step(&shared.ram);

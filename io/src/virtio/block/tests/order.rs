@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What comes before what, what is under way at once, and what a turn costs.
+//! What comes before what, what is under way at once, and what a poll costs.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn spec_5_2_6_2_without_flush_a_write_is_complete_when_it_lasts() {
     let mut bench = Bench::new(common::COMMON, Access::ReadWrite);
     bench.disk.delays = vec![1, 0, 0];
     bench.offer(format::request::OUT, 0, &[Part::Out(&[1; 5000 / 512 * 512])]);
-    assert_eq!(bench.serve(), After::Outside);
+    assert_eq!(bench.serve(), After::Backend);
     assert_eq!(bench.disk.events, [Event::Write(0, 8), Event::Write(8, 1), Event::Flush]);
     assert_eq!(bench.returned(), None, "the flush is pending");
     assert_eq!(bench.serve(), After::Idle);
@@ -30,10 +30,10 @@ fn spec_5_2_6_2_a_flush_waits_for_the_writes_before_it() {
     bench.offer(format::request::FLUSH, 0, &[]);
     let later = bench.offer(format::request::OUT, 1, &[Part::Out(&[1; 512])]);
     bench.offer(format::request::FLUSH, 0, &[]);
-    assert_eq!(bench.serve(), After::Outside);
+    assert_eq!(bench.serve(), After::Backend);
     assert_eq!(bench.disk.events, [Event::Write(0, 1), Event::Write(1, 1)]);
     assert_eq!(bench.returned().unwrap().head, later, "the later write need not wait");
-    assert_eq!(bench.serve(), After::Outside);
+    assert_eq!(bench.serve(), After::Backend);
     assert_eq!(bench.disk.events.len(), 2);
     assert_eq!(bench.serve(), After::Idle);
     assert_eq!(bench.disk.events[2..], [Event::Flush, Event::Flush]);
@@ -45,7 +45,7 @@ fn a_flush_does_not_wait_for_reads() {
     bench.disk.delays = vec![0, 5];
     bench.offer(format::request::IN, 0, &[Part::In(512)]);
     bench.offer(format::request::FLUSH, 0, &[]);
-    assert_eq!(bench.serve(), After::Outside);
+    assert_eq!(bench.serve(), After::Backend);
     assert_eq!(bench.returned().unwrap().bytes, [OK]);
 }
 
@@ -57,7 +57,7 @@ fn requests_under_way_are_bounded_and_end_in_the_disks_order() {
     for sector in 0..6 {
         bench.offer(format::request::IN, sector, &[Part::In(512)]);
     }
-    assert_eq!(bench.serve(), After::Outside);
+    assert_eq!(bench.serve(), After::Backend);
     assert_eq!(bench.disk.events.len(), IN_FLIGHT);
     let mut ended = Vec::new();
     for turn in 0..3 {
@@ -76,7 +76,7 @@ fn a_busy_disk_is_asked_again() {
     let mut bench = bench();
     bench.disk.busy = 1;
     bench.offer(format::request::OUT, 0, &[Part::Out(&[9; 512])]);
-    assert_eq!(bench.serve(), After::Outside);
+    assert_eq!(bench.serve(), After::Backend);
     assert_eq!(bench.disk.events, []);
     assert_eq!(bench.serve(), After::Idle);
     assert_eq!((bench.returned().unwrap().bytes, bench.disk.bytes[0]), (vec![OK], 9));
@@ -87,7 +87,7 @@ fn a_failure_that_comes_later_is_told() {
     let mut bench = bench();
     bench.disk.delays = vec![1];
     bench.offer(format::request::IN, 0, &[Part::In(512)]);
-    assert_eq!(bench.serve(), After::Outside);
+    assert_eq!(bench.serve(), After::Backend);
     bench.disk.broken = true;
     assert_eq!(bench.serve(), After::Idle);
     assert_eq!(bench.returned().unwrap().bytes.last(), Some(&IOERR));
@@ -97,9 +97,9 @@ fn a_failure_that_comes_later_is_told() {
 fn a_long_request_goes_on_in_the_next_turn() {
     let mut bench = bench();
     bench.offer(format::request::IN, 0, &[Part::In(20 * 512)]);
-    let mut budget = Budget { requests: 10, bytes: 12 * 512 + 100 };
-    let after = bench.device.serve(&bench.ram, &mut bench.disk, &mut bench.buffer, &mut budget);
-    assert_eq!((after, budget.bytes, budget.requests), (After::More, 0, 9));
+    let mut quota = Quota { requests: 10, bytes: 12 * 512 + 100 };
+    let after = bench.device.serve(&bench.ram, &mut bench.disk, &mut bench.buffer, &mut quota);
+    assert_eq!((after, quota.bytes, quota.requests), (After::More, 0, 9));
     assert_eq!(bench.disk.events, [Event::Read(0, 8), Event::Read(8, 4), Event::Read(12, 1)]);
     assert_eq!(bench.returned(), None);
     assert_eq!(bench.serve(), After::Idle);
@@ -110,9 +110,9 @@ fn a_long_request_goes_on_in_the_next_turn() {
 fn ranges_are_charged_by_the_byte_too() {
     let mut bench = bench();
     bench.offer(format::request::WRITE_ZEROES, 0, &[Part::Out(&range(0, 64, 0))]);
-    let mut budget = Budget { requests: 10, bytes: 4096 };
-    let after = bench.device.serve(&bench.ram, &mut bench.disk, &mut bench.buffer, &mut budget);
-    assert_eq!((after, budget.bytes, bench.disk.events.len()), (After::More, 0, 1));
+    let mut quota = Quota { requests: 10, bytes: 4096 };
+    let after = bench.device.serve(&bench.ram, &mut bench.disk, &mut bench.buffer, &mut quota);
+    assert_eq!((after, quota.bytes, bench.disk.events.len()), (After::More, 0, 1));
 }
 
 #[test]
@@ -123,14 +123,14 @@ fn a_reset_forgets_requests_and_waits_for_the_disk() {
         for sector in 0..5 {
             bench.offer(format::request::IN, sector, &[Part::In(512)]);
         }
-        assert_eq!(bench.serve(), After::Outside);
+        assert_eq!(bench.serve(), After::Backend);
         set(&mut bench.device, stop, 0);
         bench.ram.clear_log();
-        assert_eq!(bench.serve(), After::Outside, "the disk is not done");
+        assert_eq!(bench.serve(), After::Backend, "the disk is not done");
         bench.driver = Driver::start(&mut bench.device, FEATURES, 1, 64).unwrap();
         let ram = core::mem::take(&mut bench.ram);
         bench.offer(format::request::IN, 9, &[Part::In(512)]);
-        assert_eq!(bench.serve(), After::Outside, "no place is free");
+        assert_eq!(bench.serve(), After::Backend, "no place is free");
         assert_eq!(bench.serve(), After::Idle);
         assert_eq!(bench.returned().unwrap().bytes[..512], bench.disk.bytes[9 * 512..10 * 512]);
         assert_eq!(ram.writes(), [], "the old driver's memory");
@@ -145,7 +145,7 @@ fn after_a_fault_what_is_under_way_is_dropped() {
         bench.disk.delays = vec![1];
         bench.offer(format::request::IN, 0, &[Part::In(512)]);
         bench.driver.offer(&bench.ram, 0, &[wrong]);
-        assert_eq!(bench.serve(), After::Outside);
+        assert_eq!(bench.serve(), After::Backend);
         assert!(bench.device.fault().is_some());
         bench.ram.clear_log();
         assert_eq!(bench.serve(), After::Idle);

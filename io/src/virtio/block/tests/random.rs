@@ -73,7 +73,7 @@ proptest! {
     fn the_disk_is_an_array(
         batches in prop::collection::vec(prop::collection::vec((request(), any::<usize>()), 1..5), 1..12),
         delays in prop::collection::vec(0usize..4, 0..200),
-        budgets in prop::collection::vec((1u32..4, 1u64..10_000), 1..10),
+        quotas in prop::collection::vec((1u32..4, 1u64..10_000), 1..10),
         buffer in 512usize..10_000,
         features in prop_oneof![Just(FEATURES), Just(FEATURES & !feature::FLUSH & !common::EVENT_IDX)],
         tables in prop_oneof![Just(Tables::Direct), Just(Tables::Indirect)],
@@ -83,7 +83,7 @@ proptest! {
         bench.disk.delays = delays;
         bench.buffer = vec![0; buffer];
         let mut model = bench.disk.bytes.clone();
-        let mut budgets = budgets.iter().cycle();
+        let mut quotas = quotas.iter().cycle();
         for batch in batches {
             let mut wanted = BTreeMap::new();
             for (place, (request, cut)) in batch.iter().enumerate() {
@@ -95,9 +95,9 @@ proptest! {
                 }
             }
             for _ in 0..10_000 {
-                let (requests, bytes) = *budgets.next().unwrap();
-                let mut budget = Budget { requests, bytes };
-                let after = bench.device.serve(&bench.ram, &mut bench.disk, &mut bench.buffer, &mut budget);
+                let (requests, bytes) = *quotas.next().unwrap();
+                let mut quota = Quota { requests, bytes };
+                let after = bench.device.serve(&bench.ram, &mut bench.disk, &mut bench.buffer, &mut quota);
                 if after == After::Idle {
                     break;
                 }
@@ -136,9 +136,9 @@ proptest! {
         loop {
             ram.clear_log();
             disk.events.clear();
-            let mut budget = Budget { requests, bytes };
-            let _ = device.serve(&ram, &mut disk, &mut [0; 4096], &mut budget);
-            let spent = u64::from(requests - budget.requests) + IN_FLIGHT as u64;
+            let mut quota = Quota { requests, bytes };
+            let _ = device.serve(&ram, &mut disk, &mut [0; 4096], &mut quota);
+            let spent = u64::from(requests - quota.requests) + IN_FLIGHT as u64;
             // A piece of a sector may lie in as many segments as a chain has.
             let pieces = bytes / SECTOR + 1 + spent;
             prop_assert!(disk.events.len() as u64 <= pieces + spent);
@@ -174,7 +174,7 @@ proptest! {
         let mut disk = overlay::Overlay::new(&[], &mut index, &mut store);
         let mut script = Bytes(&script);
         while !script.is_empty() {
-            let _ = device.serve(&bench.ram, &mut disk, &mut [0; 512], &mut Budget { requests: 5, bytes: 4096 });
+            let _ = device.serve(&bench.ram, &mut disk, &mut [0; 512], &mut Quota { requests: 5, bytes: 4096 });
             hostile::touch(&mut device, &mut script);
         }
     }

@@ -44,13 +44,13 @@ impl<D> Found<D> {
 /// frames behind one that has not been taken yet (virtio 1.2, 2.7.10).
 const FRAMES_AT_ONCE: usize = 64;
 
-struct Outside {
+struct HostIo {
     disks: Vec<Found<BoardDisk>>,
     card: Option<Found<Card>>,
     distributor: Distributor,
 }
 
-static OUTSIDE: Once<Outside> = Once::new();
+static HOST_IO: Once<HostIo> = Once::new();
 
 /// Finds and starts what the bundle asks for. Gives the INTIDs of the interrupts to be enabled.
 ///
@@ -106,9 +106,9 @@ pub(crate) unsafe fn start(
             )),
         }
     }
-    let outside = OUTSIDE.call_once(|| Outside { disks: found, card, distributor });
-    let disks = outside.disks.iter().map(|disk| disk.intid);
-    disks.chain(outside.card.iter().map(|card| card.intid))
+    let host_io = HOST_IO.call_once(|| HostIo { disks: found, card, distributor });
+    let disks = host_io.disks.iter().map(|disk| disk.intid);
+    disks.chain(host_io.card.iter().map(|card| card.intid))
 }
 
 /// Whether any of the board's virtio devices is asked for: by the bundle, or since there is no entropy.
@@ -120,12 +120,12 @@ pub(crate) fn is_wanted(directory: &Directory) -> bool {
 
 /// The address of the board's network card.
 pub(crate) fn card_address() -> Option<Mac> {
-    Some(OUTSIDE.get()?.card.as_ref()?.device.lock().mac())
+    Some(HOST_IO.get()?.card.as_ref()?.device.lock().mac())
 }
 
 /// Sends a frame outside. Says how many have found no room, of those that it is on a wire.
 pub(crate) fn send(frame: &Frame<'_>) -> usize {
-    match OUTSIDE.get().and_then(|outside| outside.card.as_ref()) {
+    match HOST_IO.get().and_then(|host_io| host_io.card.as_ref()) {
         Some(card) => card.device.lock().send(frame),
         None => 1,
     }
@@ -133,14 +133,14 @@ pub(crate) fn send(frame: &Frame<'_>) -> usize {
 
 /// A disk of the board.
 pub(crate) fn disk(index: u16) -> Option<&'static SpinMutex<BoardDisk>> {
-    OUTSIDE.get()?.disks.get(usize::from(index)).map(|found| &found.device)
+    HOST_IO.get()?.disks.get(usize::from(index)).map(|found| &found.device)
 }
 
 /// VMs' disks have got on: the VMs look at them.
 fn wake(vms: &[u16]) {
     for vm in vms {
         if let Some(handle) = registry::find(*vm) {
-            handle.outside_is_ready();
+            handle.backend_is_ready();
         }
     }
 }
@@ -148,8 +148,8 @@ fn wake(vms: &[u16]) {
 /// A place for a request may have become free: whoever waits for one is told. So is the user, of a disk that does what it should
 /// not. No VM's lock may be held.
 pub(crate) fn wake_waiting() {
-    let Some(outside) = OUTSIDE.get() else { return };
-    for found in &outside.disks {
+    let Some(host_io) = HOST_IO.get() else { return };
+    for found in &host_io.disks {
         let (woken, news) = {
             let mut disk = found.device.lock();
             (disk.take_woken(), disk.news())
@@ -169,16 +169,16 @@ pub(crate) fn wake_waiting() {
 
 /// Serves an interrupt, if it is one of ours.
 pub(crate) fn interrupt(intid: u32) {
-    let Some(outside) = OUTSIDE.get() else { return };
-    for found in outside.disks.iter().filter(|found| found.intid == intid) {
+    let Some(host_io) = HOST_IO.get() else { return };
+    for found in host_io.disks.iter().filter(|found| found.intid == intid) {
         let owners = disk::collect(&mut found.device.lock());
         wake(&owners);
     }
     wake_waiting();
-    if let Some(card) = outside.card.as_ref().filter(|card| card.intid == intid)
+    if let Some(card) = host_io.card.as_ref().filter(|card| card.intid == intid)
         && receive_frames(&card.device) == Received::NotAll
     {
-        outside.distributor.set_pending(intid);
+        host_io.distributor.set_pending(intid);
     }
 }
 

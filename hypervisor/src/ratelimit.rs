@@ -7,7 +7,7 @@ pub const AT_ONCE: u32 = 16;
 
 /// A VM's allowance.
 #[derive(Clone, Copy, Debug)]
-pub struct LogQuota {
+pub struct LogRatelimit {
     left: u32,
     /// The count up to which the allowance has grown.
     grown_at: u64,
@@ -27,7 +27,7 @@ pub enum Verdict {
     Count,
 }
 
-impl LogQuota {
+impl LogRatelimit {
     /// All of the allowance.
     #[must_use]
     pub const fn new() -> Self {
@@ -61,7 +61,7 @@ impl LogQuota {
     }
 }
 
-impl Default for LogQuota {
+impl Default for LogRatelimit {
     fn default() -> Self {
         Self::new()
     }
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_burst_is_logged_and_then_one_in_a_period() {
-        let mut quota = LogQuota::new();
+        let mut quota = LogRatelimit::new();
         let logged = (0..1000).filter(|now| quota.take(*now, PERIOD) != Verdict::Count).count();
         assert_eq!(logged as u64, u64::from(AT_ONCE) + 999 / PERIOD);
         // After a pause there is all of it again, and no more.
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn what_was_not_logged_is_said_once() {
-        let mut quota = LogQuota::new();
+        let mut quota = LogRatelimit::new();
         (0..AT_ONCE + 7).for_each(|_| {
             quota.take(0, PERIOD);
         });
@@ -105,7 +105,7 @@ mod tests {
             start in prop_oneof![Just(0u64), Just(u64::MAX - 1_000_000)],
             period in prop_oneof![Just(0u64), Just(PERIOD)],
         ) {
-            let mut quota = LogQuota::new();
+            let mut quota = LogRatelimit::new();
             let (mut now, mut logged, mut unsaid) = (start, 0u64, 0u64);
             for pause in &pauses {
                 now += pause;
