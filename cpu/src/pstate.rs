@@ -139,7 +139,7 @@ impl Frame {
     }
 
     /// Steps over the trapped instruction as if it had run: PC, and what each instruction clears or advances.
-    pub const fn retire(&mut self, length: InstructionLength) {
+    pub const fn skip_instruction(&mut self, length: InstructionLength) {
         if self.pstate & AARCH32 != 0 {
             self.pc = self.pc.wrapping_add(length.bytes()) & 0xFFFF_FFFF;
             self.advance_it();
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn a_retired_instruction_clears_btype_and_the_step() {
         let mut after = frame(u64::MAX - 3, EL1H | BTYPE | SS | NZCV | DAIF);
-        after.retire(InstructionLength::Four);
+        after.skip_instruction(InstructionLength::Four);
         assert_eq!(after, frame(0, EL1H | NZCV | DAIF));
     }
 
@@ -243,7 +243,7 @@ mod tests {
         let it = |value: u64| (value >> 2) << 10 | (value & 0b11) << 25;
         let mut after = frame(0x1000, AARCH32 | T | it(0b0000_0110));
         for (expected, pc) in [(0b0000_1100, 0x1002), (0b0001_1000, 0x1004), (0, 0x1006)] {
-            after.retire(InstructionLength::Two);
+            after.skip_instruction(InstructionLength::Two);
             assert_eq!(after, frame(pc, AARCH32 | T | it(expected)));
         }
     }
@@ -286,7 +286,7 @@ mod tests {
         fn any_frame_can_be_stepped(pc: u64, pstate: u64, esr: u64) {
             let mut any = frame(pc, pstate);
             let _ = any.condition_holds(Syndrome(esr));
-            any.retire(Syndrome(esr).length());
+            any.skip_instruction(Syndrome(esr).length());
             prop_assert_eq!(any.level(), frame(pc, pstate).level());
         }
     }

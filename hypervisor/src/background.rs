@@ -72,7 +72,7 @@ impl BackgroundTask {
     /// Does one step. Gives back what is left to do.
     pub(crate) fn step(self) -> Option<Self> {
         match self {
-            Self::Clear { handle, done } => match handle.space.prepare(done, STEP) {
+            Self::Clear { handle, done } => match handle.memory.prepare(done, STEP) {
                 Some(done) => Some(Self::Clear { handle, done }),
                 None => Some(Self::Prepare { handle }),
             },
@@ -81,7 +81,7 @@ impl BackgroundTask {
                 Progress::Over => Some(Self::load(handle)),
             },
             Self::Load { handle, image, done } => load_step(handle, image, done),
-            Self::Zero { handle, done, then } => match handle.space.scrub(done, STEP, then) {
+            Self::Zero { handle, done, then } => match handle.memory.scrub(done, STEP, then) {
                 Some(done) => Some(Self::Zero { handle, done, then }),
                 None => after_zero(handle, then),
             },
@@ -99,7 +99,7 @@ impl BackgroundTask {
 
 fn load_step(handle: VmHandle, image: usize, done: u64) -> Option<BackgroundTask> {
     if image == 0 && done == 0 {
-        handle.space.note_used();
+        handle.memory.note_used();
         handle.stats.copy();
     }
     let Some((ipa, bytes)) = registry::image(handle.id, image) else {
@@ -109,7 +109,7 @@ fn load_step(handle: VmHandle, image: usize, done: u64) -> Option<BackgroundTask
     let rest = bytes.get(done as usize..).unwrap_or_default();
     let part = rest.get(..STEP as usize).unwrap_or(rest);
     if let Some(ipa) = ipa.checked_add(done) {
-        handle.space.place(ipa, part);
+        handle.memory.place(ipa, part);
     }
     if part.len() == rest.len() {
         Some(BackgroundTask::Load { handle, image: image + 1, done: 0 })
@@ -124,7 +124,7 @@ fn start(handle: &VmHandle) {
         let mut bytes = [0; 64];
         let bytes = bytes.get_mut(..usize::from(seed.len)).unwrap_or_default();
         if random::fill(bytes).is_ok() {
-            handle.space.place(vambrace_memory::Ipa(seed.ipa), bytes);
+            handle.memory.place(vambrace_memory::Ipa(seed.ipa), bytes);
         }
     }
     // Text was written as data: no CPU may execute what its instruction cache remembers of that memory.

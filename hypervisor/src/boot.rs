@@ -11,7 +11,7 @@ use vambrace_hypervisor::regions::{FreeMemory, From, Range, TooManyRanges};
 use vambrace_wire::bundle::{Bundle, HEADER_LEN};
 
 use crate::console::{self, Mode};
-use crate::mmu::{Kind, Map, Regime};
+use crate::mmu::{Kind, Map, MmuConfig};
 use crate::stats::{self, Fixed};
 use crate::sysreg::{MpidrEl1, Read};
 use crate::uart::Uart;
@@ -116,7 +116,7 @@ fn start(board: &Board, tree: &'static [u8]) -> ! {
     let map_size = map.size();
     let mode = if board::has_argument(tree, "vambrace.wire=1") { Mode::Frames } else { Mode::Text };
     // SAFETY: `map_all` has mapped the image, all memory and all devices that are used from here on.
-    let regime = unsafe { map.activate() };
+    let config = unsafe { map.activate() };
 
     // SAFETY: the device tree's PL011, mapped as Device memory; from here on only the console drives it.
     console::start(board.uart.map(|uart| unsafe { Uart::new(uart) }), mode);
@@ -126,7 +126,7 @@ fn start(board: &Board, tree: &'static [u8]) -> ! {
     let board = keep(board);
     let bundle = open_bundle(bundle);
     crate::run::start(board, tree, bundle, |nth, index| {
-        start_secondary(board, regime, index, stacks.start + nth as u64 * (GUARD + STACK));
+        start_secondary(board, config, index, stacks.start + nth as u64 * (GUARD + STACK));
     })
 }
 
@@ -232,15 +232,15 @@ fn open_bundle(range: Range) -> Bundle<'static> {
 /// What a further CPU reads with its MMU off; `boot.S` knows the layout.
 #[repr(C, align(64))]
 struct SecondaryStart {
-    regime: Regime,
+    config: MmuConfig,
     stack_top: u64,
     index: u64,
 }
 
 /// Starts CPU `index` of the board's list on the stack that starts with a guard page at `stack`.
-fn start_secondary(board: &Board, regime: Regime, index: usize, stack: u64) {
+fn start_secondary(board: &Board, config: MmuConfig, index: usize, stack: u64) {
     let start =
-        Box::leak(Box::new(SecondaryStart { regime, stack_top: stack + GUARD + STACK, index: index as u64 }));
+        Box::leak(Box::new(SecondaryStart { config, stack_top: stack + GUARD + STACK, index: index as u64 }));
     let address = core::ptr::from_ref(start).expose_provenance() as u64;
     crate::barrier::clean_invalidate(address, size_of::<SecondaryStart>() as u64);
     let Some(affinity) = board.cpus.get(index) else { return };

@@ -192,7 +192,7 @@ pub(crate) fn poll(handle: &VmShared, buffer: &mut [u8]) -> (Polled, Flush) {
             let mut vm = handle.vm.lock();
             let mut disks = devices.disks.lock();
             let mut backend = Backend { handle, disks: &mut disks, flush: &mut flush };
-            vm.serve_virtio(&handle.space, &mut backend, buffer, &mut quota)
+            vm.serve_virtio(&handle.memory, &mut backend, buffer, &mut quota)
         };
         handle.notify(&moved);
         if devices.on_board {
@@ -277,7 +277,7 @@ impl Backends for Backend<'_> {
         }
     }
 
-    fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>) {
-        self.handle.note_mistake(text);
+    fn guest_error(&mut self, text: core::fmt::Arguments<'_>) {
+        self.handle.note_guest_error(text);
     }
 }

@@ -16,7 +16,7 @@ use crate::debug::Debug;
 use crate::sysreg::{CntpctEl0, Read, SctlrEl1};
 use crate::vgic::{self, Interface};
 use crate::vm_shared::VmShared;
-use crate::{barrier, channels, clock, console, features, random, resident};
+use crate::{barrier, channels, clock, console, features, random, sysreg_context};
 
 /// The most bytes of a VM's memory that one exit cleans from the caches.
 const CLEAN_STEP: u64 = 1 << 20;
@@ -98,7 +98,7 @@ impl<'a> ExitHost<'a> {
     /// devices have work, and who is called.
     pub(crate) fn finish(self, vcpu: &Vcpu) -> (Flush, Work, Rung) {
         if self.el1 == El1::InTheValue {
-            resident::load_el1(&vcpu.registers.el1);
+            sysreg_context::load_el1(&vcpu.registers.el1);
         }
         (self.flush, self.work, self.rung)
     }
@@ -106,7 +106,7 @@ impl<'a> ExitHost<'a> {
 
 impl Host for ExitHost<'_> {
     fn memory(&self) -> &impl GuestMemory {
-        &self.handle.space
+        &self.handle.memory
     }
 
     fn translation_features(&self) -> Features {
@@ -135,7 +135,7 @@ impl Host for ExitHost<'_> {
 
     fn borrow_el1(&mut self, vcpu: &mut Vcpu) {
         if self.el1 == El1::InTheMachine {
-            resident::save_el1(&mut vcpu.registers.el1);
+            sysreg_context::save_el1(&mut vcpu.registers.el1);
             self.el1 = El1::InTheValue;
         }
     }
@@ -166,7 +166,7 @@ impl Host for ExitHost<'_> {
     }
 
     fn clean_memory(&mut self, done: u64) -> Option<u64> {
-        let ram = self.handle.space.ram();
+        let ram = self.handle.memory.ram();
         let len = CLEAN_STEP.min(ram.len().saturating_sub(done));
         barrier::clean_invalidate(ram.start + done, len);
         let done = done + len;
@@ -199,7 +199,7 @@ impl Host for ExitHost<'_> {
         console::say(&FromHypervisor::Result { vm: self.handle.id, number });
     }
 
-    fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>) {
-        self.handle.note_mistake(text);
+    fn guest_error(&mut self, text: core::fmt::Arguments<'_>) {
+        self.handle.note_guest_error(text);
     }
 }

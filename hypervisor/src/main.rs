@@ -40,6 +40,8 @@ mod firmware;
 #[cfg(target_os = "none")]
 mod gic;
 #[cfg(target_os = "none")]
+mod guest_memory;
+#[cfg(target_os = "none")]
 mod host_io;
 #[cfg(target_os = "none")]
 mod layout;
@@ -64,15 +66,13 @@ mod random;
 #[cfg(target_os = "none")]
 mod registry;
 #[cfg(target_os = "none")]
-mod resident;
-#[cfg(target_os = "none")]
 mod run;
-#[cfg(target_os = "none")]
-mod space;
 #[cfg(target_os = "none")]
 mod stats;
 #[cfg(target_os = "none")]
 mod sysreg;
+#[cfg(target_os = "none")]
+mod sysreg_context;
 #[cfg(target_os = "none")]
 mod uart;
 #[cfg(target_os = "none")]

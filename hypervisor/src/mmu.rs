@@ -111,7 +111,7 @@ pub(crate) struct Map {
 /// What a CPU needs to use the map: values for its registers.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub(crate) struct Regime {
+pub(crate) struct MmuConfig {
     pub(crate) mair: u64,
     pub(crate) tcr: u64,
     pub(crate) ttbr0: u64,
@@ -145,9 +145,9 @@ impl Map {
     }
 
     /// The register values that put the map to use.
-    pub(crate) fn regime(&self) -> Regime {
+    pub(crate) fn config(&self) -> MmuConfig {
         let pa_range = (IdAa64mmfr0El1.read() & 0xF).min(5);
-        Regime {
+        MmuConfig {
             mair: MAIR,
             // T0SZ = 16; walks inner shareable, write-back; 4 KiB granule; RES1 bits 31 and 23.
             tcr: 1 << 31 | 1 << 23 | pa_range << 16 | 0b11 << 12 | 0b01 << 10 | 0b01 << 8 | 16,
@@ -160,8 +160,8 @@ impl Map {
     ///
     /// # Safety
     /// The map must cover all that EL2 uses: image, stacks, device tree, bundle, devices.
-    pub(crate) unsafe fn activate(self) -> Regime {
-        let regime = self.regime();
+    pub(crate) unsafe fn activate(self) -> MmuConfig {
+        let config = self.config();
         let pool = Range::new(
             (&raw const POOL).addr() as u64,
             (self.root.translation().next * size_of::<[u8; 4096]>()) as u64,
@@ -173,17 +173,17 @@ impl Map {
         }
         // SAFETY: an identity map of all that is in use, says the caller; the tables live in the image for ever.
         unsafe {
-            MairEl2.write(regime.mair);
-            TcrEl2.write(regime.tcr);
-            Ttbr0El2.write(regime.ttbr0);
+            MairEl2.write(config.mair);
+            TcrEl2.write(config.tcr);
+            Ttbr0El2.write(config.ttbr0);
             tlbi_alle2();
             dsb_ish();
             isb();
-            SctlrEl2.write(regime.sctlr);
+            SctlrEl2.write(config.sctlr);
             isb();
         }
         core::mem::forget(self);
-        regime
+        config
     }
 }
 

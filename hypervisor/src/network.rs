@@ -119,7 +119,7 @@ impl Card {
         if waiting.is_empty()
             && let Some(mut vm) = handle.vm.try_lock()
         {
-            let moved = vm.receive_frame(slot, &handle.space, frame).ok()?;
+            let moved = vm.receive_frame(slot, &handle.memory, frame).ok()?;
             drop((vm, waiting));
             handle.notify(&moved);
             return Some(());
@@ -137,7 +137,7 @@ impl Card {
             let mut waiting = self.waiting.lock();
             let Some(frame) = waiting.front() else { return Taken::All };
             quota.bytes = quota.bytes.saturating_sub(frame.bytes.len() as u64);
-            let received = vm.receive_frame(slot, &handle.space, &frame);
+            let received = vm.receive_frame(slot, &handle.memory, &frame);
             waiting.pop();
             drop((waiting, vm));
             match received {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How often a guest's mistakes are logged: a few at once, and then so many in a time, however many it makes and however
+//! How often a guest's errors are logged: a few at once, and then so many in a time, however many it makes and however
 //! often it is reset meanwhile. What was not logged is counted, and the count is said with the next that is.
 
-/// Mistakes that are logged at once.
+/// Errors that are logged at once.
 pub const AT_ONCE: u32 = 16;
 
 /// A VM's allowance.
@@ -11,11 +11,11 @@ pub struct LogRatelimit {
     left: u32,
     /// The count up to which the allowance has grown.
     grown_at: u64,
-    /// Mistakes that were not logged, since one last was.
+    /// Errors that were not logged, since one last was.
     unsaid: u32,
 }
 
-/// What becomes of a mistake.
+/// What becomes of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It is logged, and so many before it were not.
@@ -34,7 +34,7 @@ impl LogRatelimit {
         Self { left: AT_ONCE, grown_at: 0, unsaid: 0 }
     }
 
-    /// A mistake is made at the count `now`. The allowance grows by one in `period` counts.
+    /// An error is made at the count `now`. The allowance grows by one in `period` counts.
     pub fn take(&mut self, now: u64, period: u64) -> Verdict {
         let grown = now.saturating_sub(self.grown_at) / period.max(1);
         if grown >= u64::from(AT_ONCE) {
@@ -55,7 +55,7 @@ impl LogRatelimit {
         }
     }
 
-    /// The VM is over: how many mistakes were not logged, if any.
+    /// The VM is over: how many errors were not logged, if any.
     pub fn finish(&mut self) -> Option<u32> {
         Some(core::mem::take(&mut self.unsaid)).filter(|unsaid| *unsaid > 0)
     }

@@ -11,7 +11,7 @@ use vambrace_hypervisor::board::NotOnBoard;
 use vambrace_hypervisor::placement::NoPlace;
 use vambrace_hypervisor::ratelimit::LogRatelimit;
 use vambrace_hypervisor::room::{self, NoRoom};
-use vambrace_machine::short::Constants;
+use vambrace_machine::fast::Constants;
 use vambrace_machine::vm::Platform;
 use vambrace_machine::{StopReason, Vcpu, Vm};
 use vambrace_memory::Ipa;
@@ -25,11 +25,11 @@ use vambrace_wire::message::{FromHypervisor, VmState};
 use crate::background::BackgroundTask;
 use crate::console::Heard;
 use crate::devices::Devices;
+use crate::guest_memory::{GuestMemoryMap, Memory};
 use crate::link::Link;
 use crate::lock::SpinMutex;
 use crate::memory::Room;
 use crate::percpu::{self, Message, Placements};
-use crate::space::{Memory, Space};
 use crate::stats::{self, VmStats};
 use crate::vm_shared::{Placement, StopReasonCell, VmHandle, VmShared};
 use crate::{assigned, channels, clock, console, firmware, network};
@@ -144,7 +144,7 @@ pub(crate) fn note_gone(id: u16) {
 #[derive(Debug, thiserror::Error)]
 enum CreateError {
     #[error("{0}")]
-    Space(#[from] crate::space::SpaceError),
+    GuestMemoryMap(#[from] crate::guest_memory::SpaceError),
     #[error("{0}")]
     Vm(#[from] vambrace_machine::vm::BuildError),
     #[error("{0}")]
@@ -191,7 +191,7 @@ impl Registry {
         let memory = Memory::take(config, firmware)?;
         // From here on each piece of the heap is there.
         let room = Room::claim(room_of_values(config))?;
-        let space = Space::new(memory, config, self.machine.pa_bits, self.machine.encoding)?;
+        let memory = GuestMemoryMap::new(memory, config, self.machine.pa_bits, self.machine.encoding)?;
         let mut vm = Vm::new(config, &self.machine.platform, clock::seconds())?;
         let devices = Devices::new(id, &config.virtio, &self.bundle)?;
         let placements = Placements::find(config.vcpus.iter().map(|vcpu| vcpu.cpu))?;
@@ -204,15 +204,15 @@ impl Registry {
         let room = Arc::new(Room::claim(room_of_shared() + placements.room(&devices))?);
         let handle = Arc::new(VmShared {
             id,
-            vtcr: space.geometry().vtcr(self.machine.vmids),
+            vtcr: memory.geometry().vtcr(self.machine.vmids),
             vm: SpinMutex::new(vm),
             vcpus,
             constants,
             placements,
             devices,
             link: Link::new(),
-            mistakes: SpinMutex::new(LogRatelimit::new()),
-            space,
+            guest_errors: SpinMutex::new(LogRatelimit::new()),
+            memory,
             vmid: SpinMutex::new(VmidHolder::new()),
             time_offset: AtomicU64::new(0),
             boot_epoch: AtomicU32::new(0),
@@ -244,7 +244,7 @@ fn room_of_values(config: &VmConfig) -> usize {
     let of_vcpus = room::piece(vcpus * size_of::<SpinMutex<Vcpu>>(), align_of::<Vcpu>())
         + room::piece(vcpus * size_of::<Constants>(), align_of::<Constants>())
         + room::piece(vcpus * size_of::<Placement>(), 1);
-    room::of_vm(config) + Space::room(config) + Devices::room(&config.virtio) + of_vcpus
+    room::of_vm(config) + GuestMemoryMap::room(config) + Devices::room(&config.virtio) + of_vcpus
 }
 
 /// What it takes for that in which CPUs share them.
@@ -266,7 +266,7 @@ pub(crate) fn end(handle: &VmHandle, reason: StopReason) -> BackgroundTask {
         return task;
     }
     let state = if reason == StopReason::Off { VmState::Off } else { VmState::Crashed };
-    handle.finish_mistakes();
+    handle.finish_guest_errors();
     handle.vm.lock().flush_console(|bytes| console::print_last(handle.id, bytes));
     console::say(&FromHypervisor::State { vm: handle.id, state });
     handle.tell_boot_epoch();

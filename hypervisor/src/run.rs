@@ -19,7 +19,7 @@ use vambrace_hypervisor::board::{self, Board, MAX_CPUS};
 use vambrace_hypervisor::speculative_at::Switch;
 use vambrace_hypervisor::traps::Features;
 use vambrace_machine::vm::Platform;
-use vambrace_machine::{Resume, StopReason, Vcpu, report, short};
+use vambrace_machine::{Resume, StopReason, Vcpu, fast, report};
 use vambrace_memory::vmid::VmidWidth;
 use vambrace_wire::bundle::Bundle;
 use vambrace_wire::message::FromHypervisor;
@@ -33,9 +33,9 @@ use crate::percpu::{self, Shared};
 use crate::registry::{self, Machine};
 use crate::sysreg::{CntfrqEl0, CntpctEl0, EsrEl2, FarEl2, HpfarEl2, MidrEl1, Read};
 use crate::vgic::{Interface, Shape};
-use crate::vm_shared::{Lives, Neighbourhood, VmHandle, VmShared};
-use crate::world::{self, Around, Cause};
-use crate::{assigned, barrier, boot, clock, console, host_io, panic, random, resident};
+use crate::vm_shared::{Lives, SiblingsOfVm, VmHandle, VmShared};
+use crate::world::{self, Cause, EntryContext};
+use crate::{assigned, barrier, boot, clock, console, host_io, panic, random, sysreg_context};
 
 mod account;
 mod errands;
@@ -327,13 +327,13 @@ impl Pcpu {
                 self.program_timer(Some((vcpu, turn_end)));
                 self.set_hcr(vcpu);
             }
-            let (frame, short) = vcpu.for_entry(constants, &handle.vm);
+            let (frame, fast) = vcpu.for_entry(constants, &handle.vm);
             let (cause, acknowledged) = world::enter(
                 frame,
-                short,
-                Around {
+                fast,
+                EntryContext {
                     lists: &mut self.interface,
-                    neighbours: Neighbourhood { handle, cpu: self.index as u16 },
+                    siblings: SiblingsOfVm { handle, cpu: self.index as u16 },
                     requests: &self.shared.requests,
                     index: id,
                     virtual_timer: self.virtual_timer,
@@ -353,7 +353,7 @@ impl Pcpu {
                 Cause::Synchronous => {
                     let esr = EsrEl2.read();
                     vcpu.recent.push(esr, vcpu.registers.frame.pc);
-                    if short::wait(vcpu, esr) {
+                    if fast::wait(vcpu, esr) {
                         return Leave::Waits(None);
                     }
                     Exit::decode(esr, FarEl2.read(), HpfarEl2.read())
@@ -418,7 +418,7 @@ impl Pcpu {
 
     /// Tells what a VM died of.
     fn report_crash(&self, handle: &VmShared, vcpu: &mut Vcpu) {
-        resident::save_el1(&mut vcpu.registers.el1);
+        sysreg_context::save_el1(&mut vcpu.registers.el1);
         let esr = EsrEl2.read();
         report::crash(&handle.vm.lock(), vcpu, esr, |line| {
             let text = console::one_line(line);

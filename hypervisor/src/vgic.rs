@@ -3,7 +3,7 @@
 
 use vambrace_cpu::timer;
 use vambrace_interrupts::{Added, CpuInterface, Level};
-use vambrace_machine::short::Lists;
+use vambrace_machine::fast::Lists;
 
 use crate::sysreg::*;
 

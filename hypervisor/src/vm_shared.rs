@@ -12,16 +12,16 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize
 use vambrace_hypervisor::board::MAX_CPUS;
 use vambrace_hypervisor::ratelimit::{LogRatelimit, Verdict};
 use vambrace_interrupts::VcpuSet;
-use vambrace_machine::short::{Constants, Neighbours};
+use vambrace_machine::fast::{Constants, SiblingVcpus};
 use vambrace_machine::{Lifecycle, StopReason, Vcpu, Vm};
 use vambrace_memory::vmid::VmidHolder;
 
 use crate::console::Heard;
 use crate::devices::Devices;
+use crate::guest_memory::GuestMemoryMap;
 use crate::link::Link;
 use crate::lock::SpinMutex;
 use crate::percpu::Placements;
-use crate::space::Space;
 use crate::stats::VmStats;
 use crate::sysreg::{CntfrqEl0, CntpctEl0, Read};
 use crate::{console, percpu, registry};
@@ -98,10 +98,10 @@ pub(crate) struct VmShared {
     pub(crate) devices: Devices,
     /// Its console's link to the board's serial line.
     pub(crate) link: Link,
-    /// How many more of its mistakes are logged.
-    pub(crate) mistakes: SpinMutex<LogRatelimit>,
+    /// How many more of its errors are logged.
+    pub(crate) guest_errors: SpinMutex<LogRatelimit>,
     /// Its memory.
-    pub(crate) space: Space,
+    pub(crate) memory: GuestMemoryMap,
     /// VTCR_EL2.
     pub(crate) vtcr: u64,
     /// Its VMID.
@@ -156,18 +156,18 @@ impl VmShared {
         self.kick_worker();
     }
 
-    /// A guest's mistake: logged as far as its quota goes, whatever has become of the VM since the last.
-    pub(crate) fn note_mistake(&self, text: core::fmt::Arguments<'_>) {
-        let verdict = self.mistakes.lock().take(CntpctEl0.read(), CntfrqEl0.read());
+    /// A guest's error: logged as far as its ratelimit goes, whatever has become of the VM since the last.
+    pub(crate) fn note_guest_error(&self, text: core::fmt::Arguments<'_>) {
+        let verdict = self.guest_errors.lock().take(CntpctEl0.read(), CntfrqEl0.read());
         if let Verdict::Log { unsaid } = verdict {
             self.tell_unsaid(unsaid);
             console::warn_of(self.id, format_args!("{}: {text}", registry::name(self.id)));
         }
     }
 
-    /// The VM is over: says how many of its mistakes were not logged.
-    pub(crate) fn finish_mistakes(&self) {
-        let unsaid = self.mistakes.lock().finish();
+    /// The VM is over: says how many of its errors were not logged.
+    pub(crate) fn finish_guest_errors(&self) {
+        let unsaid = self.guest_errors.lock().finish();
         self.tell_unsaid(unsaid.unwrap_or(0));
     }
 
@@ -176,7 +176,7 @@ impl VmShared {
             let name = registry::name(self.id);
             console::warn_of(
                 self.id,
-                format_args!("{name}: {count} more mistakes, of the same kind or others"),
+                format_args!("{name}: {count} more errors, of the same kind or others"),
             );
         }
     }
@@ -254,13 +254,13 @@ impl VmShared {
 
 /// The VM's CPUs as one that runs on this physical CPU sees them.
 #[derive(Debug)]
-pub(crate) struct Neighbourhood<'a> {
+pub(crate) struct SiblingsOfVm<'a> {
     pub(crate) handle: &'a VmShared,
     /// This CPU.
     pub(crate) cpu: u16,
 }
 
-impl Neighbours for Neighbourhood<'_> {
+impl SiblingVcpus for SiblingsOfVm<'_> {
     type Placement = Placement;
 
     #[inline(always)]

@@ -5,7 +5,7 @@
 // Rust's. EL2 is built without floating point, so V0-V31 stay the guest's throughout.
 //
 // While the guest runs, SP_EL2 is its frame, so that the vectors can save at once, and TPIDR_EL2 is the entry (host
-// stack, what the short path works on); the frame's address is on the host's stack. A trap first goes the short way: only what a function call may clobber is
+// stack, what the fast path works on); the frame's address is on the host's stack. A trap first goes the fast path: only what a function call may clobber is
 // saved, and a Rust function answers what it can. Only if it cannot, the rest follows.
 
 .section .text.world, "ax"
@@ -35,7 +35,7 @@ world_enter:
     ldp     x26, x27, [sp, #208]
     ldp     x28, x29, [sp, #224]
 
-// SP is the frame: restores what the short path clobbers, and goes on in the guest.
+// SP is the frame: restores what the fast path clobbers, and goes on in the guest.
 resume:
     ldr     x30, [sp, #240]
     ldr     x18, [sp, #144]
@@ -71,11 +71,11 @@ resume:
     mov     sp, x2
 .endm
 
-// A trap with a short path: `short` says 0 when it is served, else why not, or which register is to be reloaded.
-.macro from_guest_short cause, short
+// A trap with a fast path: `fast` says 0 when it is served, else why not, or which register is to be reloaded.
+.macro from_guest_fast cause, fast
     .balign 128
     save_scratch
-    bl      \short
+    bl      \fast
     ldr     x1, [sp, #96]
     cbnz    x0, 1f
     mov     sp, x1
@@ -112,7 +112,7 @@ reload:
     b       resume
 .endr
 
-// The short path has not served it. x1: the frame; x2: the cause; SP: the host's stack.
+// The fast path has not served it. x1: the frame; x2: the cause; SP: the host's stack.
 guest_exit:
     str     x19, [x1, #152]
     stp     x20, x21, [x1, #160]
@@ -155,11 +155,11 @@ vectors:
     from_el2
     from_el2
     from_el2
-    from_guest_short {SYNCHRONOUS}, {short_synchronous}    // lower EL, AArch64
-    from_guest_short {INTERRUPT}, {short_interrupt}
-    from_guest_short {INTERRUPT}, {short_interrupt}
+    from_guest_fast {SYNCHRONOUS}, {fast_synchronous}    // lower EL, AArch64
+    from_guest_fast {INTERRUPT}, {fast_interrupt}
+    from_guest_fast {INTERRUPT}, {fast_interrupt}
     from_guest {SERROR}
     from_guest {SYNCHRONOUS}            // lower EL, AArch32
-    from_guest_short {INTERRUPT}, {short_interrupt}
-    from_guest_short {INTERRUPT}, {short_interrupt}
+    from_guest_fast {INTERRUPT}, {fast_interrupt}
+    from_guest_fast {INTERRUPT}, {fast_interrupt}
     from_guest {SERROR}

@@ -3,13 +3,13 @@
 
 use vambrace_cpu::registers::{FpRegisters, Frame};
 use vambrace_hypervisor::requests::Requests;
-use vambrace_machine::short::{self, SCRATCH_REGISTERS, Served, Short, Trap};
+use vambrace_machine::fast::{self, FastPath, FastResult, SCRATCH_REGISTERS, Trap};
 
 use crate::gic::{self, CpuInterface};
 use crate::lock::Yield;
 use crate::sysreg::{CntvCtlEl0, ElrEl2, EsrEl2, FarEl2, HpfarEl2, Read, SafeWrite, SctlrEl1, SpsrEl2};
 use crate::vgic::Interface;
-use crate::vm_shared::Neighbourhood;
+use crate::vm_shared::SiblingsOfVm;
 
 /// Why the guest is back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,17 +26,17 @@ const SYNCHRONOUS: u64 = 0;
 const INTERRUPT: u64 = 1;
 const SERROR: u64 = 2;
 
-/// What `short_synchronous` returns when the exit is served, and nothing is to be reloaded.
+/// What `fast_synchronous` returns when the exit is served, and nothing is to be reloaded.
 const SERVED: u64 = 0;
 /// What it returns when it is not served. Anything else is the number of a register to reload.
 const NOT_SERVED: u64 = 1;
 
-/// What is around the vCPU that runs: what the short path may touch beside its own.
-pub(crate) struct Around<'a> {
+/// What an entry needs besides the vCPU: what the fast path may touch beside its own.
+pub(crate) struct EntryContext<'a> {
     /// The list registers of this CPU.
     pub(crate) lists: &'a mut Interface,
     /// The vCPU's VM.
-    pub(crate) neighbours: Neighbourhood<'a>,
+    pub(crate) siblings: SiblingsOfVm<'a>,
     /// Who calls this CPU.
     pub(crate) requests: &'a Requests,
     /// The vCPU's index.
@@ -50,8 +50,8 @@ pub(crate) struct Around<'a> {
 struct Entry<'a> {
     /// The host's stack pointer; `world_enter` fills it in.
     host_stack: u64,
-    short: Short<'a, Yield>,
-    around: Around<'a>,
+    fast: FastPath<'a, Yield>,
+    context: EntryContext<'a>,
     /// The physical interrupt that was acknowledged, and is not served.
     acknowledged: Option<u32>,
 }
@@ -63,8 +63,8 @@ core::arch::global_asm!(
     INTERRUPT = const INTERRUPT,
     SERROR = const SERROR,
     NOT_SERVED = const NOT_SERVED,
-    short_synchronous = sym short_synchronous,
-    short_interrupt = sym short_interrupt,
+    fast_synchronous = sym fast_synchronous,
+    fast_interrupt = sym fast_interrupt,
     EMERGENCY_STACK_SIZE = const crate::panic::EMERGENCY_STACK_SIZE,
     emergency_stack = sym crate::panic::EMERGENCY_STACK,
     el2_fault = sym crate::panic::el2_fault,
@@ -80,12 +80,16 @@ unsafe extern "C" {
 
 /// Runs the guest whose state is loaded, from `frame` on, until it traps.
 ///
-/// Exits that `short` serves do not come out, nor do the guest's own timer and other vCPUs' SGIs, if they can simply be
+/// Exits that `fast` serves do not come out, nor do the guest's own timer and other vCPUs' SGIs, if they can simply be
 /// handed on. For an interrupt comes with the cause which one was acknowledged and is not served, if any.
-pub(crate) fn enter(frame: &mut Frame, short: Short<'_, Yield>, around: Around<'_>) -> (Cause, Option<u32>) {
+pub(crate) fn enter(
+    frame: &mut Frame,
+    fast: FastPath<'_, Yield>,
+    context: EntryContext<'_>,
+) -> (Cause, Option<u32>) {
     // Only an EL1 or EL0 state can be entered, whatever the frame holds: M[3:2] above EL1 would be EL2 itself.
     debug_assert!(frame.pstate & 0x1F == 0x10 || frame.pstate & 0xF <= 5);
-    let mut entry = Entry { host_stack: 0, short, around, acknowledged: None };
+    let mut entry = Entry { host_stack: 0, fast, context, acknowledged: None };
     // SAFETY: frame and entry are valid and exclusively ours; ERET goes to EL1 or EL0, where HCR_EL2 and stage 2
     // confine what runs; the vectors restore all that this function's caller relies on.
     let cause = match unsafe { world_enter(frame, &mut entry) } {
@@ -141,32 +145,32 @@ impl Trap for Trapped {
     }
 }
 
-/// The short path of a synchronous exception. Of the frame only X0 to X18 and X30 are true.
-extern "C" fn short_synchronous(frame: &mut Frame, entry: &mut Entry<'_>) -> u64 {
-    match short::serve(
+/// The fast path of a synchronous exception. Of the frame only X0 to X18 and X30 are true.
+extern "C" fn fast_synchronous(frame: &mut Frame, entry: &mut Entry<'_>) -> u64 {
+    match fast::serve(
         &mut Trapped,
         &mut frame.x,
-        &mut entry.short,
-        &mut entry.around.lists,
-        &entry.around.neighbours,
+        &mut entry.fast,
+        &mut entry.context.lists,
+        &entry.context.siblings,
     ) {
-        Served::Yes => SERVED,
-        Served::No => NOT_SERVED,
-        Served::YesInto(register) => register.into(),
+        FastResult::Yes => SERVED,
+        FastResult::No => NOT_SERVED,
+        FastResult::YesInto(register) => register.into(),
     }
 }
 
-/// The short path of a physical interrupt: the guest's own virtual timer, which is handed on, linked, for the guest to
+/// The fast path of a physical interrupt: the guest's own virtual timer, which is handed on, linked, for the guest to
 /// end; and another CPU's call, if it is for an SGI to this vCPU and nothing else.
-extern "C" fn short_interrupt(_: &mut Frame, entry: &mut Entry<'_>) -> u64 {
-    let Entry { short, around, acknowledged, .. } = entry;
+extern "C" fn fast_interrupt(_: &mut Frame, entry: &mut Entry<'_>) -> u64 {
+    let Entry { fast, context, acknowledged, .. } = entry;
     let intid = CpuInterface::acknowledge();
     if intid == Some(gic::KICK) {
         CpuInterface::end(gic::KICK);
-        return called(short, around);
+        return called(fast, context);
     }
-    let timer = around.virtual_timer;
-    if intid == Some(timer) && short::give_timer(short, SpsrEl2.read(), timer as u16, around.lists) {
+    let timer = context.virtual_timer;
+    if intid == Some(timer) && fast::give_timer(fast, SpsrEl2.read(), timer as u16, context.lists) {
         CpuInterface::drop_priority(timer);
         return SERVED;
     }
@@ -176,15 +180,15 @@ extern "C" fn short_interrupt(_: &mut Frame, entry: &mut Entry<'_>) -> u64 {
 
 /// Somebody calls this CPU. Apart, for the timer's sake, which needs fewer registers.
 #[inline(never)]
-fn called(short: &mut Short<'_, Yield>, around: &mut Around<'_>) -> u64 {
-    let Around { requests, index, neighbours, lists, .. } = around;
+fn called(fast: &mut FastPath<'_, Yield>, context: &mut EntryContext<'_>) -> u64 {
+    let EntryContext { requests, index, siblings, lists, .. } = context;
     // An SGI and work for the devices call by the same bit.
-    let is_served = requests
-        .handle_only(*index, || !neighbours.handle.devices.is_due() && short::take_arrived(short, lists));
+    let is_served =
+        requests.handle_only(*index, || !siblings.handle.devices.is_due() && fast::take_arrived(fast, lists));
     if is_served { SERVED } else { NOT_SERVED }
 }
 
-const _: () = assert!(SCRATCH_REGISTERS == 19, "the vectors save X0 to X18 and X30 for the short path");
+const _: () = assert!(SCRATCH_REGISTERS == 19, "the vectors save X0 to X18 and X30 for the fast path");
 
 core::arch::global_asm!(
     include_str!("fp.S"),

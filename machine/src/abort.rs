@@ -53,7 +53,7 @@ pub(crate) fn data<H: Host>(
     };
     match outcome {
         Ok(()) => {
-            vcpu.retire(abort.length);
+            vcpu.skip_instruction(abort.length);
             Resume::Guest
         }
         Err(refusal) => refuse(vm, vcpu, abort, refusal, host),
@@ -100,7 +100,7 @@ fn refuse(
     let (index, pc) = (vcpu.index, vcpu.registers.frame.pc);
     let what = if abort.on_walk { "table walk for a " } else { "" };
     let (direction, at) = (abort.direction, Place(abort.ipa, abort.va));
-    host.guest_mistake(format_args!("vCPU {index}: {what}{direction} of {at}, {why} (PC {pc:#x})"));
+    host.guest_error(format_args!("vCPU {index}: {what}{direction} of {at}, {why} (PC {pc:#x})"));
     let (access, walked) = match (abort.cache_maintenance, abort.direction) {
         (true, _) => (AbortedAccess::CacheMaintenance, Stage1Access::Read),
         (false, Direction::Read) => (AbortedAccess::Data(abort.direction), Stage1Access::Read),
@@ -124,7 +124,7 @@ pub(crate) fn instruction(
         FaultStatus::Translation(_) => Refusal::Nothing,
         status => Refusal::Fault(status),
     };
-    host.guest_mistake(format_args!("vCPU {index}: {what} of {at}, {why}"));
+    host.guest_error(format_args!("vCPU {index}: {what} of {at}, {why}"));
     let walk_level = abort.on_walk.then(|| walk_level(vcpu, abort.va, Stage1Access::Execute, host));
     let aborted = ExternalAbort { access: AbortedAccess::Fetch, va: abort.va, walk_level };
     inject(vm, vcpu, Exception::ExternalAbort(aborted), host)

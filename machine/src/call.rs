@@ -46,7 +46,7 @@ pub(crate) fn call(
     host: &mut impl Host,
 ) -> Resume {
     match conduit {
-        Conduit::Smc => vcpu.retire(InstructionLength::Four),
+        Conduit::Smc => vcpu.skip_instruction(InstructionLength::Four),
         Conduit::Hvc => vcpu.note_progress(),
     }
     let request = Call::new(immediate, &vcpu.registers.frame, host.sctlr_el1());

@@ -71,7 +71,7 @@ pub fn handle<H: Host>(
 fn wait(vcpu: &mut Vcpu, wait: Wait) -> Resume {
     let waits = vcpu.registers.frame.condition_holds(wait.syndrome);
     let until = wait.timeout.map(|register| vcpu.registers.frame.get(register));
-    vcpu.retire(wait.length);
+    vcpu.skip_instruction(wait.length);
     match wait.instruction {
         _ if !waits => Resume::Guest,
         WaitInstruction::Wfi | WaitInstruction::Wfit => Resume::Wait(until),
@@ -85,6 +85,6 @@ fn wait(vcpu: &mut Vcpu, wait: Wait) -> Resume {
 fn system_error(vcpu: &mut Vcpu, syndrome: Syndrome, host: &mut impl Host) -> Resume {
     vcpu.virtual_serror = true;
     let (index, iss) = (vcpu.index, syndrome.iss());
-    host.guest_mistake(format_args!("vCPU {index}: the machine signals a system error (ISS {iss:#x})"));
+    host.guest_error(format_args!("vCPU {index}: the machine signals a system error (ISS {iss:#x})"));
     Resume::Guest
 }

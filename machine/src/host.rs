@@ -87,6 +87,6 @@ pub trait Host {
     /// The VM has given this number as its result.
     fn result(&mut self, number: u32);
 
-    /// One line about a mistake that the guest made. It may make as many as it likes: who logs them bounds that.
-    fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>);
+    /// One line about an error that the guest made. It may make as many as it likes: who logs them bounds that.
+    fn guest_error(&mut self, text: core::fmt::Arguments<'_>);
 }

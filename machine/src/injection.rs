@@ -58,7 +58,7 @@ pub(crate) fn inject(
         return dead_end(vm, vcpu, host);
     }
     if verdict == Verdict::Loops && vm.lock().should_log_loop() {
-        host.guest_mistake(format_args!(
+        host.guest_error(format_args!(
             "vCPU {index} takes the same exceptions again and again, this one at PC {pc:#x} ({mode}), for the \
              handler at {handler:#x}: it goes on"
         ));
@@ -77,7 +77,7 @@ fn dead_end(vm: &SpinMutex<Vm, impl RelaxStrategy>, vcpu: &mut Vcpu, host: &mut 
     }
     if vcpu.exceptions.note_dead_end() == Verdict::Loops && shared.should_log_loop() {
         let handler = vcpu.registers.frame.pc;
-        host.guest_mistake(format_args!(
+        host.guest_error(format_args!(
             "vCPU {index} cannot take an exception: its handler at {handler:#x} faults itself; the VM goes on, since \
              another vCPU may mend that"
         ));

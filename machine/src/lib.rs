@@ -15,6 +15,7 @@ mod call;
 #[cfg(feature = "device-tree")]
 pub mod device_tree;
 pub mod dispatch;
+pub mod fast;
 mod group_register;
 pub mod host;
 pub mod inbox;
@@ -23,7 +24,6 @@ pub mod layout;
 mod mmio;
 pub mod report;
 mod set_way;
-pub mod short;
 mod system_register;
 mod translation;
 pub mod vcpu;

@@ -55,7 +55,7 @@ pub(crate) fn access(
         Served::Unfinished => return Resume::Guest,
         Served::Undefined => return undefined(vm, vcpu, host),
     }
-    vcpu.retire(InstructionLength::Four);
+    vcpu.skip_instruction(InstructionLength::Four);
     Resume::Guest
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn coprocessor(
             Served::Undefined => return undefined(vm, vcpu, host),
         }
     }
-    vcpu.retire(access.syndrome.length());
+    vcpu.skip_instruction(access.syndrome.length());
     Resume::Guest
 }
 

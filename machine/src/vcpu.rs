@@ -108,8 +108,8 @@ impl Vcpu {
     }
 
     /// Steps over the instruction that trapped: it has been carried out.
-    pub(crate) fn retire(&mut self, length: InstructionLength) {
-        self.registers.frame.retire(length);
+    pub(crate) fn skip_instruction(&mut self, length: InstructionLength) {
+        self.registers.frame.skip_instruction(length);
         self.note_progress();
     }
 

@@ -42,8 +42,8 @@ pub trait Backends {
     /// The guest has taken input from its console, and so much still waits there ([`Vm::waiting_input`]).
     fn input_taken(&mut self, waiting: usize);
 
-    /// One line about a mistake that the guest made, as [`crate::Host::guest_mistake`].
-    fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>);
+    /// One line about an error that the guest made, as [`crate::Host::guest_error`].
+    fn guest_error(&mut self, text: core::fmt::Arguments<'_>);
 }
 
 /// What a step of the devices' work has come to.
@@ -183,7 +183,7 @@ impl Vm {
             After::Backend => self.virtio.for_backend |= bit(at),
         }
         if let Some(fault) = new_fault {
-            backends.guest_mistake(format_args!("virtio device in slot {at} needs a reset: {fault}"));
+            backends.guest_error(format_args!("virtio device in slot {at} needs a reset: {fault}"));
         }
         let moved = self.settle_virtio(at);
         let step = match (sent, after) {

@@ -29,7 +29,7 @@ pub use console::Input;
 mod channels;
 pub(crate) mod console;
 
-/// After this many in a boot epoch, loops of exceptions are no longer logged. What loops has made a mistake each time round.
+/// After this many in a boot epoch, loops of exceptions are no longer logged. What loops has made an error each time round.
 const LOGGED_LOOPS: u32 = 2;
 
 /// GICR_ICPENDR0, from the start of a redistributor's frames.

@@ -137,7 +137,7 @@ fn mistakes(bench: &Bench) -> Verdict {
     let logged = lines.iter().filter(|line| line.contains("where it has nothing")).count() as u64;
     let counted: u64 = lines
         .iter()
-        .filter_map(|line| line.strip_prefix("loop: ")?.split_once(" more mistakes")?.0.parse::<u64>().ok())
+        .filter_map(|line| line.strip_prefix("loop: ")?.split_once(" more errors")?.0.parse::<u64>().ok())
         .sum();
     record.ensure(lives > 100, || format!("only {lives} lives"))?;
     // A few at once, and then one a second.

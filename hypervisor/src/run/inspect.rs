@@ -10,7 +10,7 @@ use vambrace_wire::message::{FromHypervisor, TOLD_EXITS, ToldExit, VcpuActivity,
 use super::queued::{QueuedVcpu, State};
 use super::{NEVER, Pcpu, now};
 use crate::sysreg::{CntfrqEl0, Read};
-use crate::{console, resident};
+use crate::{console, sysreg_context};
 
 impl Pcpu {
     /// Tells of all vCPUs here; `running` is the one in the machine, with its run-queue index.
@@ -21,7 +21,7 @@ impl Pcpu {
             let Some(queued) = queued else { continue };
             match &mut running {
                 Some((resident, vcpu)) if *resident == id => {
-                    resident::save_el1(&mut vcpu.registers.el1);
+                    sysreg_context::save_el1(&mut vcpu.registers.el1);
                     self.tell_vcpu(queued, vcpu, VcpuActivity::Running);
                 }
                 _ => {

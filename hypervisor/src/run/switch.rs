@@ -21,7 +21,7 @@ use crate::sysreg::{
 };
 use crate::vgic::Interface;
 use crate::vm_shared::{Lives, VmShared};
-use crate::{barrier, clock, panic, resident, vgic, world};
+use crate::{barrier, clock, panic, sysreg_context, vgic, world};
 
 /// Stage-2 root tables without an entry, for a CPU without a VM: as many as a 4 KiB granule's smallest trees have.
 /// Atomics, so that they are no constant, which would be 16 KiB of zeros in the image.
@@ -95,7 +95,7 @@ fn take_steps(steps: &[Step], stage2: Stage2, flush: Flush, el1: &El1Registers) 
                 // The two that have steps of their own stay as they are.
                 CpacrEl1.write(el1.cpacr);
                 MairEl1.write(el1.mair);
-                resident::load_others(el1);
+                sysreg_context::load_others(el1);
             }
             Step::Sctlr => SctlrEl1.write(el1.sctlr),
             Step::Tcr => TcrEl1.write(el1.tcr),
@@ -139,7 +139,7 @@ impl Pcpu {
             VdisrEl2.write(registers.deferred_error);
         }
         if self.features.pointer_auth {
-            resident::load_keys(&registers.keys);
+            sysreg_context::load_keys(&registers.keys);
         }
         features::set_fp(if self.fp_owner == Some(id) { Fp::IsLoaded } else { Fp::Traps });
         barrier::isb();
@@ -202,7 +202,7 @@ impl Pcpu {
         }
         let entry = self.vmids.lock().enter(self.index, &mut handle.vmid.lock(), vcpu);
         self.translation = Some(handle.id);
-        (Stage2::Is { vtcr: handle.vtcr, vttbr: handle.space.vttbr(entry.vmid) }, entry.flush)
+        (Stage2::Is { vtcr: handle.vtcr, vttbr: handle.memory.vttbr(entry.vmid) }, entry.flush)
     }
 
     /// Loads the vCPU's stage 2 and its EL1 registers.
@@ -217,7 +217,7 @@ impl Pcpu {
             barrier::isb();
         }
         forget(flush);
-        resident::load_el1(&vcpu.registers.el1);
+        sysreg_context::load_el1(&vcpu.registers.el1);
     }
 
     /// No VM's tables stay loaded: they may be freed. In their place come tables without a single translation, so
@@ -243,14 +243,14 @@ impl Pcpu {
     pub(super) fn unload<'a>(&mut self, handle: &'a VmShared, vcpu: &mut Vcpu) -> Unloaded<'a> {
         let index = usize::from(vcpu.index);
         let registers = &mut vcpu.registers;
-        resident::save_el1(&mut registers.el1);
+        sysreg_context::save_el1(&mut registers.el1);
         CntvCtlEl0.write(0);
         self.debug.leave(&mut registers.debug);
         if self.features.deferred_errors {
             registers.deferred_error = VdisrEl2.read();
         }
         if self.features.pointer_auth {
-            resident::save_keys(&mut registers.keys);
+            sysreg_context::save_keys(&mut registers.keys);
         }
         let mut vm = handle.vm.lock();
         let passage = vm.gic.leave(index, |known| self.interface.read(known));

@@ -55,7 +55,7 @@ impl Backends for Nothing {
 
     fn input_taken(&mut self, _waiting: usize) {}
 
-    fn guest_mistake(&mut self, _text: core::fmt::Arguments<'_>) {}
+    fn guest_error(&mut self, _text: core::fmt::Arguments<'_>) {}
 }
 
 /// A VM of one vCPU.

@@ -16,7 +16,7 @@ use vambrace_cpu::smccc::NoEntropy;
 use vambrace_cpu::syndrome::{InstructionLength, Syndrome};
 use vambrace_cpu::sysreg::SysReg;
 use vambrace_interrupts::{CpuInterface, Level, VcpuSet};
-use vambrace_machine::short::wait;
+use vambrace_machine::fast::wait;
 use vambrace_machine::vm::Platform;
 use vambrace_machine::{Host, Resume, Vcpu, Vm, handle, layout};
 use vambrace_memory::features::Features;
@@ -25,7 +25,7 @@ use vambrace_wire::bundle::assigned::RamPlacement;
 use vambrace_wire::bundle::channel::{ChannelAccess, MAX_CHANNELS, Membership};
 use vambrace_wire::bundle::{Devices, VcpuConfig, VmConfig};
 
-use crate::short;
+use crate::fast;
 
 /// RAM of each VM here, in bytes.
 pub(crate) const RAM_SIZE: u64 = 64 << 10;
@@ -126,7 +126,7 @@ pub(crate) struct FakeHost {
     /// For each channel, the members that the guest has called.
     pub(crate) rings: [u32; MAX_CHANNELS],
     /// What the guest did wrong, a line each.
-    pub(crate) mistakes: String,
+    pub(crate) guest_errors: String,
     /// The results that were told.
     pub(crate) results: Vec<u32>,
     /// Bytes of memory cleaned, and in how many steps.
@@ -154,7 +154,7 @@ impl FakeHost {
             work_asked: false,
             input_waits: 0,
             rings: [0; MAX_CHANNELS],
-            mistakes: String::with_capacity(1 << 16),
+            guest_errors: String::with_capacity(1 << 16),
             results: Vec::with_capacity(16),
             cleaned: (0, 0),
             current: 0,
@@ -273,13 +273,13 @@ impl Host for FakeHost {
         self.results.push(number);
     }
 
-    fn guest_mistake(&mut self, text: core::fmt::Arguments<'_>) {
+    fn guest_error(&mut self, text: core::fmt::Arguments<'_>) {
         // Told of as often as it happens, and kept once, so that what is kept has room.
-        let before = self.mistakes.len();
-        writeln!(self.mistakes, "{text}").expect("a string takes all");
-        let (earlier, new) = self.mistakes.split_at(before);
+        let before = self.guest_errors.len();
+        writeln!(self.guest_errors, "{text}").expect("a string takes all");
+        let (earlier, new) = self.guest_errors.split_at(before);
         if earlier.ends_with(new) {
-            self.mistakes.truncate(before);
+            self.guest_errors.truncate(before);
         }
     }
 }
@@ -380,7 +380,7 @@ impl Bench {
 
     /// An exit as ESR_EL2, FAR_EL2 and HPFAR_EL2 tell of it.
     pub(crate) fn exit_of(&mut self, index: usize, esr: u64, far: u64, hpfar: u64) -> Resume {
-        let predicted = short::predict(self, index, [esr, far, hpfar]);
+        let predicted = fast::predict(self, index, [esr, far, hpfar]);
         let vcpu = &mut self.vcpus[index];
         self.host.current = index;
         self.host.borrowed = false;

@@ -170,8 +170,8 @@ impl Bench {
             Resume::Guest | Resume::Wait(_) | Resume::Yield | Resume::Off | Resume::LoadFp => {}
         }
         self.start_pending();
-        if self.host.mistakes.len() > 1 << 12 {
-            self.host.mistakes.clear();
+        if self.host.guest_errors.len() > 1 << 12 {
+            self.host.guest_errors.clear();
         }
         self.host.printed.clear();
     }

@@ -58,7 +58,7 @@ fn instruction_abort_and_isv0_never_end_the_hypervisor() {
         }
     }
     let first = "vCPU 0: fetch of 0x12345678, where it has nothing";
-    assert_eq!(bench.host.mistakes.lines().next(), Some(first));
+    assert_eq!(bench.host.guest_errors.lines().next(), Some(first));
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn a_system_error_waits_until_the_guest_lets_it_come() {
         assert!(bench.vcpus[0].virtual_serror);
         assert_eq!((bench.frame().pc, bench.frame().pstate), (before.pc, pstate), "the machine delivers it");
     }
-    assert!(bench.host.mistakes.contains("system error (ISS 0x2)"));
+    assert!(bench.host.guest_errors.contains("system error (ISS 0x2)"));
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn another_vcpu_may_mend_a_handler_that_faults() {
     }
     let told = "vCPU 0 cannot take an exception: its handler at 0x40008200 faults itself; the VM goes on, since \
                 another vCPU may mend that\n";
-    assert_eq!(bench.host.mistakes, told);
+    assert_eq!(bench.host.guest_errors, told);
     assert_eq!((bench.frame().pc, bench.vcpus[0].crash), (VECTORS + 0x200, None));
     // The other one goes: nobody is left.
     let off = syndrome(class::HVC64, 0).0;
@@ -239,7 +239,7 @@ fn the_same_exception_again_and_again_is_told_once_and_ends_nothing() {
             let told = format!(
                 "vCPU 0 takes the same exceptions again and again, this one at PC {CODE:#x} ({words})"
             );
-            assert_eq!(bench.host.mistakes.matches(&told).count(), 1, "{}", bench.host.mistakes);
+            assert_eq!(bench.host.guest_errors.matches(&told).count(), 1, "{}", bench.host.guest_errors);
             assert_eq!((bench.vm.lock().lifecycle, bench.vcpus[0].crash), (Lifecycle::Running, None));
         }
     }
@@ -255,7 +255,7 @@ fn exceptions_that_are_handled_are_not_told() {
             assert_eq!(bench.exit(syndrome(class::UNKNOWN, 0)), Resume::Guest);
             between(&mut bench, n);
         }
-        assert_eq!(bench.host.mistakes, "");
+        assert_eq!(bench.host.guest_errors, "");
     };
     run(|bench, _| bench.el1().elr += 4);
     run(|bench, n| bench.frame().x[7] = n.into());

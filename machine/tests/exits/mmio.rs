@@ -136,7 +136,7 @@ fn every_offset_of_every_device_answers_every_width() {
             }
         }
     }
-    assert!(bench.host.mistakes.is_empty());
+    assert!(bench.host.guest_errors.is_empty());
     assert!(bench.host.ram.is_confined());
 }
 
@@ -193,7 +193,7 @@ fn an_access_to_nothing_is_an_external_abort() {
     for ipa in [0x3FFF_FFFC, layout::RAM.0 + (1 << 30), layout::GICR_HIGH.0, 0xFF_FFFF_FFFF_FFF8] {
         assert!(is_refused(&mut bench, moves(4, 3) | TRANSLATION, ipa), "read of {ipa:#x}");
     }
-    let lines: Vec<_> = bench.host.mistakes.lines().collect();
+    let lines: Vec<_> = bench.host.guest_errors.lines().collect();
     assert_eq!(lines.len(), 18, "each is told, a line each");
     assert_eq!(lines[0], "vCPU 0: read of 0x0, where it has nothing (PC 0x40001000)");
     assert_eq!(lines[1], "vCPU 0: write of 0x0, where it has nothing (PC 0x40001000)");
@@ -273,7 +273,7 @@ fn half_a_pair_is_not_carried_out() {
     assert_eq!(bench.undescribed(pair(false, Mode::Pre, 0, 1, 1, 10), iss::WNR, at, at), Resume::Guest);
     assert!(bench.took(class::DATA_ABORT_SAME));
     assert_eq!(*bench.frame(), before);
-    assert_eq!(bench.host.mistakes.lines().count(), 1);
+    assert_eq!(bench.host.guest_errors.lines().count(), 1);
     // LDP W3, W4, [X10]: W3 could be loaded, and is not.
     assert_eq!(bench.undescribed(pair(true, Mode::Offset, 0, 3, 4, 10), 0, at, at), Resume::Guest);
     assert!(bench.took(class::DATA_ABORT_SAME));
@@ -299,7 +299,7 @@ fn instructions_that_no_device_understands_are_external_aborts() {
         bench.frame().x = [UART; 31];
         assert_eq!(bench.undescribed(word, 0, UART, UART), Resume::Guest);
         assert!(bench.took(class::DATA_ABORT_SAME), "{word:#x}");
-        assert_eq!(bench.host.mistakes.lines().count(), 1);
+        assert_eq!(bench.host.guest_errors.lines().count(), 1);
     }
     let mut bench = Bench::new(1);
     bench.frame().pc = 0x1000;
@@ -376,7 +376,7 @@ fn stores_to_flash_are_ignored() {
     bench.host.ram.poke(before, &pair(false, Mode::Offset, 0, 1, 2, 10).to_le_bytes());
     assert_eq!(bench.data_abort(iss::WNR | PERMISSION, GICD - 4), Resume::Guest);
     assert_eq!(bench.read(GICD) & 0b11, 0b10);
-    assert!(bench.host.mistakes.is_empty());
+    assert!(bench.host.guest_errors.is_empty());
 }
 
 #[test]

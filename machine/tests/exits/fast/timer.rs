@@ -1,38 +1,38 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The virtual timer's interrupt by the short path.
+//! The virtual timer's interrupt by the fast path.
 
 use vambrace_interrupts::Trigger;
-use vambrace_machine::short::give_timer;
+use vambrace_machine::fast::give_timer;
 
 use super::*;
 
 /// PSTATE.I.
 const IRQ_MASKED: u64 = 1 << 7;
 
-/// The timer's interrupt by the short path: the VM and the list registers then, or `None`.
+/// The timer's interrupt by the fast path: the VM and the list registers then, or `None`.
 fn timer(bench: &mut Bench) -> Option<(Vm, CpuInterface)> {
     let constants = Constants::new(&mut bench.vm.lock(), 0);
     let vm: SpinMutex<_> = SpinMutex::new(bench.vm.lock().clone());
     let mut lists = FakeLists(bench.host.cores[0].interface.clone());
     let pstate = bench.frame().pstate;
-    let (_, mut short) = bench.vcpus[0].for_entry(&constants, &vm);
+    let (_, mut fast) = bench.vcpus[0].for_entry(&constants, &vm);
     let physical = layout::VIRTUAL_TIMER_INTID as u16;
-    give_timer(&mut short, pstate, physical, &mut lists).then(|| (vm.into_inner(), lists.0))
+    give_timer(&mut fast, pstate, physical, &mut lists).then(|| (vm.into_inner(), lists.0))
 }
 
 #[test]
 fn the_timer_is_linked_as_by_the_long_way() {
     let mut bench = with_interrupts(1);
     bench.frame().pstate &= !IRQ_MASKED;
-    let (mut short, lists) = timer(&mut bench).expect("there is room");
+    let (mut fast, lists) = timer(&mut bench).expect("there is room");
     assert_eq!(ListRegister(lists.lr[0]).physical(), Some(layout::VIRTUAL_TIMER_INTID));
     let before = bench.host.cores[0].interface.clone();
     let mut long = bench.vm.lock().clone();
     let timer_intid = layout::VIRTUAL_TIMER_INTID;
     let _ = long.gic.inject_linked(0, timer_intid, timer_intid, Trigger::Level);
     settle(&mut long, &bench.vcpus[0], &before);
-    settle(&mut short, &bench.vcpus[0], &lists);
-    assert!(short == long);
+    settle(&mut fast, &bench.vcpus[0], &lists);
+    assert!(fast == long);
     let mut without_group = Bench::new(1);
     assert!(timer(&mut without_group).is_none());
 }
@@ -45,7 +45,7 @@ fn iar1() -> u64 {
 }
 
 /// The guest masks interrupts while the timer fires, and reads ICC_IAR1_EL1 when its line is high still, or low: it finds
-/// the interrupt, or none. So by the short path, where that says, and by the long one.
+/// the interrupt, or none. So by the fast path, where that says, and by the long one.
 #[test]
 fn a_timer_that_was_masked_is_taken_if_it_still_asserts() {
     for (line, expected) in [(Level::High, layout::VIRTUAL_TIMER_INTID), (Level::Low, 1023)] {
@@ -68,9 +68,9 @@ fn a_timer_that_was_masked_is_taken_if_it_still_asserts() {
         let mut trap = Registers { esr, far: 0, hpfar: 0, pc, pstate, sctlr: 0, virtual_timer };
         let called = Called(RefCell::default(), 0);
         let mut vcpu = bench.vcpus[0].clone();
-        let (frame, mut short) = vcpu.for_entry(&constants, &vm);
-        let served = serve(&mut trap, &mut frame.x, &mut short, &mut lists, &called);
-        assert_eq!(served, if line == Level::High { Served::Yes } else { Served::No });
+        let (frame, mut fast) = vcpu.for_entry(&constants, &vm);
+        let served = serve(&mut trap, &mut frame.x, &mut fast, &mut lists, &called);
+        assert_eq!(served, if line == Level::High { FastResult::Yes } else { FastResult::No });
         assert_eq!((trap.pc, lists.0.hcr & TALL1 == 0), (pc, line == Level::High));
 
         // The long way answers at once.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The short path gives the answers of the long one.
+//! The fast path gives the answers of the long one.
 //!
-//! Each exit that any test here makes up is first shown to the short path, on a copy whose registers beyond those it may
+//! Each exit that any test here makes up is first shown to the fast path, on a copy whose registers beyond those it may
 //! look at are garbage. If it serves the exit, the long way must come to the same.
 
 use std::cell::RefCell;
@@ -11,7 +11,9 @@ use vambrace_cpu::pstate;
 use vambrace_cpu::syndrome::class;
 use vambrace_cpu::sysreg::SysReg;
 use vambrace_interrupts::{Added, CpuInterface, Level, ListRegister, State, VcpuSet};
-use vambrace_machine::short::{Constants, Lists, Neighbours, SCRATCH_REGISTERS, Served, Trap, serve, wait};
+use vambrace_machine::fast::{
+    Constants, FastResult, Lists, SCRATCH_REGISTERS, SiblingVcpus, Trap, serve, wait,
+};
 use vambrace_machine::{Resume, Vcpu, Vm, layout};
 
 use crate::access::{TRANSLATION, iss, moves};
@@ -19,7 +21,7 @@ use crate::bench::{Bench, EL1H, LIST_REGISTERS, syndrome};
 
 mod timer;
 
-/// What is in the registers that the short path must not look at.
+/// What is in the registers that the fast path must not look at.
 const UNSAVED: u64 = 0x5A5A_0BAD_5A5A_0BAD;
 
 /// A trap's registers as plain values.
@@ -87,7 +89,7 @@ impl Lists for FakeLists {
     }
 }
 
-/// What the short path leaves behind.
+/// What the fast path leaves behind.
 pub(crate) struct Predicted {
     vcpu: Vcpu,
     vm: Vm,
@@ -96,10 +98,10 @@ pub(crate) struct Predicted {
     called: VcpuSet,
 }
 
-/// The vCPUs that the short path of this one calls.
+/// The vCPUs that the fast path of this one calls.
 struct Called(RefCell<VcpuSet>, usize);
 
-impl Neighbours for Called {
+impl SiblingVcpus for Called {
     type Placement = usize;
 
     /// vCPU 1 shares the CPU of vCPU 0, and so on.
@@ -112,11 +114,11 @@ impl Neighbours for Called {
     }
 }
 
-/// What the short path makes of an exit; `None` if it leaves it to the long one.
+/// What the fast path makes of an exit; `None` if it leaves it to the long one.
 pub(crate) fn predict(bench: &mut Bench, index: usize, [esr, far, hpfar]: [u64; 3]) -> Option<Predicted> {
     let mut vcpu = bench.vcpus[index].clone();
     let frame = &vcpu.registers.frame;
-    // These come from AArch64 EL1 only, so the short path does not ask.
+    // These come from AArch64 EL1 only, so the fast path does not ask.
     let only_el1 = [class::SYSTEM, class::HVC64, class::SMC64].map(u64::from).contains(&(esr >> 26));
     if only_el1 && frame.pstate & 0b1_1110 != 0b0_0100 {
         return None;
@@ -130,19 +132,19 @@ pub(crate) fn predict(bench: &mut Bench, index: usize, [esr, far, hpfar]: [u64; 
     let vm: SpinMutex<_> = SpinMutex::new(bench.vm.lock().clone());
     let mut lists = FakeLists(bench.host.cores[index].interface.clone());
     let called = Called(RefCell::default(), index);
-    let (frame, mut short) = vcpu.for_entry(&constants, &vm);
+    let (frame, mut fast) = vcpu.for_entry(&constants, &vm);
     let unsaved = SCRATCH_REGISTERS..30;
     frame.x[unsaved.clone()].fill(UNSAVED);
-    let reloaded = match serve(&mut trap, &mut frame.x, &mut short, &mut lists, &called) {
-        Served::No => {
+    let reloaded = match serve(&mut trap, &mut frame.x, &mut fast, &mut lists, &called) {
+        FastResult::No => {
             frame.x[unsaved.clone()].copy_from_slice(&before[unsaved]);
             assert_eq!(vcpu, bench.vcpus[index], "left to the long way, and yet something has changed");
             assert_eq!(trap.pc, vcpu.registers.frame.pc);
             assert!(*vm.lock() == *bench.vm.lock());
             return None;
         }
-        Served::Yes => None,
-        Served::YesInto(register) => Some(usize::from(register)),
+        FastResult::Yes => None,
+        FastResult::YesInto(register) => Some(usize::from(register)),
     };
     if trap.pc == frame.pc && esr >> 26 == u64::from(class::SYSTEM) {
         // It runs again, and the long way does not: what comes of it is the same, and not at this exit.
@@ -243,8 +245,8 @@ fn what_never_changes_is_served_in_every_width_there_is() {
     assert_eq!(bench.load(4, 0, GICR_TYPER) | bench.load(4, 0, GICR_TYPER + 4) << 32, whole);
 }
 
-/// Each kind of exit that has a short path, into any register.
-fn short_causes(rt: u32) -> [Cause; 5] {
+/// Each kind of exit that has a fast path, into any register.
+fn fast_causes(rt: u32) -> [Cause; 5] {
     [
         id_register(SysReg::ID_AA64PFR0_EL1, rt),
         load(4, rt, GICD_TYPER),
@@ -258,7 +260,7 @@ fn short_causes(rt: u32) -> [Cause; 5] {
 fn the_short_path_serves_what_it_is_for_into_every_register() {
     for rt in 0..32 {
         for function in [0x8400_0000, 0x8300_FF00] {
-            for cause in short_causes(rt) {
+            for cause in fast_causes(rt) {
                 let mut bench = Bench::new(2);
                 bench.frame().x[0] = function;
                 let predicted =
@@ -323,7 +325,7 @@ fn what_is_out_of_the_ordinary_goes_the_long_way() {
         change(&mut bench);
         predict(&mut bench, 0, cause).is_none()
     };
-    let [id, gicd, gicr, hvc, smc] = short_causes(1);
+    let [id, gicd, gicr, hvc, smc] = fast_causes(1);
     for cause in [id, gicd, gicr, smc] {
         assert!(with(&|bench| bench.frame().pstate |= pstate::SS, cause), "a step");
         assert!(with(&|bench| bench.frame().pstate |= pstate::BTYPE, cause), "a branch target");
@@ -401,9 +403,9 @@ fn an_sgi_to_another_is_sent_and_taken_at_once() {
         assert_eq!(bench.exit_of(0, esr, 0, 0), Resume::Guest);
         let mut long = bench.vm.lock().clone();
         settle(&mut long, &bench.vcpus[2], &bench.host.cores[2].interface);
-        let mut short = predicted.vm.clone();
-        settle(&mut short, &bench.vcpus[2], &lists.0);
-        assert!(long.gic.interface(2) == short.gic.interface(2), "round {round}");
+        let mut fast = predicted.vm.clone();
+        settle(&mut fast, &bench.vcpus[2], &lists.0);
+        assert!(long.gic.interface(2) == fast.gic.interface(2), "round {round}");
         // The guest handles it.
         lists.0.lr[added.index] &= !(3 << 62);
         *bench.vm.lock() = predicted.vm;

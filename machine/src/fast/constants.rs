@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the short path answers reads with.
+//! What the fast path answers reads with.
 
 use vambrace_cpu::sysreg::SysReg;
 use vambrace_interrupts::Width;

@@ -65,7 +65,7 @@ pub(crate) enum SpaceError {
 
 /// A VM's memory.
 #[derive(Debug)]
-pub(crate) struct Space {
+pub(crate) struct GuestMemoryMap {
     memory: Memory,
     /// Given back first, when the space ends.
     stage2: ManuallyDrop<Stage2>,
@@ -121,8 +121,8 @@ fn contents(is_clear: &AtomicBool) -> Contents {
     if is_clear.load(Ordering::Acquire) { Contents::Zeros } else { Contents::Unknown }
 }
 
-impl Space {
-    /// How much of the heap [`Space::new`] takes.
+impl GuestMemoryMap {
+    /// How much of the heap [`GuestMemoryMap::new`] takes.
     pub(crate) fn room(config: &VmConfig) -> usize {
         room::piece(config.registers.len() * size_of::<Registers>(), 1)
             + room::list(config.channels.len(), size_of::<(Range, ChannelAccess)>())
@@ -267,7 +267,7 @@ impl Space {
     }
 }
 
-impl Drop for Space {
+impl Drop for GuestMemoryMap {
     fn drop(&mut self) {
         // SAFETY: here and nowhere else, and the space is gone afterwards.
         let stage2 = unsafe { ManuallyDrop::take(&mut self.stage2) };
@@ -275,7 +275,7 @@ impl Drop for Space {
     }
 }
 
-impl GuestMemory for Space {
+impl GuestMemory for GuestMemoryMap {
     fn read(&self, ipa: Ipa, to: &mut [u8]) -> Result<(), OutsideMemory> {
         let pa = self.locate(ipa, to.len() as u64).ok_or(OutsideMemory { ipa })?;
         let mut from: *const u8 = core::ptr::with_exposed_provenance(pa.0 as usize);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The short path: exits whose answer is known before they happen.
+//! The fast path: exits whose answer is known before they happen.
 //!
 //! ID registers, PSCI_VERSION, function ids that nobody serves, and the type and identification registers of the interrupt
 //! controller read the same as long as the VM lives. [`Constants`] has the answers; giving one takes no lock, and no more of the
@@ -24,7 +24,7 @@ use crate::vm::{Lifecycle, Vm};
 
 mod constants;
 
-/// How many registers from X0 on a function call may clobber: the short path has these and X30, and no others.
+/// How many registers from X0 on a function call may clobber: the fast path has these and X30, and no others.
 pub const SCRATCH_REGISTERS: usize = 19;
 
 /// The registers of a trap, each read when it is wanted.
@@ -58,7 +58,7 @@ pub trait Lists {
 }
 
 /// The other vCPUs of the VM.
-pub trait Neighbours {
+pub trait SiblingVcpus {
     /// The place of a vCPU.
     type Placement;
     /// The CPU of a vCPU, if that is another physical CPU than this one.
@@ -84,9 +84,9 @@ impl<L: Lists> Lists for &mut L {
     }
 }
 
-/// What the short path works on, beside the registers.
+/// What the fast path works on, beside the registers.
 #[derive(Debug)]
-pub struct Short<'a, R> {
+pub struct FastPath<'a, R> {
     constants: &'a Constants,
     recent: &'a mut Recent,
     exceptions: &'a mut ExceptionLoop,
@@ -95,21 +95,21 @@ pub struct Short<'a, R> {
 }
 
 impl Vcpu {
-    /// What a vCPU is entered with: its frame, and apart from it what the short path works on.
+    /// What a vCPU is entered with: its frame, and apart from it what the fast path works on.
     pub fn for_entry<'a, R>(
         &'a mut self,
         constants: &'a Constants,
         vm: &'a SpinMutex<Vm, R>,
-    ) -> (&'a mut Frame, Short<'a, R>) {
+    ) -> (&'a mut Frame, FastPath<'a, R>) {
         let Self { index, registers, recent, exceptions, .. } = self;
-        (&mut registers.frame, Short { constants, recent, exceptions, vm, vcpu: *index })
+        (&mut registers.frame, FastPath { constants, recent, exceptions, vm, vcpu: *index })
     }
 }
 
-/// What the short path made of an exit.
+/// What the fast path made of an exit.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Served {
+pub enum FastResult {
     /// Nothing, and nothing has changed: the exit goes the long way.
     No,
     /// All. The guest goes on.
@@ -125,43 +125,43 @@ pub enum Served {
 pub fn serve(
     trap: &mut impl Trap,
     x: &mut [u64; 31],
-    short: &mut Short<'_, impl RelaxStrategy>,
+    fast: &mut FastPath<'_, impl RelaxStrategy>,
     lists: &mut impl Lists,
-    neighbours: &impl Neighbours,
-) -> Served {
+    siblings: &impl SiblingVcpus,
+) -> FastResult {
     let esr = trap.esr();
-    if let Some((rt, value)) = id_register(esr, short.constants) {
+    if let Some((rt, value)) = id_register(esr, fast.constants) {
         if steps_plainly(trap.pstate()) {
-            short.step_over(esr, None, trap);
+            fast.step_over(esr, None, trap);
             return set(x, rt, value);
         }
-        return Served::No;
+        return FastResult::No;
     }
     // HVC and SMC.
     if esr >> 27 == HVC64 >> 1 {
-        let Some(value) = call(esr, x) else { return Served::No };
+        let Some(value) = call(esr, x) else { return FastResult::No };
         // They differ in the class's lowest bit.
         if esr >> 26 & 1 == 0 {
-            short.note(esr, trap.pc(), None);
+            fast.note(esr, trap.pc(), None);
         } else if steps_plainly(trap.pstate()) {
-            short.step_over(esr, None, trap);
+            fast.step_over(esr, None, trap);
         } else {
-            return Served::No;
+            return FastResult::No;
         }
         return set_results(x, value);
     }
     match esr >> 26 {
         DATA_ABORT_LOWER => {
             let Some((far, rt, value)) =
-                device_register(esr, trap, short.constants).filter(|_| is_ordinary(trap.pstate()))
+                device_register(esr, trap, fast.constants).filter(|_| is_ordinary(trap.pstate()))
             else {
-                return Served::No;
+                return FastResult::No;
             };
-            short.step_over(esr, Some(Va(far)), trap);
+            fast.step_over(esr, Some(Va(far)), trap);
             set(x, rt, value)
         }
-        SYSTEM => system_register(trap, x, short, lists, neighbours),
-        _ => Served::No,
+        SYSTEM => system_register(trap, x, fast, lists, siblings),
+        _ => FastResult::No,
     }
 }
 
@@ -170,34 +170,34 @@ pub fn serve(
 fn system_register(
     trap: &mut impl Trap,
     x: &[u64; 31],
-    short: &mut Short<'_, impl RelaxStrategy>,
+    fast: &mut FastPath<'_, impl RelaxStrategy>,
     lists: &mut impl Lists,
-    neighbours: &impl Neighbours,
-) -> Served {
+    siblings: &impl SiblingVcpus,
+) -> FastResult {
     let esr = trap.esr();
     let Some(value) = sgi1r(esr, x).filter(|_| is_ordinary(trap.pstate())) else {
-        return acknowledges(trap, short, lists);
+        return acknowledges(trap, fast, lists);
     };
     let intid = ((value & SGI_INTID) >> 24) as u32;
-    if value & !SGI_INTID == short.constants.sgi_to_self {
-        if !lend(short, Arrival::Sgi { intid }, lists) {
-            return Served::No;
+    if value & !SGI_INTID == fast.constants.sgi_to_self {
+        if !lend(fast, Arrival::Sgi { intid }, lists) {
+            return FastResult::No;
         }
     } else {
         let request = SgiRequest::decode(SgiRegister::Sgi1r, value);
-        let Some(affinity) = only_target(request) else { return Served::No };
-        let Some(mut vm) = short.vm.try_lock() else { return Served::No };
-        let Some(vcpu) = vm.gic.find(affinity) else { return Served::No };
+        let Some(affinity) = only_target(request) else { return FastResult::No };
+        let Some(mut vm) = fast.vm.try_lock() else { return FastResult::No };
+        let Some(vcpu) = vm.gic.find(affinity) else { return FastResult::No };
         // A vCPU that is affine to this CPU, too, is to be looked at before this vCPU goes on, or it waits for as long as that runs.
-        let Some(placement) = neighbours.elsewhere(vcpu) else { return Served::No };
+        let Some(placement) = siblings.elsewhere(vcpu) else { return FastResult::No };
         let has_to_look = vm.gic.send_sgi_to(vcpu, intid);
         drop(vm);
         if has_to_look {
-            neighbours.call(placement);
+            siblings.call(placement);
         }
     }
-    short.step_over(esr, None, trap);
-    Served::Yes
+    fast.step_over(esr, None, trap);
+    FastResult::Yes
 }
 
 /// A read of ICC_IAR1_EL1, which traps since the virtual timer's interrupt came while the guest masked it. If the timer
@@ -206,21 +206,23 @@ fn system_register(
 #[inline(never)]
 fn acknowledges(
     trap: &impl Trap,
-    short: &mut Short<'_, impl RelaxStrategy>,
+    fast: &mut FastPath<'_, impl RelaxStrategy>,
     lists: &mut impl Lists,
-) -> Served {
+) -> FastResult {
     const RT: u64 = 0b1_1111 << 5;
     let esr = trap.esr();
     if esr & 0x1FF_FFFF & !RT != IAR1_READ || !timer::is_asserted(trap.virtual_timer()) {
-        return Served::No;
+        return FastResult::No;
     }
-    let Some(mut vm) = short.vm.try_lock() else { return Served::No };
+    let Some(mut vm) = fast.vm.try_lock() else { return FastResult::No };
     let intid = layout::VIRTUAL_TIMER_INTID;
-    let Some(hcr) = vm.gic.confirm_listed(short.vcpu.into(), intid, lists.empty()) else { return Served::No };
+    let Some(hcr) = vm.gic.confirm_listed(fast.vcpu.into(), intid, lists.empty()) else {
+        return FastResult::No;
+    };
     drop(vm);
     lists.set_control(hcr);
-    short.note(esr, trap.pc(), None);
-    Served::Yes
+    fast.note(esr, trap.pc(), None);
+    FastResult::Yes
 }
 
 /// A WFI of AArch64: steps over it, and says that the vCPU waits for an interrupt. False if the exit is anything else, and
@@ -240,12 +242,12 @@ pub fn wait(vcpu: &mut Vcpu, esr: u64) -> bool {
 
 /// Another vCPU has called: lends the one SGI that has arrived. False if there is more to it, and nothing has changed.
 #[inline(always)]
-pub fn take_arrived(short: &mut Short<'_, impl RelaxStrategy>, lists: &mut impl Lists) -> bool {
-    let Some(mut vm) = short.vm.try_lock() else { return false };
+pub fn take_arrived(fast: &mut FastPath<'_, impl RelaxStrategy>, lists: &mut impl Lists) -> bool {
+    let Some(mut vm) = fast.vm.try_lock() else { return false };
     if vm.lifecycle != Lifecycle::Running {
         return false;
     }
-    let added = vm.gic.take_arrived(short.vcpu.into(), lists.empty());
+    let added = vm.gic.take_arrived(fast.vcpu.into(), lists.empty());
     drop(vm);
     let Some(added) = added else { return false };
     lists.write(added);
@@ -256,38 +258,38 @@ pub fn take_arrived(short: &mut Short<'_, impl RelaxStrategy>, lists: &mut impl 
 /// dropped: the guest itself will end it. False if that takes more, and nothing has changed. `pstate` is SPSR_EL2.
 #[inline(always)]
 pub fn give_timer(
-    short: &mut Short<'_, impl RelaxStrategy>,
+    fast: &mut FastPath<'_, impl RelaxStrategy>,
     pstate: u64,
     physical: u16,
     lists: &mut impl Lists,
 ) -> bool {
     let arrival = Arrival::Linked { intid: layout::VIRTUAL_TIMER_INTID, physical };
-    if pstate & pstate::I != 0 { lend_in_doubt(short, arrival, lists) } else { lend(short, arrival, lists) }
+    if pstate & pstate::I != 0 { lend_in_doubt(fast, arrival, lists) } else { lend(fast, arrival, lists) }
 }
 
 /// Puts an interrupt into the list registers, if that takes no more.
 #[inline(always)]
-fn lend(short: &mut Short<'_, impl RelaxStrategy>, arrival: Arrival, lists: &mut impl Lists) -> bool {
-    let Some(vm) = short.vm.try_lock() else { return false };
-    match vm.gic.lend_again(short.vcpu.into(), arrival, lists.empty()) {
+fn lend(fast: &mut FastPath<'_, impl RelaxStrategy>, arrival: Arrival, lists: &mut impl Lists) -> bool {
+    let Some(vm) = fast.vm.try_lock() else { return false };
+    match vm.gic.lend_again(fast.vcpu.into(), arrival, lists.empty()) {
         Some(again) => {
             drop(vm);
             lists.write(again);
             true
         }
-        None => lend_first(vm, short.vcpu, arrival, lists),
+        None => lend_first(vm, fast.vcpu, arrival, lists),
     }
 }
 
 /// The guest masks interrupts, and the timer may be set anew by the time that it looks.
 #[inline(never)]
 fn lend_in_doubt(
-    short: &mut Short<'_, impl RelaxStrategy>,
+    fast: &mut FastPath<'_, impl RelaxStrategy>,
     arrival: Arrival,
     lists: &mut impl Lists,
 ) -> bool {
-    let Some(mut vm) = short.vm.try_lock() else { return false };
-    let (vcpu, empty) = (usize::from(short.vcpu), lists.empty());
+    let Some(mut vm) = fast.vm.try_lock() else { return false };
+    let (vcpu, empty) = (usize::from(fast.vcpu), lists.empty());
     let Some(added) = vm.gic.lend_beside(vcpu, arrival, empty).or_else(|| vm.gic.add(vcpu, arrival, empty))
     else {
         return false;
@@ -319,7 +321,7 @@ fn lend_first<R: RelaxStrategy>(
     true
 }
 
-impl<R: RelaxStrategy> Short<'_, R> {
+impl<R: RelaxStrategy> FastPath<'_, R> {
     /// Remembers the exit, as the long way does: the vCPU gets on.
     #[inline(always)]
     fn note(&mut self, esr: u64, pc: u64, address: Option<Va>) {
@@ -338,18 +340,18 @@ impl<R: RelaxStrategy> Short<'_, R> {
 
 /// Writes register `rt` of an instruction.
 #[inline(always)]
-fn set(x: &mut [u64; 31], rt: usize, value: u64) -> Served {
-    let Some(register) = x.get_mut(rt) else { return Served::Yes };
+fn set(x: &mut [u64; 31], rt: usize, value: u64) -> FastResult {
+    let Some(register) = x.get_mut(rt) else { return FastResult::Yes };
     *register = value;
-    if rt < SCRATCH_REGISTERS { Served::Yes } else { Served::YesInto(rt as u8) }
+    if rt < SCRATCH_REGISTERS { FastResult::Yes } else { FastResult::YesInto(rt as u8) }
 }
 
 /// Writes the results of a call.
 #[inline(always)]
-fn set_results(x: &mut [u64; 31], value: u64) -> Served {
+fn set_results(x: &mut [u64; 31], value: u64) -> FastResult {
     let [x0, x1, x2, x3, ..] = x;
     (*x0, *x1, *x2, *x3) = (value, 0, 0, 0);
-    Served::Yes
+    FastResult::Yes
 }
 
 const HVC64: u64 = class::HVC64 as u64;
