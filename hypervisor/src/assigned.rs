@@ -178,7 +178,7 @@ impl Assigned {
         let kicks = {
             let mut vm = handle.vm.lock();
             let is_running = vm.lifecycle == Lifecycle::Running;
-            is_running.then(|| vm.gic.inject_linked(0, intid, physical, trigger)).flatten()
+            is_running.then(|| vm.gic.inject_hw(0, intid, physical, trigger)).flatten()
         };
         match kicks {
             Some(kicks) => handle.notify(&kicks),

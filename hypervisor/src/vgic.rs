@@ -88,7 +88,7 @@ list_registers! {
 pub(crate) struct Interface {
     /// Registers of active priorities, of each group.
     active_priorities: u8,
-    /// List registers that may hold something, beside those that the resident vCPU has had added since they were filled.
+    /// List registers that may hold something, beside those that were queued for the resident vCPU since the flush.
     used: u8,
 }
 

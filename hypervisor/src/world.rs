@@ -183,8 +183,8 @@ extern "C" fn fast_interrupt(_: &mut Frame, entry: &mut Entry<'_>) -> u64 {
 fn called(fast: &mut FastPath<'_, Yield>, context: &mut EntryContext<'_>) -> u64 {
     let EntryContext { requests, index, siblings, lists, .. } = context;
     // An SGI and work for the devices call by the same bit.
-    let is_served =
-        requests.handle_only(*index, || !siblings.handle.devices.is_due() && fast::take_arrived(fast, lists));
+    let is_served = requests
+        .handle_only(*index, || !siblings.handle.devices.is_due() && fast::queue_pending_sgi(fast, lists));
     if is_served { SERVED } else { NOT_SERVED }
 }
 

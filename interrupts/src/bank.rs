@@ -3,9 +3,9 @@
 //!
 //! An interrupt is pending when its latch is set (an edge, an SGI, a write of ISPENDR, a linked physical
 //! interrupt), or when it is level-sensitive and its line is high. Acknowledging it clears the latch and makes it
-//! active. While it is *resident* in a list register the machine does that, unseen: the latch is `lent` and comes
+//! active. While it is in a list register the machine does that, unseen: the latch is queued with it and comes
 //! back if the interrupt was not acknowledged, and whether it is active is only known when the list register is
-//! retired. What is written in the meantime is kept beside: a cleared latch is one that is no longer lent, and
+//! synced. What is written in the meantime is kept beside: a cleared latch is one that is no longer queued, and
 //! `active_written` says that the model, not the list register, has the last word.
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use crate::list_register::{ListRegister, State};
 use crate::resample::Trigger;
 use crate::vcpu_set::bits;
 
-mod doubt;
+mod resample;
 
 /// The registers with one bit for each interrupt, in the order of their offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl BitRegister {
     }
 
     /// Whether what it reads may be in a list register.
-    pub(crate) const fn is_lent(self) -> bool {
+    pub(crate) const fn may_be_in_lr(self) -> bool {
         matches!(self, Self::SetPending | Self::ClearPending | Self::SetActive | Self::ClearActive)
     }
 }
@@ -73,9 +73,9 @@ pub(crate) struct Bank {
     /// Active because the guest acknowledged it, not by a write of ISACTIVER.
     acknowledged: u32,
     /// In a list register.
-    pub(crate) resident: u32,
+    pub(crate) in_lr: u32,
     /// The latch went with it into the list register.
-    lent: u32,
+    latch_queued: u32,
     /// `active` was written while in a list register.
     active_written: u32,
     /// Stands for a physical interrupt that is active.
@@ -83,11 +83,11 @@ pub(crate) struct Bank {
     /// Linked anew while in a list register.
     relinked: u32,
     /// The physical interrupt is to be deactivated.
-    released: u32,
+    needs_hw_deactivate: u32,
     /// Linked to a physical interrupt that follows a line.
     follows_line: u32,
-    /// Of those, pending, and the line may have fallen since.
-    in_doubt: u32,
+    /// Of those, pending, and the line may have fallen since: it is to be looked at again.
+    needs_resample: u32,
     /// GICD_IROUTER.Interrupt_Routing_Mode: any vCPU may take it.
     pub(crate) one_of_n: u32,
     priority: [u8; 32],
@@ -109,8 +109,8 @@ impl Bank {
 
     /// Whether all there is to know of it is here: no interrupt of it is in a list register, or active and perhaps ended
     /// there.
-    pub(crate) const fn is_at_home(&self) -> bool {
-        self.resident == 0 && self.active == 0
+    pub(crate) const fn is_synced(&self) -> bool {
+        self.in_lr == 0 && self.active == 0
     }
 
     const fn empty(implemented: u32, always_edge: u32) -> Self {
@@ -124,14 +124,14 @@ impl Bank {
             line: 0,
             active: 0,
             acknowledged: 0,
-            resident: 0,
-            lent: 0,
+            in_lr: 0,
+            latch_queued: 0,
             active_written: 0,
             linked: 0,
             relinked: 0,
-            released: 0,
+            needs_hw_deactivate: 0,
             follows_line: 0,
-            in_doubt: 0,
+            needs_resample: 0,
             one_of_n: 0,
             priority: [0; 32],
             running_priority: [0; 32],
@@ -142,24 +142,24 @@ impl Bank {
     /// Whether the same interrupts exist as in `other`, and only these have any state.
     pub(crate) const fn has_shape_of(&self, other: &Self) -> bool {
         let used =
-            self.group | self.enabled | self.latch | self.line | self.active | self.resident | self.linked;
+            self.group | self.enabled | self.latch | self.line | self.active | self.in_lr | self.linked;
         self.implemented == other.implemented
             && self.always_edge == other.always_edge
             && used & !self.implemented == 0
             && self.always_edge & !self.edge == 0
     }
 
-    /// Goes back to the state after reset. Linked physical interrupts are released, lines stay as they are.
+    /// Goes back to the state after reset. Linked physical interrupts are to be deactivated, lines stay as they are.
     pub(crate) fn reset(&mut self) {
-        let released = self.released | self.linked;
+        let needs_hw_deactivate = self.needs_hw_deactivate | self.linked;
         let mut physical = [0; 32];
         for (n, (number, old)) in physical.iter_mut().zip(self.physical).enumerate() {
-            if released >> n & 1 != 0 {
+            if needs_hw_deactivate >> n & 1 != 0 {
                 *number = old;
             }
         }
         let fresh = Self::empty(self.implemented, self.always_edge);
-        *self = Self { line: self.line, released, physical, ..fresh };
+        *self = Self { line: self.line, needs_hw_deactivate, physical, ..fresh };
     }
 
     /// Those that are pending.
@@ -192,12 +192,12 @@ impl Bank {
     /// Of `changed`, those whose change a vCPU has to be told: they may be, or may come to be, in a list register,
     /// or their physical interrupt is to be deactivated.
     pub(crate) const fn noteworthy(&self, changed: u32, groups: u32) -> u32 {
-        changed & (self.resident | self.active | self.released | self.ready(groups))
+        changed & (self.in_lr | self.active | self.needs_hw_deactivate | self.ready(groups))
     }
 
     /// Those whose physical interrupt is to be deactivated.
-    pub(crate) const fn released(&self) -> u32 {
-        self.released
+    pub(crate) const fn needs_hw_deactivate(&self) -> u32 {
+        self.needs_hw_deactivate
     }
 
     /// Those that are active because the guest acknowledged them.
@@ -233,7 +233,7 @@ impl Bank {
         match register {
             BitRegister::Group => self.group,
             BitRegister::SetEnable | BitRegister::ClearEnable => self.enabled,
-            BitRegister::SetPending | BitRegister::ClearPending => self.pending() | self.lent,
+            BitRegister::SetPending | BitRegister::ClearPending => self.pending() | self.latch_queued,
             BitRegister::SetActive | BitRegister::ClearActive => self.active,
         }
     }
@@ -256,19 +256,19 @@ impl Bank {
             BitRegister::SetPending => self.latch |= value,
             BitRegister::ClearPending => {
                 self.latch &= !value;
-                self.lent &= !value;
+                self.latch_queued &= !value;
             }
             BitRegister::SetActive => self.write_active(value, value),
             BitRegister::ClearActive => self.write_active(value, 0),
         }
-        self.release_ended();
+        self.drop_ended_links();
         value
     }
 
     fn write_active(&mut self, which: u32, active: u32) {
         self.active = self.active & !which | active;
         self.acknowledged &= self.active;
-        self.active_written |= which & self.resident;
+        self.active_written |= which & self.in_lr;
     }
 
     /// Reads the priority of interrupt `n` of the bank; zero if it does not exist.
@@ -335,66 +335,66 @@ impl Bank {
     pub(crate) fn link(&mut self, n: u32, physical: u16, trigger: Trigger) {
         let bit = 1 << n & self.implemented;
         self.follows_line = self.follows_line & !bit | if trigger == Trigger::Level { bit } else { 0 };
-        self.in_doubt &= !bit;
+        self.needs_resample &= !bit;
         if let Some(number) = self.physical.get_mut(n as usize) {
             *number = physical;
         }
         self.latch |= bit;
         self.linked |= bit;
-        self.relinked |= bit & self.resident;
-        self.released &= !bit;
+        self.relinked |= bit & self.in_lr;
+        self.needs_hw_deactivate &= !bit;
     }
 
     /// Whether one of them stands for this physical interrupt, which is active for it. Those that are `over` do so only if
     /// they were linked anew since.
     pub(crate) fn is_linked_to(&self, physical: u32, over: u32) -> bool {
         let linked = self.linked & (!over | self.relinked);
-        let mut linked = bits((linked | self.released).into());
+        let mut linked = bits((linked | self.needs_hw_deactivate).into());
         linked.any(|n| self.physical.get(n as usize).is_some_and(|&p| u32::from(p) == physical))
     }
 
     /// Whether a physical interrupt is active for one that is in no list register, or is to be deactivated.
     pub(crate) const fn has_links_outside(&self) -> bool {
-        self.linked & !self.resident | self.relinked | self.released != 0
+        self.linked & !self.in_lr | self.relinked | self.needs_hw_deactivate != 0
     }
 
     /// A physical interrupt whose link was dropped and that is to be deactivated; each comes out once.
-    pub(crate) fn take_released(&mut self) -> Option<u32> {
-        if self.released == 0 {
+    pub(crate) fn take_hw_deactivate(&mut self) -> Option<u32> {
+        if self.needs_hw_deactivate == 0 {
             return None;
         }
-        let n = self.released.trailing_zeros();
-        self.released &= self.released - 1;
+        let n = self.needs_hw_deactivate.trailing_zeros();
+        self.needs_hw_deactivate &= self.needs_hw_deactivate - 1;
         self.physical.get_mut(n as usize).map(|number| core::mem::take(number).into())
     }
 
     /// Drops the links of interrupts that are over without the machine having seen their end.
-    fn release_ended(&mut self) {
-        let over = self.linked & !(self.latch | self.active | self.resident);
+    fn drop_ended_links(&mut self) {
+        let over = self.linked & !(self.latch | self.active | self.in_lr);
         self.linked &= !over;
-        self.released |= over;
+        self.needs_hw_deactivate |= over;
     }
 }
 
 /// Moves between the model and list registers.
 impl Bank {
     /// Whether interrupt `n` is in a list register.
-    pub(crate) const fn is_resident(&self, n: u32) -> bool {
-        self.resident >> n & 1 != 0
+    pub(crate) const fn is_in_lr(&self, n: u32) -> bool {
+        self.in_lr >> n & 1 != 0
     }
 
-    /// Whether interrupt `n`, once pending, can be lent at once: it would be forwarded, nothing else is known of it, and
+    /// Whether interrupt `n`, once pending, can be queued at once: it would be forwarded, nothing else is known of it, and
     /// no physical interrupt waits to be deactivated.
-    pub(crate) const fn takes_directly(&self, n: u32, groups: u32) -> bool {
+    pub(crate) const fn can_be_queued(&self, n: u32, groups: u32) -> bool {
         let bit = 1 << n;
         self.forwarded(groups) & bit != 0
             && (self.latch | self.line | self.active | self.active_written) & bit == 0
-            && self.released | self.relinked == 0
+            && self.needs_hw_deactivate | self.relinked == 0
     }
 
-    /// Lends interrupt `n`, with INTID `intid`, to a list register. If it is active, it may be pending there too if
+    /// Queues interrupt `n`, with INTID `intid`, in a list register. If it is active, it may be pending there too if
     /// it is in one of `groups`.
-    pub(crate) fn lend(&mut self, n: u32, intid: u32, groups: u32) -> ListRegister {
+    pub(crate) fn queue(&mut self, n: u32, intid: u32, groups: u32) -> ListRegister {
         let bit = 1 << n;
         let is_active = self.active & bit != 0;
         let is_linked = self.linked & bit != 0;
@@ -406,10 +406,10 @@ impl Bank {
         // The machine cannot hold a linked interrupt that is active and pending: its end must come to us.
         let is_linked_there = is_linked && !(is_active && self.latch & bit != 0);
         if state.is_pending() {
-            self.lent |= self.latch & bit;
+            self.latch_queued |= self.latch & bit;
             self.latch &= !bit;
         }
-        self.resident |= bit;
+        self.in_lr |= bit;
 
         let register = ListRegister::new(intid, self.priority(n), state);
         let register = if self.group & bit != 0 { register.with_group1() } else { register };
@@ -422,43 +422,43 @@ impl Bank {
         }
     }
 
-    /// Takes interrupt `n` back from a list register: `lent` is what was lent, `now` how the machine left it.
-    pub(crate) fn retire(&mut self, n: u32, lent: ListRegister, now: State) {
-        let bit = 1 << n & self.resident;
+    /// Takes interrupt `n` back from a list register: `queued` is what was queued, `now` how the machine left it.
+    pub(crate) fn sync(&mut self, n: u32, queued: ListRegister, now: State) {
+        let bit = 1 << n & self.in_lr;
         if now.is_pending() {
-            self.latch |= self.lent & bit;
+            self.latch |= self.latch_queued & bit;
         } else {
-            self.in_doubt &= !bit;
+            self.needs_resample &= !bit;
         }
         let known = bit & !self.active_written;
         self.active = self.active & !known | if now.is_active() { known } else { 0 };
         match now {
-            State::Active if lent.state().is_pending() => {
+            State::Active if queued.state().is_pending() => {
                 self.acknowledged |= bit;
                 if let Some(priority) = self.running_priority.get_mut(n as usize) {
-                    *priority = lent.priority();
+                    *priority = queued.priority();
                 }
             }
             State::Active | State::ActivePending => {}
             State::Inactive | State::Pending => self.acknowledged &= !bit,
         }
         self.acknowledged &= self.active;
-        if lent.physical().is_some() && now == State::Inactive {
+        if queued.physical().is_some() && now == State::Inactive {
             // The machine deactivated the physical interrupt too.
             self.linked &= !bit | self.relinked;
         }
-        self.resident &= !bit;
-        self.lent &= !bit;
+        self.in_lr &= !bit;
+        self.latch_queued &= !bit;
         self.active_written &= !bit;
         self.relinked &= !bit;
-        self.release_ended();
+        self.drop_ended_links();
     }
 
     /// Deactivates interrupt `n`. Returns it as a bitmap if that may have changed something.
     pub(crate) fn deactivate(&mut self, n: u32) -> u32 {
-        let bit = 1 << n & (self.active | self.resident);
+        let bit = 1 << n & (self.active | self.in_lr);
         self.write_active(bit, 0);
-        self.release_ended();
+        self.drop_ended_links();
         bit
     }
 }

@@ -23,13 +23,13 @@ use crate::vcpu_set::VcpuSet;
 use crate::vgic::{SPI_BASE, Vgic};
 
 impl Vgic {
-    /// Whether the list registers of a vCPU are to be folded and filled before it is entered.
+    /// Whether the list registers of a vCPU are to be synced and flushed before it is entered.
     #[must_use]
-    pub fn needs_refill(&self, vcpu: usize) -> bool {
-        self.vcpus.get(vcpu).is_some_and(|vcpu| vcpu.stale || vcpu.arrived != 0)
+    pub fn needs_flush(&self, vcpu: usize) -> bool {
+        self.vcpus.get(vcpu).is_some_and(|vcpu| vcpu.needs_flush || vcpu.pending_sgi != 0)
     }
 
-    /// The vCPU's interface as it was last filled or folded: what to save, or to load on another CPU.
+    /// The vCPU's interface as it was last flushed or synced: what to save, or to load on another CPU.
     #[must_use]
     pub fn interface(&self, vcpu: usize) -> Option<&CpuInterface> {
         self.vcpus.get(vcpu).map(|vcpu| &vcpu.interface)
@@ -38,43 +38,43 @@ impl Vgic {
     /// Takes the state of a vCPU's interrupts back into the model. `machine` is what the machine's registers say:
     /// the list registers that were in use, ICH_HCR_EL2, ICH_VMCR_EL2 and the active priorities.
     ///
-    /// Does nothing if the vCPU was not filled since the last time. Returns the vCPUs to which interrupts have moved.
-    pub fn fold(&mut self, vcpu: usize, machine: &CpuInterface) -> VcpuSet {
-        self.fold_from(vcpu, |known| *known = CpuInterface { used: known.used, ..machine.clone() })
+    /// Does nothing if the vCPU was not flushed since the last time. Returns the vCPUs to which interrupts have moved.
+    pub fn sync(&mut self, vcpu: usize, machine: &CpuInterface) -> VcpuSet {
+        self.sync_from(vcpu, |known| *known = CpuInterface { used: known.used, ..machine.clone() })
     }
 
     /// The same, `read` fetching all that from the machine; of the list registers as many as are in use. One that is
     /// empty, as ICH_ELRSR_EL2 tells it, may be given as zero.
-    pub fn fold_from(&mut self, vcpu: usize, read: impl FnOnce(&mut CpuInterface)) -> VcpuSet {
-        let Some(state) = self.vcpus.get_mut(vcpu).filter(|state| state.filled) else {
+    pub fn sync_from(&mut self, vcpu: usize, read: impl FnOnce(&mut CpuInterface)) -> VcpuSet {
+        let Some(state) = self.vcpus.get_mut(vcpu).filter(|state| state.is_flushed) else {
             return VcpuSet::new();
         };
         let groups = state.interface.groups();
         read(&mut state.interface);
-        self.fold_known(vcpu, groups)
+        self.sync_interface(vcpu, groups)
     }
 
     /// Takes the interrupts of a vCPU back into the model, whose `interface` is what the machine's registers say, and
-    /// had `groups` enabled when it was filled.
-    pub(crate) fn fold_known(&mut self, vcpu: usize, groups: u32) -> VcpuSet {
+    /// had `groups` enabled when it was flushed.
+    pub(crate) fn sync_interface(&mut self, vcpu: usize, groups: u32) -> VcpuSet {
         let mut kicks = VcpuSet::new();
         let Some(state) = self.vcpus.get_mut(vcpu) else { return kicks };
-        state.filled = false;
-        state.is_aside = false;
-        state.stale = true;
-        state.arrived = 0;
+        state.is_flushed = false;
+        state.is_put = false;
+        state.needs_flush = true;
+        state.pending_sgi = 0;
         let used = core::mem::take(&mut state.interface.used);
         let groups_changed = state.interface.groups() != groups;
         let ended = if state.interface.is_eoi_split() { 0 } else { state.interface.eoi_count() };
 
         for _ in 0..ended {
-            self.end_unlisted(vcpu, &mut kicks);
+            self.end_unqueued(vcpu, &mut kicks);
         }
         for index in 0..usize::from(used) {
             let Some(state) = self.vcpus.get_mut(vcpu) else { break };
-            if let (Some(&lent), Some(now)) = (state.lent.get(index), state.interface.lr.get_mut(index)) {
+            if let (Some(&queued), Some(now)) = (state.queued.get(index), state.interface.lr.get_mut(index)) {
                 let now = ListRegister(core::mem::take(now)).state();
-                self.retire(vcpu, ListRegister(lent), now, &mut kicks);
+                self.sync_lr(vcpu, ListRegister(queued), now, &mut kicks);
             }
         }
         if groups_changed {
@@ -85,10 +85,10 @@ impl Vgic {
     }
 
     /// Takes one interrupt back from a list register.
-    fn retire(&mut self, vcpu: usize, lent: ListRegister, now: State, kicks: &mut VcpuSet) {
-        let intid = lent.intid();
+    fn sync_lr(&mut self, vcpu: usize, queued: ListRegister, now: State, kicks: &mut VcpuSet) {
+        let intid = queued.intid();
         if let Some((bank, n)) = self.bank_mut(vcpu, intid) {
-            bank.retire(n, lent, now);
+            bank.sync(n, queued, now);
         }
         if let Some(spi) = intid.checked_sub(SPI_BASE) {
             self.refresh(spi as usize, kicks);
@@ -96,7 +96,7 @@ impl Vgic {
     }
 
     /// The guest ended an interrupt that is in no list register.
-    fn end_unlisted(&mut self, vcpu: usize, kicks: &mut VcpuSet) {
+    fn end_unqueued(&mut self, vcpu: usize, kicks: &mut VcpuSet) {
         let state = self.vcpus.get(vcpu);
         if let Some(key) = state.and_then(|state| self.most_urgent_ended(state)) {
             self.deactivate(vcpu, key.intid(), kicks);
@@ -112,9 +112,9 @@ impl Vgic {
         }
     }
 
-    /// The guest wrote ICC_DIR_EL1, and that trapped. The vCPU is folded. Deactivates the interrupt, if the vCPU
+    /// The guest wrote ICC_DIR_EL1, and that trapped. The vCPU is synced. Deactivates the interrupt, if the vCPU
     /// is in EOImode 1; in EOImode 0 the write is ignored (it is UNPREDICTABLE). An SPI in another vCPU's list
-    /// register is deactivated when that vCPU folds.
+    /// register is deactivated when that vCPU syncs.
     pub fn write_dir(&mut self, vcpu: usize, value: u64) -> VcpuSet {
         let mut kicks = VcpuSet::new();
         if self.vcpus.get(vcpu).is_some_and(|vcpu| vcpu.interface.is_eoi_split()) {
@@ -123,18 +123,18 @@ impl Vgic {
         kicks
     }
 
-    /// Chooses what goes to a vCPU's list registers and lends it. Returns what to write into the machine: all list
+    /// Chooses what goes to a vCPU's list registers and queues it there. Returns what to write into the machine: all list
     /// registers (those not in use are zero) and ICH_HCR_EL2; when the vCPU comes to a CPU, also the rest.
     ///
-    /// Changes nothing if the vCPU was not folded since it was filled.
-    pub fn fill(&mut self, vcpu: usize) -> Option<&CpuInterface> {
-        if !self.vcpus.get(vcpu)?.filled {
-            self.lend(vcpu);
+    /// Changes nothing if the vCPU was not synced since it was flushed.
+    pub fn flush(&mut self, vcpu: usize) -> Option<&CpuInterface> {
+        if !self.vcpus.get(vcpu)?.is_flushed {
+            self.queue_selected(vcpu);
         }
         self.interface(vcpu)
     }
 
-    fn lend(&mut self, vcpu: usize) {
+    fn queue_selected(&mut self, vcpu: usize) {
         let Some(state) = self.vcpus.get(vcpu) else { return };
         let Selection { pending, active } = self.select(state);
         let limit = usize::from(self.config.list_registers);
@@ -143,7 +143,7 @@ impl Vgic {
 
         let is_pending_left = pending.total > pending_chosen.len();
 
-        let mut trapped = self.doubt_pending(vcpu, pending_chosen.first().copied());
+        let mut trapped = self.mark_pending_for_resample(vcpu, pending_chosen.first().copied());
         let mut lr = [0; 16];
         let mut used = 0;
         for ((index, register), key) in (0..).zip(&mut lr).zip(pending_chosen.iter().chain(active_chosen)) {
@@ -151,10 +151,10 @@ impl Vgic {
             let stays = !is_pending_left && self.is_routed_to(vcpu, key.intid());
             let groups = if stays { self.groups } else { 0 };
             if let Some((bank, n)) = self.bank_mut(vcpu, key.intid()) {
-                *register = bank.lend(n, key.intid(), groups).0;
+                *register = bank.queue(n, key.intid(), groups).0;
             }
             if let Some(state) = self.vcpus.get_mut(vcpu)
-                && let Some(place) = state.places.get_mut(key.intid() as usize)
+                && let Some(place) = state.last_lr.get_mut(key.intid() as usize)
             {
                 *place = index;
             }
@@ -179,20 +179,20 @@ impl Vgic {
         state.interface.lr = lr;
         state.interface.used = used;
         state.interface.hcr = hcr;
-        state.lent = lr;
-        state.lists = (1 << used) - 1;
-        state.filled = true;
-        state.stale = false;
-        state.arrived = 0;
+        state.queued = lr;
+        state.used_lrs = (1 << used) - 1;
+        state.is_flushed = true;
+        state.needs_flush = false;
+        state.pending_sgi = 0;
     }
 
     /// Whether an interrupt would be signalled to a vCPU now, given its priority mask, group enables and running
-    /// priority: whether a vCPU that waits and is not on a CPU has to go on. The vCPU is folded, or filled but
-    /// not entered since, or has left; then [`Vgic::fold_stale`] comes before.
+    /// priority: whether a vCPU that waits and is not on a CPU has to go on. The vCPU is synced, or flushed but
+    /// not entered since, or is put; then [`Vgic::sync_put_if_changed`] comes before.
     #[must_use]
     pub fn has_deliverable(&self, vcpu: usize) -> bool {
         let Some(vcpu) = self.vcpus.get(vcpu) else { return false };
-        if vcpu.is_quiet_aside() {
+        if vcpu.is_idle_put() {
             return false;
         }
         let listed = vcpu.interface.lr.iter().take(vcpu.interface.used.into()).map(|&lr| ListRegister(lr));
@@ -201,8 +201,8 @@ impl Vgic {
             .filter(|lr| vcpu.interface.groups() >> u32::from(lr.is_group1()) & 1 != 0)
             .map(|lr| (lr.priority(), lr.is_group1()))
             .min_by_key(|&(priority, _)| priority);
-        let unlisted = if vcpu.lists_hold_all() {
-            vcpu.most_urgent_arrived(self.groups)
+        let unlisted = if vcpu.lrs_hold_all_but_sgis() {
+            vcpu.most_urgent_pending_sgi(self.groups)
         } else {
             self.most_urgent_pending(vcpu)
         };

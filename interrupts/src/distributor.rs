@@ -72,8 +72,8 @@ impl RouterAccess {
 }
 
 impl Vgic {
-    /// Reads from the distributor's frame of 64 KiB. The reading vCPU is folded, unless this
-    /// [reads at home](Self::reads_at_home).
+    /// Reads from the distributor's frame of 64 KiB. The reading vCPU is synced, unless this
+    /// [reads what is synced](Self::reads_synced).
     pub fn read_distributor(&mut self, offset: u64, width: Width) -> u64 {
         if !offset.is_multiple_of(width.bytes()) {
             return 0;
@@ -92,8 +92,8 @@ impl Vgic {
         }
     }
 
-    /// Writes to the distributor's frame. The writing vCPU is folded, unless all that is written is
-    /// [at home](Self::is_at_home). Returns the vCPUs that have to look again, the writing one among them.
+    /// Writes to the distributor's frame. The writing vCPU is synced, unless all that is written is
+    /// [synced](Self::is_synced). Returns the vCPUs that have to look again, the writing one among them.
     pub fn write_distributor(&mut self, offset: u64, width: Width, value: u64) -> VcpuSet {
         let mut kicks = VcpuSet::new();
         if !offset.is_multiple_of(width.bytes()) {
@@ -128,31 +128,31 @@ impl Vgic {
     }
 
     /// The vCPUs in whose list registers interrupts are whose pending and active state is read or written at this
-    /// offset. Once these have folded, the access is exact; without, it may see what was true when they were filled.
-    /// Those that have left are folded here, and whom that concerns is in the set too.
-    pub fn distributor_holders(&mut self, offset: u64) -> VcpuSet {
-        let mut holders = VcpuSet::new();
+    /// offset. Once these have synced, the access is exact; without, it may see what was true when they were flushed.
+    /// Those that are put are synced here, and whom that concerns is in the set too.
+    pub fn distributor_lr_owners(&mut self, offset: u64) -> VcpuSet {
+        let mut lr_owners = VcpuSet::new();
         let Some((register, Some(index))) =
             BitRegister::at(offset).map(|(register, index)| (register, index.checked_sub(1)))
         else {
-            return holders;
+            return lr_owners;
         };
-        if register.is_lent() {
-            let resident = self.spis.get(index).map_or(0, |bank| bank.resident);
-            for n in bits(resident.into()) {
+        if register.may_be_in_lr() {
+            let in_lr = self.spis.get(index).map_or(0, |bank| bank.in_lr);
+            for n in bits(in_lr.into()) {
                 let owner = self.routes.get(index * 32 + n as usize).and_then(|route| route.owner);
                 let Some(owner) = owner.map(usize::from) else { continue };
-                holders.extend(&self.fold_aside(owner));
-                self.note_holder(owner, &mut holders);
+                lr_owners.extend(&self.sync_put(owner));
+                self.note_lr_owner(owner, &mut lr_owners);
             }
         }
-        holders
+        lr_owners
     }
 
     /// Whether what is read or written at this offset concerns only SPIs of which the model knows all, so that nobody
-    /// need be folded for it. A kernel that sets up its interrupts makes hundreds of such accesses.
+    /// need be synced for it. A kernel that sets up its interrupts makes hundreds of such accesses.
     #[must_use]
-    pub fn is_at_home(&self, offset: u64) -> bool {
+    pub fn is_synced(&self, offset: u64) -> bool {
         let bank = match offset {
             0x0080..0x0400 => (offset as usize & 0x7F) / 4,
             0x0400..0x0800 => (offset as usize & 0x3FF) / 32,
@@ -161,13 +161,13 @@ impl Vgic {
             _ => return false,
         };
         let bank = bank.checked_sub(1).and_then(|index| self.spis.get(index));
-        bank.is_some_and(Bank::is_at_home)
+        bank.is_some_and(Bank::is_synced)
     }
 
-    /// Whether what is read at this offset is [at home](Self::is_at_home), or says nothing of interrupts.
+    /// Whether what is read at this offset is [synced](Self::is_synced), or says nothing of interrupts.
     #[must_use]
-    pub fn reads_at_home(&self, offset: u64) -> bool {
-        !(0x0080..0x6000).contains(&offset) || self.is_at_home(offset)
+    pub fn reads_synced(&self, offset: u64) -> bool {
+        !(0x0080..0x6000).contains(&offset) || self.is_synced(offset)
     }
 
     fn typer(&self) -> u64 {

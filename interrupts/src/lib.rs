@@ -6,27 +6,27 @@
 //! [`VcpuSet`] of the vCPUs that have to look again, and for each vCPU a [`CpuInterface`], the values for the
 //! machine's list registers. So all of it runs, and is tested, on the host.
 //!
-//! The state of an interrupt is in one of two places: in the model, or lent to a list register of the vCPU that
-//! handles it. [`Vgic::fill`] lends, [`Vgic::fold`] takes back; between the two the machine delivers,
-//! acknowledges and deactivates without an exit. The rules for the EL2 program:
+//! The state of an interrupt is in one of two places: in the model, or queued in a list register of the vCPU that
+//! handles it. [`Vgic::flush`] writes the model's state to list registers, [`Vgic::sync`] reads it back; between the two
+//! the machine delivers, acknowledges and deactivates without an exit. The rules for the EL2 program:
 //!
-//! 1. Before a vCPU is entered, if [`Vgic::needs_refill`]: `fold` (with what the machine's registers say), `fill`,
-//!    write the machine's registers, and deactivate each physical interrupt of [`Vgic::take_released`].
+//! 1. Before a vCPU is entered, if [`Vgic::needs_flush`]: `sync` (with what the machine's registers say), `flush`,
+//!    write the machine's registers, and deactivate each physical interrupt of [`Vgic::take_hw_deactivate`].
 //! 2. Before a vCPU's own access to the distributor, to its redistributor or to ICC_DIR_EL1, and after a maintenance
-//!    interrupt: `fold`.
-//! 3. When a vCPU leaves its physical CPU, [`Vgic::leave`]. When it comes back, [`Vgic::take_up`], or else `fold_aside` and
-//!    `fill`; and write all of the machine's registers.
+//!    interrupt: `sync`.
+//! 3. When a vCPU leaves its physical CPU, [`Vgic::put`]. When it comes back, [`Vgic::load`], or else `sync_put` and
+//!    `flush`; and write all of the machine's registers.
 //! 4. Each vCPU in a returned set is kicked if it runs (so that it comes to rule 1), and asked for
-//!    [`Vgic::has_deliverable`] if it waits, after [`Vgic::fold_stale`].
+//!    [`Vgic::has_deliverable`] if it waits, after [`Vgic::sync_put_if_changed`].
 //!
-//! 5. Before each `fill` of a vCPU that is about to be entered, [`Vgic::set_masked_groups`]. A trapped access to a register
-//!    of one group is [`Vgic::read_pending`]'s, [`Vgic::write_eoi`]'s or [`Vgic::write_group_register`]'s, between `fold` and
-//!    `fill`; all of the machine's registers are written then.
+//! 5. Before each `flush` of a vCPU that is about to be entered, [`Vgic::set_masked_groups`]. A trapped access to a register
+//!    of one group is [`Vgic::read_pending`]'s, [`Vgic::write_eoi`]'s or [`Vgic::write_group_register`]'s, between `sync` and
+//!    `flush`; all of the machine's registers are written then.
 //!
 //! What one vCPU writes about an interrupt that sits in another vCPU's list register takes effect when that vCPU
-//! folds; it is in the returned set. Reads in that moment see the state as it was at the `fill`. The vCPUs of
-//! [`Vgic::distributor_holders`] and [`Vgic::redistributor_holders`] are to be kicked on such a read, or a guest
-//! that polls might never see the change; for an exact answer they fold first.
+//! syncs; it is in the returned set. Reads in that moment see the state as it was at the `flush`. The vCPUs of
+//! [`Vgic::distributor_lr_owners`] and [`Vgic::redistributor_lr_owners`] are to be kicked on such a read, or a guest
+//! that polls might never see the change; for an exact answer they sync first.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -35,13 +35,13 @@ extern crate alloc;
 extern crate std;
 
 mod affinity;
-mod aside;
 mod bank;
 mod config;
 mod delivery;
 mod direct;
 mod distributor;
 mod list_register;
+mod put_load;
 mod redistributor;
 mod resample;
 mod routing;
@@ -50,10 +50,10 @@ mod sgi;
 mod vcpu_set;
 mod vgic;
 
-pub use aside::Passage;
 pub use config::{ConfigError, VgicConfig};
-pub use direct::{Added, Arrival};
+pub use direct::{Added, PrivateIrq};
 pub use list_register::{CpuInterface, ListRegister, State};
+pub use put_load::Put;
 pub use resample::{Answer, Group, GroupRegister, Look, Trigger};
 pub use sgi::{SgiRegister, SgiRequest, SgiTargets};
 pub use vcpu_set::{MAX_VCPUS, VcpuSet};

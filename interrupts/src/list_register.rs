@@ -159,8 +159,8 @@ impl ListRegister {
 
 /// The registers of a vCPU's interface to the GIC, as the machine holds them while the vCPU runs.
 ///
-/// On the way in, [`crate::Vgic::fill`] says what to write. On the way out the EL2 program reads `used` list
-/// registers and the rest into such a value for [`crate::Vgic::fold`].
+/// On the way in, [`crate::Vgic::flush`] says what to write. On the way out the EL2 program reads `used` list
+/// registers and the rest into such a value for [`crate::Vgic::sync`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CpuInterface {
     /// ICH_LR0_EL2 to ICH_LR15_EL2.

@@ -32,8 +32,8 @@ const WAKER_PROCESSOR_SLEEP: u64 = 1 << 1;
 const WAKER_CHILDREN_ASLEEP: u64 = 1 << 2;
 
 impl Vgic {
-    /// Reads from a vCPU's redistributor: `offset` counts from RD_base, both frames. The vCPU is folded, unless this
-    /// [reads at home](Self::reads_redistributor_at_home).
+    /// Reads from a vCPU's redistributor: `offset` counts from RD_base, both frames. The vCPU is synced, unless this
+    /// [reads what is synced](Self::reads_synced_redistributor).
     pub fn read_redistributor(&mut self, vcpu: usize, offset: u64, width: Width) -> u64 {
         let Some(state) = self.vcpus.get(vcpu) else { return 0 };
         if !offset.is_multiple_of(width.bytes()) {
@@ -45,8 +45,8 @@ impl Vgic {
         }
     }
 
-    /// Writes to a vCPU's redistributor. The vCPU is folded, unless what is written is
-    /// [at home](Self::is_redistributor_at_home). Returns the vCPUs that have to look again.
+    /// Writes to a vCPU's redistributor. The vCPU is synced, unless what is written is
+    /// [synced](Self::is_redistributor_synced). Returns the vCPUs that have to look again.
     pub fn write_redistributor(&mut self, vcpu: usize, offset: u64, width: Width, value: u64) -> VcpuSet {
         let bits = self.config.priority_bits;
         let Some(state) = self.vcpus.get_mut(vcpu) else { return VcpuSet::new() };
@@ -66,31 +66,31 @@ impl Vgic {
     }
 
     /// The vCPU itself, if its list registers hold interrupts whose pending and active state is read or written at
-    /// this offset of its redistributor; see [`Self::distributor_holders`].
-    pub fn redistributor_holders(&mut self, vcpu: usize, offset: u64) -> VcpuSet {
-        let is_lent = offset
+    /// this offset of its redistributor; see [`Self::distributor_lr_owners`].
+    pub fn redistributor_lr_owners(&mut self, vcpu: usize, offset: u64) -> VcpuSet {
+        let may_be_in_lr = offset
             .checked_sub(SGI_BASE)
             .and_then(BitRegister::at)
-            .is_some_and(|(register, index)| register.is_lent() && index == 0);
-        let resident = self.vcpus.get(vcpu).map_or(0, |vcpu| vcpu.private.resident);
-        if !is_lent || resident == 0 {
+            .is_some_and(|(register, index)| register.may_be_in_lr() && index == 0);
+        let in_lr = self.vcpus.get(vcpu).map_or(0, |vcpu| vcpu.private.in_lr);
+        if !may_be_in_lr || in_lr == 0 {
             return VcpuSet::new();
         }
-        let mut holders = self.fold_aside(vcpu);
-        self.note_holder(vcpu, &mut holders);
-        holders
+        let mut lr_owners = self.sync_put(vcpu);
+        self.note_lr_owner(vcpu, &mut lr_owners);
+        lr_owners
     }
 
-    /// The same as [`Self::is_at_home`] for the interrupts of a redistributor.
+    /// The same as [`Self::is_synced`] for the interrupts of a redistributor.
     #[must_use]
-    pub fn is_redistributor_at_home(&self, vcpu: usize, offset: u64) -> bool {
-        offset >= SGI_BASE && self.vcpus.get(vcpu).is_some_and(|vcpu| vcpu.private.is_at_home())
+    pub fn is_redistributor_synced(&self, vcpu: usize, offset: u64) -> bool {
+        offset >= SGI_BASE && self.vcpus.get(vcpu).is_some_and(|vcpu| vcpu.private.is_synced())
     }
 
-    /// The same as [`Self::reads_at_home`] for a redistributor.
+    /// The same as [`Self::reads_synced`] for a redistributor.
     #[must_use]
-    pub fn reads_redistributor_at_home(&self, vcpu: usize, offset: u64) -> bool {
-        offset < SGI_BASE || self.is_redistributor_at_home(vcpu, offset)
+    pub fn reads_synced_redistributor(&self, vcpu: usize, offset: u64) -> bool {
+        offset < SGI_BASE || self.is_redistributor_synced(vcpu, offset)
     }
 
     fn read_control(&self, vcpu: usize, state: &Vcpu, offset: u64, width: Width) -> u64 {

@@ -6,11 +6,11 @@
 //! the line does. If the guest takes it at once, nothing can happen in between. If it cannot, since it masks
 //! interrupts or handles another, it may serve the device meanwhile, and would be interrupted for nothing.
 //!
-//! Such an interrupt is *in doubt*. While one is pending in a list register, the guest's accesses to the registers of
-//! its group trap (ICH_HCR_EL2.TALL0 and TALL1). The first read of ICC_IARn_EL1 takes all doubtful ones back and
+//! Such an interrupt is to be *resampled*. While one is pending in a list register, the guest's accesses to the registers of
+//! its group trap (ICH_HCR_EL2.TALL0 and TALL1). The first read of ICC_IARn_EL1 takes all of these back and
 //! deactivates the physical interrupts, and the instruction runs again: a line that is high still fires before it
 //! does. The second one is answered with what is pending then, 1023 included. Where the line can be looked at, as the
-//! virtual timer's ([`Vgic::confirm`]), there is no second one. A guest that takes its interrupts at once never comes
+//! virtual timer's ([`Vgic::confirm_line`]), there is no second one. A guest that takes its interrupts at once never comes
 //! here.
 
 use crate::delivery::traps_for;
@@ -57,7 +57,7 @@ impl Group {
 pub enum Answer {
     /// The INTID; 1023 if there is none.
     Intid(u32),
-    /// What was in doubt is taken back: the instruction is to run again, behind what fires now.
+    /// What was to be resampled is taken back: the instruction is to run again, behind what fires now.
     Again,
 }
 
@@ -75,7 +75,7 @@ pub enum Look {
 
 impl Vgic {
     /// Says which groups' interrupts the vCPU masks by PSTATE: bit 0 Group 0 (PSTATE.F), bit 1 Group 1 (PSTATE.I). To be
-    /// said before each [`Vgic::fill`].
+    /// said before each [`Vgic::flush`].
     pub fn set_masked_groups(&mut self, vcpu: usize, groups: u32) {
         if let Some(vcpu) = self.vcpus.get_mut(vcpu) {
             vcpu.masked_groups = groups;
@@ -91,9 +91,9 @@ impl Vgic {
             && interface.signals(key.priority(), key.is_group1(), self.config.preemption_bits)
     }
 
-    /// Notes which of a vCPU's pending interrupts are in doubt: the linked ones, but for the most urgent one of all if that is
+    /// Notes which of a vCPU's pending interrupts are to be resampled: the linked ones, but for the most urgent one of all if that is
     /// taken at once. Nothing of the vCPU is in list registers. Says whose registers trap for it: a set of groups.
-    pub(crate) fn doubt_pending(&mut self, vcpu: usize, most_urgent: Option<Key>) -> u32 {
+    pub(crate) fn mark_pending_for_resample(&mut self, vcpu: usize, most_urgent: Option<Key>) -> u32 {
         let Some(state) = self.vcpus.get(vcpu) else { return 0 };
         let exempt = most_urgent.filter(|key| self.is_taken_at_once(state, *key)).map(Key::intid);
         let groups = self.groups;
@@ -102,66 +102,70 @@ impl Vgic {
         };
         let (used, words) = (state.spis.used, state.spis.words);
         let Some(state) = self.vcpus.get_mut(vcpu) else { return 0 };
-        let mut trapped = state.private.doubt_pending(!in_bank(0), groups);
+        let mut trapped = state.private.mark_pending_for_resample(!in_bank(0), groups);
         if !self.links_spis {
             return trapped;
         }
         for word in bits(used.into()) {
             let members = words.get(word as usize).copied().unwrap_or(0);
             let which = members & !in_bank(SPI_BASE + word * 32);
-            trapped |= self.spis.get_mut(word as usize).map_or(0, |bank| bank.doubt_pending(which, groups));
+            trapped |= self
+                .spis
+                .get_mut(word as usize)
+                .map_or(0, |bank| bank.mark_pending_for_resample(which, groups));
         }
         trapped
     }
 
-    /// Notes that a private interrupt that has just been added to the list registers is in doubt. Returns ICH_HCR_EL2, which
+    /// Notes that a private interrupt that has just been queued is to be resampled. Returns ICH_HCR_EL2, which
     /// is to be written.
-    pub fn doubt_listed(&mut self, vcpu: usize, intid: u32) -> u64 {
+    pub fn mark_queued_for_resample(&mut self, vcpu: usize, intid: u32) -> u64 {
         let Some(state) = self.vcpus.get_mut(vcpu) else { return 0 };
-        if state.private.doubt(intid) {
+        if state.private.mark_for_resample(intid) {
             let group = state.private.group1() >> intid & 1;
             state.interface.hcr |= traps_for(1 << group);
         }
         state.interface.hcr
     }
 
-    /// The line of a private interrupt that is in doubt is known to be high. If it is the only one in the list registers, and
+    /// The line of a private interrupt that is to be resampled is known to be high. If it is the only one in the list registers, and
     /// nothing else waits, the guest may take it: ICH_HCR_EL2 is returned, which is to be written. Bit `n` of `empty` says
     /// that list register `n` is.
     #[must_use]
-    pub fn confirm_listed(&mut self, vcpu: usize, intid: u32, empty: u64) -> Option<u64> {
+    pub fn confirm_queued_line(&mut self, vcpu: usize, intid: u32, empty: u64) -> Option<u64> {
         let state = self.vcpus.get_mut(vcpu)?;
         let traps = traps_for(0b11);
-        let has_all = state.filled && !state.stale && state.arrived == 0 && state.resampled == 0;
-        let index = usize::from(*state.places.get(intid as usize)?);
+        let has_all =
+            state.is_flushed && !state.needs_flush && state.pending_sgi == 0 && state.resampled == 0;
+        let index = usize::from(*state.last_lr.get(intid as usize)?);
         let others = ((1 << state.interface.used) - 1) & !(1 << index);
         let is_alone = empty & others == others && empty >> index & 1 == 0;
         if !has_all || state.interface.hcr & !(HCR_EN | HCR_TDIR | traps) != 0 || !is_alone {
             return None;
         }
-        if !state.private.is_resident(intid) || !state.private.is_in_doubt(intid) {
+        if !state.private.is_in_lr(intid) || !state.private.needs_resample(intid) {
             return None;
         }
-        state.private.confirm(intid);
+        state.private.confirm_line(intid);
         state.interface.hcr &= !traps;
         Some(state.interface.hcr)
     }
 
-    /// The line of a linked private interrupt of the vCPU is known to be high: no doubt about it. The vCPU is folded.
-    pub fn confirm(&mut self, vcpu: usize, intid: u32) {
+    /// The line of a linked private interrupt of the vCPU is known to be high: it need not be resampled. The vCPU is synced.
+    pub fn confirm_line(&mut self, vcpu: usize, intid: u32) {
         if let Some((bank, n)) = self.bank_mut(vcpu, intid) {
-            bank.confirm(n);
+            bank.confirm_line(n);
         }
     }
 
-    /// A read of ICC_IARn_EL1 or ICC_HPPIRn_EL1 has trapped. The vCPU is folded, and is to be filled; `kicks` gets the
+    /// A read of ICC_IARn_EL1 or ICC_HPPIRn_EL1 has trapped. The vCPU is synced, and is to be flushed; `kicks` gets the
     /// vCPUs that have to look again, this one among them if physical interrupts are to be deactivated.
     pub fn read_pending(&mut self, vcpu: usize, group: Group, look: Look, kicks: &mut VcpuSet) -> Answer {
         let Some(state) = self.vcpus.get_mut(vcpu) else { return Answer::Intid(SPURIOUS) };
         let bit = 1 << group.index();
         let is_second = state.resampled & bit != 0;
         state.resampled &= !bit;
-        if !is_second && self.take_doubtful_back(vcpu, kicks) {
+        if !is_second && self.withdraw_unconfirmed(vcpu, kicks) {
             if let Some(state) = self.vcpus.get_mut(vcpu) {
                 state.resampled |= bit;
             }
@@ -181,16 +185,16 @@ impl Vgic {
         Answer::Intid(key.intid())
     }
 
-    /// Takes the links of a vCPU's doubtful interrupts back. Says whether there were any.
-    fn take_doubtful_back(&mut self, vcpu: usize, kicks: &mut VcpuSet) -> bool {
+    /// Takes the links of a vCPU's interrupts that are to be resampled back. Says whether there were any.
+    fn withdraw_unconfirmed(&mut self, vcpu: usize, kicks: &mut VcpuSet) -> bool {
         let Some(state) = self.vcpus.get_mut(vcpu) else { return false };
-        let private = state.private.take_doubtful_back(u32::MAX);
+        let private = state.private.withdraw_unconfirmed(u32::MAX);
         let (used, words) = (state.spis.used, state.spis.words);
         self.note_private(vcpu, private, kicks);
         let mut any = private != 0;
         for word in bits(used.into()) {
             let (index, members) = (word as usize, words.get(word as usize).copied().unwrap_or(0));
-            let taken = self.spis.get_mut(index).map_or(0, |bank| bank.take_doubtful_back(members));
+            let taken = self.spis.get_mut(index).map_or(0, |bank| bank.withdraw_unconfirmed(members));
             self.note_spis(index, taken, kicks);
             any |= taken != 0;
         }
@@ -212,7 +216,7 @@ impl Vgic {
     }
 
     /// A write of ICC_EOIRn_EL1 has trapped: drops the running priority, and with EOImode 0 deactivates the interrupt. The
-    /// vCPU is folded, and is to be filled.
+    /// vCPU is synced, and is to be flushed.
     pub fn write_eoi(&mut self, vcpu: usize, value: u64, kicks: &mut VcpuSet) {
         let intid = (value & 0xFF_FFFF) as u32;
         let Some(state) = self.vcpus.get_mut(vcpu).filter(|_| intid < 1020) else { return };
@@ -225,7 +229,7 @@ impl Vgic {
 
 /// The other registers that trap with them.
 impl Vgic {
-    /// Reads ICC_IGRPENn_EL1, ICC_BPRn_EL1 or ICC_APnRm_EL1 of a vCPU that is folded; `None` if there is none.
+    /// Reads ICC_IGRPENn_EL1, ICC_BPRn_EL1 or ICC_APnRm_EL1 of a vCPU that is synced; `None` if there is none.
     #[must_use]
     pub fn read_group_register(&self, vcpu: usize, register: GroupRegister) -> Option<u64> {
         let interface = &self.vcpus.get(vcpu)?.interface;

@@ -55,7 +55,7 @@ impl Vgic {
     /// Has a vCPU look again.
     pub(crate) fn kick(&mut self, vcpu: usize, kicks: &mut VcpuSet) {
         if let Some(target) = self.vcpus.get_mut(vcpu) {
-            target.stale = true;
+            target.needs_flush = true;
             if target.is_to_be_told() {
                 kicks.insert(vcpu);
             }
@@ -63,7 +63,7 @@ impl Vgic {
     }
 
     /// Has a vCPU that is in the machine bring what it holds there.
-    pub(crate) fn note_holder(&self, vcpu: usize, kicks: &mut VcpuSet) {
+    pub(crate) fn note_lr_owner(&self, vcpu: usize, kicks: &mut VcpuSet) {
         if self.vcpus.get(vcpu).is_some_and(|vcpu| vcpu.activity == Activity::Busy) {
             kicks.insert(vcpu);
         }
@@ -92,8 +92,8 @@ impl Vgic {
         let (Some(bank), Some(route)) = (self.spis.get(spi / 32), self.routes.get(spi)) else { return };
         let bit = 1_u32 << (spi % 32);
         let old = route.owner;
-        let is_released = bank.released() & bit != 0;
-        let owner = if bank.resident & bit != 0 {
+        let needs_hw_deactivate = bank.needs_hw_deactivate() & bit != 0;
+        let owner = if bank.in_lr & bit != 0 {
             old
         } else if bank.active() & bit != 0 {
             // One made active by a write belongs to the vCPU that will most likely end it.
@@ -107,7 +107,7 @@ impl Vgic {
             route.target
         };
         // Any vCPU can deactivate the physical interrupt of an SPI.
-        let to_tell = if is_released { owner.or(old).or(Some(0)) } else { owner };
+        let to_tell = if needs_hw_deactivate { owner.or(old).or(Some(0)) } else { owner };
         if owner != old {
             self.move_spi(spi, old, owner);
         }

@@ -85,7 +85,7 @@ enum Visited {
     Acknowledged,
 }
 
-/// What a vCPU's list registers are filled from.
+/// What a vCPU's list registers are flushed from.
 #[derive(Debug)]
 pub(crate) struct Selection {
     pub(crate) pending: Shortlist,
@@ -102,7 +102,7 @@ impl Vgic {
             Some((self.spis.get(index)?, *vcpu.spis.words.get(index)?, SPI_BASE + word * 32))
         });
         for (bank, members, base) in private.chain(shared) {
-            let members = members & !bank.resident;
+            let members = members & !bank.in_lr;
             let active = bank.active() & members;
             for n in bits((bank.deliverable(self.groups) & members | active).into()) {
                 let (state, priority) = if active >> n & 1 == 0 {
@@ -119,7 +119,7 @@ impl Vgic {
         }
     }
 
-    /// The most urgent pending and active interrupts of a vCPU whose list registers are folded.
+    /// The most urgent pending and active interrupts of a vCPU whose list registers are synced.
     pub(crate) fn select(&self, vcpu: &Vcpu) -> Selection {
         let limit = usize::from(self.config.list_registers);
         let mut selection = Selection { pending: Shortlist::new(limit), active: Shortlist::new(limit) };

@@ -83,31 +83,32 @@ pub enum Activity {
 pub(crate) struct Vcpu {
     pub(crate) private: Bank,
     pub(crate) spis: SpiSet,
-    /// What the machine's registers hold, as far as is known: as they were filled, or as the vCPU left them.
+    /// What the machine's registers hold, as far as is known: as they were flushed, or as the vCPU left them.
     pub(crate) interface: CpuInterface,
-    /// The list registers as they were lent.
-    pub(crate) lent: [u64; 16],
-    /// List registers that something was lent to, a bit each, as of when they were filled or added to.
-    pub(crate) lists: u64,
+    /// The list registers as they were queued.
+    pub(crate) queued: [u64; 16],
+    /// List registers in which something was queued, a bit each.
+    pub(crate) used_lrs: u64,
     pub(crate) activity: Activity,
     /// GICR_WAKER.ProcessorSleep.
     pub(crate) asleep: bool,
     /// Groups whose interrupts it masks by PSTATE, as of when it was last entered.
     pub(crate) masked_groups: u32,
-    /// Groups for which what was in doubt was taken back, and whose interrupt is about to be read again.
+    /// Groups for which what was to be resampled was taken back, and whose interrupt is about to be read again.
     pub(crate) resampled: u32,
     /// GICR_CTLR.DPG0 and DPG1NS, as bits 0 and 1: groups whose 1-of-N interrupts it does not take.
     pub(crate) declined_groups: u32,
-    /// Interrupts are lent to the list registers, and [`Vgic::fold`] has not taken them back.
-    pub(crate) filled: bool,
-    /// The vCPU has left the machine with its interrupts lent still: `interface` is all of its registers.
-    pub(crate) is_aside: bool,
-    /// Something changed since the list registers were filled, or they are not.
-    pub(crate) stale: bool,
-    /// SGIs that have become pending since the list registers were filled; nothing else has changed, unless `stale`.
-    pub(crate) arrived: u32,
-    /// The list register that a private interrupt was lent to last. A hint: whoever uses it looks there.
-    pub(crate) places: [u8; 32],
+    /// Interrupts are queued in the list registers, and [`Vgic::sync`] has not taken them back.
+    pub(crate) is_flushed: bool,
+    /// The vCPU is put with its interrupts queued still: `interface` is all of its registers.
+    pub(crate) is_put: bool,
+    /// Something changed since the list registers were flushed, or they are not.
+    pub(crate) needs_flush: bool,
+    /// SGIs that have become pending since the list registers were flushed; nothing else has changed, unless
+    /// `needs_flush`.
+    pub(crate) pending_sgi: u32,
+    /// The list register in which a private interrupt was queued last. A hint: whoever uses it looks there.
+    pub(crate) last_lr: [u8; 32],
 }
 
 impl Vcpu {
@@ -116,18 +117,18 @@ impl Vcpu {
             private: Bank::private(),
             spis: SpiSet::default(),
             interface: CpuInterface::default(),
-            lent: [0; 16],
-            lists: 0,
+            queued: [0; 16],
+            used_lrs: 0,
             activity: Activity::Busy,
             asleep: true,
             masked_groups: 0,
             resampled: 0,
             declined_groups: 0,
-            filled: false,
-            is_aside: false,
-            stale: true,
-            arrived: 0,
-            places: [0; 32],
+            is_flushed: false,
+            is_put: false,
+            needs_flush: true,
+            pending_sgi: 0,
+            last_lr: [0; 32],
         }
     }
 
@@ -146,9 +147,9 @@ impl Vcpu {
 
     /// Takes a change of its private interrupts. True if the vCPU has to look again.
     pub(crate) fn note_private(&mut self, changed: u32, groups: u32) -> bool {
-        // What has arrived may not be pending any more.
-        let is_noteworthy = self.private.noteworthy(changed, groups) | changed & self.arrived != 0;
-        self.stale |= is_noteworthy;
+        // An SGI that was pending may be so no more.
+        let is_noteworthy = self.private.noteworthy(changed, groups) | changed & self.pending_sgi != 0;
+        self.needs_flush |= is_noteworthy;
         is_noteworthy && self.is_to_be_told()
     }
 
@@ -170,11 +171,11 @@ impl Vcpu {
             return false;
         }
         // Where it was in a list register before, that is all there is to know.
-        let is_noteworthy = self.private.is_resident(intid) || self.private.noteworthy(changed, groups) != 0;
-        if self.lists_hold_all() {
-            self.arrived |= if is_noteworthy { changed } else { 0 };
+        let is_noteworthy = self.private.is_in_lr(intid) || self.private.noteworthy(changed, groups) != 0;
+        if self.lrs_hold_all_but_sgis() {
+            self.pending_sgi |= if is_noteworthy { changed } else { 0 };
         } else {
-            self.stale |= is_noteworthy;
+            self.needs_flush |= is_noteworthy;
         }
         is_noteworthy && self.is_to_be_told()
     }
@@ -252,7 +253,7 @@ impl Vgic {
     }
 
     /// Goes back to the reset state. No vCPU may be running. Lines keep their level; physical interrupts that were
-    /// linked come out of [`Self::take_released`].
+    /// linked come out of [`Self::take_hw_deactivate`].
     pub fn reset(&mut self) {
         self.groups = 0;
         self.turn = 0;
@@ -270,11 +271,11 @@ impl Vgic {
     /// Resets a vCPU's CPU interface, as when it is switched on: priority mask, group enables, active priorities.
     /// The vCPU is not running.
     pub fn reset_interface(&mut self, vcpu: usize) -> VcpuSet {
-        let mut kicks = self.fold_aside(vcpu);
+        let mut kicks = self.sync_put(vcpu);
         if let Some(vcpu) = self.vcpus.get_mut(vcpu) {
             let CpuInterface { lr, used, .. } = vcpu.interface;
             vcpu.interface = CpuInterface { lr, used, ..CpuInterface::default() };
-            vcpu.stale = true;
+            vcpu.needs_flush = true;
             vcpu.resampled = 0;
         }
         kicks.extend(&self.reroute_one_of_n());
@@ -282,7 +283,7 @@ impl Vgic {
     }
 
     /// Says what a vCPU is doing that is not in the machine: it waits, once it has found nothing that it would wait for. That
-    /// it comes and leaves, [`Vgic::take_up`] and [`Vgic::leave`] know.
+    /// it comes and leaves, [`Vgic::load`] and [`Vgic::put`] know.
     pub fn set_activity(&mut self, vcpu: usize, activity: Activity) {
         if let Some(vcpu) = self.vcpus.get_mut(vcpu) {
             vcpu.activity = activity;
@@ -408,13 +409,7 @@ impl Vgic {
     /// A physical interrupt arrived for a vCPU, and EL2 acknowledged it and dropped its priority, but left it
     /// active: makes `intid` pending, so linked that the guest's deactivation deactivates the physical interrupt
     /// without an exit. `trigger` is the physical one's; see `resample.rs`. [`None`] if there is no such interrupt: the caller deactivates the physical one.
-    pub fn inject_linked(
-        &mut self,
-        vcpu: usize,
-        intid: u32,
-        physical: u32,
-        trigger: Trigger,
-    ) -> Option<VcpuSet> {
+    pub fn inject_hw(&mut self, vcpu: usize, intid: u32, physical: u32, trigger: Trigger) -> Option<VcpuSet> {
         let number = u16::try_from(physical).ok().filter(|&number| number < 1 << 13)?;
         let mut kicks = VcpuSet::new();
         if intid < SPI_BASE {
@@ -431,24 +426,24 @@ impl Vgic {
 
     /// Whether a private interrupt of the vCPU stands for this physical one. While it does, the physical
     /// interrupt is to be active on the CPU that the vCPU runs on; when the vCPU leaves that CPU, or comes to
-    /// another, EL2 moves the active state along. The vCPU is folded or has left.
+    /// another, EL2 moves the active state along. The vCPU is synced, or put.
     #[must_use]
-    pub fn linked_active(&self, vcpu: usize, physical: u32) -> bool {
+    pub fn is_hw_active(&self, vcpu: usize, physical: u32) -> bool {
         self.vcpus.get(vcpu).is_some_and(|vcpu| {
-            // Of one that has left with its interrupts lent, those that were linked are over.
-            let over = if vcpu.is_aside { vcpu.private.resident } else { 0 };
+            // Of one that is put with its interrupts queued, those that were linked are over.
+            let over = if vcpu.is_put { vcpu.private.in_lr } else { 0 };
             vcpu.private.is_linked_to(physical, over)
         })
     }
 
     /// A physical interrupt to be deactivated, because its virtual one is over without the machine having seen
     /// that: cleared while pending, deactivated by a trapped or a distributor access, or reset. To be asked after
-    /// each [`Self::fill`], on the CPU that the vCPU runs on, until it has no more.
-    pub fn take_released(&mut self, vcpu: usize) -> Option<u32> {
-        let private = self.vcpus.get_mut(vcpu)?.private.take_released();
+    /// each [`Self::flush`], on the CPU that the vCPU runs on, until it has no more.
+    pub fn take_hw_deactivate(&mut self, vcpu: usize) -> Option<u32> {
+        let private = self.vcpus.get_mut(vcpu)?.private.take_hw_deactivate();
         if private.is_some() || !self.links_spis {
             return private;
         }
-        self.spis.iter_mut().find_map(Bank::take_released)
+        self.spis.iter_mut().find_map(Bank::take_hw_deactivate)
     }
 }

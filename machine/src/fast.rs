@@ -12,7 +12,7 @@ use spin::mutex::{SpinMutex, SpinMutexGuard};
 use vambrace_cpu::registers::Frame;
 use vambrace_cpu::syndrome::class;
 use vambrace_cpu::{pstate, smccc, timer};
-use vambrace_interrupts::{Added, Arrival, SgiRegister, SgiRequest, SgiTargets};
+use vambrace_interrupts::{Added, PrivateIrq, SgiRegister, SgiRequest, SgiTargets};
 use vambrace_memory::Va;
 
 pub use self::constants::Constants;
@@ -180,7 +180,7 @@ fn system_register(
     };
     let intid = ((value & SGI_INTID) >> 24) as u32;
     if value & !SGI_INTID == fast.constants.sgi_to_self {
-        if !lend(fast, Arrival::Sgi { intid }, lists) {
+        if !queue(fast, PrivateIrq::Sgi { intid }, lists) {
             return FastResult::No;
         }
     } else {
@@ -216,7 +216,7 @@ fn acknowledges(
     }
     let Some(mut vm) = fast.vm.try_lock() else { return FastResult::No };
     let intid = layout::VIRTUAL_TIMER_INTID;
-    let Some(hcr) = vm.gic.confirm_listed(fast.vcpu.into(), intid, lists.empty()) else {
+    let Some(hcr) = vm.gic.confirm_queued_line(fast.vcpu.into(), intid, lists.empty()) else {
         return FastResult::No;
     };
     drop(vm);
@@ -240,14 +240,14 @@ pub fn wait(vcpu: &mut Vcpu, esr: u64) -> bool {
     true
 }
 
-/// Another vCPU has called: lends the one SGI that has arrived. False if there is more to it, and nothing has changed.
+/// Another vCPU has called: queues the one SGI that is pending. False if there is more to it, and nothing has changed.
 #[inline(always)]
-pub fn take_arrived(fast: &mut FastPath<'_, impl RelaxStrategy>, lists: &mut impl Lists) -> bool {
+pub fn queue_pending_sgi(fast: &mut FastPath<'_, impl RelaxStrategy>, lists: &mut impl Lists) -> bool {
     let Some(mut vm) = fast.vm.try_lock() else { return false };
     if vm.lifecycle != Lifecycle::Running {
         return false;
     }
-    let added = vm.gic.take_arrived(fast.vcpu.into(), lists.empty());
+    let added = vm.gic.queue_pending_sgi(fast.vcpu.into(), lists.empty());
     drop(vm);
     let Some(added) = added else { return false };
     lists.write(added);
@@ -263,38 +263,38 @@ pub fn give_timer(
     physical: u16,
     lists: &mut impl Lists,
 ) -> bool {
-    let arrival = Arrival::Linked { intid: layout::VIRTUAL_TIMER_INTID, physical };
-    if pstate & pstate::I != 0 { lend_in_doubt(fast, arrival, lists) } else { lend(fast, arrival, lists) }
+    let irq = PrivateIrq::Hw { intid: layout::VIRTUAL_TIMER_INTID, physical };
+    if pstate & pstate::I != 0 { queue_for_resample(fast, irq, lists) } else { queue(fast, irq, lists) }
 }
 
 /// Puts an interrupt into the list registers, if that takes no more.
 #[inline(always)]
-fn lend(fast: &mut FastPath<'_, impl RelaxStrategy>, arrival: Arrival, lists: &mut impl Lists) -> bool {
+fn queue(fast: &mut FastPath<'_, impl RelaxStrategy>, irq: PrivateIrq, lists: &mut impl Lists) -> bool {
     let Some(vm) = fast.vm.try_lock() else { return false };
-    match vm.gic.lend_again(fast.vcpu.into(), arrival, lists.empty()) {
+    match vm.gic.requeue(fast.vcpu.into(), irq, lists.empty()) {
         Some(again) => {
             drop(vm);
             lists.write(again);
             true
         }
-        None => lend_first(vm, fast.vcpu, arrival, lists),
+        None => queue_first(vm, fast.vcpu, irq, lists),
     }
 }
 
 /// The guest masks interrupts, and the timer may be set anew by the time that it looks.
 #[inline(never)]
-fn lend_in_doubt(
+fn queue_for_resample(
     fast: &mut FastPath<'_, impl RelaxStrategy>,
-    arrival: Arrival,
+    irq: PrivateIrq,
     lists: &mut impl Lists,
 ) -> bool {
     let Some(mut vm) = fast.vm.try_lock() else { return false };
     let (vcpu, empty) = (usize::from(fast.vcpu), lists.empty());
-    let Some(added) = vm.gic.lend_beside(vcpu, arrival, empty).or_else(|| vm.gic.add(vcpu, arrival, empty))
+    let Some(added) = vm.gic.requeue_beside(vcpu, irq, empty).or_else(|| vm.gic.queue(vcpu, irq, empty))
     else {
         return false;
     };
-    let hcr = vm.gic.doubt_listed(vcpu, added.value.intid());
+    let hcr = vm.gic.mark_queued_for_resample(vcpu, added.value.intid());
     drop(vm);
     lists.write(added);
     lists.set_control(hcr);
@@ -304,19 +304,19 @@ fn lend_in_doubt(
 /// Apart, since it happens once.
 #[cold]
 #[inline(never)]
-fn lend_first<R: RelaxStrategy>(
+fn queue_first<R: RelaxStrategy>(
     mut vm: SpinMutexGuard<'_, Vm, R>,
     vcpu: u16,
-    arrival: Arrival,
+    irq: PrivateIrq,
     lists: &mut impl Lists,
 ) -> bool {
     let (vcpu, empty) = (usize::from(vcpu), lists.empty());
     let is_idle = vm.gic.is_idle(vcpu, empty);
-    let Some(added) = vm.gic.add(vcpu, arrival, empty) else { return false };
+    let Some(added) = vm.gic.queue(vcpu, irq, empty) else { return false };
     lists.write(added);
-    if matches!(arrival, Arrival::Linked { .. }) && !is_idle {
+    if matches!(irq, PrivateIrq::Hw { .. }) && !is_idle {
         // The guest may handle another interrupt, and come to this one later.
-        lists.set_control(vm.gic.doubt_listed(vcpu, added.value.intid()));
+        lists.set_control(vm.gic.mark_queued_for_resample(vcpu, added.value.intid()));
     }
     true
 }

@@ -65,7 +65,7 @@ pub(crate) fn access(
     let served = match (access, direction) {
         (Access::Pending(group, look), _) => {
             if host.virtual_timer_line() == Level::High {
-                shared.gic.confirm(index, layout::VIRTUAL_TIMER_INTID);
+                shared.gic.confirm_line(index, layout::VIRTUAL_TIMER_INTID);
             }
             match shared.gic.read_pending(index, group, look, &mut notify) {
                 Answer::Intid(intid) => Served::Value(intid.into()),
@@ -86,7 +86,7 @@ pub(crate) fn access(
             }
         }
     };
-    if let Some(interface) = shared.fill_interrupts(vcpu) {
+    if let Some(interface) = shared.flush_interrupts(vcpu) {
         host.set_whole_interface(interface);
     }
     host.notify(&notify);

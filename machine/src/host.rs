@@ -52,7 +52,7 @@ pub trait Host {
     ) -> Option<u64>;
 
     /// The list registers and the rest of the vCPU's interrupt interface, as the machine holds them.
-    /// For [`vambrace_interrupts::Vgic::fold_from`]: list registers as many as `known` says are in use.
+    /// For [`vambrace_interrupts::Vgic::sync_from`]: list registers as many as `known` says are in use.
     fn read_interrupts(&mut self, known: &mut CpuInterface);
 
     /// Puts an interrupt interface into the machine; with the list registers that are no longer in use zeroed.

@@ -173,14 +173,14 @@ fn exchange(
                 host.input_taken(shared.waiting_input());
             }
             if shared.uart.as_ref().is_some_and(|uart| uart.irq_asserted() != line) {
-                host.notify(&shared.settle_lines());
+                host.notify(&shared.update_irq_lines());
             }
             raw
         }
         Device::Clock => {
             let mut notify = shared.advance_clock(host.seconds());
             let raw = shared.clock.as_mut().map_or(0, |clock| access.exchange(clock, offset));
-            notify.extend(&shared.settle_lines());
+            notify.extend(&shared.update_irq_lines());
             if shared.clock_deadline().is_some() {
                 // The hypervisor's own timer has to follow.
                 notify.insert(vcpu.index.into());
@@ -250,20 +250,18 @@ fn gic(
         Frame::Redistributor(_) | Frame::Distributor => VcpuSet::new(),
     };
     let at_home = match (access.direction, frame) {
-        (Direction::Read(_), Frame::Distributor) => shared.gic.reads_at_home(offset),
-        (Direction::Write { .. }, Frame::Distributor) => shared.gic.is_at_home(offset),
-        (Direction::Read(_), Frame::Redistributor(of)) => shared.gic.reads_redistributor_at_home(of, offset),
-        (Direction::Write { .. }, Frame::Redistributor(of)) => {
-            shared.gic.is_redistributor_at_home(of, offset)
-        }
+        (Direction::Read(_), Frame::Distributor) => shared.gic.reads_synced(offset),
+        (Direction::Write { .. }, Frame::Distributor) => shared.gic.is_synced(offset),
+        (Direction::Read(_), Frame::Redistributor(of)) => shared.gic.reads_synced_redistributor(of, offset),
+        (Direction::Write { .. }, Frame::Redistributor(of)) => shared.gic.is_redistributor_synced(of, offset),
     };
     notify.extend(&if at_home { retract_timer(shared, vcpu, host) } else { take_back(shared, vcpu, host) });
     if !at_home {
         // Who holds a part of what is read in its list registers comes and brings it: a guest that polls until an
         // interrupt is no longer active sees that, even if the vCPU that handled it has nothing else to exit for.
         notify.extend(&match frame {
-            Frame::Distributor => shared.gic.distributor_holders(offset),
-            Frame::Redistributor(of) => shared.gic.redistributor_holders(of, offset),
+            Frame::Distributor => shared.gic.distributor_lr_owners(offset),
+            Frame::Redistributor(of) => shared.gic.redistributor_lr_owners(of, offset),
         });
     }
     let raw = match (access.direction, frame) {
@@ -284,14 +282,14 @@ fn gic(
         }
         notify.extend(&take_back(shared, vcpu, host));
     }
-    refill(shared, vcpu, host);
+    flush_lrs(shared, vcpu, host);
     host.notify(&notify);
     raw
 }
 
 /// Takes the vCPU's interrupts back from the machine. Returns the vCPUs that have to look again.
 pub(crate) fn take_back(shared: &mut Vm, vcpu: &Vcpu, host: &mut impl Host) -> VcpuSet {
-    let mut notify = shared.gic.fold_from(usize::from(vcpu.index), |known| host.read_interrupts(known));
+    let mut notify = shared.gic.sync_from(usize::from(vcpu.index), |known| host.read_interrupts(known));
     notify.extend(&retract_timer(shared, vcpu, host));
     notify
 }
@@ -304,9 +302,9 @@ fn retract_timer(shared: &mut Vm, vcpu: &Vcpu, host: &impl Host) -> VcpuSet {
     }
 }
 
-/// Lends the vCPU's interrupts to the machine again.
-pub(crate) fn refill(shared: &mut Vm, vcpu: &Vcpu, host: &mut impl Host) {
-    if let Some(interface) = shared.fill_interrupts(vcpu) {
+/// Flushes the vCPU's interrupts to the machine's list registers again.
+pub(crate) fn flush_lrs(shared: &mut Vm, vcpu: &Vcpu, host: &mut impl Host) {
+    if let Some(interface) = shared.flush_interrupts(vcpu) {
         host.set_interrupt_interface(interface);
     }
 }

@@ -19,7 +19,7 @@ use crate::dispatch::Resume;
 use crate::group_register;
 use crate::host::Host;
 use crate::injection::undefined;
-use crate::mmio::refill;
+use crate::mmio::flush_lrs;
 use crate::set_way::Progress;
 use crate::vcpu::Vcpu;
 use crate::vm::Vm;
@@ -160,9 +160,9 @@ fn gic(
         GicRegister::Sgi0 => SgiRegister::Sgi0r,
         GicRegister::Deactivate => {
             let mut shared = vm.lock();
-            let mut notify = shared.gic.fold_from(from, |known| host.read_interrupts(known));
+            let mut notify = shared.gic.sync_from(from, |known| host.read_interrupts(known));
             notify.extend(&shared.gic.write_dir(from, value));
-            refill(&mut shared, vcpu, host);
+            flush_lrs(&mut shared, vcpu, host);
             host.notify(&notify);
             return Served::Written;
         }

@@ -245,7 +245,7 @@ impl Vm {
         self.virtio.reset();
         self.doorbells.iter_mut().for_each(MmioDevice::reset);
         // Nobody runs whom the lines could interest; each CPU looks afresh when it starts.
-        let _ = self.settle_lines();
+        let _ = self.update_irq_lines();
         let _ = self.settle_all_virtio();
         for channel in 0..self.doorbells.len() {
             let _ = self.settle_doorbell(channel);
@@ -291,15 +291,15 @@ impl Vm {
         is_ignored.then_some(Target::Rom)
     }
 
-    /// Lends a vCPU's interrupts to its list registers: [`Vgic::fill`], for one that is entered as it is now.
-    pub fn fill_interrupts(&mut self, vcpu: &Vcpu) -> Option<&CpuInterface> {
+    /// Flushes a vCPU's interrupts to its list registers: [`Vgic::flush`], for one that is entered as it is now.
+    pub fn flush_interrupts(&mut self, vcpu: &Vcpu) -> Option<&CpuInterface> {
         let index = usize::from(vcpu.index);
         self.gic.set_masked_groups(index, vcpu.registers.frame.masked_groups());
-        self.gic.fill(index)
+        self.gic.flush(index)
     }
 
     /// Brings the devices' interrupt lines to the GIC.
-    pub fn settle_lines(&mut self) -> VcpuSet {
+    pub fn update_irq_lines(&mut self) -> VcpuSet {
         let level = |asserted: bool| if asserted { Level::High } else { Level::Low };
         let mut notify = VcpuSet::new();
         if let Some(uart) = &self.uart {
@@ -342,15 +342,15 @@ impl Vm {
         if let Some(clock) = &mut self.clock {
             clock.advance(seconds);
         }
-        self.settle_lines()
+        self.update_irq_lines()
     }
 
     /// A vCPU's virtual timer is asserted no longer: what was made pending for it, and has not been taken, goes. The
-    /// vCPU is folded. Without this a guest that looks at its timer before its interrupt would be interrupted for
+    /// vCPU is synced. Without this a guest that looks at its timer before its interrupt would be interrupted for
     /// nothing later.
     #[must_use = "the vCPUs must be notified"]
     pub fn retract_virtual_timer(&mut self, vcpu: usize) -> VcpuSet {
-        if !self.gic.linked_active(vcpu, layout::VIRTUAL_TIMER_INTID) {
+        if !self.gic.is_hw_active(vcpu, layout::VIRTUAL_TIMER_INTID) {
             return VcpuSet::new();
         }
         self.gic.write_redistributor(vcpu, GICR_ICPENDR0, GicWidth::Word, 1 << layout::VIRTUAL_TIMER_INTID)
@@ -369,7 +369,7 @@ impl Vm {
         let taken = self.console.add_input(input);
         self.offer_input();
         self.offer_keys();
-        (taken, self.settle_lines())
+        (taken, self.update_irq_lines())
     }
 
     /// How much input waits until the guest has read what came before.
@@ -421,7 +421,7 @@ impl Vm {
     pub fn output_has_room(&mut self, print: impl FnMut(&[u8]) -> usize) -> VcpuSet {
         self.flush_console(print);
         self.output_is_ready();
-        self.settle_lines()
+        self.update_irq_lines()
     }
 
     /// Passes all output on that waits, finished or not, as far as there is room.

@@ -150,7 +150,7 @@ impl Pcpu {
             self.work(id, handle);
         }
         let mut vm = handle.vm.lock();
-        let moved = vm.gic.fold_stale(index);
+        let moved = vm.gic.sync_put_if_changed(index);
         let is_awake = vm.gic.has_deliverable(index);
         if !is_awake {
             vm.gic.set_activity(index, Activity::Waiting);

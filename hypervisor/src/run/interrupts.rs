@@ -92,7 +92,7 @@ impl Pcpu {
         let linked = resident.and_then(|(handle, vcpu)| {
             let index = usize::from(vcpu.index);
             let intid = layout::VIRTUAL_TIMER_INTID;
-            handle.vm.lock().gic.inject_linked(index, intid, self.virtual_timer, Trigger::Level)
+            handle.vm.lock().gic.inject_hw(index, intid, self.virtual_timer, Trigger::Level)
         });
         if linked.is_none() {
             // Nobody's: off with it, and it is asserted no more.

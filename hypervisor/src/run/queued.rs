@@ -10,7 +10,7 @@ use vambrace_cpu::power::Entry;
 use vambrace_cpu::scheduler::Claim;
 use vambrace_cpu::timer;
 use vambrace_hypervisor::room;
-use vambrace_interrupts::{Activity, Passage};
+use vambrace_interrupts::{Activity, Put};
 use vambrace_machine::Vcpu;
 
 use super::account::Payer;
@@ -150,7 +150,7 @@ impl Pcpu {
         id: u16,
         handle: &VmShared,
         vcpu: &Vcpu,
-        Unloaded { mut vm, passage }: Unloaded<'_>,
+        Unloaded { mut vm, put }: Unloaded<'_>,
         until: Option<u64>,
     ) -> Waits {
         let (el1, now) = (&vcpu.registers.el1, now());
@@ -167,7 +167,7 @@ impl Pcpu {
             wake_at = wake_at.min(clock::count_at(seconds));
         }
         let index = usize::from(vcpu.index);
-        if wake_at <= now || passage != Passage::Quiet && vm.gic.has_deliverable(index) {
+        if wake_at <= now || put != Put::Idle && vm.gic.has_deliverable(index) {
             return Waits::No;
         }
         vm.gic.set_activity(index, Activity::Waiting);

@@ -7,7 +7,7 @@ use vambrace_cpu::registers::El1Registers;
 use vambrace_cpu::timer;
 use vambrace_hypervisor::speculative_at::{self, Step, Switch};
 use vambrace_hypervisor::traps::{HCR_VSE, Waiting};
-use vambrace_interrupts::{Level, Passage, VcpuSet};
+use vambrace_interrupts::{Level, Put, VcpuSet};
 use vambrace_machine::{Vcpu, Vm, layout};
 use vambrace_memory::vmid::Flush;
 
@@ -35,10 +35,10 @@ pub(super) struct Unloaded<'a> {
     /// Its VM.
     pub(super) vm: SpinMutexGuard<'a, Vm>,
     /// How its interrupts went.
-    pub(super) passage: Passage,
+    pub(super) put: Put,
 }
 
-/// Takes back the virtual timer's interrupt of the resident vCPU, which is folded, if the timer asserts it no longer.
+/// Takes back the virtual timer's interrupt of the resident vCPU, which is synced, if the timer asserts it no longer.
 fn retract_timer(vm: &mut Vm, index: usize) -> VcpuSet {
     match vgic::virtual_timer_line() {
         Level::Low => vm.retract_virtual_timer(index),
@@ -111,15 +111,15 @@ impl Pcpu {
         if handle.goes_on(&vm) == Lives::No {
             return Lives::No;
         }
-        let mut moved = vm.gic.fold_from(index, |known| self.interface.read(known));
+        let mut moved = vm.gic.sync_from(index, |known| self.interface.read(known));
         moved.extend(&self.settle(&mut vm, vcpu));
         moved.extend(&retract_timer(&mut vm, index));
         // Whatever is for this vCPU it gets now.
         moved.remove(index);
-        if let Some(lists) = vm.fill_interrupts(vcpu) {
+        if let Some(lists) = vm.flush_interrupts(vcpu) {
             self.interface.write_lists(lists);
         }
-        while let Some(physical) = vm.gic.take_released(index) {
+        while let Some(physical) = vm.gic.take_hw_deactivate(index) {
             CpuInterface::deactivate(physical);
         }
         drop(vm);
@@ -146,8 +146,8 @@ impl Pcpu {
         let index = usize::from(vcpu.index);
         let mut vm = handle.vm.lock();
         let mut moved = self.settle(&mut vm, vcpu);
-        if !vm.gic.take_up(index) {
-            moved.extend(&self.fill_anew(&mut vm, vcpu));
+        if !vm.gic.load(index) {
+            moved.extend(&self.flush_anew(&mut vm, vcpu));
         }
         if let Some(interface) = vm.gic.interface(index) {
             self.interface.write_all(interface);
@@ -160,20 +160,20 @@ impl Pcpu {
         lives
     }
 
-    /// Fills the list registers of a vCPU that comes to this CPU and cannot go on as it left.
-    fn fill_anew(&self, vm: &mut Vm, vcpu: &Vcpu) -> VcpuSet {
+    /// Flushes to the list registers of a vCPU that comes to this CPU and cannot go on as it left.
+    fn flush_anew(&self, vm: &mut Vm, vcpu: &Vcpu) -> VcpuSet {
         let index = usize::from(vcpu.index);
-        let mut moved = vm.gic.fold_aside(index);
+        let mut moved = vm.gic.sync_put(index);
         moved.extend(&retract_timer(vm, index));
-        let _ = vm.fill_interrupts(vcpu);
+        let _ = vm.flush_interrupts(vcpu);
         // No private physical interrupt of its is active here yet, so one that is over needs no deactivation. Only then
         // does the timer's count, if it is not over. A device's may be active wherever the VM is.
-        while let Some(physical) = vm.gic.take_released(index) {
+        while let Some(physical) = vm.gic.take_hw_deactivate(index) {
             if physical >= layout::SPI_BASE {
                 CpuInterface::deactivate(physical);
             }
         }
-        if vm.gic.linked_active(index, self.virtual_timer) {
+        if vm.gic.is_hw_active(index, self.virtual_timer) {
             self.gic.set_active(self.virtual_timer);
         }
         moved
@@ -253,9 +253,9 @@ impl Pcpu {
             sysreg_context::save_keys(&mut registers.keys);
         }
         let mut vm = handle.vm.lock();
-        let passage = vm.gic.leave(index, |known| self.interface.read(known));
+        let put = vm.gic.put(index, |known| self.interface.read(known));
         Interface::turn_off();
-        if let Passage::Folded(moved) = &passage {
+        if let Put::Synced(moved) = &put {
             let mut moved = *moved;
             if !timer::is_asserted(registers.el1.cntv_ctl) {
                 moved.extend(&vm.retract_virtual_timer(index));
@@ -263,15 +263,15 @@ impl Pcpu {
             self.take_back_interrupts(&mut vm, index);
             handle.notify(&moved);
         }
-        Unloaded { vm, passage }
+        Unloaded { vm, put }
     }
 
-    /// A vCPU that leaves is folded: no physical interrupt stays active for it.
+    /// A vCPU that leaves is synced: no physical interrupt stays active for it.
     fn take_back_interrupts(&self, vm: &mut Vm, index: usize) {
-        while let Some(physical) = vm.gic.take_released(index) {
+        while let Some(physical) = vm.gic.take_hw_deactivate(index) {
             CpuInterface::deactivate(physical);
         }
-        if vm.gic.linked_active(index, self.virtual_timer) {
+        if vm.gic.is_hw_active(index, self.virtual_timer) {
             self.gic.clear_active(self.virtual_timer);
         }
     }

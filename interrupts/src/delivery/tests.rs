@@ -43,17 +43,17 @@ fn vgic(vcpus: u64, list_registers: u8) -> Vgic {
 
 /// The guest opens its CPU interface.
 fn open(vgic: &mut Vgic, vcpu: usize) {
-    let mut machine = vgic.fill(vcpu).unwrap().clone();
+    let mut machine = vgic.flush(vcpu).unwrap().clone();
     machine.vmcr = VMCR;
-    let _ = vgic.fold(vcpu, &machine);
+    let _ = vgic.sync(vcpu, &machine);
 }
 
 fn list(vgic: &mut Vgic, vcpu: usize) -> Vec<ListRegister> {
-    let interface = vgic.fill(vcpu).unwrap();
+    let interface = vgic.flush(vcpu).unwrap();
     interface.lr[..usize::from(interface.used)].iter().map(|&lr| ListRegister(lr)).collect()
 }
 
-/// The machine as it was filled, with the states of the list registers changed.
+/// The machine as it was flushed, with the states of the list registers changed.
 fn machine(vgic: &Vgic, vcpu: usize, states: &[u64]) -> CpuInterface {
     let mut machine = vgic.interface(vcpu).unwrap().clone();
     for (lr, state) in machine.lr.iter_mut().zip(states) {
@@ -71,88 +71,88 @@ fn a_level_interrupt_is_pending_again_until_its_line_is_low() {
     let mut vgic = vgic(1, 4);
     assert_eq!(vgic.set_spi_level(33, Level::High), set(&[0]));
     assert_eq!(vgic.set_spi_level(33, Level::High), set(&[]));
-    assert!(vgic.has_deliverable(0) && vgic.needs_refill(0));
+    assert!(vgic.has_deliverable(0) && vgic.needs_flush(0));
 
     let [lr] = list(&mut vgic, 0)[..] else { panic!("one interrupt") };
     assert_eq!((lr.intid(), lr.priority(), lr.state()), (33, 0xA0, State::Pending));
     assert!(lr.is_group1() && lr.wants_eoi_maintenance() && lr.physical().is_none());
-    assert!(!vgic.needs_refill(0));
+    assert!(!vgic.needs_flush(0));
 
     // Handled, and the line still high: EOI maintenance brings it back.
     let ended = machine(&vgic, 0, &[0]);
-    assert_eq!(vgic.fold(0, &ended), set(&[]));
+    assert_eq!(vgic.sync(0, &ended), set(&[]));
     assert_eq!(list(&mut vgic, 0)[0].state(), State::Pending);
 
     // Acknowledged, and the line goes low: active, nothing to come back for.
     assert_eq!(vgic.set_spi_level(33, Level::Low), set(&[0]));
     let active = machine(&vgic, 0, &[ACTIVE]);
-    let _ = vgic.fold(0, &active);
+    let _ = vgic.sync(0, &active);
     let [lr] = list(&mut vgic, 0)[..] else { panic!("one interrupt") };
     assert!(lr.state() == State::Active && !lr.wants_eoi_maintenance());
     let ended = machine(&vgic, 0, &[0]);
-    let _ = vgic.fold(0, &ended);
+    let _ = vgic.sync(0, &ended);
     assert!(list(&mut vgic, 0).is_empty());
 }
 
 #[test]
 fn the_timer_is_linked_and_its_end_needs_no_exit() {
     let mut vgic = vgic(1, 4);
-    assert_eq!(vgic.inject_linked(0, TIMER, 27, Trigger::Edge), Some(set(&[0])));
-    assert!(vgic.linked_active(0, 27));
+    assert_eq!(vgic.inject_hw(0, TIMER, 27, Trigger::Edge), Some(set(&[0])));
+    assert!(vgic.is_hw_active(0, 27));
     assert_eq!(list(&mut vgic, 0)[0].physical(), Some(27));
     let active = machine(&vgic, 0, &[ACTIVE]);
-    let _ = vgic.fold(0, &active);
-    assert!(vgic.linked_active(0, 27));
+    let _ = vgic.sync(0, &active);
+    assert!(vgic.is_hw_active(0, 27));
     let [lr] = list(&mut vgic, 0)[..] else { panic!("one interrupt") };
     assert_eq!((lr.physical(), lr.state()), (Some(27), State::Active));
     let ended = machine(&vgic, 0, &[0]);
-    let _ = vgic.fold(0, &ended);
-    assert!(!vgic.linked_active(0, 27));
-    assert_eq!(vgic.take_released(0), None);
+    let _ = vgic.sync(0, &ended);
+    assert!(!vgic.is_hw_active(0, 27));
+    assert_eq!(vgic.take_hw_deactivate(0), None);
 }
 
 #[test]
-fn a_dropped_link_is_released() {
+fn a_dropped_link_is_deactivated() {
     let mut vgic = vgic(1, 4);
     let _ = vgic.write_redistributor(0, 0x1_0180, Width::Word, 1 << TIMER);
-    assert_eq!(vgic.inject_linked(0, TIMER, 27, Trigger::Edge), Some(set(&[])));
-    assert!(list(&mut vgic, 0).is_empty() && vgic.linked_active(0, 27));
-    assert_eq!(vgic.take_released(0), None);
+    assert_eq!(vgic.inject_hw(0, TIMER, 27, Trigger::Edge), Some(set(&[])));
+    assert!(list(&mut vgic, 0).is_empty() && vgic.is_hw_active(0, 27));
+    assert_eq!(vgic.take_hw_deactivate(0), None);
     let _ = vgic.write_redistributor(0, 0x1_0280, Width::Word, 1 << TIMER);
-    assert!(vgic.linked_active(0, 27));
-    assert_eq!(vgic.take_released(0), Some(27));
-    assert_eq!(vgic.take_released(0), None);
-    assert!(!vgic.linked_active(0, 27));
+    assert!(vgic.is_hw_active(0, 27));
+    assert_eq!(vgic.take_hw_deactivate(0), Some(27));
+    assert_eq!(vgic.take_hw_deactivate(0), None);
+    assert!(!vgic.is_hw_active(0, 27));
 
-    let _ = vgic.inject_linked(0, TIMER, 27, Trigger::Edge);
+    let _ = vgic.inject_hw(0, TIMER, 27, Trigger::Edge);
     vgic.reset();
-    assert_eq!(vgic.take_released(0), Some(27));
+    assert_eq!(vgic.take_hw_deactivate(0), Some(27));
 }
 
 #[test]
-fn a_link_cleared_while_pending_in_a_list_register_is_released_at_the_fold() {
+fn a_link_cleared_while_pending_in_a_list_register_is_deactivated_at_the_sync() {
     let mut vgic = vgic(2, 4);
-    let _ = vgic.inject_linked(1, TIMER, 27, Trigger::Edge);
-    let _ = vgic.fill(1);
+    let _ = vgic.inject_hw(1, TIMER, 27, Trigger::Edge);
+    let _ = vgic.flush(1);
     // The other vCPU clears it.
     assert_eq!(vgic.write_redistributor(1, 0x1_0280, Width::Word, 1 << TIMER), set(&[1]));
-    assert_eq!(vgic.take_released(1), None);
+    assert_eq!(vgic.take_hw_deactivate(1), None);
     let pending = machine(&vgic, 1, &[PENDING]);
-    let _ = vgic.fold(1, &pending);
-    assert_eq!(vgic.take_released(1), Some(27));
+    let _ = vgic.sync(1, &pending);
+    assert_eq!(vgic.take_hw_deactivate(1), Some(27));
     assert!(list(&mut vgic, 1).is_empty());
 }
 
 #[test]
-fn linked_anew_before_the_fold() {
+fn linked_anew_before_the_sync() {
     let mut vgic = vgic(1, 4);
-    let _ = vgic.inject_linked(0, TIMER, 27, Trigger::Edge);
-    let _ = vgic.fill(0);
-    // The guest handled it, and the physical interrupt fired again, before anyone folded.
-    assert_eq!(vgic.inject_linked(0, TIMER, 27, Trigger::Edge), Some(set(&[0])));
+    let _ = vgic.inject_hw(0, TIMER, 27, Trigger::Edge);
+    let _ = vgic.flush(0);
+    // The guest handled it, and the physical interrupt fired again, before anyone synced.
+    assert_eq!(vgic.inject_hw(0, TIMER, 27, Trigger::Edge), Some(set(&[0])));
     let ended = machine(&vgic, 0, &[0]);
-    let _ = vgic.fold(0, &ended);
-    assert_eq!((list(&mut vgic, 0)[0].physical(), vgic.take_released(0)), (Some(27), None));
+    let _ = vgic.sync(0, &ended);
+    assert_eq!((list(&mut vgic, 0)[0].physical(), vgic.take_hw_deactivate(0)), (Some(27), None));
 }
 
 #[test]
@@ -161,10 +161,10 @@ fn an_sgi_sent_while_one_is_handled_is_pending_behind_it() {
     let request = SgiRequest::decode(SgiRegister::Sgi1r, 3 << 24 | 0b10);
     assert_eq!(vgic.send_sgi(0, request), set(&[1]));
     assert_eq!(vgic.send_sgi(0, request), set(&[]));
-    let _ = vgic.fill(1);
+    let _ = vgic.flush(1);
     assert_eq!(vgic.send_sgi(0, request), set(&[1]));
     let active = machine(&vgic, 1, &[ACTIVE]);
-    let _ = vgic.fold(1, &active);
+    let _ = vgic.sync(1, &active);
     let [lr] = list(&mut vgic, 1)[..] else { panic!("one interrupt") };
     assert_eq!((lr.intid(), lr.state()), (3, State::ActivePending));
 }
@@ -183,7 +183,7 @@ fn what_does_not_fit_comes_by_priority() {
 
     // Both acknowledged: one of them makes room for the pending one, and its end is then counted.
     let active = machine(&vgic, 0, &[ACTIVE, ACTIVE]);
-    let _ = vgic.fold(0, &active);
+    let _ = vgic.sync(0, &active);
     let second: Vec<_> = list(&mut vgic, 0).iter().map(|lr| (lr.intid(), lr.state())).collect();
     assert_eq!(second, [(40, State::Pending), (42, State::Active)]);
     assert_eq!(vgic.interface(0).unwrap().hcr, HCR_EN | HCR_LRENPIE | HCR_TDIR);
@@ -193,25 +193,25 @@ fn what_does_not_fit_comes_by_priority() {
     let _ = vgic.set_spi_level(41, Level::Low);
     let mut ended = machine(&vgic, 0, &[PENDING, 0]);
     ended.hcr |= 1 << 27;
-    let _ = vgic.fold(0, &ended);
+    let _ = vgic.sync(0, &ended);
     let third: Vec<_> = list(&mut vgic, 0).iter().map(|lr| (lr.intid(), lr.state())).collect();
     assert_eq!(third, [(40, State::Pending)]);
 }
 
 #[test]
-fn folding_twice_counts_ends_once() {
+fn a_sync_done_twice_counts_ends_once() {
     let mut vgic = vgic(1, 1);
     for intid in [40, 41] {
         let _ = vgic.set_spi_level(intid, Level::High);
-        let _ = vgic.fill(0);
+        let _ = vgic.flush(0);
         let active = machine(&vgic, 0, &[ACTIVE]);
-        let _ = vgic.fold(0, &active);
+        let _ = vgic.sync(0, &active);
     }
-    let _ = vgic.fill(0);
+    let _ = vgic.flush(0);
     let mut ended = machine(&vgic, 0, &[ACTIVE]);
     ended.hcr |= 1 << 27;
-    let _ = vgic.fold(0, &ended);
-    let _ = vgic.fold(0, &ended);
+    let _ = vgic.sync(0, &ended);
+    let _ = vgic.sync(0, &ended);
     assert_eq!(vgic.read_distributor(0x304, Width::Word).count_ones(), 1);
 }
 
@@ -219,10 +219,10 @@ fn folding_twice_counts_ends_once() {
 fn rerouted_while_pending_in_a_list_register() {
     let mut vgic = vgic(2, 4);
     assert_eq!(vgic.set_spi_level(50, Level::High), set(&[0]));
-    let _ = vgic.fill(0);
+    let _ = vgic.flush(0);
     assert_eq!(vgic.write_distributor(0x6000 + 8 * 50, Width::Double, 1), set(&[0]));
     let pending = machine(&vgic, 0, &[PENDING]);
-    assert_eq!(vgic.fold(0, &pending), set(&[1]));
+    assert_eq!(vgic.sync(0, &pending), set(&[1]));
     assert!(list(&mut vgic, 0).is_empty());
     assert_eq!(list(&mut vgic, 1)[0].intid(), 50);
 }
@@ -232,19 +232,19 @@ fn deactivated_by_another_vcpu() {
     let mut vgic = vgic(2, 4);
     let split = VMCR | 1 << 9;
     for vcpu in [0, 1] {
-        let mut machine = vgic.fill(vcpu).unwrap().clone();
+        let mut machine = vgic.flush(vcpu).unwrap().clone();
         assert_eq!(machine.hcr, HCR_EN | HCR_TDIR);
         machine.vmcr = split;
-        let _ = vgic.fold(vcpu, &machine);
+        let _ = vgic.sync(vcpu, &machine);
     }
     let _ = vgic.pulse_spi(50);
     let _ = vgic.set_spi_level(50, Level::High);
-    let _ = vgic.fill(0);
+    let _ = vgic.flush(0);
     let _ = vgic.set_spi_level(50, Level::Low);
     // Acknowledged there, deactivated here.
     assert_eq!(vgic.write_dir(1, 50), set(&[0]));
     let active = machine(&vgic, 0, &[ACTIVE]);
-    let _ = vgic.fold(0, &active);
+    let _ = vgic.sync(0, &active);
     assert!(list(&mut vgic, 0).is_empty());
     assert_eq!(vgic.read_distributor(0x304, Width::Word), 0);
 }
@@ -266,14 +266,14 @@ fn deliverable_as_the_cpu_interface_lets_it() {
         (VMCR | 4 << 18, 1 << 21, false),
     ];
     for (vmcr, ap1r, expected) in cases {
-        let _ = vgic.fill(0);
+        let _ = vgic.flush(0);
         let mut machine = machine(&vgic, 0, &[PENDING]);
         machine.vmcr = vmcr;
         machine.ap1r[0] = ap1r;
-        let _ = vgic.fold(0, &machine);
+        let _ = vgic.sync(0, &machine);
         assert_eq!(vgic.has_deliverable(0), expected, "VMCR {vmcr:#x}, AP1R0 {ap1r:#x}");
-        let _ = vgic.fill(0);
-        assert_eq!(vgic.has_deliverable(0), expected, "filled, VMCR {vmcr:#x}, AP1R0 {ap1r:#x}");
+        let _ = vgic.flush(0);
+        assert_eq!(vgic.has_deliverable(0), expected, "flushed, VMCR {vmcr:#x}, AP1R0 {ap1r:#x}");
     }
 }
 
@@ -284,10 +284,10 @@ fn a_disabled_group_does_not_block_the_other() {
     let _ = vgic.write_distributor(0, Width::Word, 3);
     let _ = vgic.write_distributor(0x84, Width::Word, !(1 << 8));
     let _ = vgic.write_distributor(0x400 + 40, Width::Byte, 0xC0);
-    let _ = vgic.fill(0);
+    let _ = vgic.flush(0);
     let mut closed = machine(&vgic, 0, &[]);
     closed.vmcr = 0xFF << 24 | 1;
-    let _ = vgic.fold(0, &closed);
+    let _ = vgic.sync(0, &closed);
     let _ = vgic.set_spi_level(40, Level::High);
     let _ = vgic.set_spi_level(41, Level::High);
     assert_eq!(list(&mut vgic, 0)[0].intid(), 40);
@@ -300,18 +300,18 @@ fn ended_is_what_no_longer_runs() {
     for (intid, priority) in [(40, 0x80), (41, 0x40)] {
         let _ = vgic.write_distributor(0x400 + intid, Width::Byte, priority);
         let _ = vgic.pulse_edge(intid as u32);
-        let _ = vgic.fill(0);
+        let _ = vgic.flush(0);
         let mut active = machine(&vgic, 0, &[ACTIVE]);
         active.ap1r[0] |= 1 << (priority >> 3);
-        let _ = vgic.fold(0, &active);
+        let _ = vgic.sync(0, &active);
     }
     // 41 is deactivated by a write, and then ended by its handler.
     let _ = vgic.write_distributor(0x384, Width::Word, 1 << 9);
-    let _ = vgic.fill(0);
+    let _ = vgic.flush(0);
     let mut ended = machine(&vgic, 0, &[ACTIVE]);
     ended.ap1r[0] = 1 << 16;
     ended.hcr |= 1 << 27;
-    let _ = vgic.fold(0, &ended);
+    let _ = vgic.sync(0, &ended);
     assert_eq!(vgic.read_distributor(0x304, Width::Word), 1 << 8);
 }
 
@@ -320,16 +320,16 @@ fn the_count_of_ends_means_nothing_with_eoimode_1() {
     let mut vgic = vgic(1, 1);
     for intid in [40, 41] {
         let _ = vgic.pulse_edge(intid);
-        let _ = vgic.fill(0);
+        let _ = vgic.flush(0);
         let active = machine(&vgic, 0, &[ACTIVE]);
-        let _ = vgic.fold(0, &active);
+        let _ = vgic.sync(0, &active);
     }
     // Both dropped their priority; one of them is in the list register.
-    let _ = vgic.fill(0);
+    let _ = vgic.flush(0);
     let mut dropped = machine(&vgic, 0, &[ACTIVE]);
     dropped.vmcr |= 1 << 9;
     dropped.hcr |= 1 << 27;
-    let _ = vgic.fold(0, &dropped);
+    let _ = vgic.sync(0, &dropped);
     assert_eq!(vgic.read_distributor(0x304, Width::Word), 0b11 << 8);
     let _ = vgic.write_dir(0, 41);
     assert_eq!(vgic.read_distributor(0x304, Width::Word), 1 << 8);
@@ -339,16 +339,16 @@ fn the_count_of_ends_means_nothing_with_eoimode_1() {
 fn pending_again_elsewhere() {
     let mut vgic = vgic(2, 4);
     let _ = vgic.pulse_edge(40);
-    let _ = vgic.fill(0);
+    let _ = vgic.flush(0);
     let active = machine(&vgic, 0, &[ACTIVE]);
-    let _ = vgic.fold(0, &active);
+    let _ = vgic.sync(0, &active);
     // Handled by one vCPU, routed to the other, and there again.
     let _ = vgic.write_distributor(0x6000 + 8 * 40, Width::Double, 1);
     assert_eq!(vgic.pulse_edge(40), set(&[0]));
     let [lr] = list(&mut vgic, 0)[..] else { panic!("one interrupt") };
     assert!(lr.state() == State::Active && lr.wants_eoi_maintenance());
     let ended = machine(&vgic, 0, &[0]);
-    assert_eq!(vgic.fold(0, &ended), set(&[1]));
+    assert_eq!(vgic.sync(0, &ended), set(&[1]));
     assert!(list(&mut vgic, 0).is_empty());
     assert_eq!(list(&mut vgic, 1)[0].state(), State::Pending);
 }
@@ -370,14 +370,14 @@ fn a_vcpu_is_told_of_what_it_cannot_find_itself() {
     };
     let told = VcpuSet::from_iter([1]);
     let mut vgic = vgic(2, 4);
-    let _ = vgic.fill(1);
+    let _ = vgic.flush(1);
     // In the machine it is told of everything.
     assert_eq!(send(&mut vgic, 1), told);
     assert_eq!(send(&mut vgic, 2), told);
-    // It has left, and looks when it comes back.
-    let _ = vgic.leave(1, |_| {});
+    // It is put, and looks when it comes back.
+    let _ = vgic.put(1, |_| {});
     assert_eq!(send(&mut vgic, 3), VcpuSet::new());
-    assert!(vgic.needs_refill(1));
+    assert!(vgic.needs_flush(1));
     // It waits: it is told once, and until it waits again.
     vgic.set_activity(1, Activity::Waiting);
     assert_eq!(send(&mut vgic, 4), told);
@@ -385,18 +385,18 @@ fn a_vcpu_is_told_of_what_it_cannot_find_itself() {
     vgic.set_activity(1, Activity::Waiting);
     assert_eq!(send(&mut vgic, 6), told);
     // It is back.
-    assert!(!vgic.take_up(1));
+    assert!(!vgic.load(1));
     assert_eq!(send(&mut vgic, 7), told);
 }
 
 /// Somebody who reads what a vCPU holds makes it bring that, if it is in the machine, and else has it at once.
 #[test]
-fn a_vcpu_that_has_left_is_not_called_for_what_it_holds() {
+fn a_vcpu_that_is_put_is_not_kicked_for_what_it_holds() {
     let mut vgic = vgic(2, 4);
     let _ = vgic.set_ppi_level(1, TIMER, Level::High);
-    let _ = vgic.fill(1);
-    assert_eq!(vgic.redistributor_holders(1, 0x1_0200), VcpuSet::from_iter([1]));
-    let _ = vgic.leave(1, |_| {});
-    assert_eq!(vgic.redistributor_holders(1, 0x1_0200), VcpuSet::new());
+    let _ = vgic.flush(1);
+    assert_eq!(vgic.redistributor_lr_owners(1, 0x1_0200), VcpuSet::from_iter([1]));
+    let _ = vgic.put(1, |_| {});
+    assert_eq!(vgic.redistributor_lr_owners(1, 0x1_0200), VcpuSet::new());
     assert_eq!(vgic.read_redistributor(1, 0x1_0200, Width::Word) >> TIMER & 1, 1);
 }

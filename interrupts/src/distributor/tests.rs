@@ -169,9 +169,9 @@ fn group_enables_hold_interrupts_back() {
     let _ = write(&mut vgic, 0x84, 0b10);
     let _ = write(&mut vgic, 0x204, 0b11);
     let listed = |vgic: &mut Vgic| {
-        let _ = vgic.fold(0, &CpuInterface::default());
-        let interface = vgic.fill(0).unwrap().clone();
-        let _ = vgic.fold(0, &interface);
+        let _ = vgic.sync(0, &CpuInterface::default());
+        let interface = vgic.flush(0).unwrap().clone();
+        let _ = vgic.sync(0, &interface);
         interface.lr.iter().filter(|&&lr| lr != 0).map(|&lr| lr as u32).collect::<Vec<_>>()
     };
     assert_eq!(listed(&mut vgic), []);
@@ -185,50 +185,50 @@ fn group_enables_hold_interrupts_back() {
 }
 
 #[test]
-fn holders_are_those_with_the_interrupt_in_a_list_register() {
+fn lr_owners_are_those_with_the_interrupt_in_a_list_register() {
     let mut vgic = vgic();
     let _ = write(&mut vgic, 0, 1);
     let _ = write(&mut vgic, 0x104, 0b11);
     let _ = vgic.write_distributor(0x6000 + 8 * 33, Width::Double, 0x100);
     let _ = write(&mut vgic, 0x204, 0b11);
-    assert!(vgic.distributor_holders(0x204).is_empty());
-    let _ = vgic.fill(0);
-    let _ = vgic.fill(2);
-    assert_eq!(vgic.distributor_holders(0x204), [0, 2].into_iter().collect());
-    assert_eq!(vgic.distributor_holders(0x384), [0, 2].into_iter().collect());
+    assert!(vgic.distributor_lr_owners(0x204).is_empty());
+    let _ = vgic.flush(0);
+    let _ = vgic.flush(2);
+    assert_eq!(vgic.distributor_lr_owners(0x204), [0, 2].into_iter().collect());
+    assert_eq!(vgic.distributor_lr_owners(0x384), [0, 2].into_iter().collect());
     for offset in [0x104, 0x208, 0x200, 0xC04] {
-        assert!(vgic.distributor_holders(offset).is_empty());
+        assert!(vgic.distributor_lr_owners(offset).is_empty());
     }
 }
 
 #[test]
-fn what_the_list_registers_have_no_part_of_is_at_home() {
+fn what_the_list_registers_have_no_part_of_is_synced() {
     let mut vgic = vgic();
     for (offset, value) in [(0x84, !0), (0x104, 0b1), (0x204, 0b1), (0, 2)] {
         let _ = write(&mut vgic, offset, value);
     }
-    assert!([0x84, 0x420, 0xC08, 0x6100].iter().all(|offset| vgic.is_at_home(*offset)));
-    let interface = vgic.fill(0).unwrap().clone();
+    assert!([0x84, 0x420, 0xC08, 0x6100].iter().all(|offset| vgic.is_synced(*offset)));
+    let interface = vgic.flush(0).unwrap().clone();
     // The first bank of SPIs has one in a list register, the other has not. The rest is the redistributors', or not there.
     for offset in [0x84, 0x104, 0x384, 0x420, 0x43F, 0xC08, 0xC0C, 0x6100, 0x61F8] {
-        assert!(!vgic.is_at_home(offset), "{offset:#x}");
+        assert!(!vgic.is_synced(offset), "{offset:#x}");
     }
     for offset in [0x88, 0x108, 0x388, 0x440, 0x45F, 0xC10, 0xC14, 0x6200] {
-        assert!(vgic.is_at_home(offset), "{offset:#x}");
+        assert!(vgic.is_synced(offset), "{offset:#x}");
     }
     for offset in [0, 0x80, 0x8C, 0x400, 0x460, 0xC00, 0xC18, 0x6000, 0x6300, 0xFFE8, u64::MAX] {
-        assert!(!vgic.is_at_home(offset), "{offset:#x}");
+        assert!(!vgic.is_synced(offset), "{offset:#x}");
     }
     // What says nothing of interrupts can be read at any time.
     for offset in [0, 4, 8, 0x6100, 0xFFE8] {
-        assert!(vgic.reads_at_home(offset), "{offset:#x}");
+        assert!(vgic.reads_synced(offset), "{offset:#x}");
     }
-    assert!(!vgic.reads_at_home(0x204) && vgic.reads_at_home(0x208));
+    assert!(!vgic.reads_synced(0x204) && vgic.reads_synced(0x208));
     // Made active in the list register, it may end there without being in one any more.
     let mut active = interface;
     active.lr.iter_mut().filter(|lr| **lr != 0).for_each(|lr| *lr = *lr & !(0b11 << 62) | 0b10 << 62);
-    let _ = vgic.fold(0, &active);
-    assert!(!vgic.is_at_home(0x104));
+    let _ = vgic.sync(0, &active);
+    assert!(!vgic.is_synced(0x104));
 }
 
 /// The registers that are there: for all others, reads are zero.
@@ -245,7 +245,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_at_home_can_be_written_before_the_list_registers_are_folded(
+    fn what_is_synced_can_be_written_before_the_list_registers_are(
         before in prop::collection::vec((0x80_u64..0xD00, any::<u32>()), 0..40),
         router in 0_u64..4,
         (offset, value) in (prop_oneof![0x80_u64..0xD00, 0x6100_u64..0x6240], any::<u64>()),
@@ -256,23 +256,23 @@ proptest! {
             let _ = write(&mut vgic, offset / 4 * 4, value.into());
         }
         let _ = vgic.write_distributor(0x6100 + 8 * router, Width::Double, 1 << 8);
-        let interface = vgic.fill(0).unwrap().clone();
+        let interface = vgic.flush(0).unwrap().clone();
         let offset = offset / 4 * 4;
-        if !vgic.is_at_home(offset) {
+        if !vgic.is_synced(offset) {
             return Ok(());
         }
         let mut early = vgic.clone();
         let mut kicks = early.write_distributor(offset, Width::Word, value);
         if kicks.is_empty() {
-            // The list registers stay as they are: they must be what would be lent now.
-            let lent = vgic.interface(0).unwrap().clone();
-            let _ = early.fold(0, &interface);
-            prop_assert_eq!(early.fill(0).unwrap(), &lent);
-            let _ = early.fold(0, &interface);
+            // The list registers stay as they are: they must be what would be queued now.
+            let queued = vgic.interface(0).unwrap().clone();
+            let _ = early.sync(0, &interface);
+            prop_assert_eq!(early.flush(0).unwrap(), &queued);
+            let _ = early.sync(0, &interface);
         } else {
-            kicks.extend(&early.fold(0, &interface));
+            kicks.extend(&early.sync(0, &interface));
         }
-        let mut late_kicks = vgic.fold(0, &interface);
+        let mut late_kicks = vgic.sync(0, &interface);
         late_kicks.extend(&vgic.write_distributor(offset, Width::Word, value));
         prop_assert!(kicks.is_empty() || kicks == late_kicks);
         prop_assert_eq!(early, vgic);
@@ -298,8 +298,8 @@ proptest! {
             prop_assert!(width == Width::Double || read >> (8 * width.bytes()) == 0);
             while let Some(vcpu) = kicks.iter().next() {
             kicks.remove(vcpu);
-                let interface = vgic.fill(vcpu).unwrap().clone();
-                kicks.extend(&vgic.fold(vcpu, &interface));
+                let interface = vgic.flush(vcpu).unwrap().clone();
+                kicks.extend(&vgic.sync(vcpu, &interface));
             }
         }
     }

@@ -113,23 +113,23 @@ fn ppi_lines_belong_to_one_vcpu() {
 }
 
 #[test]
-fn what_the_list_registers_have_no_part_of_is_at_home() {
+fn what_the_list_registers_have_no_part_of_is_synced() {
     let mut vgic = vgic();
     for (offset, value) in [(0x14, 0), (SGI + 0x80, !0), (SGI + 0x100, 0b1), (SGI + 0x200, 0b1)] {
         let _ = write(&mut vgic, 0, offset, value);
     }
     let _ = vgic.write_distributor(0, Width::Word, 2);
-    assert!(vgic.is_redistributor_at_home(0, SGI + 0x400));
-    let interface = vgic.fill(0).unwrap().clone();
+    assert!(vgic.is_redistributor_synced(0, SGI + 0x400));
+    let interface = vgic.flush(0).unwrap().clone();
     for offset in [SGI + 0x100, SGI + 0x200, SGI + 0x400] {
-        assert!(!vgic.is_redistributor_at_home(0, offset) && !vgic.reads_redistributor_at_home(0, offset));
-        assert!(vgic.is_redistributor_at_home(1, offset) && vgic.reads_redistributor_at_home(1, offset));
+        assert!(!vgic.is_redistributor_synced(0, offset) && !vgic.reads_synced_redistributor(0, offset));
+        assert!(vgic.is_redistributor_synced(1, offset) && vgic.reads_synced_redistributor(1, offset));
     }
     // Who is awake decides who takes what any vCPU may take.
-    assert!(vgic.reads_redistributor_at_home(0, 0x14) && !vgic.is_redistributor_at_home(1, 0x14));
-    let _ = vgic.fold(0, &interface);
-    assert!(vgic.is_redistributor_at_home(0, SGI + 0x100));
-    assert!(!vgic.is_redistributor_at_home(99, SGI + 0x100));
+    assert!(vgic.reads_synced_redistributor(0, 0x14) && !vgic.is_redistributor_synced(1, 0x14));
+    let _ = vgic.sync(0, &interface);
+    assert!(vgic.is_redistributor_synced(0, SGI + 0x100));
+    assert!(!vgic.is_redistributor_synced(99, SGI + 0x100));
 }
 
 /// The registers that are there: for all others, reads are zero.
@@ -162,8 +162,8 @@ proptest! {
             prop_assert!(width == Width::Double || read >> (8 * width.bytes()) == 0);
             while let Some(vcpu) = kicks.iter().next() {
             kicks.remove(vcpu);
-                let interface = vgic.fill(vcpu).unwrap().clone();
-                kicks.extend(&vgic.fold(vcpu, &interface));
+                let interface = vgic.flush(vcpu).unwrap().clone();
+                kicks.extend(&vgic.sync(vcpu, &interface));
             }
         }
     }

@@ -28,9 +28,9 @@ fn vgic(affinities: Vec<u64>) -> Vgic {
         let _ = vgic.write_redistributor(vcpu, 0x14, Width::Word, 0);
         let _ = vgic.write_redistributor(vcpu, 0x1_0080, Width::Word, !0);
         let _ = vgic.write_redistributor(vcpu, 0x1_0100, Width::Word, !0);
-        let mut interface = vgic.fill(vcpu).unwrap().clone();
+        let mut interface = vgic.flush(vcpu).unwrap().clone();
         interface.vmcr = 0xFF << 24 | 2;
-        let _ = vgic.fold(vcpu, &interface);
+        let _ = vgic.sync(vcpu, &interface);
     }
     vgic
 }
@@ -43,10 +43,10 @@ fn set(vcpus: &[usize]) -> VcpuSet {
     vcpus.iter().copied().collect()
 }
 
-/// The INTIDs a vCPU would get, leaving it folded.
+/// The INTIDs a vCPU would get, leaving it synced.
 fn listed(vgic: &mut Vgic, vcpu: usize) -> Vec<u32> {
-    let interface = vgic.fill(vcpu).unwrap().clone();
-    let _ = vgic.fold(vcpu, &interface);
+    let interface = vgic.flush(vcpu).unwrap().clone();
+    let _ = vgic.sync(vcpu, &interface);
     interface.lr[..interface.used.into()].iter().map(|&lr| ListRegister(lr).intid()).collect()
 }
 
@@ -168,9 +168,9 @@ fn one_of_n_moves_to_who_enables_its_group() {
     }
     let _ = route(&mut vgic, 40, ANY);
     assert_eq!(vgic.set_spi_level(40, Level::High), set(&[0]));
-    let mut interface = vgic.fill(1).unwrap().clone();
+    let mut interface = vgic.flush(1).unwrap().clone();
     interface.vmcr = 0xFF << 24 | 2;
-    let _ = vgic.fold(1, &interface);
+    let _ = vgic.sync(1, &interface);
     assert_eq!((listed(&mut vgic, 0).len(), listed(&mut vgic, 1)), (0, [40].into()));
 }
 
@@ -187,21 +187,21 @@ fn one_of_n_waits_until_someone_wakes() {
 }
 
 #[test]
-fn a_linked_spi_is_released_by_whoever_comes() {
+fn a_linked_spi_is_deactivated_by_whoever_comes() {
     let mut vgic = vgic((0..2).collect());
     let _ = route(&mut vgic, 40, 1);
-    assert_eq!(vgic.inject_linked(0, 40, 77, Trigger::Edge), Some(set(&[1])));
-    let interface = vgic.fill(1).unwrap().clone();
+    assert_eq!(vgic.inject_hw(0, 40, 77, Trigger::Edge), Some(set(&[1])));
+    let interface = vgic.flush(1).unwrap().clone();
     assert_eq!(ListRegister(interface.lr[0]).physical(), Some(77));
-    let _ = vgic.fold(1, &interface);
+    let _ = vgic.sync(1, &interface);
     assert_eq!(vgic.write_distributor(0x284, Width::Word, 1 << 8), set(&[1]));
-    assert_eq!((vgic.take_released(0), vgic.take_released(1)), (Some(77), None));
+    assert_eq!((vgic.take_hw_deactivate(0), vgic.take_hw_deactivate(1)), (Some(77), None));
     // No such interrupt, here or in the machine.
     assert_eq!(
-        (vgic.inject_linked(0, 999, 77, Trigger::Edge), vgic.inject_linked(0, 3, 77, Trigger::Edge)),
+        (vgic.inject_hw(0, 999, 77, Trigger::Edge), vgic.inject_hw(0, 3, 77, Trigger::Edge)),
         (None, None)
     );
-    assert_eq!(vgic.inject_linked(0, 40, 1 << 13, Trigger::Edge), None);
+    assert_eq!(vgic.inject_hw(0, 40, 1 << 13, Trigger::Edge), None);
 }
 
 #[test]
@@ -212,8 +212,8 @@ fn reset_forgets_everything_but_the_lines() {
     let _ = vgic.set_spi_level(40, Level::High);
     let _ = vgic.pulse_spi(41);
     let _ = sgi(&mut vgic, 0, 1 << 40);
-    let _ = vgic.fill(0);
-    let _ = vgic.fill(2);
+    let _ = vgic.flush(0);
+    let _ = vgic.flush(2);
     vgic.reset();
     assert_eq!(vgic.read_distributor(0x204, Width::Word), 1 << 8);
     let _ = vgic.set_spi_level(40, Level::Low);

@@ -75,7 +75,7 @@ impl Late {
             for (offset, value) in [(0x14, 0), (0x1_0080, !0), (0x1_0100, !0), (0x1_0418, 0x6060_6060)] {
                 let _ = vgic.write_redistributor(cpu, offset, Width::Word, value);
             }
-            let mut interface = vgic.fill(cpu).unwrap().clone();
+            let mut interface = vgic.flush(cpu).unwrap().clone();
             interface.vmcr = 0xFF << 24 | 2;
             machines.push(Machine::new(interface, 5));
         }
@@ -84,24 +84,24 @@ impl Late {
         Self { vgic, machines, running, timers: [false; CPUS], kicks, counts, now: 0 }
     }
 
-    fn refill(&mut self, cpu: usize) {
+    fn sync_and_flush(&mut self, cpu: usize) {
         self.kicks.remove(cpu);
-        let more = self.vgic.fold(cpu, &self.machines[cpu].registers);
+        let more = self.vgic.sync(cpu, &self.machines[cpu].registers);
         self.kicks.extend(&more);
-        self.machines[cpu].refill(self.vgic.fill(cpu).unwrap());
+        self.machines[cpu].flush(self.vgic.flush(cpu).unwrap());
         // Ended while it was in no list register.
-        while let Some(physical) = self.vgic.take_released(cpu) {
+        while let Some(physical) = self.vgic.take_hw_deactivate(cpu) {
             assert_eq!(physical, TIMER);
-            assert!(std::mem::take(&mut self.timers[cpu]), "released, but not active");
+            assert!(std::mem::take(&mut self.timers[cpu]), "to be deactivated, but not active");
         }
     }
 
     fn write(&mut self, by: usize, offset: u64, width: Width, value: u64) {
-        let more = self.vgic.fold(by, &self.machines[by].registers);
+        let more = self.vgic.sync(by, &self.machines[by].registers);
         self.kicks.extend(&more);
         let more = self.vgic.write_distributor(offset, width, value);
         self.kicks.extend(&more);
-        self.refill(by);
+        self.sync_and_flush(by);
     }
 
     fn send(&mut self, id: Id) {
@@ -131,8 +131,8 @@ impl Late {
                 // The physical interrupt is taken on this vCPU's CPU: an exit, with or without a kick.
                 if !std::mem::replace(&mut self.timers[cpu], true) {
                     self.send(Reference::id(cpu, TIMER));
-                    let _ = self.vgic.inject_linked(cpu, TIMER, TIMER, Trigger::Edge).unwrap();
-                    self.refill(cpu);
+                    let _ = self.vgic.inject_hw(cpu, TIMER, TIMER, Trigger::Edge).unwrap();
+                    self.sync_and_flush(cpu);
                 }
             }
             Op::Route { by, spi, to } => {
@@ -148,7 +148,7 @@ impl Late {
             }
             Op::Acknowledge { cpu } => self.acknowledge(cpu),
             Op::End { cpu } => self.end(cpu),
-            Op::Kick { cpu } if self.kicks.contains(cpu) => self.refill(cpu),
+            Op::Kick { cpu } if self.kicks.contains(cpu) => self.sync_and_flush(cpu),
             Op::Kick { .. } => {}
         }
     }
@@ -179,7 +179,7 @@ impl Late {
             assert!(std::mem::take(&mut self.timers[cpu]), "deactivated, but not active");
         }
         if self.machines[cpu].maintenance() {
-            self.refill(cpu);
+            self.sync_and_flush(cpu);
         }
         assert!(!self.machines[cpu].maintenance());
     }

@@ -62,7 +62,7 @@ pub(crate) struct Lines {
     running: Vec<u32>,
     /// EL2 can look at the timer's line.
     sees_timer: bool,
-    /// Exits for the sake of doubt.
+    /// Exits to resample a line.
     pub(crate) traps: usize,
 }
 
@@ -75,7 +75,7 @@ impl Lines {
         for (offset, value) in [(0x14, 0), (0x1_0080, !0), (0x1_0100, !0)] {
             let _ = vgic.write_redistributor(0, offset, Width::Word, value);
         }
-        let mut interface = vgic.fill(0).unwrap().clone();
+        let mut interface = vgic.flush(0).unwrap().clone();
         interface.vmcr = 0xFF << 24 | 2 | u64::from(split) << 9;
         let machine = Machine::new(interface, 5);
         let (high, active) = ([false; LINES.len()], [false; LINES.len()]);
@@ -87,25 +87,25 @@ impl Lines {
     }
 
     /// What EL2 does before it enters the vCPU.
-    fn fill(&mut self) {
+    fn flush(&mut self) {
         self.vgic.set_masked_groups(0, u32::from(self.is_masked) << 1);
-        let interface = self.vgic.fill(0).unwrap().clone();
+        let interface = self.vgic.flush(0).unwrap().clone();
         self.machine.registers = interface;
-        while let Some(physical) = self.vgic.take_released(0) {
+        while let Some(physical) = self.vgic.take_hw_deactivate(0) {
             self.deactivate(physical);
         }
     }
 
-    fn fold(&mut self) {
-        let _ = self.vgic.fold(0, &self.machine.registers);
-        if self.sees_timer && !self.high[TIMER] && self.vgic.linked_active(0, LINES[TIMER]) {
+    fn sync(&mut self) {
+        let _ = self.vgic.sync(0, &self.machine.registers);
+        if self.sees_timer && !self.high[TIMER] && self.vgic.is_hw_active(0, LINES[TIMER]) {
             let _ = self.vgic.write_redistributor(0, 0x1_0280, Width::Word, 1 << LINES[TIMER]);
         }
     }
 
-    fn refill(&mut self) {
-        self.fold();
-        self.fill();
+    fn sync_and_flush(&mut self) {
+        self.sync();
+        self.flush();
     }
 
     fn deactivate(&mut self, physical: u32) {
@@ -117,8 +117,8 @@ impl Lines {
     fn fire(&mut self) {
         for (which, intid) in LINES.into_iter().enumerate() {
             if self.high[which] && !std::mem::replace(&mut self.active[which], true) {
-                let _ = self.vgic.inject_linked(0, intid, intid, Trigger::Level).unwrap();
-                self.refill();
+                let _ = self.vgic.inject_hw(0, intid, intid, Trigger::Level).unwrap();
+                self.sync_and_flush();
             }
         }
     }
@@ -129,7 +129,7 @@ impl Lines {
             self.deactivate(physical);
         }
         if self.machine.maintenance() {
-            self.refill();
+            self.sync_and_flush();
         }
         self.fire();
     }
@@ -149,13 +149,13 @@ impl Lines {
                 return intid.unwrap_or(SPURIOUS);
             }
             self.traps += 1;
-            self.fold();
+            self.sync();
             if self.sees_timer && self.high[TIMER] {
-                self.vgic.confirm(0, LINES[TIMER]);
+                self.vgic.confirm_line(0, LINES[TIMER]);
             }
             let mut kicks = vambrace_interrupts::VcpuSet::new();
             let answer = self.vgic.read_pending(0, Group::One, look, &mut kicks);
-            self.fill();
+            self.flush();
             self.settle();
             if let Answer::Intid(intid) = answer {
                 return intid;
@@ -179,9 +179,9 @@ impl Lines {
         let Some(intid) = self.running.pop() else { return };
         if self.traps() {
             self.traps += 1;
-            self.fold();
+            self.sync();
             self.vgic.write_eoi(0, intid.into(), &mut vambrace_interrupts::VcpuSet::new());
-            self.fill();
+            self.flush();
         } else {
             self.machine.end(intid);
         }
@@ -189,9 +189,9 @@ impl Lines {
         if self.is_split() {
             // ICC_DIR_EL1, which traps or does not.
             if self.machine.traps_dir() {
-                self.fold();
+                self.sync();
                 let _ = self.vgic.write_dir(0, intid.into());
-                self.fill();
+                self.flush();
             } else {
                 self.machine.deactivate(intid);
             }
@@ -208,25 +208,25 @@ impl Lines {
                 self.machine.registers.vmcr = kept | u64::from(mask) << 24;
             }
             Op::Priority { which, priority } => {
-                self.fold();
+                self.sync();
                 let (intid, priority) = (u64::from(LINES[which]), (priority & 0x7F).into());
                 let _ = match which {
                     TIMER => self.vgic.write_redistributor(0, 0x1_0400 + intid, Width::Byte, priority),
                     _ => self.vgic.write_distributor(0x400 + intid, Width::Byte, priority),
                 };
-                self.fill();
+                self.flush();
             }
             Op::Sgi(intid) => {
                 let request = SgiRequest::decode(SgiRegister::Sgi1r, u64::from(intid) << 24 | 1);
                 let _ = self.vgic.send_sgi(0, request);
-                self.refill();
+                self.sync_and_flush();
             }
             Op::Poll => self.acknowledge(),
             Op::Peek => {
                 let _ = self.read(Look::Peek);
             }
             Op::End => self.end(),
-            Op::Exit => self.refill(),
+            Op::Exit => self.sync_and_flush(),
             Op::Switch => self.switch(),
         }
         self.settle();
@@ -239,15 +239,15 @@ impl Lines {
         let registers = self.machine.registers.clone();
         let _ = self
             .vgic
-            .leave(0, |known| *known = vambrace_interrupts::CpuInterface { used: known.used, ..registers });
-        while let Some(physical) = self.vgic.take_released(0) {
+            .put(0, |known| *known = vambrace_interrupts::CpuInterface { used: known.used, ..registers });
+        while let Some(physical) = self.vgic.take_hw_deactivate(0) {
             self.deactivate(physical);
         }
-        if self.vgic.take_up(0) {
+        if self.vgic.load(0) {
             self.machine.registers = self.vgic.interface(0).unwrap().clone();
         } else {
-            let _ = self.vgic.fold_aside(0);
-            self.fill();
+            let _ = self.vgic.sync_put(0);
+            self.flush();
         }
     }
 

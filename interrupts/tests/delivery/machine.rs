@@ -28,7 +28,7 @@ impl Machine {
     }
 
     /// Loads the list registers and ICH_HCR_EL2; the rest has not left the machine.
-    pub(crate) fn refill(&mut self, interface: &CpuInterface) {
+    pub(crate) fn flush(&mut self, interface: &CpuInterface) {
         self.registers.lr = interface.lr;
         self.registers.used = interface.used;
         self.registers.hcr = interface.hcr;

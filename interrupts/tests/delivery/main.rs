@@ -104,13 +104,13 @@ proptest! {
                 let vcpu = value as usize % 4;
                 let _ = vgic.write_distributor(offset & !3, Width::Word, value);
                 let _ = vgic.write_redistributor(vcpu, 0x1_0000 | offset & !3, Width::Word, value);
-                let mut interface = vgic.fill(vcpu).cloned().unwrap_or_default();
+                let mut interface = vgic.flush(vcpu).cloned().unwrap_or_default();
                 interface.lr[0] ^= value & 3 << 62;
                 interface.hcr |= value & 0x1F << 27;
-                let _ = vgic.fold(vcpu, &interface);
+                let _ = vgic.sync(vcpu, &interface);
                 let _ = vgic.write_dir(vcpu, value & 0x3FF);
                 let _ = vgic.has_deliverable(vcpu);
-                let _ = vgic.take_released(vcpu);
+                let _ = vgic.take_hw_deactivate(vcpu);
             }
             vgic.reset();
         }

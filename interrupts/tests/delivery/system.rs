@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The virtual GIC, the machine under it and the ideal GIC beside it, driven together.
 //!
-//! What the EL2 program would do is done here in the simplest way: whoever is in a returned set, and runs, folds
-//! and fills at once.
+//! What the EL2 program would do is done here in the simplest way: whoever is in a returned set, and runs, syncs
+//! and flushes at once.
 
 use std::collections::BTreeMap;
 
 use vambrace_interrupts::{
-    Added, Arrival, Level, Passage, SgiRegister, SgiRequest, Trigger, VcpuSet, Vgic, VgicConfig, Width,
+    Added, Level, PrivateIrq, Put, SgiRegister, SgiRequest, Trigger, VcpuSet, Vgic, VgicConfig, Width,
 };
 
 use crate::machine::Machine;
@@ -21,10 +21,10 @@ mod registers;
 const SPIS: u32 = 40;
 const TIMER: u32 = 27;
 
-/// Adds an interrupt to a vCPU's list registers without a refill, if that can be.
-fn directly(vgic: &mut Vgic, cpu: usize, arrival: Arrival, machine: &Machine) -> Option<Added> {
+/// Adds an interrupt to a vCPU's list registers without a flush, if that can be.
+fn directly(vgic: &mut Vgic, cpu: usize, irq: PrivateIrq, machine: &Machine) -> Option<Added> {
     let empty = machine.empty();
-    vgic.lend_again(cpu, arrival, empty).or_else(|| vgic.add(cpu, arrival, empty))
+    vgic.requeue(cpu, irq, empty).or_else(|| vgic.queue(cpu, irq, empty))
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -127,37 +127,37 @@ impl System {
         cpu % self.machines.len()
     }
 
-    /// Folds a vCPU, if it is on a machine.
-    fn fold(&mut self, cpu: usize) -> VcpuSet {
+    /// Syncs a vCPU, if it is on a machine.
+    fn sync(&mut self, cpu: usize) -> VcpuSet {
         match &self.machines[cpu] {
-            Some(machine) => self.vgic.fold(cpu, &machine.registers),
+            Some(machine) => self.vgic.sync(cpu, &machine.registers),
             None => VcpuSet::new(),
         }
     }
 
     /// Deactivates the physical interrupts whose virtual ones are over.
     fn release(&mut self, cpu: usize) {
-        while let Some(physical) = self.vgic.take_released(cpu) {
+        while let Some(physical) = self.vgic.take_hw_deactivate(cpu) {
             assert_eq!(physical, TIMER);
-            assert!(std::mem::take(&mut self.timers[cpu]), "released, but not active");
+            assert!(std::mem::take(&mut self.timers[cpu]), "to be deactivated, but not active");
         }
     }
 
     /// What EL2 does before it enters a vCPU, and for maintenance interrupts until there are none.
-    fn refill(&mut self, cpu: usize) -> VcpuSet {
+    fn sync_and_flush(&mut self, cpu: usize) -> VcpuSet {
         let mut kicks = VcpuSet::new();
         for _ in 0..4 {
-            kicks.extend(&self.fold(cpu));
-            let interface = self.vgic.fill(cpu).unwrap().clone();
+            kicks.extend(&self.sync(cpu));
+            let interface = self.vgic.flush(cpu).unwrap().clone();
             self.release(cpu);
             let Some(machine) = &mut self.machines[cpu] else { return kicks };
-            machine.refill(&interface);
+            machine.flush(&interface);
             let lrs = interface.lr.iter().filter(|&&lr| lr != 0).count();
             assert!(
                 lrs == usize::from(interface.used) && lrs <= usize::from(self.vgic.config().list_registers)
             );
             if !machine.maintenance() {
-                assert!(!self.vgic.needs_refill(cpu));
+                assert!(!self.vgic.needs_flush(cpu));
                 return kicks;
             }
         }
@@ -169,14 +169,14 @@ impl System {
         while let Some(cpu) = kicks.iter().next() {
             kicks.remove(cpu);
             if self.machines[cpu].is_some() {
-                let more = self.refill(cpu);
+                let more = self.sync_and_flush(cpu);
                 kicks.extend(&more);
             } else {
-                assert!(self.vgic.needs_refill(cpu));
+                assert!(self.vgic.needs_flush(cpu));
                 // One that waits looks at once, one that has only lost its turn when it comes back.
                 self.looks_at_once ^= true;
                 if self.looks_at_once {
-                    let more = self.vgic.fold_stale(cpu);
+                    let more = self.vgic.sync_put_if_changed(cpu);
                     kicks.extend(&more);
                 }
             }
@@ -191,7 +191,7 @@ impl System {
                 assert!(std::mem::take(&mut self.timers[cpu]), "deactivated, but not active");
             }
             if machine.maintenance() {
-                let kicks = self.refill(cpu);
+                let kicks = self.sync_and_flush(cpu);
                 self.settle(kicks);
             }
         }
@@ -249,11 +249,11 @@ impl System {
             Op::Leave { cpu } => {
                 let cpu = self.cpu(cpu);
                 if let Some(machine) = self.machines[cpu].take() {
-                    match self.vgic.leave(cpu, |known| *known = machine.left(known.used)) {
-                        Passage::Folded(kicks) => self.settle(kicks),
-                        Passage::Aside | Passage::Quiet => {
-                            assert!(!self.vgic.linked_active(cpu, TIMER));
-                            assert_eq!(self.vgic.take_released(cpu), None);
+                    match self.vgic.put(cpu, |known| *known = machine.left(known.used)) {
+                        Put::Synced(kicks) => self.settle(kicks),
+                        Put::Kept | Put::Idle => {
+                            assert!(!self.vgic.is_hw_active(cpu, TIMER));
+                            assert_eq!(self.vgic.take_hw_deactivate(cpu), None);
                         }
                     }
                 }
@@ -306,13 +306,13 @@ impl System {
                 && let Some(added) = directly(
                     &mut self.vgic,
                     cpu,
-                    Arrival::Linked { intid: TIMER, physical: TIMER as u16 },
+                    PrivateIrq::Hw { intid: TIMER, physical: TIMER as u16 },
                     machine,
                 )
             {
                 return machine.add(added);
             }
-            let kicks = self.vgic.inject_linked(cpu, TIMER, TIMER, Trigger::Edge).unwrap();
+            let kicks = self.vgic.inject_hw(cpu, TIMER, TIMER, Trigger::Edge).unwrap();
             self.settle(kicks);
         }
     }
@@ -328,7 +328,7 @@ impl System {
         if is_to_self
             && register == SgiRegister::Sgi1r
             && let Some(machine) = &mut self.machines[from]
-            && let Some(added) = directly(&mut self.vgic, from, Arrival::Sgi { intid }, machine)
+            && let Some(added) = directly(&mut self.vgic, from, PrivateIrq::Sgi { intid }, machine)
         {
             return machine.add(added);
         }
@@ -341,7 +341,7 @@ impl System {
                 return;
             }
             if let Some(machine) = &mut self.machines[vcpu]
-                && let Some(added) = self.vgic.take_arrived(vcpu, machine.empty())
+                && let Some(added) = self.vgic.queue_pending_sgi(vcpu, machine.empty())
             {
                 return machine.add(added);
             }
@@ -354,16 +354,16 @@ impl System {
     fn enter(&mut self, cpu: usize) {
         if self.machines[cpu].is_none() {
             let mut kicks = VcpuSet::new();
-            if !self.vgic.take_up(cpu) {
-                kicks = self.vgic.fold_aside(cpu);
-                let _ = self.vgic.fill(cpu);
+            if !self.vgic.load(cpu) {
+                kicks = self.vgic.sync_put(cpu);
+                let _ = self.vgic.flush(cpu);
             }
-            assert!(!self.vgic.needs_refill(cpu));
+            assert!(!self.vgic.needs_flush(cpu));
             let interface = self.vgic.interface(cpu).unwrap().clone();
             self.machines[cpu] = Some(Machine::new(interface, self.vgic.config().preemption_bits));
             self.release(cpu);
             if self.machines[cpu].as_ref().is_some_and(Machine::maintenance) {
-                kicks.extend(&self.refill(cpu));
+                kicks.extend(&self.sync_and_flush(cpu));
             }
             self.settle(kicks);
         }

@@ -34,12 +34,12 @@ fn enable(bench: &mut Bench, intid: u32, vcpu: u16) {
     bench.store(8, GICD + 0x6000 + 8 * u64::from(intid), layout::affinity(vcpu));
 }
 
-/// What the list registers of a vCPU hold after a refill.
+/// What the list registers of a vCPU hold after a flush.
 fn listed(bench: &mut Bench, vcpu: usize) -> Vec<(u32, State)> {
     let machine = bench.host.cores[vcpu].interface.clone();
     let mut vm = bench.vm.lock();
-    let _ = vm.gic.fold(vcpu, &machine);
-    let interface = vm.gic.fill(vcpu).expect("it exists").clone();
+    let _ = vm.gic.sync(vcpu, &machine);
+    let interface = vm.gic.flush(vcpu).expect("it exists").clone();
     bench.host.cores[vcpu].interface = interface.clone();
     let registers = interface.lr.iter().take(interface.used.into()).map(|lr| ListRegister(*lr));
     registers.map(|lr| (lr.intid(), lr.state())).collect()
@@ -206,7 +206,7 @@ fn a_waiting_vcpu_learns_that_there_is_input() {
     bench.host.cores[0].interface.vmcr = 0xF8 << 24 | 0b10;
     let machine = bench.host.cores[0].interface.clone();
     let mut vm = bench.vm.lock();
-    let _ = vm.gic.fold(0, &machine);
+    let _ = vm.gic.sync(0, &machine);
     vm.gic.set_activity(0, Activity::Waiting);
     assert!(!vm.gic.has_deliverable(0));
     let _ = vm.type_keys(b"x");

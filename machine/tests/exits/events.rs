@@ -210,12 +210,8 @@ impl Bench {
             Event::Timer(fires) => {
                 self.host.timer_line = if fires { Level::High } else { Level::Low };
                 if fires {
-                    let _ = self.vm.lock().gic.inject_linked(
-                        index,
-                        layout::VIRTUAL_TIMER_INTID,
-                        27,
-                        Trigger::Level,
-                    );
+                    let _ =
+                        self.vm.lock().gic.inject_hw(index, layout::VIRTUAL_TIMER_INTID, 27, Trigger::Level);
                 }
             }
             Event::Time(ticks, seconds) => {

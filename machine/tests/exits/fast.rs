@@ -160,10 +160,10 @@ pub(crate) fn predict(bench: &mut Bench, index: usize, [esr, far, hpfar]: [u64; 
     Some(Predicted { vcpu, vm: vm.into_inner(), interface: lists.0, called })
 }
 
-/// Takes a vCPU's interrupts back from list registers, and fills them anew.
+/// Syncs a vCPU's list registers, and flushes them anew.
 fn settle(vm: &mut Vm, vcpu: &Vcpu, interface: &CpuInterface) {
-    let _ = vm.gic.fold(vcpu.index.into(), interface);
-    let _ = vm.fill_interrupts(vcpu);
+    let _ = vm.gic.sync(vcpu.index.into(), interface);
+    let _ = vm.flush_interrupts(vcpu);
 }
 
 impl Predicted {
@@ -183,7 +183,7 @@ impl Predicted {
         alike.registers = self.vcpu.registers.clone();
         alike.recent = self.vcpu.recent.clone();
         assert_eq!(alike, self.vcpu);
-        // The long way may leave the list registers to the next entry: taken back and filled, both are the same.
+        // The long way may leave the list registers to the next entry: synced and flushed, both are the same.
         let mut vm = vm.clone();
         settle(&mut vm, vcpu, interface);
         settle(&mut self.vm, vcpu, &self.interface);
@@ -387,16 +387,16 @@ fn an_sgi_to_another_is_sent_and_taken_at_once() {
     bench.write(frame + 0x80, u32::MAX.into());
     bench.write(frame + 0x100, u32::MAX.into());
     // vCPU 2 is on its CPU.
-    let interface = bench.vm.lock().gic.fill(2).cloned().expect("it exists");
+    let interface = bench.vm.lock().gic.flush(2).cloned().expect("it exists");
     bench.host.cores[2].interface = interface;
     for round in 0..3 {
         bench.frame().x[7] = 9 << 24 | 1 << 2;
         let [esr, ..] = sgi1r();
         let mut predicted = predict(&mut bench, 0, sgi1r()).expect("it is served");
         assert_eq!(predicted.called.iter().collect::<Vec<_>>(), [2]);
-        assert!(predicted.vm.gic.take_arrived(0, 0b1111).is_none(), "another's");
+        assert!(predicted.vm.gic.queue_pending_sgi(0, 0b1111).is_none(), "another's");
         let mut lists = FakeLists(bench.host.cores[2].interface.clone());
-        let added = predicted.vm.gic.take_arrived(2, lists.empty()).expect("there is room");
+        let added = predicted.vm.gic.queue_pending_sgi(2, lists.empty()).expect("there is room");
         lists.write(added);
         assert_eq!(added.value.intid(), 9);
         // The long way comes to the same.

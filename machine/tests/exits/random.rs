@@ -107,7 +107,7 @@ fn a_reset_vm_is_a_new_one_a_thousand_times() {
             bench.read(data);
         }
         for vcpu in 0..5 {
-            while bench.vm.lock().gic.take_released(vcpu).is_some() {}
+            while bench.vm.lock().gic.take_hw_deactivate(vcpu).is_some() {}
         }
         bench.vm.lock().reset();
         let mut reset = bench.vm.lock().clone();

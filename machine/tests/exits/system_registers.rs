@@ -15,12 +15,12 @@ const SGI_BASE: u64 = layout::GICR.0 + 0x1_0000;
 const ISENABLER: u64 = 0x100;
 const IGROUPR: u64 = 0x080;
 
-/// The INTIDs in the list registers of a vCPU, after a refill.
+/// The INTIDs in the list registers of a vCPU, after a flush.
 fn listed(bench: &mut Bench, vcpu: usize) -> Vec<u32> {
     let machine = bench.host.cores[vcpu].interface.clone();
     let mut vm = bench.vm.lock();
-    let _ = vm.gic.fold(vcpu, &machine);
-    let interface = vm.gic.fill(vcpu).expect("it exists").clone();
+    let _ = vm.gic.sync(vcpu, &machine);
+    let interface = vm.gic.flush(vcpu).expect("it exists").clone();
     bench.host.cores[vcpu].interface = interface.clone();
     interface.lr.iter().take(interface.used.into()).map(|lr| ListRegister(*lr).intid()).collect()
 }

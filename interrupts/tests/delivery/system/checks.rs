@@ -34,7 +34,7 @@ impl System {
                 }
                 None => {
                     let mut looking = self.vgic.clone();
-                    let _ = looking.fold_stale(cpu);
+                    let _ = looking.sync_put_if_changed(cpu);
                     let signalled = looking.has_deliverable(cpu);
                     assert!(
                         expected.allows_some(signalled),
@@ -46,7 +46,7 @@ impl System {
             if self.machines[cpu].is_some() {
                 assert_eq!(self.timers[cpu], linked, "the physical timer interrupt of vCPU {cpu}");
             } else {
-                assert_eq!(self.timers[cpu], self.vgic.linked_active(cpu, TIMER));
+                assert_eq!(self.timers[cpu], self.vgic.is_hw_active(cpu, TIMER));
                 assert!(!linked || self.timers[cpu]);
             }
         }

@@ -8,17 +8,17 @@ use crate::op::Field;
 use crate::reference::{Id, Route};
 
 impl System {
-    /// A register access by a vCPU; with `exact`, those who hold what it is about have folded.
+    /// A register access by a vCPU; with `exact`, those who hold what it is about have synced.
     pub(super) fn access<T>(
         &mut self,
         by: usize,
-        holders: VcpuSet,
+        lr_owners: VcpuSet,
         access: impl FnOnce(&mut Vgic) -> (VcpuSet, T),
     ) -> T {
-        let mut kicks = self.fold(by);
-        for holder in holders.iter() {
-            kicks.extend(&self.fold(holder));
-            kicks.insert(holder);
+        let mut kicks = self.sync(by);
+        for lr_owner in lr_owners.iter() {
+            kicks.extend(&self.sync(lr_owner));
+            kicks.insert(lr_owner);
         }
         let (more, value) = access(&mut self.vgic);
         kicks.extend(&more);
@@ -31,23 +31,23 @@ impl System {
 
     /// Writes a register at its offset in the distributor, or in the SGI frame for private interrupts.
     pub(super) fn write(&mut self, by: usize, id: Id, offset: u64, width: Width, value: u64, exact: bool) {
-        let holders = match id.cpu {
+        let lr_owners = match id.cpu {
             _ if !exact => VcpuSet::new(),
-            Some(cpu) => self.vgic.redistributor_holders(cpu, 0x1_0000 + offset),
-            None => self.vgic.distributor_holders(offset),
+            Some(cpu) => self.vgic.redistributor_lr_owners(cpu, 0x1_0000 + offset),
+            None => self.vgic.distributor_lr_owners(offset),
         };
-        self.access(by, holders, |vgic| match id.cpu {
+        self.access(by, lr_owners, |vgic| match id.cpu {
             Some(cpu) => (vgic.write_redistributor(cpu, 0x1_0000 + offset, width, value), ()),
             None => (vgic.write_distributor(offset, width, value), ()),
         });
     }
 
     pub(super) fn read(&mut self, by: usize, id: Id, offset: u64, width: Width) -> u64 {
-        let holders = match id.cpu {
-            Some(cpu) => self.vgic.redistributor_holders(cpu, 0x1_0000 + offset),
-            None => self.vgic.distributor_holders(offset),
+        let lr_owners = match id.cpu {
+            Some(cpu) => self.vgic.redistributor_lr_owners(cpu, 0x1_0000 + offset),
+            None => self.vgic.distributor_lr_owners(offset),
         };
-        self.access(by, holders, |vgic| match id.cpu {
+        self.access(by, lr_owners, |vgic| match id.cpu {
             Some(cpu) => (VcpuSet::new(), vgic.read_redistributor(cpu, 0x1_0000 + offset, width)),
             None => (VcpuSet::new(), vgic.read_distributor(offset, width)),
         })

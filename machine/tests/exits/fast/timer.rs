@@ -29,7 +29,7 @@ fn the_timer_is_linked_as_by_the_long_way() {
     let before = bench.host.cores[0].interface.clone();
     let mut long = bench.vm.lock().clone();
     let timer_intid = layout::VIRTUAL_TIMER_INTID;
-    let _ = long.gic.inject_linked(0, timer_intid, timer_intid, Trigger::Level);
+    let _ = long.gic.inject_hw(0, timer_intid, timer_intid, Trigger::Level);
     settle(&mut long, &bench.vcpus[0], &before);
     settle(&mut fast, &bench.vcpus[0], &lists);
     assert!(fast == long);
