@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Arrows point down only: `cli` and `hypervisor` stand on `machine`, that on the four wings, `wire` on nothing.
+//! Arrows point down only: `vambrace`, the command, and `hypervisor` stand on `machine`, that on the four wings, `wire` on nothing.
 
 use std::collections::BTreeSet;
 
@@ -18,8 +18,8 @@ const ALLOWED: [(&str, &[&str]); 11] = [
     ("machine", &["cpu", "memory", "interrupts", "io", "wire"]),
     ("hypervisor", &["cpu", "memory", "interrupts", "io", "machine", "wire"]),
     ("guests", &["channel", "memory"]),
-    ("cli", &["cpu", "io", "machine", "memory", "wire"]),
-    ("tests", &["cli", "wire"]),
+    ("tools/vambrace", &["cpu", "io", "machine", "memory", "wire"]),
+    ("tests", &["tools/vambrace", "wire"]),
 ];
 
 #[test]
@@ -32,7 +32,7 @@ fn no_crate_stands_on_one_above_it() {
             .filter_map(|section| description.get(*section)?.as_table())
             .flat_map(|table| table.keys())
             .filter_map(|crate_name| match crate_name.as_str() {
-                "vambrace" => Some("cli"),
+                "vambrace" => Some("tools/vambrace"),
                 other => other.strip_prefix(PREFIX),
             })
             .collect();

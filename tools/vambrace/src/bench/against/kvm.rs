@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! KVM: that of Debian's kernel, which boots at EL2, with a program of ours as all of user space.
 //!
-//! The program ([`linux-kvm`](../../../../guests/src/bin/linux-kvm/main.rs)) makes a VM with the same layout as Vambrace's, so that the
+//! The program ([`linux-kvm`](../../../../../guests/src/bin/linux-kvm/main.rs)) makes a VM with the same layout as Vambrace's, so that the
 //! guest has the device tree that it has there. It does nothing that it need not, and each vCPU's thread stays on one CPU:
 //! a full VMM only adds to the figures.
 

@@ -113,6 +113,6 @@ fn the_picture_is_well_formed_and_nothing_overlaps() {
 
 #[test]
 fn the_documents_picture_is_current() {
-    let theirs = include_str!("../../../../docs/attributes.svg");
+    let theirs = include_str!("../../../../../docs/attributes.svg");
     assert!(Matrix::new(Stage2Encoding::Combining).svg() == theirs, "draw docs/attributes.svg anew");
 }

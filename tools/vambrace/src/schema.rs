@@ -40,7 +40,7 @@ mod tests {
     /// Run with `UPDATE_SCHEMA=1` to write the file anew.
     #[test]
     fn the_published_schema_is_this_one() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/manifest.schema.json");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/manifest.schema.json");
         if std::env::var_os("UPDATE_SCHEMA").is_some() {
             std::fs::write(path, super::schema()).unwrap();
         }

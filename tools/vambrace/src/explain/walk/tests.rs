@@ -50,7 +50,7 @@ fn the_examples_in_text() {
         ("fault-ptw", include_str!("tests/fault-ptw.txt")),
     ] {
         let text = printed(&format!("--example {name}"));
-        // To accept a change: cargo run -- explain walk --example NAME > cli/src/explain/walk/tests/NAME.txt
+        // To accept a change: cargo run -- explain walk --example NAME > tools/vambrace/src/explain/walk/tests/NAME.txt
         assert!(text == expected, "{name} has changed:\n{text}");
     }
 }
@@ -101,8 +101,8 @@ fn pictures_are_well_formed_and_nothing_overlaps() {
 fn the_documents_pictures_are_current() {
     let (good, bad) = (Example::Mapped.explain(), Example::FaultPtw.explain());
     for (name, ours, theirs) in [
-        ("walk.svg", picture::draw(&good), include_str!("../../../../docs/walk.svg")),
-        ("walk-fault.svg", picture::draw(&bad), include_str!("../../../../docs/walk-fault.svg")),
+        ("walk.svg", picture::draw(&good), include_str!("../../../../../docs/walk.svg")),
+        ("walk-fault.svg", picture::draw(&bad), include_str!("../../../../../docs/walk-fault.svg")),
     ] {
         assert!(ours == theirs, "docs/{name} is old: draw it anew as docs/explain.md says");
     }

@@ -128,7 +128,7 @@ fn each_code_has_a_case_and_is_in_the_reference() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
         .map(|path| fs::read_to_string(path).unwrap())
         .collect();
-    let reference = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/manifest.md");
+    let reference = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/manifest.md");
     let reference = fs::read_to_string(reference).unwrap();
     for code in Code::ALL {
         assert!(said.contains(&format!("[{code}]")), "no case shows {code}");
@@ -138,7 +138,7 @@ fn each_code_has_a_case_and_is_in_the_reference() {
 
 #[test]
 fn each_key_is_in_the_reference_with_its_default() {
-    let reference = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/manifest.md");
+    let reference = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/manifest.md");
     let reference = fs::read_to_string(reference).unwrap();
     let schema = schema::value();
     for (section, schema) in
@@ -260,7 +260,7 @@ fn more_vms_than_a_bundle_holds_are_refused() {
 
 #[test]
 fn the_manifests_to_start_from_are_right() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../manifests");
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "toml") {

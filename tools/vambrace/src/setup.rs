@@ -168,9 +168,9 @@ impl Setup {
     }
 }
 
-/// The workspace's root: this crate's parent folder, or the current folder when the sources have moved.
+/// The workspace's root, two folders above this crate, or the current folder when the sources have moved.
 #[must_use]
 pub fn workspace() -> PathBuf {
-    let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+    let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."));
     if built_from.join("Cargo.toml").is_file() { built_from.to_path_buf() } else { PathBuf::from(".") }
 }
