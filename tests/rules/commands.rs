@@ -3,7 +3,7 @@
 
 use clap::Parser;
 use vambrace::args::Arguments;
-use vambrace::setup::workspace;
+use vambrace_manifest::workspace;
 
 use crate::sources::{self, Source};
 

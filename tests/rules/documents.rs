@@ -2,7 +2,7 @@
 //! Each command of each document is run by a test, or is known not to be, with the reason.
 
 use vambrace::bench::record::Record;
-use vambrace::setup::workspace;
+use vambrace_manifest::workspace;
 use vambrace_tests::documents::{self, Typed, figures, ways};
 
 use crate::sources::{self, Source};

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use vambrace::setup::workspace;
+use vambrace_manifest::workspace;
 
 use crate::sources::{self, Source};
 

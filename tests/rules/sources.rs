@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use vambrace::setup::workspace;
+use vambrace_manifest::workspace;
 
 /// A file.
 pub(crate) struct Source {

@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use vambrace::setup::workspace;
+use vambrace_manifest::workspace;
 
 pub mod figures;
 pub mod ways;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use libtest_mimic::Failed;
 use vambrace::build::{self, Afterwards};
-use vambrace::diagnostic::{Diagnostics, Source};
 use vambrace::failure::Failure;
-use vambrace::manifest::{self, BoardOptions, Manifest};
 use vambrace::runner::{Board, Boot, Clock, Config, Medium, Running};
+use vambrace_manifest::diagnostic::{Diagnostics, Source};
+use vambrace_manifest::{self as manifest, BoardOptions, Manifest};
 
 use crate::PATIENCE;
 use crate::bench::Bench;
@@ -127,7 +127,7 @@ impl Bench {
         if scenario.medium == Medium::Files {
             vambrace::runner::make_disks(&manifest, &self.setup)?;
         }
-        let render = |failure: Failure| failure.render(vambrace::diagnostic::Style::Plain);
+        let render = |failure: Failure| failure.render(vambrace_manifest::diagnostic::Style::Plain);
         let bundle =
             build::bundle(&manifest, &self.setup, &self.bare, scenario.afterwards).map_err(render)?;
         let hypervisor = build::hypervisor(&manifest, &self.bare).map_err(render)?;

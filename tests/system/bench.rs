@@ -8,8 +8,8 @@ use vambrace::bench::against::Rival;
 use vambrace::bench::record::{Comparison, Record};
 use vambrace::bench::scale::{self, Crowd};
 use vambrace::bench::{self, Options, Systems, storms, systems, traffic};
-use vambrace::diagnostic::Style;
-use vambrace::setup::workspace;
+use vambrace_manifest::diagnostic::Style;
+use vambrace_manifest::workspace;
 use vambrace_tests::documents::figures;
 use vambrace_tests::{Bench, Case, Need, PATIENCE, Verdict, ensure};
 

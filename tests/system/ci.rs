@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use vambrace::exit::Exit;
-use vambrace::setup::workspace;
+use vambrace_manifest::workspace;
 use vambrace_tests::{Bench, Case, Failed, PATIENCE, Scenario, Verdict, ensure};
 
 pub(crate) fn cases() -> Vec<Case> {

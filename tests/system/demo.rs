@@ -2,7 +2,7 @@
 //! The manifests that come with the house, through the library and through the command itself.
 
 use vambrace::exit::Exit;
-use vambrace::setup::workspace;
+use vambrace_manifest::workspace;
 use vambrace_tests::{Bench, Case, Need, PATIENCE, Scenario, Verdict};
 
 pub(crate) fn cases() -> Vec<Case> {

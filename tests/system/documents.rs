@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use vambrace::setup::workspace;
+use vambrace_manifest::workspace;
 use vambrace_tests::documents::ways::{self, Way};
 use vambrace_tests::documents::{self, Typed};
 use vambrace_tests::{Bench, Case, Failed, Finished, Need, PATIENCE, Verdict, ensure};

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Instant;
 
 use vambrace::exit::Exit;
-use vambrace::setup::workspace;
+use vambrace_manifest::workspace;
 use vambrace_tests::{Bench, Case, Failed, Need, PATIENCE, Scenario, Verdict, documents, ensure};
 
 pub(crate) fn cases() -> Vec<Case> {

@@ -101,7 +101,10 @@ pub const WAYS: &[(&str, Way)] = &[
     ("cargo run -- bench --operations-only --compare other.json", Case("bench::cortex_a72")),
     ("cargo run -- bench --against xen,kvm", Case("bench::against_xen_and_kvm")),
     // What cannot be run here.
-    ("cargo install --locked --path tools/vambrace", Not("it changes what the computer's user has installed")),
+    (
+        "cargo install --locked --path tools/vambrace",
+        Not("it changes what the computer's user has installed"),
+    ),
     ("=> load mmc 0:1 ${kernel_addr_r} vambrace.img", Not(BOARD)),
     ("=> load mmc 0:1 ${fdt_addr_r} board.dtb", Not(BOARD)),
     ("=> booti ${kernel_addr_r} - ${fdt_addr_r}", Not(BOARD)),

@@ -9,9 +9,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::bench::{self, against::Rival};
 use crate::explain::arguments::Explain;
-use crate::manifest::{BoardOptions, Size};
 use crate::run::Text;
 use crate::runner::Clock;
+use vambrace_manifest::{BoardOptions, Size};
 
 /// What `run` takes when no manifest is named.
 pub const DEMO: &str = "manifests/two-linux.toml";

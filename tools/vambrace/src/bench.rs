@@ -28,13 +28,13 @@ use crate::failure::Failure;
 use crate::image::Sections;
 use crate::runner::Outcome;
 use crate::setup::{Bare, Setup};
-use crate::words::json;
 use against::{Against, Rival};
 use footprint::Footprint;
 use operation::OPERATIONS;
 use suite::{Level, Machine, Readings, Suite};
 use systems::System;
 use traffic::Traffic;
+use vambrace_manifest::words::json;
 use weights::Weights;
 
 /// The processor that the targets are for.

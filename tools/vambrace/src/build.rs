@@ -3,13 +3,13 @@
 
 use std::path::Path;
 
-use crate::diagnostic::Diagnostics;
 use crate::failure::Failure;
 use crate::image;
-use crate::manifest::{self, BoardOptions, Boot, InitrdSource, Manifest, Vm};
-use crate::plan::{self, Images, ImagesError};
 use crate::setup::debian::{self, KernelError};
 use crate::setup::{Bare, Setup, SetupError, initramfs};
+use vambrace_manifest::diagnostic::Diagnostics;
+use vambrace_manifest::plan::{self, Images, ImagesError};
+use vambrace_manifest::{self as manifest, BoardOptions, Boot, InitrdSource, Manifest, Vm};
 
 /// What becomes of a VM of the demo after it has introduced itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,4 +164,37 @@ fn failed(error: SetupError) -> ImagesError {
 
 fn read(path: &Path) -> Result<Vec<u8>, ImagesError> {
     std::fs::read(path).map_err(|error| failed(SetupError::file("read", path, &error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vambrace_manifest::diagnostic::Source;
+
+    /// The hypervisor's image, with an offset from the start of RAM and flags in its header.
+    fn image(offset: u64, flags: u64) -> Vec<u8> {
+        let mut bytes = vec![0xAA; 4096];
+        bytes[8..16].copy_from_slice(&offset.to_le_bytes());
+        bytes[16..24].copy_from_slice(&(1u64 << 20).to_le_bytes());
+        bytes[24..32].copy_from_slice(&flags.to_le_bytes());
+        bytes[56..60].copy_from_slice(b"ARM\x64");
+        bytes
+    }
+
+    #[test]
+    fn the_hypervisor_lies_above_a_vm_trusted_with_dma() {
+        let text = r#"
+            [[vm]]
+            name = "a"
+            kernel = "debian"
+            initrd = "demo"
+            memory = "512MiB"
+            assign = ["/virtio_mmio@a001400"]
+            dma = "trusted"
+        "#;
+        let source = Source { path: "manifest.toml".into(), text: text.to_owned() };
+        let (manifest, _) = manifest::parse(source, &BoardOptions::default()).unwrap();
+        let bare = Bare { hypervisor: image(0, 0xA), ..Bare::default() };
+        assert_eq!(hypervisor(&manifest, &bare).unwrap(), image(512 << 20, 0x2));
+    }
 }

@@ -10,19 +10,19 @@ use crate::args::{Arguments, Bench, Command, DEMO, Run};
 use crate::bench::compare::Before;
 use crate::build::{self, Afterwards};
 use crate::console::{Inspection, Logs, Show};
-use crate::diagnostic::{Diagnostics, Style};
 use crate::exit::Exit;
 use crate::explain::Output;
 use crate::explain::arguments::Explain;
 use crate::failure::Failure;
-use crate::manifest::{self, BoardOptions, Manifest};
 use crate::progress::Progress;
 use crate::run::{self, Options};
 use crate::runner::{self, Board, Boot, Config, Session};
 use crate::setup::qemu::Qemu;
 use crate::setup::{self, Setup};
-use crate::words::counted;
-use crate::{bench, console, doctor, explain, image, schema};
+use crate::{bench, console, doctor, explain, image};
+use vambrace_manifest::diagnostic::{Diagnostics, Style};
+use vambrace_manifest::words::counted;
+use vambrace_manifest::{self as manifest, BoardOptions, Manifest};
 
 /// The whole command: reads the arguments of this process and does what they say.
 #[must_use]
@@ -36,7 +36,7 @@ pub fn main() -> Exit {
         Some(Command::Bench(bench)) => measure(&bench),
         Some(Command::Doctor) => examine(),
         Some(Command::Explain(question)) => explain(&question),
-        Some(Command::Schema) => say(&schema::schema()).map(|()| Exit::Success),
+        Some(Command::Schema) => say(&manifest::schema()).map(|()| Exit::Success),
         Some(Command::Lint) => lint(),
     };
     done.unwrap_or_else(|failure| {

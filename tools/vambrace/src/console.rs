@@ -28,9 +28,6 @@ pub mod raw_mode;
 pub mod screen;
 pub mod terminal;
 
-/// The name that the hypervisor's own lines carry.
-pub const OWN_NAME: &str = "vambrace";
-
 /// How long a run goes on after what must not come has come.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 

@@ -7,32 +7,12 @@
 use regex::bytes::Regex;
 use vambrace_wire::message::VmState;
 
+use vambrace_manifest::run::Expected;
+
 use crate::runner::{Event, Message};
 
 /// So much of a line is kept, in bytes. Of a longer one, the last half goes on being looked at.
 const LONGEST: usize = 8192;
-
-/// What is expected of one VM.
-#[derive(Clone, Debug, Default)]
-pub struct Expected {
-    /// Each of these must come in a line of its console.
-    pub texts: Vec<Regex>,
-    /// None of these may.
-    pub never: Vec<Regex>,
-    /// The number that it gives as its result. Without it, it need not give one, and then gives 0.
-    pub result: Option<u32>,
-}
-
-impl Expected {
-    fn is_nothing(&self) -> bool {
-        self.texts.is_empty() && self.never.is_empty() && self.result.is_none()
-    }
-
-    /// Whether the VM has something to do before it may be stopped.
-    fn has_aim(&self) -> bool {
-        !self.texts.is_empty() || self.result.is_some()
-    }
-}
 
 /// Compares a run with what is expected of it.
 #[derive(Clone, Debug)]

@@ -16,13 +16,13 @@ pub mod walk;
 
 use std::path::PathBuf;
 
-use crate::diagnostic::Diagnostics;
 use crate::failure::Failure;
-use crate::manifest::{self, BoardOptions};
-use crate::words::json;
 use arguments::{Explain, Topic};
 use map::Map;
 use register::Explanation;
+use vambrace_manifest::diagnostic::Diagnostics;
+use vambrace_manifest::words::json;
+use vambrace_manifest::{self as manifest, BoardOptions};
 
 pub use value::{ValueError, parse_value};
 

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use crate::bench::BenchError;
 use crate::bench::compare::CompareError;
 use crate::console::ShowError;
-use crate::diagnostic::{Diagnostics, Style, nearest};
 use crate::exit::Exit;
 use crate::explain::ExplainError;
 use crate::image::ImageError;
-use crate::plan::PlanError;
 use crate::runner::{RunError, SECOND_UART_SINCE};
 use crate::setup::SetupError;
+use vambrace_manifest::diagnostic::{Diagnostics, Style, nearest};
+use vambrace_manifest::plan::PlanError;
 
 /// A failure of the command.
 #[derive(Debug, thiserror::Error)]

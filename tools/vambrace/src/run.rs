@@ -9,11 +9,12 @@ use regex::bytes::Regex;
 
 use crate::args::Run;
 use crate::console::inspection::Known;
-use crate::expect::{Expected, Judge};
+use crate::expect::Judge;
 use crate::failure::Failure;
-use crate::manifest::{Manifest, Vm, pattern};
 use crate::setup::SetupError;
-use crate::symbols::Symbols;
+use vambrace_manifest::run::{Expected, pattern};
+use vambrace_manifest::symbols::Symbols;
+use vambrace_manifest::{Manifest, Vm};
 
 /// Stands for every VM.
 const EVERY: &str = "*";

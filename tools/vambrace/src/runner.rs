@@ -73,7 +73,7 @@ pub enum Boot {
     Parts {
         /// As [`crate::setup::Bare::hypervisor`].
         hypervisor: Vec<u8>,
-        /// As [`crate::plan::build`] makes it.
+        /// As [`vambrace_manifest::plan::build`] makes it.
         bundle: Vec<u8>,
     },
     /// A kernel alone, without Vambrace: what it says arrives as text outside any message.

@@ -26,6 +26,7 @@ pub mod toolchain;
 
 pub use self::cache::Cache;
 pub use self::toolchain::Bare;
+pub use vambrace_manifest::workspace;
 
 /// What set-up could not do, and what the user can.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -166,11 +167,4 @@ impl Setup {
     pub fn debian_root(&self) -> Result<PathBuf, SetupError> {
         debian::root(&self.cache, self.progress, &self.qemu()?)
     }
-}
-
-/// The workspace's root, two folders above this crate, or the current folder when the sources have moved.
-#[must_use]
-pub fn workspace() -> PathBuf {
-    let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."));
-    if built_from.join("Cargo.toml").is_file() { built_from.to_path_buf() } else { PathBuf::from(".") }
 }

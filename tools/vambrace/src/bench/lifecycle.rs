@@ -94,8 +94,8 @@ mod tests {
     use vambrace_wire::message::Life;
 
     use super::*;
-    use crate::diagnostic::Source;
-    use crate::manifest::{self, BoardOptions};
+    use vambrace_manifest::diagnostic::Source;
+    use vambrace_manifest::{self as manifest, BoardOptions};
 
     #[test]
     fn the_manifests_have_no_mistakes() {

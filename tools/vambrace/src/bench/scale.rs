@@ -18,7 +18,7 @@ use super::{BenchError, Options};
 use crate::failure::Failure;
 use crate::runner::{Outcome, Running};
 use crate::setup::{Bare, Setup};
-use crate::words::{counted, json};
+use vambrace_manifest::words::{counted, json};
 
 /// The version of the JSON form.
 const FORMAT: u32 = 1;

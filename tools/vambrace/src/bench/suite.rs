@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use super::{BenchError, Figures, Options};
 use crate::build::{self, Afterwards};
-use crate::diagnostic::Source;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::manifest::{self, BoardOptions};
 use crate::runner::{self, Board, Boot, Clock, Config, Ending, Outcome};
 use crate::setup::qemu::Qemu;
 use crate::setup::{Bare, Setup};
+use vambrace_manifest::diagnostic::Source;
+use vambrace_manifest::{self as manifest, BoardOptions};
 
 /// What each operation took, by name.
 pub type Readings = BTreeMap<String, Figures>;

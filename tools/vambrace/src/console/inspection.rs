@@ -10,7 +10,7 @@ use vambrace_wire::message::{ToldExit, VcpuActivity, VcpuReport, VmState};
 
 use super::describe_state;
 use crate::runner::{Event, Message};
-use crate::symbols::Symbols;
+use vambrace_manifest::symbols::Symbols;
 
 /// What is known of a VM.
 #[derive(Clone, Debug, Default)]

@@ -4,12 +4,11 @@
 use std::io;
 
 use super::input::Piped;
-use super::{
-    Next, OWN_NAME, Show, ShowError, describe_ending, describe_level, describe_result, describe_state, write,
-};
+use super::{Next, Show, ShowError, describe_ending, describe_level, describe_result, describe_state, write};
 use crate::exit::Exit;
 use crate::runner::{Event, Message, Session};
-use crate::words::counted;
+use vambrace_manifest::OWN_NAME;
+use vambrace_manifest::words::counted;
 
 /// A line without an end is printed after this many bytes.
 const LONGEST: usize = 4096;

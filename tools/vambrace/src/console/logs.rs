@@ -5,9 +5,10 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use super::ShowError;
 use super::lines::Lines;
-use super::{OWN_NAME, ShowError};
 use crate::runner::{Event, Message};
+use vambrace_manifest::OWN_NAME;
 
 /// The files of one run.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use vambrace_wire::message::VmState;
 
 use super::{describe_ending, describe_level, describe_result, describe_state};
 use crate::runner::{Event, Message};
-use crate::words::counted;
+use vambrace_manifest::words::counted;
 
 /// How much of a VM's output is kept, in bytes.
 const KEPT: usize = 64 << 10;

@@ -5,16 +5,15 @@
 //! made from it. What a VM sees comes from the machine's address map, where it lies from `placement`.
 
 mod drawing;
-pub(crate) mod placement;
 mod text;
 
 use serde::{Serialize, Serializer};
 use vambrace_machine::layout;
 
-use crate::manifest::io::{DiskSource, VirtioDevice};
-use crate::manifest::{Boot, Manifest, Size, Vm};
-use crate::words::counted;
-use placement::{BOARD_RAM, Images, Piece, Placement, VmPlace};
+use vambrace_manifest::io::{DiskSource, VirtioDevice};
+use vambrace_manifest::layout::{self as placement, BOARD_RAM, Images, Piece, Placement, VmPlace};
+use vambrace_manifest::words::counted;
+use vambrace_manifest::{Boot, Manifest, Size, Vm};
 
 /// All address spaces of a board.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

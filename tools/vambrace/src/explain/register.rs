@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::ExplainError;
 use super::registers::{self, Field, Meaning, Register, Remark};
-use crate::diagnostic::nearest;
+use vambrace_manifest::diagnostic::nearest;
 
 /// A register as it was asked for.
 #[derive(Clone, Copy, Debug)]

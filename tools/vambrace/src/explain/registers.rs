@@ -143,7 +143,7 @@ fn wrong(text: impl Into<String>) -> Remark {
 
 /// A number of bytes with the largest unit that it is a multiple of.
 fn size(bytes: u64) -> String {
-    crate::manifest::Size(bytes).to_string()
+    vambrace_manifest::Size(bytes).to_string()
 }
 
 /// TWEDEL: how long a WFE that traps waits before, if TWEDEn is set.

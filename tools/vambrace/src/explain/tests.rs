@@ -72,7 +72,7 @@ fn mistakes_are_the_users() {
     ] {
         let failure = ask(line).unwrap_err();
         assert_eq!(failure.exit(), Exit::Usage, "{line}");
-        let text = failure.render(crate::diagnostic::Style::Plain);
+        let text = failure.render(vambrace_manifest::diagnostic::Style::Plain);
         assert!(text.contains(words), "{line}: {text}");
     }
 }

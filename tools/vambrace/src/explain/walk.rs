@@ -25,7 +25,6 @@ use vambrace_memory::access;
 pub use example::Example;
 pub use image::Image;
 pub use registers::RegisterArguments;
-pub(crate) use registers::features_of;
 use report::{Question, Report};
 
 use super::{Output, ValueError, parse_value};

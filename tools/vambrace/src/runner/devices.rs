@@ -6,9 +6,9 @@ use std::path::Path;
 
 use vambrace_wire::bundle::io::Uplink;
 
-use crate::manifest::io::{BoardDisk, NewDisk};
-use crate::manifest::{Manifest, Vm, slots};
 use crate::setup::{self, Setup, SetupError};
+use vambrace_manifest::io::{BoardDisk, NewDisk};
+use vambrace_manifest::{Manifest, Vm, slots};
 
 /// Makes the files of the board's disks that are not there yet.
 ///
@@ -16,7 +16,7 @@ use crate::setup::{self, Setup, SetupError};
 /// When one cannot be made.
 pub fn make_disks(manifest: &Manifest, setup: &Setup) -> Result<(), SetupError> {
     manifest.board.disks.iter().try_for_each(|disk| {
-        let path = manifest.source.folder().join(&disk.image);
+        let path = manifest.folder().join(&disk.image);
         if path.exists() { Ok(()) } else { make(&path, disk, setup) }
     })
 }
@@ -65,7 +65,7 @@ pub fn devices_on(manifest: &Manifest, medium: Medium) -> Vec<String> {
     let mut slots = slots::free(&board.devices);
     let mut bus = || slots.next().map(|slot| format!(",bus={}", slot.bus())).unwrap_or_default();
     for disk in &board.disks {
-        let (name, options) = (&disk.name, medium.options(manifest.source.folder(), disk));
+        let (name, options) = (&disk.name, medium.options(manifest.folder(), disk));
         arguments.extend([
             "-drive".to_owned(),
             format!("if=none,id=disk-{name},{options}"),
@@ -124,8 +124,8 @@ fn make(path: &Path, disk: &BoardDisk, setup: &Setup) -> Result<(), SetupError> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnostic::Source;
-    use crate::manifest::{self, BoardOptions};
+    use vambrace_manifest::diagnostic::Source;
+    use vambrace_manifest::{self as manifest, BoardOptions};
 
     fn manifest(assign: &str) -> Manifest {
         let text = format!("[[vm]]\nname = \"a\"\nkernel = \"guest:hello\"\nassign = [{assign}]\n");
@@ -141,6 +141,35 @@ mod tests {
         let manifest = manifest::parse(source, &BoardOptions::default()).unwrap().0;
         let due = "user,id=uplink,hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=udp:127.0.0.1:5353-10.0.2.21:53";
         assert!(devices(&manifest).iter().any(|argument| argument == due), "{:?}", devices(&manifest));
+    }
+
+    #[test]
+    fn the_boards_devices_are_in_their_slots() {
+        let text = r#"
+            [[board.device]]
+            slot = "/virtio_mmio@a001200"
+            qemu = "virtio-rng-device"
+            [[network]]
+            name = "lan"
+            uplink = "board"
+            [[vm]]
+            name = "a"
+            kernel = "debian"
+            initrd = "demo"
+            memory = "512MiB"
+            assign = ["/virtio_mmio@a001200", "/virtio_mmio@a001400"]
+            dma = "trusted"
+        "#;
+        let source = Source { path: "m.toml".into(), text: text.into() };
+        let manifest = manifest::parse(source, &BoardOptions::default()).unwrap().0;
+        let arguments = devices(&manifest).join(" ");
+        for part in [
+            "virtio-net-device,netdev=uplink,bus=virtio-mmio-bus.31",
+            "virtio-rng-device,bus=virtio-mmio-bus.9",
+            "force-legacy=false",
+        ] {
+            assert!(arguments.contains(part), "{part}: {arguments}");
+        }
     }
 
     #[test]

@@ -12,25 +12,13 @@ use super::qemu::Qemu;
 use super::sources::Distribution;
 use super::{Cache, SetupError, initramfs};
 use crate::progress::{Progress, Step};
+use vambrace_manifest::debian::{SERIES, Series, is_within};
 
 mod mirror;
 mod modules;
 mod package;
 mod program;
 mod root;
-
-/// A kernel series and the Debian release it belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Series {
-    /// Such as `6.12`.
-    pub version: &'static str,
-    /// Such as `trixie`.
-    pub suite: &'static str,
-}
-
-/// The kernel series on offer, newest first.
-pub const SERIES: [Series; 2] =
-    [Series { version: "6.12", suite: "trixie" }, Series { version: "6.1", suite: "bookworm" }];
 
 /// Something that is taken out of one package.
 #[derive(Clone, Copy, Debug)]
@@ -66,9 +54,6 @@ pub(crate) const XEN: Item = Item { what: "Xen", name: "xen", pattern: "./boot/x
 const MODULES: Item =
     Item { what: "the drivers of Linux", name: "modules", pattern: "*/kernel/*", file: "modules.cpio" };
 
-/// The size of the disk with Debian's system, in bytes.
-pub const ROOT_SIZE: u64 = root::SIZE;
-
 /// Why there is no kernel.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KernelError {
@@ -102,20 +87,6 @@ impl From<KernelError> for SetupError {
             ),
         }
     }
-}
-
-impl Series {
-    /// The series that a version as written in a manifest belongs to.
-    #[must_use]
-    pub fn of(version: Option<&str>) -> Option<Self> {
-        let Some(version) = version else { return Some(SERIES[0]) };
-        SERIES.iter().find(|series| is_within(version, series.version)).copied()
-    }
-}
-
-/// Whether `release` is `version` or belongs to it: 6.1.0-50 to 6.1, but 6.12 does not.
-fn is_within(release: &str, version: &str) -> bool {
-    release.strip_prefix(version).is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_digit()))
 }
 
 /// The Image of a Debian kernel; see [`super::Setup::kernel`].

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use vambrace_wire::message::{Life, MemoryUse};
 
 use super::*;
-use crate::diagnostic::Source;
-use crate::manifest::{self, BoardOptions};
+use vambrace_manifest::diagnostic::Source;
+use vambrace_manifest::{self as manifest, BoardOptions};
 
 fn parse(text: String) -> manifest::Manifest {
     let source = Source { path: PathBuf::from("bench.toml"), text };

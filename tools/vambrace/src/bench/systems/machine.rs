@@ -14,12 +14,12 @@ use super::exits::{self, Devices, Exits};
 use crate::bench::BenchError;
 use crate::bench::suite::{Machine, PATIENCE};
 use crate::build::{self, Afterwards};
-use crate::diagnostic::Source;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::manifest::{self, BoardOptions};
 use crate::runner::{self, Board, Boot, Clock, Config, Ending, Outcome};
 use crate::setup::{SetupError, debian, initramfs};
+use vambrace_manifest::diagnostic::Source;
+use vambrace_manifest::{self as manifest, BoardOptions};
 
 /// The program that is init.
 const INIT: &str = "linux-bench";
@@ -70,7 +70,7 @@ impl<'a> Linux<'a> {
         };
         let (manifest, _) = manifest::parse(source, &BoardOptions::default())?;
         let bundle = build::bundle(&manifest, machine.setup, machine.bare, Afterwards::PowerOff)?;
-        let bundle = settle(&bundle).map_err(crate::plan::PlanError::from)?;
+        let bundle = settle(&bundle).map_err(vambrace_manifest::plan::PlanError::from)?;
         Ok(Self { machine, kernel, path, cpus, bundle })
     }
 
@@ -106,7 +106,7 @@ impl<'a> Linux<'a> {
 
     /// The VM's memory as EL2 would fill it.
     fn memory(&self) -> Result<Boot, Failure> {
-        let bundle = Bundle::open(&self.bundle).map_err(crate::plan::PlanError::from)?;
+        let bundle = Bundle::open(&self.bundle).map_err(vambrace_manifest::plan::PlanError::from)?;
         let vm = bundle.directory.vms.first();
         let loads = vm.iter().flat_map(|vm| &vm.loads);
         let mut parts: Vec<(u64, Vec<u8>)> =

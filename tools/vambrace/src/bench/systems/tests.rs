@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::bench::record::{Comparison, Record};
-use crate::diagnostic::Source;
-use crate::manifest::{self, BoardOptions};
+use vambrace_manifest::diagnostic::Source;
+use vambrace_manifest::{self as manifest, BoardOptions};
 
 fn system(boot: u64, forks: u64) -> System {
     let phases = PHASES.iter().zip([boot, forks, 1_000_000, 1_000_000]).map(|(description, vambrace)| {

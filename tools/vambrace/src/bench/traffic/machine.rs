@@ -12,12 +12,12 @@ use super::super::systems::machine::COMMAND_LINE;
 use super::{Account, KERNEL, Route};
 use crate::bench::BenchError;
 use crate::build::{self, Afterwards};
-use crate::diagnostic::Source;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::manifest::{self, BoardOptions, Manifest};
 use crate::runner::{self, Board, Boot, Clock, Config, Ending, Medium, Outcome};
 use crate::setup::{SetupError, debian, initramfs};
+use vambrace_manifest::diagnostic::Source;
+use vambrace_manifest::{self as manifest, BoardOptions, Manifest};
 
 /// The program that moves data through a network.
 const IPERF: &str = "iperf3";

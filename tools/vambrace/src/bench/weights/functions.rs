@@ -14,7 +14,7 @@ use object::read::elf::ElfFile64;
 use object::{Object, ObjectSection, ObjectSymbol};
 
 use super::marks::Round;
-use crate::setup::workspace;
+use vambrace_manifest::workspace;
 
 /// What the compiler calls for moving memory; the code that wanted it says more.
 const HELPERS: [&str; 4] = ["memcmp", "memcpy", "memmove", "memset"];

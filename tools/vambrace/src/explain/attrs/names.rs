@@ -5,8 +5,8 @@ use vambrace_memory::attributes::{
     Cacheability, DeviceKind, MemoryType, Shareability, Stage2Encoding, Stage2Type,
 };
 
-use crate::diagnostic::nearest;
 use crate::explain::value::{ValueError, parse_value};
+use vambrace_manifest::diagnostic::nearest;
 
 /// Why a memory type could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

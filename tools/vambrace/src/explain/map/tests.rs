@@ -4,10 +4,10 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::diagnostic::Source;
 use crate::explain::svg::Rect;
-use crate::manifest::{self, BoardOptions};
-use crate::setup::workspace;
+use vambrace_manifest::diagnostic::Source;
+use vambrace_manifest::workspace;
+use vambrace_manifest::{self as manifest, BoardOptions};
 
 fn of_file(name: &str) -> Map {
     let path = workspace().join("manifests").join(name);

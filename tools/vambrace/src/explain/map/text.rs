@@ -7,7 +7,7 @@ use clap::builder::styling::{AnsiColor, Style};
 
 use super::{Certainty, Kind, Map, Region, about};
 use crate::explain::register::wrap;
-use crate::manifest::Size;
+use vambrace_manifest::Size;
 
 /// Inside of a box.
 const BOX: usize = 44;

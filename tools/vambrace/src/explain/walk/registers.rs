@@ -8,13 +8,14 @@ use std::path::Path;
 
 use clap::Args;
 use serde_json::Value;
+use vambrace_manifest::cpus::CPUS;
 use vambrace_memory::features::Features;
 use vambrace_memory::hcr;
 use vambrace_memory::translation::Registers;
 
 use super::WalkError;
-use crate::diagnostic::nearest;
 use crate::explain::parse_value;
+use vambrace_manifest::diagnostic::nearest;
 
 /// The registers as flags.
 #[derive(Clone, Debug, Default, Args)]
@@ -64,23 +65,6 @@ pub struct RegisterArguments {
 fn number(text: &str) -> Result<u64, String> {
     parse_value(text).map_err(|error| error.to_string())
 }
-
-/// What a CPU's translation can do, by QEMU's name for it, if that is known here.
-pub(crate) fn features_of(cpu: &str) -> Option<Features> {
-    CPUS.iter().find(|(name, _)| *name == cpu).map(|(_, features)| *features)
-}
-
-/// CPUs by QEMU's names: `ID_AA64MMFR0_EL1` to `ID_AA64MMFR2_EL1`.
-const CPUS: [(&str, Features); 8] = [
-    ("armv8.0", Features::ARMV8_0),
-    ("cortex-a53", Features { mmfr0: 0x1122, ..Features::CORTEX_A72 }),
-    ("cortex-a55", Features { mmfr0: 0x0010_1122, mmfr1: 0x1021_2122, mmfr2: 0x1011 }),
-    ("cortex-a57", Features::CORTEX_A72),
-    ("cortex-a72", Features::CORTEX_A72),
-    ("cortex-a76", Features { mmfr0: 0x0010_1122, mmfr1: 0x1021_2122, mmfr2: 0x1011 }),
-    ("neoverse-n1", Features { mmfr0: 0x0010_1125, mmfr1: 0x1021_2122, mmfr2: 0x1011 }),
-    ("max", Features::FULL),
-];
 
 /// The names of a JSON file's registers.
 const NAMES: [&str; 13] = [

@@ -379,7 +379,7 @@ pub(super) const fn el_name(el: El) -> &'static str {
 
 /// A number of bytes as people say it: `2 MiB`.
 pub(super) fn bytes(size: u64) -> String {
-    let size = crate::manifest::Size(size).to_string();
+    let size = vambrace_manifest::Size(size).to_string();
     match size.find(|letter: char| !letter.is_ascii_digit()) {
         Some(unit) if !size.contains(' ') => format!("{} {}", &size[..unit], &size[unit..]),
         _ => size,

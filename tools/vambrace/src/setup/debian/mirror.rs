@@ -10,7 +10,8 @@ use std::process::Command;
 use super::super::apt::{Apt, Target};
 use super::super::sources::{self, Distribution, Source};
 use super::super::{Cache, SetupError, process};
-use super::{SERIES, Step};
+use super::Step;
+use vambrace_manifest::debian::SERIES;
 
 /// The cache entry of what is learnt on a relative of Debian.
 const ENTRY: &str = "debian-mirror";

@@ -13,8 +13,9 @@ use object::elf::{DT_NEEDED, FileHeader64};
 use object::read::elf::FileHeader;
 
 use super::super::{Cache, SetupError, initramfs};
-use super::{SERIES, open, package};
+use super::{open, package};
 use crate::progress::Progress;
+use vambrace_manifest::debian::SERIES;
 
 /// What a package's libraries match, whether a file or a link to one.
 const LIBRARIES: &str = "*/aarch64-linux-gnu/*.so*";

@@ -15,14 +15,15 @@ use tar::Entry;
 
 use self::database::{Control, Database};
 use self::tree::{Tree, relative};
+use super::mirror;
 use super::package::{self, Part};
-use super::{SERIES, Series, mirror};
 use crate::progress::{Progress, Step};
 use crate::setup::apt::{Apt, Target};
 use crate::setup::process::{self, Line};
 use crate::setup::qemu::Qemu;
 use crate::setup::sources::Distribution;
 use crate::setup::{Cache, SetupError};
+use vambrace_manifest::debian::{ROOT_SIZE, SERIES, Series};
 
 mod database;
 mod tree;
@@ -49,9 +50,6 @@ const PACKAGES: [&str; 11] = [
 /// The cache entry, and the file in it.
 const ENTRY: &str = "debian-root";
 const IMAGE: &str = "root.img";
-
-/// The disk's size in bytes. Only what is used takes room.
-pub(super) const SIZE: u64 = 1 << 30;
 
 /// What the VM that makes it does.
 const INIT: &str = concat!(include_str!("../initramfs/begin.sh"), include_str!("root/init.sh"));
@@ -117,7 +115,7 @@ pub(super) fn image(cache: &Cache, progress: Progress, qemu: &Qemu) -> Result<Pa
     std::fs::create_dir(&folder).map_err(|error| SetupError::file("make", &folder, &error))?;
     let disk = folder.join(IMAGE);
     File::create_new(&disk)
-        .and_then(|file| file.set_len(SIZE))
+        .and_then(|file| file.set_len(ROOT_SIZE))
         .map_err(|error| SetupError::file("make", &disk, &error))?;
     let step = progress.step("setting Debian's packages up, in a VM (a minute or two)");
     set_up(&mut command(qemu, &kernel, &initramfs, &disk), packages.len(), &step)?;
@@ -133,7 +131,7 @@ fn version() -> String {
         digest.update(text.as_bytes());
         digest.update(b"\0");
     }
-    digest.update(&SIZE.to_le_bytes());
+    digest.update(&ROOT_SIZE.to_le_bytes());
     format!("{}-{:016x}", RELEASE.suite, digest.finalize())
 }
 

@@ -6,23 +6,22 @@
 //! the local files they name (`resolve`, `files`); and what the VMs mean together (`together`). So one run
 //! shows every mistake, and no mistake is shown twice.
 //!
-//! Nothing is downloaded here. Images that have to be fetched are checked when [`crate::plan`] has them.
+//! Nothing is downloaded here. Images that have to be fetched are checked when the bundle is planned.
 
 pub mod assign;
 pub mod channels;
-pub(crate) mod file;
+mod file;
 mod files;
 pub mod io;
-mod offline;
 pub mod ports;
 mod resolve;
 pub mod run;
+pub(crate) mod schema;
 mod silent;
 pub mod slots;
 mod structure;
 mod syntax;
 mod together;
-mod values;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,16 +34,17 @@ use vambrace_wire::bundle::assigned::RamPlacement;
 use vambrace_wire::bundle::channel::Membership;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Source, Span};
-use crate::expect::Expected;
-use crate::schema;
 
+use crate::values::{FirmwareSource, InitrdSource, KernelSource, Size};
+use run::Expected;
 use structure::Meant;
 
 pub(crate) use files::{does_not_fit, not_startable};
 pub(crate) use resolve::BoardMemory;
-pub(crate) use run::pattern;
 pub(crate) use structure::list as quoted_list;
-pub use values::{FirmwareSource, ImageNameError, InitrdSource, KernelSource, Size, SizeError};
+
+/// The name that the hypervisor's own lines carry, which no VM can have.
+pub const OWN_NAME: &str = "vambrace";
 
 /// A manifest without mistakes.
 #[derive(Clone, Debug)]
@@ -176,18 +176,7 @@ pub(crate) struct Spans {
     pub(crate) memory: Span,
 }
 
-/// Reads and checks a manifest, with all that can be known before anything is fetched. With it come warnings, which may be
-/// empty.
-///
-/// # Errors
-/// All that is wrong with it, warnings included.
-pub fn load(path: &Path, options: &BoardOptions) -> Result<(Manifest, Diagnostics), Diagnostics> {
-    let (manifest, mut diagnostics) = read(path, options)?;
-    offline::check(&manifest, &mut diagnostics);
-    if diagnostics.has_errors() { Err(diagnostics) } else { Ok((manifest, diagnostics)) }
-}
-
-/// As [`load`], but for whether images are there and fit: for looking at what is wrong with them.
+/// Reads a manifest and checks its text. Whether images are there and fit is for [`load`](crate::load()).
 ///
 /// # Errors
 /// All that is wrong with the text.
@@ -273,6 +262,3 @@ fn understand(
     let (board, board_memory) = board.finish()?;
     Some(Manifest { board, vms, networks, channels, run, source: Arc::clone(source), board_memory })
 }
-
-#[cfg(test)]
-mod tests;

@@ -13,8 +13,8 @@ use vambrace_wire::bundle::io::{DISK_NAME_LEN, DiskAccess, MAX_VIRTIO, PortAddre
 use super::file::{self, Device};
 use super::ports::{Port, ports};
 use super::resolve::size;
-use super::values::Size;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, nearest};
+use crate::values::Size;
 
 /// The unit of a disk, in bytes.
 pub(crate) const SECTOR: u64 = 512;

@@ -14,14 +14,15 @@ use std::path::Path;
 use vambrace_wire::bundle::assigned::RamPlacement;
 
 use crate::manifest::io::{Disk, DiskSource, VirtioDevice};
-use crate::manifest::{Boot, FirmwareSource, InitrdSource, KernelSource, Manifest, Size, Vm};
+use crate::manifest::{Boot, Manifest, Vm};
+use crate::values::{FirmwareSource, InitrdSource, KernelSource, Size};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 /// Where RAM starts on QEMU's `virt`.
-pub(crate) const BOARD_RAM: u64 = 0x4000_0000;
+pub const BOARD_RAM: u64 = 0x4000_0000;
 /// Where QEMU loads an Image that names no offset of its own: behind room for its own first instructions.
 const IMAGE_OFFSET: u64 = 2 * MIB;
 /// QEMU puts the initrd half-way up the RAM, but no further up than this.
@@ -39,47 +40,57 @@ const STACK_SIZE: u64 = 36 * KIB;
 
 /// A piece of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Piece {
-    pub(crate) start: u64,
-    pub(crate) size: u64,
+pub struct Piece {
+    /// The first byte.
+    pub start: u64,
+    /// Its length in bytes.
+    pub size: u64,
 }
 
 impl Piece {
-    pub(crate) fn end(&self) -> u64 {
+    /// The first byte after it.
+    #[must_use]
+    pub fn end(&self) -> u64 {
         self.start + self.size
     }
 }
 
 /// What one VM has in physical memory. `None` where there is no room while the others run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct VmPlace {
-    pub(crate) ram: Option<Piece>,
+pub struct VmPlace {
+    /// Its RAM.
+    pub ram: Option<Piece>,
     /// Firmware, for VMs that have some.
-    pub(crate) flash: Option<Piece>,
+    pub flash: Option<Piece>,
     /// The block that stands for the rest of the flash.
-    pub(crate) erased: Option<Piece>,
+    pub erased: Option<Piece>,
 }
 
 /// The whole board.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Placement {
-    pub(crate) image: Piece,
-    pub(crate) bundle: Piece,
-    pub(crate) tree: Piece,
-    pub(crate) own: Piece,
+pub struct Placement {
+    /// The hypervisor's image.
+    pub image: Piece,
+    /// The bundle.
+    pub bundle: Piece,
+    /// The board's device tree.
+    pub tree: Piece,
+    /// EL2's heap, tables and stacks.
+    pub own: Piece,
     /// Room for what VMs write to disks in images, and for channels.
-    pub(crate) written: Piece,
+    pub written: Piece,
     /// In the manifest's order.
-    pub(crate) vms: Vec<VmPlace>,
+    pub vms: Vec<VmPlace>,
     /// The largest piece that is left, in bytes.
-    pub(crate) largest_free: u64,
+    pub largest_free: u64,
 }
 
 /// How large to take the images for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Images {
+pub enum Images {
     /// Half the guess.
     Small,
+    /// The guess itself.
     Guessed,
     /// Twice the guess.
     Large,
@@ -96,7 +107,8 @@ impl Images {
 }
 
 /// Places everything, for VMs that are all there at once. Those that wait for another get what the others leave.
-pub(crate) fn place(manifest: &Manifest, images: Images) -> Placement {
+#[must_use]
+pub fn place(manifest: &Manifest, images: Images) -> Placement {
     let at_once = |waits: bool| {
         let all = manifest.vms.iter().enumerate();
         all.filter(move |(_, vm)| vm.after.is_some() == waits).map(|(index, _)| index)
@@ -105,7 +117,8 @@ pub(crate) fn place(manifest: &Manifest, images: Images) -> Placement {
 }
 
 /// Whether the VM of this index has room when it is the only one.
-pub(crate) fn fits_alone(manifest: &Manifest, index: usize, images: Images) -> bool {
+#[must_use]
+pub fn fits_alone(manifest: &Manifest, index: usize, images: Images) -> bool {
     let placement = place_these(manifest, images, std::iter::once(index));
     placement.vms.get(index).is_some_and(|place| place.ram.is_some())
 }

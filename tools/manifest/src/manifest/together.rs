@@ -10,8 +10,8 @@ use super::assign::check_conflicts;
 use super::io::check_addresses;
 use super::resolve::{BoardDraft, BoardMemory, Draft, Origin};
 use super::structure::Meant;
-use super::values::Size;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, nearest};
+use crate::values::Size;
 
 /// What the hypervisor takes of the board's memory for itself: its program, tables, stacks and buffers.
 const HYPERVISOR_MEMORY: Size = Size::mib(32);

@@ -10,14 +10,12 @@ use vambrace_wire::bundle::assigned::RamPlacement;
 use super::assign::{self, Assigned};
 use super::file::{self, Device};
 use super::io::{self, Around, VirtioDevice};
-use super::run;
+use super::run::{self, Expected};
 use super::slots::{self, BoardDevice};
 use super::structure::{Meant, Wholeness};
-use super::values::{FirmwareSource, ImageNameError, InitrdSource, KernelSource, Size};
-use super::{Board, BoardOptions, Boot, Machine, Spans, Vm};
-use crate::console::OWN_NAME;
+use super::{Board, BoardOptions, Boot, Machine, OWN_NAME, Spans, Vm};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
-use crate::expect::Expected;
+use crate::values::{FirmwareSource, ImageNameError, InitrdSource, KernelSource, Size};
 use crate::words::counted;
 
 /// RAM is given to a VM in blocks of this size, in bytes.

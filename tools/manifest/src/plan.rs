@@ -5,11 +5,8 @@
 //! starts. The images that are not local files come through [`Images`], so that this needs no network and no
 //! tools.
 
-pub(crate) mod gzip;
 mod io;
-pub mod kernel;
 mod partition;
-pub mod placement;
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
@@ -26,13 +23,11 @@ use vambrace_wire::bundle::io::{BoardDisk, Network};
 use vambrace_wire::bundle::{self, BundleError, Directory, Load, Seed, VcpuConfig, VmConfig};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, nearest};
-use crate::manifest::{
-    Boot, FirmwareSource, InitrdSource, KernelSource, Manifest, Size, Vm, does_not_fit, not_startable,
-    quoted_list,
-};
+use crate::images::kernel::{self, KernelImage};
+use crate::images::placement::Placement;
+use crate::manifest::{Boot, Manifest, Vm, does_not_fit, not_startable, quoted_list};
+use crate::values::{FirmwareSource, InitrdSource, KernelSource, Size};
 pub(crate) use io::check_disk;
-use kernel::KernelImage;
-use placement::Placement;
 
 /// Where the images come from that a manifest names by a word.
 pub trait Images {

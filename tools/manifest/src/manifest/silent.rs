@@ -2,9 +2,9 @@
 //! What makes a Linux silent, or keep from coming up: warnings, since it may be meant.
 
 use super::resolve::Draft;
-use super::values::{InitrdSource, KernelSource};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
-use crate::plan::gzip;
+use crate::images::gzip;
+use crate::values::{InitrdSource, KernelSource};
 
 /// The most of an initial RAM disk that is looked at, unpacked.
 const MAX_INITRD: u64 = 1 << 30;
@@ -111,7 +111,7 @@ fn may_have(archive: &[u8], module: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::tests::gzip;
+    use crate::images::fakes::gzip;
 
     #[test]
     fn a_module_is_missed_only_where_all_can_be_read() {

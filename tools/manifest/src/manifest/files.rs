@@ -12,12 +12,12 @@ use vambrace_memory::granule::Stage;
 use super::io::{Disk, DiskSource, VirtioDevice};
 use super::resolve::{BoardDraft, Draft};
 use super::silent;
-use super::values::{FirmwareSource, InitrdSource, KernelSource};
+use crate::cpus::features_of;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Source, Span, nearest};
-use crate::explain::walk::features_of;
-use crate::plan::kernel::{self, KernelImage, NotBootable};
-use crate::plan::placement::{DoesNotFit, Placement};
+use crate::images::kernel::{self, KernelImage, NotBootable};
+use crate::images::placement::{DoesNotFit, Placement};
 use crate::symbols::Symbols;
+use crate::values::{FirmwareSource, InitrdSource, KernelSource};
 
 /// How initial RAM disks begin: cpio, or packed by what Linux can unpack.
 const INITRDS: [&[u8]; 8] = [

@@ -2,7 +2,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::plan::tests::{gzip, image, zboot};
+use crate::images::fakes::{gzip, image, zboot};
 
 #[test]
 fn an_image_says_what_it_needs() {

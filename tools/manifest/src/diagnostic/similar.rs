@@ -3,7 +3,8 @@
 
 /// The candidate that `word` is most likely a misspelling of: a third of its letters may be wrong, case does
 /// not count, and a swap of neighbours is one mistake.
-pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
     let allowed = (word.chars().count() / 3).max(1);
     candidates

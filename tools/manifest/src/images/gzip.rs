@@ -33,7 +33,7 @@ pub(crate) fn unpack(packed: &[u8], most: u64) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::tests::gzip;
+    use crate::images::fakes::gzip;
 
     const MOST: u64 = 1 << 20;
 

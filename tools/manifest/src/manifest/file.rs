@@ -10,7 +10,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Machine, Size};
+use super::Machine;
+use crate::values::Size;
 
 /// Virtual machines, and the board that they run on.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

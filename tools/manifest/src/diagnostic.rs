@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use code::{Code, Severity};
-pub(crate) use similar::nearest;
+pub use similar::nearest;
 
 /// A place in a manifest's text, in bytes.
 pub type Span = Range<usize>;

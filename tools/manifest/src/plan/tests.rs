@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-use std::io::Write;
-
 use dtoolkit::fdt::Fdt;
 use dtoolkit::{Node, Property};
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use vambrace_wire::bundle::Bundle;
 use vambrace_wire::bundle::assigned::{RamPlacement, Trigger};
 use vambrace_wire::bundle::channel::ChannelAccess;
@@ -12,37 +8,8 @@ use vambrace_wire::bundle::io::{Backing, VirtioDevice};
 
 use super::*;
 use crate::diagnostic::Source;
+use crate::images::fakes::image;
 use crate::manifest::{self, BoardOptions};
-use crate::setup::Bare;
-use crate::{build, runner};
-
-/// An arm64 `Image` of 4 KiB that asks for `image_size` bytes.
-pub(crate) fn image(text_offset: u64, image_size: u64, flags: u64) -> Vec<u8> {
-    let mut bytes = vec![0xAA; 4096];
-    bytes[8..16].copy_from_slice(&text_offset.to_le_bytes());
-    bytes[16..24].copy_from_slice(&image_size.to_le_bytes());
-    bytes[24..32].copy_from_slice(&flags.to_le_bytes());
-    bytes[56..60].copy_from_slice(b"ARM\x64");
-    bytes
-}
-
-pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
-    packer.write_all(bytes).unwrap();
-    packer.finish().unwrap()
-}
-
-/// A kernel in the EFI zboot wrapper.
-pub(crate) fn zboot(packer: &str, packed: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0; 64];
-    bytes[..2].copy_from_slice(b"MZ");
-    bytes[4..8].copy_from_slice(b"zimg");
-    bytes[8..12].copy_from_slice(&64u32.to_le_bytes());
-    bytes[12..16].copy_from_slice(&(packed.len() as u32).to_le_bytes());
-    bytes[24..24 + packer.len()].copy_from_slice(packer.as_bytes());
-    bytes.extend_from_slice(packed);
-    bytes
-}
 
 /// Images of the usual sizes, and of little content.
 pub(crate) struct FakeImages;
@@ -154,18 +121,6 @@ fn a_vm_trusted_with_dma_lies_below_the_hypervisor_and_has_each_page_once() {
     let intids: Vec<u32> = vm.interrupts.iter().map(|interrupt| interrupt.physical).collect();
     assert_eq!(intids, [57, 58]);
     assert_eq!(vm.interrupts[0].trigger, Trigger::Edge, "as the board's tree says");
-
-    let bare = Bare { hypervisor: image(0, 1 << 20, 0xA), ..Bare::default() };
-    assert_eq!(build::hypervisor(&manifest, &bare).unwrap(), image(512 << 20, 1 << 20, 0x2));
-
-    let arguments = runner::devices(&manifest).join(" ");
-    for part in [
-        "virtio-net-device,netdev=uplink,bus=virtio-mmio-bus.31",
-        "virtio-rng-device,bus=virtio-mmio-bus.9",
-        "force-legacy=false",
-    ] {
-        assert!(arguments.contains(part), "{part}: {arguments}");
-    }
 }
 
 #[test]

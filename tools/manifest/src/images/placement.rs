@@ -14,7 +14,7 @@ use vambrace_machine::layout::RAM;
 use vambrace_memory::Ipa;
 
 use super::kernel::KernelImage;
-use crate::manifest::Size;
+use crate::values::Size;
 
 /// The alignment of a kernel's base.
 const KERNEL_ALIGN: u64 = 2 << 20;

@@ -6,10 +6,11 @@ use std::fs;
 use vambrace_wire::bundle::io::{self, Backing, DISK_NAME_LEN, VirtioDevice};
 
 use super::{Planner, Stop, partition};
+use crate::debian::ROOT_SIZE;
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::manifest::io::{self as manifest, BoardDisk, Card, Disk, DiskSource, NewDisk, SECTOR};
-use crate::manifest::{Manifest, Size, Vm};
-use crate::setup::debian::ROOT_SIZE;
+use crate::manifest::{Manifest, Vm};
+use crate::values::Size;
 
 impl Planner<'_> {
     /// The VM's virtio devices, by slot.

@@ -11,7 +11,6 @@ use super::file;
 use super::resolve::Draft;
 use super::together::no_such_vm;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
-use crate::expect::Expected;
 
 /// How the VMs are run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +21,31 @@ pub struct Run {
     pub log_dir: Option<PathBuf>,
     /// When to give up.
     pub timeout: Option<Duration>,
+}
+
+/// What is expected of one VM.
+#[derive(Clone, Debug, Default)]
+pub struct Expected {
+    /// Each of these must come in a line of its console.
+    pub texts: Vec<Regex>,
+    /// None of these may.
+    pub never: Vec<Regex>,
+    /// The number that it gives as its result. Without it, it need not give one, and then gives 0.
+    pub result: Option<u32>,
+}
+
+impl Expected {
+    /// Whether anything would do.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.texts.is_empty() && self.never.is_empty() && self.result.is_none()
+    }
+
+    /// Whether the VM has something to do before it may be stopped.
+    #[must_use]
+    pub fn has_aim(&self) -> bool {
+        !self.texts.is_empty() || self.result.is_some()
+    }
 }
 
 /// What `[run]` means.
@@ -67,7 +91,10 @@ fn regex(text: &Spanned<String>, diagnostics: &mut Diagnostics) -> Option<Regex>
 }
 
 /// A regular expression for a line of a console, or what is wrong with it.
-pub(crate) fn pattern(text: &str) -> Result<Regex, String> {
+///
+/// # Errors
+/// When it is none, in words for the user.
+pub fn pattern(text: &str) -> Result<Regex, String> {
     Regex::new(text).map_err(|error| {
         let text = error.to_string();
         let last = text.lines().last().unwrap_or_default();

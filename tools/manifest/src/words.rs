@@ -2,12 +2,14 @@
 //! Words in sentences, and values as text.
 
 /// "1 VM", "2 VMs": for words that take an s.
-pub(crate) fn counted(count: usize, word: &str) -> String {
+#[must_use]
+pub fn counted(count: usize, word: &str) -> String {
     if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
 }
 
 /// A value of ours in JSON, with the end of its last line. Plain values always have a form in JSON.
-pub(crate) fn json(value: &impl serde::Serialize) -> String {
+#[must_use]
+pub fn json(value: &impl serde::Serialize) -> String {
     let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
     text.push('\n');
     text

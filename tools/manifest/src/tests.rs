@@ -3,15 +3,20 @@
 //! anew: then read the difference.
 
 use std::fs;
+use std::path::Path;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
+use vambrace_wire::bundle::Devices;
 
 use super::*;
-use crate::plan::tests::{FakeImages, image, zboot};
+use crate::diagnostic::{Code, Source};
+use crate::images::fakes::{image, zboot};
+use crate::manifest::schema;
+use crate::plan::tests::FakeImages;
 use crate::plan::{self, PlanError};
 
-const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/manifest/cases");
+const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/cases");
 
 /// A folder with the files that the cases name.
 fn folder() -> TempDir {
@@ -31,7 +36,7 @@ fn folder() -> TempDir {
     file("QEMU_EFI-arm32.fd", &0xEA00_00B8u32.to_le_bytes());
     file("QEMU_EFI.fd", &with(0, &[&[0, 0, 0, 0x14][..], &[0; 36], b"_FVH"].concat()));
     file("zephyr/Image", &image(0, 64 << 10, 0));
-    file("Image.gz", &crate::plan::tests::gzip(&image(0, 2 << 20, 0)));
+    file("Image.gz", &crate::images::fakes::gzip(&image(0, 2 << 20, 0)));
     file("Image-of-40MiB", &image(0, 40 << 20, 0));
     file("Image-of-exbibytes", &image(0, u64::MAX, 0));
     file("Image-big-endian", &image(0, 64 << 10, 1));

@@ -1,22 +1,35 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What can be known of the images and of the board's memory before anything is fetched, built or started.
+//! Reads a manifest, and checks what can be known of the images and of the board's memory before anything is fetched, built
+//! or started.
 //!
 //! Sizes of what would be fetched are not known: nothing that depends on them is called wrong here.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::io::{DiskSource, VirtioDevice};
-use super::{Boot, FirmwareSource, InitrdSource, KernelSource, Manifest, Size, Vm};
+use crate::debian::{SERIES, Series};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
-use crate::explain::map::placement::{self, Images};
-use crate::plan::kernel::KernelImage;
+use crate::images::kernel::KernelImage;
+use crate::layout::{self, Images};
+use crate::manifest::io::{DiskSource, VirtioDevice};
+use crate::manifest::{BoardOptions, Boot, Manifest, Vm, read};
 use crate::plan::{check_disk, no_such_image};
-use crate::setup::debian::{SERIES, Series};
-use crate::setup::workspace;
+use crate::values::{FirmwareSource, InitrdSource, KernelSource, Size};
+use crate::workspace::workspace;
+
+/// Reads and checks a manifest, with all that can be known before anything is fetched. With it come warnings, which may be
+/// empty.
+///
+/// # Errors
+/// All that is wrong with it, warnings included.
+pub fn load(path: &Path, options: &BoardOptions) -> Result<(Manifest, Diagnostics), Diagnostics> {
+    let (manifest, mut diagnostics) = read(path, options)?;
+    check(&manifest, &mut diagnostics);
+    if diagnostics.has_errors() { Err(diagnostics) } else { Ok((manifest, diagnostics)) }
+}
 
 /// Checks a manifest that has no mistakes otherwise.
-pub(super) fn check(manifest: &Manifest, diagnostics: &mut Diagnostics) {
+fn check(manifest: &Manifest, diagnostics: &mut Diagnostics) {
     for vm in &manifest.vms {
         if let Some(wrong) = kernel_name(vm) {
             diagnostics.push(wrong);
@@ -106,13 +119,13 @@ fn known_images(manifest: &Manifest) -> u64 {
 /// Reports VMs for whose RAM there is no room in one piece, however large the images are.
 fn in_one_piece(manifest: &Manifest, diagnostics: &mut Diagnostics) {
     let tries = [Images::Small, Images::Guessed, Images::Large];
-    let together = tries.map(|images| placement::place(manifest, images));
+    let together = tries.map(|images| layout::place(manifest, images));
     for (index, vm) in manifest.vms.iter().enumerate() {
         let fits = if vm.after.is_none() {
             together.iter().any(|placement| placement.vms.get(index).is_some_and(|place| place.ram.is_some()))
         } else {
             // Which of the others are still there is not known.
-            tries.iter().any(|images| placement::fits_alone(manifest, index, *images))
+            tries.iter().any(|images| layout::fits_alone(manifest, index, *images))
         };
         if fits {
             continue;

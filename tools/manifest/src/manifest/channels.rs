@@ -14,8 +14,8 @@ use super::io::{is_name, unlike_those_before};
 use super::resolve::{Draft, size};
 use super::structure::{Meant, Wholeness};
 use super::together::no_such_vm;
-use super::values::Size;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
+use crate::values::Size;
 
 /// A piece of memory that VMs share.
 #[derive(Clone, Debug, PartialEq, Eq)]

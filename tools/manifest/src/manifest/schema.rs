@@ -6,7 +6,7 @@ use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use serde_json::Value;
 
-use crate::manifest::file::File;
+use super::file::File;
 
 /// The manifest's JSON schema (draft 2020-12), for editors, as text.
 #[must_use]
@@ -14,7 +14,7 @@ pub fn schema() -> String {
     format!("{:#}\n", value())
 }
 
-/// The schema as a value, without references: [`crate::manifest`] checks files against it.
+/// The schema as a value, without references: [`super::structure`] checks files against it.
 pub(crate) fn value() -> Value {
     SchemaSettings::draft2020_12()
         .with(|settings| settings.inline_subschemas = true)
@@ -48,7 +48,7 @@ mod tests {
         assert_eq!(
             published,
             super::schema(),
-            "write it anew: UPDATE_SCHEMA=1 cargo test -p vambrace schema"
+            "write it anew: UPDATE_SCHEMA=1 cargo test -p vambrace-manifest schema"
         );
     }
 }
