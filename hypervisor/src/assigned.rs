@@ -10,6 +10,7 @@
 
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
+use vambrace_hypervisor::invariant;
 
 use spin::Once;
 use vambrace_hypervisor::board::{Board, NotOnBoard};
@@ -107,10 +108,16 @@ pub(crate) fn judge(vm: u16) -> Result<(), NotOnBoard> {
     refused.iter().find(|(other, _)| *other == vm).map_or(Ok(()), |(_, why)| Err(*why))
 }
 
+fn all() -> &'static Assigned {
+    let Some(assigned) = ASSIGNED.get() else { invariant!("what is assigned is known before the first VM") };
+    assigned
+}
+
 /// The VM starts: its devices' interrupts come to it, as after reset. All its CPUs are halted, or new.
 pub(crate) fn connect(handle: &VmShared) {
-    let (Some(assigned), Some(placement)) = (ASSIGNED.get(), handle.placements.first()) else { return };
-    let Some(cpu) = percpu::all().get(usize::from(placement.cpu)) else { return };
+    let assigned = all();
+    let Some(placement) = handle.placements.first() else { invariant!("a VM has a vCPU") };
+    let cpu = percpu::get(placement.cpu);
     for Owned { interrupt, has_come, .. } in assigned.of(handle) {
         let distributor = assigned.distributor.lock();
         distributor.reset_spi(interrupt.physical);
@@ -122,7 +129,7 @@ pub(crate) fn connect(handle: &VmShared) {
 
 /// The VM has stopped: its devices leave memory alone, and their interrupts go nowhere.
 pub(crate) fn disconnect(handle: &VmShared) {
-    let Some(assigned) = ASSIGNED.get() else { return };
+    let assigned = all();
     assigned.slots.iter().filter(|slot| slot.vm == handle.id).for_each(|slot| slot.reset());
     assigned.of(handle).for_each(|owned| assigned.drop_interrupt(owned));
 }

@@ -348,6 +348,7 @@ fn read_cpus(cpus: FdtNode<'_>) -> Result<ArrayVec<u64, MAX_CPUS>, BoardError> {
         node.property("status").is_some_and(|status| status.value().starts_with(b"fail"))
     };
     for node in cpus.children().filter(|node| node.name_without_address() == "cpu" && !fails(node)) {
+        // One without an address cannot be started.
         let Some(reg) = node.property("reg") else { continue };
         found.extend([big_endian(reg.value()).ok_or(BoardError::NoCpus)?]);
     }

@@ -198,6 +198,7 @@ impl<'a, L: Link> BoardDisk<'a, L> {
     fn wake(&mut self) {
         let free = self.free();
         for _ in 0..free {
+            // Nobody waits any more who might have one.
             let Some(vm) = self.sharing.tell_first(free) else { return };
             note(&mut self.woken, vm);
         }

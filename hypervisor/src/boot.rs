@@ -3,6 +3,7 @@
 
 use alloc::boxed::Box;
 use core::fmt::Write;
+use vambrace_hypervisor::invariant;
 
 use vambrace_hypervisor::arrival::Told;
 use vambrace_hypervisor::board::{self, Board, BoardError, Uart as UartDescription};
@@ -132,6 +133,7 @@ fn start(board: &Board, tree: &'static [u8]) -> ! {
 
 /// Who looks at this line may have waited at another, and who types should know that nothing comes of it.
 fn complain_of_console(board: &Board) {
+    // There is nowhere to complain.
     let Some(uart) = board.uart else { return };
     if let Some(why) = board.named_console.complaint() {
         console::warning!(
@@ -243,7 +245,7 @@ fn start_secondary(board: &Board, config: MmuConfig, index: usize, stack: u64) {
         Box::leak(Box::new(SecondaryStart { config, stack_top: stack + GUARD + STACK, index: index as u64 }));
     let address = core::ptr::from_ref(start).expose_provenance() as u64;
     crate::barrier::clean_invalidate(address, size_of::<SecondaryStart>() as u64);
-    let Some(affinity) = board.cpus.get(index) else { return };
+    let Some(affinity) = board.cpus.get(index) else { invariant!("only the board's CPUs are started") };
     if let Err(error) = firmware::cpu_on(*affinity, layout::secondary_entry_point(), address) {
         console::warning!(
             "CPU {index} ({affinity:#x}) does not start, so no vCPU is given to it: the firmware says of CPU_ON: {error}"

@@ -10,6 +10,7 @@
 use alloc::sync::Weak;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
+use vambrace_hypervisor::invariant;
 
 use spin::Once;
 use vambrace_hypervisor::regions::{From, Range};
@@ -78,7 +79,9 @@ pub(crate) fn memory_of(end: &Membership) -> Result<Range, NoMemory> {
 
 /// The guest calls members of one of its channels, a bit each. They hear it if they run.
 pub(crate) fn ring(handle: &VmShared, index: usize, called: u32) {
-    let Some((channel, Member { number, .. })) = end(handle.id, index) else { return };
+    let Some((channel, Member { number, .. })) = end(handle.id, index) else {
+        invariant!("a VM's doorbells are its channels")
+    };
     let called = called & channel.state.load(Ordering::Acquire);
     for member in channel.members.iter().filter(|member| called & bit(member.number) != 0) {
         tell(member, |vm| vm.called(member.index, *number));
@@ -108,6 +111,7 @@ fn change(handle: &VmShared, change: impl Fn(&AtomicU32, u8) -> u32) {
 }
 
 fn tell(member: &Member, what: impl FnOnce(&mut vambrace_machine::Vm) -> vambrace_interrupts::VcpuSet) {
+    // One that does not run hears nothing.
     let Some(handle) = member.handle.lock().upgrade() else { return };
     let moved = what(&mut handle.vm.lock());
     handle.notify(&moved);

@@ -13,6 +13,7 @@ static BASE: AtomicU64 = AtomicU64::new(0);
 /// # Safety
 /// `registers` must be a PL031's, mapped as Device memory.
 pub(crate) unsafe fn start(registers: Option<u64>) {
+    // The board has no clock.
     let Some(registers) = registers else { return };
     let data: *const u32 = core::ptr::with_exposed_provenance(registers as usize);
     // SAFETY: RTCDR, the first register of the PL031 that the caller vouches for.

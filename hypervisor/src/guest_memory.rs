@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 use core::mem::ManuallyDrop;
 use core::sync::atomic::{AtomicBool, Ordering};
+use vambrace_hypervisor::invariant;
 
 use vambrace_hypervisor::pool::Contents;
 use vambrace_hypervisor::regions::{From, Range};
@@ -259,7 +260,9 @@ impl GuestMemoryMap {
 
     /// Copies an image's part to guest memory, out to the point of coherency: the guest starts with caches off.
     pub(crate) fn place(&self, ipa: Ipa, image: &[u8]) {
-        let Some(pa) = self.locate(ipa, image.len() as u64) else { return };
+        let Some(pa) = self.locate(ipa, image.len() as u64) else {
+            invariant!("images lie in their VM's memory")
+        };
         let to: *mut u8 = core::ptr::with_exposed_provenance_mut(pa.0 as usize);
         // SAFETY: `locate` says that all of it is this VM's memory; images live elsewhere; its CPUs are stopped.
         unsafe { core::ptr::copy_nonoverlapping(image.as_ptr(), to, image.len()) };

@@ -71,7 +71,9 @@ pub(crate) unsafe fn start(
     };
     for slot in slots.iter().filter(|slot| !is_assigned(slot)) {
         let at = core::ptr::with_exposed_provenance_mut::<VirtIOHeader>(slot.base as usize);
+        // Nothing is at address 0.
         let Some(header) = NonNull::new(at) else { continue };
+        // A slot without a device says so in its registers.
         // SAFETY: as the caller says.
         let Ok(transport) = (unsafe { MmioTransport::new(header, slot.len as usize) }) else { continue };
         let started = match transport.device_type() {
@@ -148,6 +150,7 @@ fn wake(vms: &[u16]) {
 /// A place for a request may have become free: whoever waits for one is told. So is the user, of a disk that does what it should
 /// not. No VM's lock may be held.
 pub(crate) fn wake_waiting() {
+    // No device of the board is wanted.
     let Some(host_io) = HOST_IO.get() else { return };
     for found in &host_io.disks {
         let (woken, news) = {
@@ -169,6 +172,7 @@ pub(crate) fn wake_waiting() {
 
 /// Serves an interrupt, if it is one of ours.
 pub(crate) fn interrupt(intid: u32) {
+    // No device of the board is wanted, and the interrupt is nobody's.
     let Some(host_io) = HOST_IO.get() else { return };
     for found in host_io.disks.iter().filter(|found| found.intid == intid) {
         let owners = disk::collect(&mut found.device.lock());

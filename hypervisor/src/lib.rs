@@ -12,6 +12,7 @@ pub mod board;
 pub mod board_disk;
 pub mod el1;
 pub mod footprint;
+pub mod invariant;
 pub mod placement;
 pub mod pool;
 pub mod ratelimit;

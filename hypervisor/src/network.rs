@@ -9,6 +9,7 @@ use alloc::boxed::Box;
 use alloc::sync::Weak;
 use alloc::vec::Vec;
 use core::num::NonZeroU64;
+use vambrace_hypervisor::invariant;
 
 use spin::Once;
 use vambrace_hypervisor::room;
@@ -209,7 +210,7 @@ pub(crate) fn detach(port: Port) {
 }
 
 fn set(port: Port, attached: Option<Attached>) {
-    let Some(network) = network(port.network) else { return };
+    let Some(network) = network(port.network) else { invariant!("a port is of a network") };
     if let Some(place) = network.attached.lock().get_mut(usize::from(port.port.0)) {
         *place = attached;
     }
@@ -217,7 +218,7 @@ fn set(port: Port, attached: Option<Attached>) {
 
 /// Gives a frame that comes in by a port to whom it is for. Says how many bytes that was, in all copies.
 pub(crate) fn forward(from: Port, frame: &Frame<'_>) -> u64 {
-    let Some(network) = network(from.network) else { return 0 };
+    let Some(network) = network(from.network) else { invariant!("a port is of a network") };
     let len = frame.bytes.len() as u64;
     let to = network.switch.lock().forward(from.port, frame, CntpctEl0.read());
     let mut copied = 0;

@@ -10,6 +10,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Deref;
 use core::sync::atomic::{AtomicBool, Ordering};
+use vambrace_hypervisor::invariant;
 
 use spin::{Once, RelaxStrategy};
 use vambrace_hypervisor::arrival::{self, Arrival};
@@ -106,9 +107,8 @@ pub(crate) fn arrive(cpu: usize) -> arrival::Told {
 
 /// The firmware would not start a CPU: no vCPU is given to it.
 pub(crate) fn leave_out(cpu: usize) {
-    if let Some(shared) = all().get(cpu) {
-        shared.arrival.leave_out();
-    }
+    let Some(shared) = all().get(cpu) else { invariant!("only the board's CPUs are started") };
+    shared.arrival.leave_out();
 }
 
 /// How long a CPU may take from the firmware's word that it starts to its own, in seconds. Only a broken one takes longer.
@@ -134,29 +134,33 @@ pub(crate) fn all() -> &'static [Shared] {
     CPUS.get().map_or(&[], |cpus| cpus)
 }
 
+/// A CPU, by its index in the board's list.
+#[inline]
+pub(crate) fn get(cpu: u16) -> &'static Shared {
+    let Some(shared) = all().get(usize::from(cpu)) else { invariant!("placements are on the board's CPUs") };
+    shared
+}
+
 /// Makes a CPU look at one of its vCPUs.
 pub(crate) fn kick(cpu: u16, index: u16) {
-    if let Some(shared) = all().get(usize::from(cpu)) {
-        send_kick(shared, shared.requests.make(index));
-    }
+    let shared = get(cpu);
+    send_kick(shared, shared.requests.make(index));
 }
 
 /// Makes a CPU that is not this one look at one of its vCPUs.
 #[inline]
 pub(crate) fn kick_other(cpu: u16, index: u16) {
-    if let Some(shared) = all().get(usize::from(cpu))
-        && shared.requests.make(index) == NeedKick::Yes
-    {
+    let shared = get(cpu);
+    if shared.requests.make(index) == NeedKick::Yes {
         shared.kick.send();
     }
 }
 
-/// Sends mail to a CPU.
+/// Sends a CPU a message.
 pub(crate) fn send(cpu: u16, message: Message) {
-    if let Some(shared) = all().get(usize::from(cpu)) {
-        shared.mailbox.lock().push_back(message);
-        send_kick(shared, shared.requests.request_message());
-    }
+    let shared = get(cpu);
+    shared.mailbox.lock().push_back(message);
+    send_kick(shared, shared.requests.request_message());
 }
 
 /// Makes each CPU tell what its vCPUs do.

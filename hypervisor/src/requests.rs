@@ -7,6 +7,7 @@
 //! A vCPU may be requested before its CPU has received the message that adds it: the request names an index that is free as
 //! yet, and finds nothing. So [`Requests::handle`] looks at each vCPU that a message adds, whether it was requested or not.
 
+use crate::invariant;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// vCPUs that one physical CPU can have.
@@ -131,6 +132,7 @@ impl<S: Word<u32>, W: Word<u64>> Requests<S, W> {
     /// Requests a look at the vCPU of this run-queue index. All that was written before is seen by whoever looks.
     pub fn make(&self, index: u16) -> NeedKick {
         let (word, bit) = (usize::from(index / 64), index % 64);
+        // No vCPU has this index.
         let Some(target) = self.words.get(word) else { return NeedKick::No };
         // The word is set before the summary, and the caller's change is seen before both.
         target.set(1 << bit);
@@ -197,7 +199,9 @@ impl<S: Word<u32>, W: Word<u64>> Requests<S, W> {
         while words != 0 {
             let word = words.trailing_zeros();
             words &= words - 1;
-            let Some(slots) = self.words.get(word as usize) else { continue };
+            let Some(slots) = self.words.get(word as usize) else {
+                invariant!("the summary is of these words")
+            };
             let mut bits = slots.take();
             while bits != 0 {
                 handler.look(word as u16 * 64 + bits.trailing_zeros() as u16);

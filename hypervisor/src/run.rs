@@ -9,6 +9,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem;
 use core::num::NonZeroU64;
+use vambrace_hypervisor::invariant;
 
 use vambrace_cpu::deadlines::{Deadlines, NEVER};
 use vambrace_cpu::exit::Exit;
@@ -261,8 +262,7 @@ impl Pcpu {
     #[inline(always)]
     fn run_slot(&mut self, id: u16, slice_end: Option<u64>) {
         let Some(Some(queued)) = self.queued.get(usize::from(id)) else {
-            self.queue.remove(id);
-            return;
+            invariant!("the run queue has vCPUs only")
         };
         let handle = Arc::clone(&queued.handle);
         let vcpu = queued.vcpu;
@@ -271,7 +271,9 @@ impl Pcpu {
             self.account.payer = Payer::Left(id);
             return;
         }
-        let Some(mutex) = handle.vcpus.get(usize::from(vcpu)) else { return };
+        let Some(mutex) = handle.vcpus.get(usize::from(vcpu)) else {
+            invariant!("a queued vCPU is its VM's")
+        };
         let mut vcpu = mutex.lock();
         let leave = match self.load(id, &handle, &vcpu) {
             Lives::Yes => {
@@ -302,7 +304,9 @@ impl Pcpu {
         let mut turn_end = slice_end.unwrap_or(NEVER);
         // What has to be done before the next entry: look at the list registers, and at timer and traps.
         let (mut refresh, mut replan) = (false, true);
-        let Some(constants) = handle.constants.get(usize::from(vcpu.index)) else { return Leave::Stopped };
+        let Some(constants) = handle.constants.get(usize::from(vcpu.index)) else {
+            invariant!("each vCPU has constants")
+        };
         if handle.devices.is_due() {
             self.work(id, handle);
         }

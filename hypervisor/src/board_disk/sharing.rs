@@ -5,6 +5,7 @@
 //! shared by VM, so that a VM gets no more of it by having more disks: each may have its part at any time, whatever the others do.
 //! Who is refused waits, and the first who waits is told when a place is free that it may have.
 
+use crate::invariant;
 use alloc::vec::Vec;
 
 /// Places beyond those that belong to a disk.
@@ -98,12 +99,14 @@ impl Sharing {
 
     /// A disk is no more. What it has under way goes on without it.
     pub(super) fn detach(&mut self, owner: Owner) {
-        let Some(at) = self.attached.iter().position(|disk| disk.owner == owner) else { return };
+        let Some(at) = self.attached.iter().position(|disk| disk.owner == owner) else {
+            invariant!("who detaches has attached")
+        };
         let disk = self.attached.remove(at);
         if disk.places == 0 {
             self.owed = self.owed.saturating_sub(1);
         }
-        let Ok(at) = self.find(owner.vm) else { return };
+        let Ok(at) = self.find(owner.vm) else { invariant!("a VM with a disk is a tenant") };
         if let Some(tenant) = self.tenants.get_mut(at) {
             tenant.shared = tenant.shared.saturating_sub(disk.places.saturating_sub(1));
             tenant.disks = tenant.disks.saturating_sub(1);
@@ -174,10 +177,11 @@ impl Sharing {
         Some(())
     }
 
-    /// A disk's place is free again. If the disk is no more nobody had it.
+    /// A disk's place is free again.
     pub(super) fn give_back(&mut self, owner: Owner) {
+        // What a disk that is no more had under way is in nobody's account.
         let Some(disk) = self.attached.iter_mut().find(|disk| disk.owner == owner) else { return };
-        let Some(left) = disk.places.checked_sub(1) else { return };
+        let Some(left) = disk.places.checked_sub(1) else { invariant!("who gives a place back had one") };
         disk.places = left;
         if left == 0 {
             self.owed = self.owed.saturating_add(1);

@@ -6,6 +6,7 @@
 //! stays in the UART until the VM has taken some.
 
 use core::sync::atomic::Ordering;
+use vambrace_hypervisor::invariant;
 
 use arrayvec::ArrayVec;
 use vambrace_hypervisor::serial::{Refused, Source};
@@ -65,7 +66,7 @@ pub(crate) fn enable_input() {
 
 /// Serves the UART's interrupt: reads what has arrived and calls `on_input` for each run of it.
 pub(super) fn receive(on_input: impl FnMut(Heard)) {
-    let Some(uart) = CONSOLE.lock().uart else { return };
+    let Some(uart) = CONSOLE.lock().uart else { invariant!("only a UART interrupts") };
     uart.acknowledge();
     read(uart, on_input);
 }
@@ -77,6 +78,7 @@ pub(crate) fn receive_held(on_input: impl FnMut(Heard)) {
         let was_held = core::mem::replace(&mut console.listener.held, Held::Nothing);
         console.uart.filter(|_| was_held == Held::Something)
     };
+    // Nothing is held.
     let Some(uart) = uart else { return };
     read(uart, on_input);
     let console = CONSOLE.lock();
@@ -90,6 +92,7 @@ fn read(uart: Uart, mut on_input: impl FnMut(Heard)) {
     loop {
         // The console's lock is free again when the caller uses what was heard.
         let heard = CONSOLE.lock().hear(uart, &mut budget);
+        // There is no more to read, or no room for more.
         let Some(heard) = heard else { return };
         on_input(heard);
     }

@@ -98,6 +98,7 @@ impl Card {
     /// Takes buffers back whose frames have gone.
     fn take_back(&mut self) {
         while let Some(token) = self.raw.poll_transmit() {
+            // The card ends what it was not given: there is no telling what else it has done with.
             let Some(buffer) = self.send.iter_mut().find(|buffer| buffer.token == Some(token)) else {
                 return;
             };

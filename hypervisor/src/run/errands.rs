@@ -6,6 +6,7 @@
 //! another VM.
 
 use core::sync::atomic::Ordering;
+use vambrace_hypervisor::invariant;
 
 use vambrace_hypervisor::requests::{Gone, Handler, Received};
 use vambrace_interrupts::Activity;
@@ -90,6 +91,7 @@ impl Pcpu {
 
     /// Somebody calls a vCPU that is not in the machine: it is looked at when it is its turn.
     fn note_request(&mut self, id: u16) {
+        // It may be gone by now.
         let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else { return };
         // One that is ready finds out when it is put in.
         if queued.state != State::Ready {
@@ -101,7 +103,9 @@ impl Pcpu {
     /// Does a vCPU's errands.
     #[inline(always)]
     pub(super) fn see_to(&mut self, id: u16, handle: &VmHandle) -> Errand {
-        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else { return Errand::IsAll };
+        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else {
+            invariant!("errands are for vCPUs")
+        };
         queued.is_requested = false;
         if queued.task.is_none()
             && !queued.is_flush_due
@@ -118,7 +122,9 @@ impl Pcpu {
     #[cold]
     #[inline(never)]
     fn see_to_seldom(&mut self, id: u16, handle: &VmHandle) -> Errand {
-        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else { return Errand::IsAll };
+        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else {
+            invariant!("errands are for vCPUs")
+        };
         let index = queued.vcpu.into();
         if let Some(task) = queued.task.take() {
             queued.task = task.step();
@@ -180,7 +186,9 @@ impl Pcpu {
     /// A console line of the VM of the vCPU with run-queue index `id` has waited for its end for long enough: it is passed on in that
     /// vCPU's time.
     pub(super) fn flush_now(&mut self, id: u16, resident: Option<u16>) {
-        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else { return };
+        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else {
+            invariant!("deadlines are of vCPUs")
+        };
         queued.flush_at = NEVER;
         if resident == Some(id) {
             flush(&queued.handle);

@@ -4,6 +4,7 @@
 //! Each physical CPU tells of the vCPUs that live on it: their locks are its own, and no VM's lock is taken. So a VM that
 //! holds its lock for long, or stands still, is told of like any other.
 
+use vambrace_hypervisor::invariant;
 use vambrace_machine::Vcpu;
 use vambrace_wire::message::{FromHypervisor, TOLD_EXITS, ToldExit, VcpuActivity, VcpuReport};
 
@@ -18,6 +19,7 @@ impl Pcpu {
     #[inline(never)]
     pub(super) fn tell_vcpus(&self, mut running: Option<(u16, &mut Vcpu)>) {
         for (id, queued) in (0..).zip(&self.queued) {
+            // The index is free.
             let Some(queued) = queued else { continue };
             match &mut running {
                 Some((resident, vcpu)) if *resident == id => {
@@ -25,7 +27,9 @@ impl Pcpu {
                     self.tell_vcpu(queued, vcpu, VcpuActivity::Running);
                 }
                 _ => {
-                    let Some(vcpu) = queued.handle.vcpus.get(usize::from(queued.vcpu)) else { continue };
+                    let Some(vcpu) = queued.handle.vcpus.get(usize::from(queued.vcpu)) else {
+                        invariant!("a queued vCPU is its VM's")
+                    };
                     self.tell_vcpu(queued, &vcpu.lock(), activity(queued));
                 }
             }

@@ -108,8 +108,9 @@ impl Pcpu {
     pub(super) fn deadlines_passed(&mut self, resident: Option<u16>) {
         let now = now();
         while let Some(id) = self.deadlines.due(now) {
-            // Whatever is due there is done below, or the index is free.
+            // Whatever is due there is done below.
             self.deadlines.set(id, NEVER);
+            // The index may be free by now.
             let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else { continue };
             let is_flush_due = queued.flush_at <= now;
             let works = queued.work_at <= now;

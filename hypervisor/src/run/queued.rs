@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use core::num::NonZeroU32;
 use core::sync::atomic::Ordering;
+use vambrace_hypervisor::invariant;
 
 use vambrace_cpu::power::Entry;
 use vambrace_cpu::scheduler::Claim;
@@ -183,14 +184,18 @@ impl Pcpu {
 
     /// A vCPU is off from now on, or halted.
     fn switch_off(&mut self, id: u16) {
-        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else { return };
+        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else {
+            invariant!("only vCPUs are queued")
+        };
         queued.state = State::Off;
         self.queue.block(id);
     }
 
     /// There is something to do in the time of the vCPU with run-queue index `id`.
     pub(super) fn queue_up(&mut self, id: u16) {
-        let Some(Some(queued)) = self.queued.get(usize::from(id)) else { return };
+        let Some(Some(queued)) = self.queued.get(usize::from(id)) else {
+            invariant!("only vCPUs are queued")
+        };
         self.queue.wake(id, queued.claim(self.translation));
     }
 
@@ -221,7 +226,9 @@ impl Pcpu {
 
     /// A vCPU that waited, and that is in the queue, waits no longer.
     pub(super) fn make_ready(&mut self, id: u16) {
-        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else { return };
+        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else {
+            invariant!("only vCPUs are queued")
+        };
         queued.state = State::Ready;
         queued.wake_at = NEVER;
         self.deadlines.set(id, queued.flush_at.min(queued.work_at));
@@ -234,9 +241,11 @@ impl Pcpu {
 
     /// A vCPU's VM has come to an end: it never enters the guest again in this boot epoch. No vCPU is in the machine.
     pub(super) fn halt(&mut self, id: u16) {
-        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else { return };
+        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else {
+            invariant!("only vCPUs are queued")
+        };
         let epoch = queued.handle.boot_epoch.load(Ordering::Acquire);
-        let Some(reason) = queued.handle.stop_reason.get() else { return };
+        let Some(reason) = queued.handle.stop_reason.get() else { invariant!("who halts knows why") };
         if queued.halted_in.replace(epoch) == Some(epoch) {
             self.queue.block(id);
             return;
@@ -265,33 +274,33 @@ impl Pcpu {
             self.queued.resize_with(at + 1, || None);
         }
         let weight = NonZeroU32::new(registry::weight(handle.id)).unwrap_or(NonZeroU32::MIN);
-        if let Some(place) = self.queued.get_mut(at)
-            && self.queue.add(id, weight).is_ok()
-        {
-            if !handle.devices.is_empty() && self.buffer.is_empty() {
-                self.buffer = vec![0; devices::BUFFER];
-                self.shared.has_buffer.store(true, Ordering::Release);
-            }
-            self.deadlines.add(id);
-            *place = Some(QueuedVcpu {
-                handle,
-                vcpu,
-                state: State::Off,
-                is_requested: false,
-                is_flush_due: false,
-                task: None,
-                wake_at: NEVER,
-                flush_at: NEVER,
-                work_at: NEVER,
-                suspended: None,
-                halted_in: None,
-            });
+        let Some(place) = self.queued.get_mut(at) else { invariant!("there is room for the index") };
+        invariant!(self.queue.add(id, weight).is_ok(), "an index is of one vCPU at a time");
+        if !handle.devices.is_empty() && self.buffer.is_empty() {
+            self.buffer = vec![0; devices::BUFFER];
+            self.shared.has_buffer.store(true, Ordering::Release);
         }
+        self.deadlines.add(id);
+        *place = Some(QueuedVcpu {
+            handle,
+            vcpu,
+            state: State::Off,
+            is_requested: false,
+            is_flush_due: false,
+            task: None,
+            wake_at: NEVER,
+            flush_at: NEVER,
+            work_at: NEVER,
+            suspended: None,
+            halted_in: None,
+        });
     }
 
     /// Long work for the VM of the vCPU with run-queue index `id`, which is off: done in that vCPU's turns.
     pub(super) fn give_task(&mut self, id: u16, task: BackgroundTask) {
-        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else { return };
+        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else {
+            invariant!("only vCPUs are queued")
+        };
         queued.task = Some(task);
         queued.is_requested = true;
         self.queue_up(id);
