@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use libtest_mimic::Failed;
-use vambrace::progress::Progress;
-use vambrace::setup::qemu::Qemu;
-use vambrace::setup::{Bare, Setup, SetupError, workspace};
+use vambrace_manifest::workspace;
+use vambrace_setup::progress::Progress;
+use vambrace_setup::qemu::Qemu;
+use vambrace_setup::{Bare, Setup, SetupError};
 
 use crate::process::Process;
 

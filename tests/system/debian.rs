@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use vambrace::exit::Exit;
-use vambrace::setup::disk;
+use vambrace_setup::disk;
 use vambrace_tests::{Bench, Case, Failed, Need, PATIENCE, Process, Scenario, Verdict};
 
 pub(crate) fn cases() -> Vec<Case> {

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::path::Path;
 
 use vambrace::exit::Exit;
-use vambrace::setup::disk;
+use vambrace_setup::disk;
 use vambrace_tests::{Bench, Case, Failed, Need, Scenario, Verdict, WriteLog, ensure};
 
 use crate::debian;

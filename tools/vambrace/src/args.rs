@@ -8,9 +8,9 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 
 use crate::bench::{self, against::Rival};
-use crate::explain::arguments::Explain;
 use crate::run::Text;
 use crate::runner::Clock;
+use vambrace_explain::arguments::Explain;
 use vambrace_manifest::{BoardOptions, Size};
 
 /// What `run` takes when no manifest is named.

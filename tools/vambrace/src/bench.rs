@@ -25,9 +25,7 @@ pub mod weights;
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::image::Sections;
 use crate::runner::Outcome;
-use crate::setup::{Bare, Setup};
 use against::{Against, Rival};
 use footprint::Footprint;
 use operation::OPERATIONS;
@@ -35,6 +33,8 @@ use suite::{Level, Machine, Readings, Suite};
 use systems::System;
 use traffic::Traffic;
 use vambrace_manifest::words::json;
+use vambrace_setup::image::Sections;
+use vambrace_setup::{Bare, Setup};
 use weights::Weights;
 
 /// The processor that the targets are for.
@@ -208,7 +208,7 @@ pub struct Image {
 pub fn measure(
     setup: &Setup,
     bare: &Bare,
-    qemu: &crate::setup::qemu::Qemu,
+    qemu: &vambrace_setup::qemu::Qemu,
     options: &Options,
 ) -> Result<Report, Failure> {
     let mut vambrace = Readings::default();
@@ -244,7 +244,7 @@ pub fn measure(
 pub fn locate(
     setup: &Setup,
     bare: &Bare,
-    qemu: &crate::setup::qemu::Qemu,
+    qemu: &vambrace_setup::qemu::Qemu,
     options: &Options,
     operation: &str,
 ) -> Result<String, Failure> {

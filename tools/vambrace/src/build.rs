@@ -4,12 +4,12 @@
 use std::path::Path;
 
 use crate::failure::Failure;
-use crate::image;
-use crate::setup::debian::{self, KernelError};
-use crate::setup::{Bare, Setup, SetupError, initramfs};
 use vambrace_manifest::diagnostic::Diagnostics;
 use vambrace_manifest::plan::{self, Images, ImagesError};
 use vambrace_manifest::{self as manifest, BoardOptions, Boot, InitrdSource, Manifest, Vm};
+use vambrace_setup::debian::{self, KernelError};
+use vambrace_setup::image;
+use vambrace_setup::{Bare, Setup, SetupError, initramfs};
 
 /// What becomes of a VM of the demo after it has introduced itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

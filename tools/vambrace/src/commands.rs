@@ -11,18 +11,20 @@ use crate::bench::compare::Before;
 use crate::build::{self, Afterwards};
 use crate::console::{Inspection, Logs, Show};
 use crate::exit::Exit;
-use crate::explain::Output;
-use crate::explain::arguments::Explain;
 use crate::failure::Failure;
-use crate::progress::Progress;
 use crate::run::{self, Options};
 use crate::runner::{self, Board, Boot, Config, Session};
-use crate::setup::qemu::Qemu;
-use crate::setup::{self, Setup};
-use crate::{bench, console, doctor, explain, image};
+use crate::{bench, console, doctor};
+use vambrace_explain as explain;
+use vambrace_explain::Output;
+use vambrace_explain::arguments::Explain;
 use vambrace_manifest::diagnostic::{Diagnostics, Style};
 use vambrace_manifest::words::counted;
 use vambrace_manifest::{self as manifest, BoardOptions, Manifest};
+use vambrace_setup::image;
+use vambrace_setup::progress::Progress;
+use vambrace_setup::qemu::Qemu;
+use vambrace_setup::{self as setup, Setup};
 
 /// The whole command: reads the arguments of this process and does what they say.
 #[must_use]
@@ -207,7 +209,7 @@ fn lint() -> Result<Exit, Failure> {
 
 /// The demo's manifest, in the workspace or the current folder.
 fn demo() -> PathBuf {
-    setup::workspace().join(DEMO)
+    manifest::workspace().join(DEMO)
 }
 
 /// The board that a manifest and the arguments describe.

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::exit::Exit;
-use crate::setup::{Cache, SetupError, debian, process, qemu, toolchain};
+use vambrace_setup::{Cache, SetupError, debian, process, qemu, toolchain};
 
 /// What was found.
 #[derive(Clone, Debug, Default)]

@@ -8,12 +8,12 @@ use crate::bench::BenchError;
 use crate::bench::compare::CompareError;
 use crate::console::ShowError;
 use crate::exit::Exit;
-use crate::explain::ExplainError;
-use crate::image::ImageError;
 use crate::runner::{RunError, SECOND_UART_SINCE};
-use crate::setup::SetupError;
+use vambrace_explain::ExplainError;
 use vambrace_manifest::diagnostic::{Diagnostics, Style, nearest};
 use vambrace_manifest::plan::PlanError;
+use vambrace_setup::SetupError;
+use vambrace_setup::image::ImageError;
 
 /// A failure of the command.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +26,7 @@ pub enum Failure {
     Setup(#[from] SetupError),
     /// There is nothing to explain.
     #[error(transparent)]
-    Explain(#[from] ExplainError),
+    Explain(ExplainError),
     /// There is no bundle.
     #[error(transparent)]
     Plan(PlanError),
@@ -98,6 +98,15 @@ fn suggest_vm(name: &str, known: &[String]) -> String {
     }
 }
 
+impl From<ExplainError> for Failure {
+    fn from(error: ExplainError) -> Self {
+        match error {
+            ExplainError::Manifest(diagnostics) => Self::Manifest(diagnostics),
+            other => Self::Explain(other),
+        }
+    }
+}
+
 impl From<ShowError> for Failure {
     fn from(error: ShowError) -> Self {
         match error {
@@ -148,5 +157,39 @@ impl Failure {
             cause = error.source();
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use vambrace_explain::{Output, explain};
+
+    use super::*;
+    use crate::args::{Arguments, Command};
+
+    fn ask(line: &str) -> Result<Output, Failure> {
+        match Arguments::try_parse_from(line.split(' ')).unwrap().command {
+            Some(Command::Explain(question)) => Ok(explain(&question, |_| {})?),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn mistakes_are_the_users() {
+        for (line, words) in [
+            ("vambrace explain esr", "esr needs its value"),
+            ("vambrace explain esr 0x9g", "`g` (character 4) is no hexadecimal digit"),
+            ("vambrace explain esr -1", "`-1` is no value"),
+            ("vambrace explain tcr 1", "say which of them"),
+            ("vambrace explain ers 1", "did you mean ESR"),
+            ("vambrace explain map no-such.toml", "no-such.toml"),
+            ("vambrace explain walk 0 --image no-such-file", "cannot read no-such-file: "),
+        ] {
+            let failure = ask(line).unwrap_err();
+            assert_eq!(failure.exit(), Exit::Usage, "{line}");
+            let text = failure.render(vambrace_manifest::diagnostic::Style::Plain);
+            assert!(text.contains(words), "{line}: {text}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command `vambrace`, as a library: the program itself and the whole-system tests are thin users of it.
 //!
-//! A manifest becomes a running board in four steps, one module each:
+//! A manifest becomes a running board in four steps:
 //!
 //! ```text
 //! manifest.toml --manifest--> checked VMs --plan--> bundle --image--> one bootable file --runner--> QEMU
@@ -9,8 +9,9 @@
 //!                         setup: toolchain, QEMU, kernels, initramfs
 //! ```
 //!
-//! [`setup`] fetches what the machine lacks without being asked. [`runner`] starts QEMU and speaks the console
-//! protocol of `vambrace_wire`; [`console`] shows it, on a terminal or line by line.
+//! The first two are [`vambrace_manifest`]'s. [`vambrace_setup`] fetches what the machine lacks without being asked.
+//! [`runner`] starts QEMU and speaks the console protocol of `vambrace_wire`; [`console`] shows it, on a terminal or line
+//! by line.
 #![forbid(unsafe_code)]
 
 pub mod args;
@@ -21,10 +22,6 @@ pub mod console;
 pub mod doctor;
 pub mod exit;
 pub mod expect;
-pub mod explain;
 pub mod failure;
-pub mod image;
-pub mod progress;
 pub mod run;
 pub mod runner;
-pub mod setup;

@@ -11,10 +11,10 @@ use crate::args::Run;
 use crate::console::inspection::Known;
 use crate::expect::Judge;
 use crate::failure::Failure;
-use crate::setup::SetupError;
 use vambrace_manifest::run::{Expected, pattern};
 use vambrace_manifest::symbols::Symbols;
 use vambrace_manifest::{Manifest, Vm};
+use vambrace_setup::SetupError;
 
 /// Stands for every VM.
 const EVERY: &str = "*";

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::setup::qemu::Qemu;
+use vambrace_setup::qemu::Qemu;
 
 mod command_line;
 mod counted;
@@ -71,7 +71,7 @@ pub enum Clock {
 pub enum Boot {
     /// The hypervisor's image, and the bundle as its initrd.
     Parts {
-        /// As [`crate::setup::Bare::hypervisor`].
+        /// As [`vambrace_setup::Bare::hypervisor`].
         hypervisor: Vec<u8>,
         /// As [`vambrace_manifest::plan::build`] makes it.
         bundle: Vec<u8>,

@@ -7,7 +7,7 @@
 use super::others::{OTHERS, Other};
 use super::text::grouped;
 use super::{PROCESSOR, Report, Row};
-use crate::explain::svg::{Anchor, Font, Rect, Svg, width};
+use vambrace_svg::{Anchor, Font, Rect, Svg, width};
 
 const STYLE: &str = "\
 .own { font-size: 11.5px; font-weight: bold; }

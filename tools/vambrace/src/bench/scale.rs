@@ -17,8 +17,8 @@ use super::suite::{GUEST, Machine, PATIENCE, Readings, Suite, read};
 use super::{BenchError, Options};
 use crate::failure::Failure;
 use crate::runner::{Outcome, Running};
-use crate::setup::{Bare, Setup};
 use vambrace_manifest::words::{counted, json};
+use vambrace_setup::{Bare, Setup};
 
 /// The version of the JSON form.
 const FORMAT: u32 = 1;
@@ -89,7 +89,7 @@ pub struct Scale {
 pub fn measure(
     setup: &Setup,
     bare: &Bare,
-    qemu: &crate::setup::qemu::Qemu,
+    qemu: &vambrace_setup::qemu::Qemu,
     options: &Options,
 ) -> Result<Scale, Failure> {
     let machine = Machine { setup, bare, qemu, options };
@@ -113,7 +113,7 @@ pub fn measure(
 pub fn point(
     setup: &Setup,
     bare: &Bare,
-    qemu: &crate::setup::qemu::Qemu,
+    qemu: &vambrace_setup::qemu::Qemu,
     options: &Options,
     crowd: Crowd,
 ) -> Result<Point, Failure> {

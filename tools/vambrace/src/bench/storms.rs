@@ -16,8 +16,8 @@ use super::text::grouped;
 use super::{BenchError, Options};
 use crate::failure::Failure;
 use crate::runner::{Outcome, Running};
-use crate::setup::{Bare, Setup};
 use vambrace_manifest::words::json;
+use vambrace_setup::{Bare, Setup};
 
 /// The version of the JSON form.
 const FORMAT: u32 = 1;
@@ -108,7 +108,7 @@ pub struct Storms {
 pub fn measure(
     setup: &Setup,
     bare: &Bare,
-    qemu: &crate::setup::qemu::Qemu,
+    qemu: &vambrace_setup::qemu::Qemu,
     options: &Options,
 ) -> Result<Storms, Failure> {
     let machine = Machine { setup, bare, qemu, options };

@@ -10,10 +10,10 @@ use crate::build::{self, Afterwards};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::runner::{self, Board, Boot, Clock, Config, Ending, Outcome};
-use crate::setup::qemu::Qemu;
-use crate::setup::{Bare, Setup};
 use vambrace_manifest::diagnostic::Source;
 use vambrace_manifest::{self as manifest, BoardOptions};
+use vambrace_setup::qemu::Qemu;
+use vambrace_setup::{Bare, Setup};
 
 /// What each operation took, by name.
 pub type Readings = BTreeMap<String, Figures>;

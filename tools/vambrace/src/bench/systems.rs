@@ -12,8 +12,8 @@ use self::exits::Exits;
 use super::suite::Machine;
 use super::{Options, PROCESSOR, Verdict};
 use crate::failure::Failure;
-use crate::setup::qemu::Qemu;
-use crate::setup::{Bare, Setup};
+use vambrace_setup::qemu::Qemu;
+use vambrace_setup::{Bare, Setup};
 
 pub(super) mod exits;
 pub(super) mod machine;

@@ -3,7 +3,7 @@
 
 use super::record::{Comparison, Record};
 use super::*;
-use crate::explain::svg::check;
+use vambrace_svg::check;
 
 fn figures(median: u64) -> Figures {
     Figures { min: median - 1, median, max: median + 1 }
@@ -78,7 +78,7 @@ fn other_processors_have_no_targets() {
     assert!(report.meets_all());
     assert!(report.text().ends_with("the operations' targets are for cortex-a72\n"));
     assert!(report.operations.iter().all(|row| row.verdict == Verdict::NoTarget));
-    check::sound(&report.svg());
+    check::sound(&report.svg()).unwrap();
     assert!(!report.svg().contains("Xen"));
 }
 
@@ -112,7 +112,7 @@ fn the_json_has_the_keys_that_are_documented() {
 #[test]
 fn the_picture_is_sound_and_cuts_nothing() {
     let picture = report(PROCESSOR, |name, figure| if name == "affinity-info" { 6000 } else { figure }).svg();
-    check::sound(&picture);
+    check::sound(&picture).unwrap();
     assert!(picture.contains(">6,000<"));
     assert!(!picture.contains("first instruction"));
 }

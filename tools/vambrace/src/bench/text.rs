@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::against::Against;
 use super::footprint::{Account, Footprint};
 use super::{Image, PROCESSOR, Report, Row, Verdict};
-use crate::image::Sections;
+use vambrace_setup::image::Sections;
 
 impl Report {
     /// The table.

@@ -16,8 +16,8 @@ use super::systems::exits::Exits;
 use super::systems::{Phase, Ratio};
 use super::{Options, PROCESSOR, Verdict};
 use crate::failure::Failure;
-use crate::setup::qemu::Qemu;
-use crate::setup::{Bare, Setup};
+use vambrace_setup::qemu::Qemu;
+use vambrace_setup::{Bare, Setup};
 
 mod machine;
 mod text;

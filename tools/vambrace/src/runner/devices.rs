@@ -6,9 +6,9 @@ use std::path::Path;
 
 use vambrace_wire::bundle::io::Uplink;
 
-use crate::setup::{self, Setup, SetupError};
 use vambrace_manifest::io::{BoardDisk, NewDisk};
 use vambrace_manifest::{Manifest, Vm, slots};
+use vambrace_setup::{self as setup, Setup, SetupError};
 
 /// Makes the files of the board's disks that are not there yet.
 ///

@@ -20,7 +20,7 @@ use vambrace_wire::message::{
 
 use super::outbox::Outbox;
 use super::{Boot, Config, RunError, command_line};
-use crate::setup::process;
+use vambrace_setup::process;
 
 /// How long the hypervisor may take to answer what its vCPUs do, when the time is over; many times what it takes on a computer that
 /// has nothing else to do.

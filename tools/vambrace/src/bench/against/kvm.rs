@@ -14,8 +14,8 @@ use super::super::suite::{GUEST, Machine, Suite};
 use super::{MEMORY, Opponent};
 use crate::failure::Failure;
 use crate::runner::{Board, Boot, Clock, RunError};
-use crate::setup::debian::{LINUX, version_of};
-use crate::setup::{SetupError, initramfs};
+use vambrace_setup::debian::{LINUX, version_of};
+use vambrace_setup::{SetupError, initramfs};
 
 /// The program that runs the guest.
 const RUNNER: &str = "linux-kvm";

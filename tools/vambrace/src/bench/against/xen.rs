@@ -17,8 +17,8 @@ use super::super::suite::{GUEST, Machine, Suite};
 use super::{MEMORY, Opponent};
 use crate::failure::Failure;
 use crate::runner::{Board, Boot, Clock, RunError, arguments};
-use crate::setup::debian::{XEN, version_of};
-use crate::setup::{SetupError, process};
+use vambrace_setup::debian::{XEN, version_of};
+use vambrace_setup::{SetupError, process};
 
 /// RAM of the board, in bytes: Xen wants some for itself.
 const BOARD_MEMORY: u64 = 512 << 20;

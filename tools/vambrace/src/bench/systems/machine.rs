@@ -17,9 +17,9 @@ use crate::build::{self, Afterwards};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::runner::{self, Board, Boot, Clock, Config, Ending, Outcome};
-use crate::setup::{SetupError, debian, initramfs};
 use vambrace_manifest::diagnostic::Source;
 use vambrace_manifest::{self as manifest, BoardOptions};
+use vambrace_setup::{SetupError, debian, initramfs};
 
 /// The program that is init.
 const INIT: &str = "linux-bench";

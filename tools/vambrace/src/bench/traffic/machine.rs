@@ -15,9 +15,9 @@ use crate::build::{self, Afterwards};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::runner::{self, Board, Boot, Clock, Config, Ending, Medium, Outcome};
-use crate::setup::{SetupError, debian, initramfs};
 use vambrace_manifest::diagnostic::Source;
 use vambrace_manifest::{self as manifest, BoardOptions, Manifest};
+use vambrace_setup::{SetupError, debian, initramfs};
 
 /// The program that moves data through a network.
 const IPERF: &str = "iperf3";
