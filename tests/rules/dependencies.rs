@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use vambrace_manifest::workspace;
 
 /// What each crate may stand on, tests included. A crate comes after all that it stands on, so there are no circles.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 17] = [
     ("channel", &[]),
     ("memory", &[]),
     ("wire", &[]),
@@ -20,11 +20,16 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("tools/svg", &[]),
     ("tools/setup", &["tools/manifest"]),
     ("tools/explain", &["cpu", "machine", "memory", "tools/manifest", "tools/svg"]),
+    ("tools/runner", &["machine", "wire", "tools/manifest", "tools/setup"]),
+    (
+        "tools/bench",
+        &["cpu", "io", "machine", "wire", "tools/manifest", "tools/runner", "tools/setup", "tools/svg"],
+    ),
     (
         "tools/vambrace",
-        &["cpu", "io", "machine", "wire", "tools/manifest", "tools/setup", "tools/explain", "tools/svg"],
+        &["cpu", "wire", "tools/bench", "tools/explain", "tools/manifest", "tools/runner", "tools/setup"],
     ),
-    ("tests", &["wire", "tools/manifest", "tools/setup", "tools/vambrace"]),
+    ("tests", &["wire", "tools/bench", "tools/manifest", "tools/runner", "tools/setup", "tools/vambrace"]),
 ];
 
 /// What a folder's file Cargo.toml says.

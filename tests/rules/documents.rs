@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Each command of each document is run by a test, or is known not to be, with the reason.
 
-use vambrace::bench::record::Record;
+use vambrace_bench::record::Record;
 use vambrace_manifest::workspace;
 use vambrace_tests::documents::{self, Typed, figures, ways};
 

@@ -5,8 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use libtest_mimic::Failed;
-use vambrace::exit::Exit;
-use vambrace::runner::{Outcome, Running, VmOutcome, WaitError};
+use vambrace_runner::{Exit, Outcome, Running, VmOutcome, WaitError};
 use vambrace_wire::message::VmState;
 
 use crate::case::Verdict;

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use libtest_mimic::Failed;
-use vambrace::build::{self, Afterwards};
 use vambrace::failure::Failure;
-use vambrace::runner::{Board, Boot, Clock, Config, Medium, Running};
 use vambrace_manifest::diagnostic::{Diagnostics, Source};
 use vambrace_manifest::{self as manifest, BoardOptions, Manifest};
+use vambrace_runner::build::{self, Afterwards};
+use vambrace_runner::{Board, Boot, Clock, Config, Medium, Running, StartError};
 
 use crate::PATIENCE;
 use crate::bench::Bench;
@@ -94,7 +94,7 @@ impl Scenario {
 
     /// QEMU's arguments for the board's devices.
     fn devices(&self, manifest: &Manifest) -> Vec<String> {
-        let mut arguments = vambrace::runner::devices_on(manifest, self.medium);
+        let mut arguments = vambrace_runner::devices_on(manifest, self.medium);
         for (disk, log) in &self.write_logs {
             let plain = format!("if=none,id=disk-{disk},format=raw,discard=unmap,file=");
             let logged = format!(
@@ -125,9 +125,10 @@ impl Bench {
     fn config(&self, scenario: &Scenario) -> Result<Config, Failed> {
         let manifest = scenario.manifest()?;
         if scenario.medium == Medium::Files {
-            vambrace::runner::make_disks(&manifest, &self.setup)?;
+            vambrace_runner::make_disks(&manifest, &self.setup)?;
         }
-        let render = |failure: Failure| failure.render(vambrace_manifest::diagnostic::Style::Plain);
+        let render =
+            |error: StartError| Failure::from(error).render(vambrace_manifest::diagnostic::Style::Plain);
         let bundle =
             build::bundle(&manifest, &self.setup, &self.bare, scenario.afterwards).map_err(render)?;
         let hypervisor = build::hypervisor(&manifest, &self.bare).map_err(render)?;

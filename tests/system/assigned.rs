@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Devices of the board that belong to one VM.
 
-use vambrace::exit::Exit;
+use vambrace_runner::Exit;
 use vambrace_tests::{Bench, Case, Failed, Need, Scenario, Verdict, ensure};
 use vambrace_wire::message::VmState;
 

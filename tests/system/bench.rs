@@ -4,10 +4,11 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use vambrace::bench::against::Rival;
-use vambrace::bench::record::{Comparison, Record};
-use vambrace::bench::scale::{self, Crowd};
-use vambrace::bench::{self, Options, Systems, storms, systems, traffic};
+use vambrace::failure::Failure;
+use vambrace_bench::against::Rival;
+use vambrace_bench::record::{Comparison, Record};
+use vambrace_bench::scale::{self, Crowd};
+use vambrace_bench::{self as bench, BenchError, Options, Systems, storms, systems, traffic};
 use vambrace_manifest::diagnostic::Style;
 use vambrace_manifest::workspace;
 use vambrace_tests::documents::figures;
@@ -89,8 +90,7 @@ fn write(part: &str, text: &str) -> Verdict {
 
 fn compare(bench: &Bench) -> Verdict {
     let options = Options { systems: Systems::LeftOut, ..Options::default() };
-    let report = bench::measure(&bench.setup, &bench.bare, &bench.qemu, &options)
-        .map_err(|failure| failure.render(Style::Plain))?;
+    let report = bench::measure(&bench.setup, &bench.bare, &bench.qemu, &options).map_err(rendered)?;
     if is_recording() {
         record(|record| record.renewed(&report))?;
         write("figures", &report.markdown())?;
@@ -110,14 +110,13 @@ fn compare_systems(bench: &Bench) -> Verdict {
 }
 
 fn measure_systems(bench: &Bench) -> Result<Vec<systems::System>, String> {
-    systems::measure(&bench.setup, &bench.bare, &bench.qemu, &Options::default())
-        .map_err(|failure| failure.render(Style::Plain))
+    systems::measure(&bench.setup, &bench.bare, &bench.qemu, &Options::default()).map_err(rendered)
 }
 
 /// Data through EL2, held against data without a hypervisor.
 fn compare_traffic(bench: &Bench) -> Verdict {
-    let measured = traffic::measure(&bench.setup, &bench.bare, &bench.qemu, &Options::default())
-        .map_err(|failure| failure.render(Style::Plain))?;
+    let measured =
+        traffic::measure(&bench.setup, &bench.bare, &bench.qemu, &Options::default()).map_err(rendered)?;
     if is_recording() {
         record(|record| record.with_traffic(&measured))?;
         write("traffic", &traffic::markdown(&measured))?;
@@ -127,8 +126,8 @@ fn compare_traffic(bench: &Bench) -> Verdict {
 
 /// Whatever a VM does all the time, its neighbour has its share.
 fn compare_storms(bench: &Bench) -> Verdict {
-    let measured = storms::measure(&bench.setup, &bench.bare, &bench.qemu, &Options::default())
-        .map_err(|failure| failure.render(Style::Plain))?;
+    let measured =
+        storms::measure(&bench.setup, &bench.bare, &bench.qemu, &Options::default()).map_err(rendered)?;
     if is_recording() {
         write("storms", &measured.markdown())?;
     }
@@ -174,16 +173,20 @@ fn twice(bench: &Bench) -> Verdict {
     ensure(first.out == second.out, || format!("the second time it says other things: {difference:?}"))
 }
 
+/// An error in the command's words.
+fn rendered(error: BenchError) -> String {
+    Failure::from(error).render(Style::Plain)
+}
+
 /// Exits cost the same however many VMs sleep beside, and EL2's memory grows by the same for each.
 fn many(bench: &Bench) -> Verdict {
-    let render = |failure: vambrace::failure::Failure| failure.render(Style::Plain);
     if is_recording() {
         let all = scale::measure(&bench.setup, &bench.bare, &bench.qemu, &Options::default());
-        write("scale", &all.map_err(render)?.markdown())?;
+        write("scale", &all.map_err(rendered)?.markdown())?;
     }
     let point = |vms| {
         scale::point(&bench.setup, &bench.bare, &bench.qemu, &Options::default(), Crowd { cpus: 4, vms })
-            .map_err(render)
+            .map_err(rendered)
     };
     let (few, some, many) = (point(4)?, point(34)?, point(64)?);
     for name in CONSTANT {
@@ -201,8 +204,7 @@ fn against(bench: &Bench) -> Verdict {
     let rounds = if is_recording() { Options::default().rounds } else { 10 };
     let options =
         Options { systems: Systems::LeftOut, against: Rival::ALL.into(), rounds, ..Options::default() };
-    let report = bench::measure(&bench.setup, &bench.bare, &bench.qemu, &options)
-        .map_err(|failure| failure.render(Style::Plain))?;
+    let report = bench::measure(&bench.setup, &bench.bare, &bench.qemu, &options).map_err(rendered)?;
     if is_recording() {
         write("others", &report.markdown_of_others())?;
         std::fs::write(workspace().join("docs/performance.svg"), report.svg())?;

@@ -2,7 +2,7 @@
 //! Boards whose device tree says something else than QEMU's own.
 
 use dtoolkit::model::{DeviceTreeNode, DeviceTreeProperty};
-use vambrace::exit::Exit;
+use vambrace_runner::Exit;
 use vambrace_tests::{Bench, Case, Failed, Need, PATIENCE, Record, Scenario, Tree, Verdict};
 use vambrace_wire::message::VmState;
 

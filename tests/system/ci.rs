@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use vambrace::exit::Exit;
 use vambrace_manifest::workspace;
+use vambrace_runner::Exit;
 use vambrace_tests::{Bench, Case, Failed, PATIENCE, Scenario, Verdict, ensure};
 
 pub(crate) fn cases() -> Vec<Case> {

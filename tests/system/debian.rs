@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use vambrace::exit::Exit;
+use vambrace_runner::Exit;
 use vambrace_setup::disk;
 use vambrace_tests::{Bench, Case, Failed, Need, PATIENCE, Process, Scenario, Verdict};
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The manifests that come with the house, through the library and through the command itself.
 
-use vambrace::exit::Exit;
 use vambrace_manifest::workspace;
+use vambrace_runner::Exit;
 use vambrace_tests::{Bench, Case, Need, PATIENCE, Scenario, Verdict};
 
 pub(crate) fn cases() -> Vec<Case> {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use vambrace::exit::Exit;
+use vambrace_runner::Exit;
 use vambrace_tests::{Bench, Case, Failed, Need, PATIENCE, Scenario, Verdict, ensure};
 
 /// The processors that Vambrace is tested on, by QEMU's names.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! VMs that misbehave, beside one that must not notice: its heartbeat goes on, in time.
 
-use vambrace::exit::Exit;
+use vambrace_runner::Exit;
 use vambrace_tests::{Bench, Case, Failed, Record, Scenario, Verdict};
 use vambrace_wire::message::VmState;
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use vambrace::exit::Exit;
+use vambrace_runner::Exit;
 use vambrace_tests::{Bench, Case, Failed, Need, PATIENCE, Scenario, Verdict, ensure};
 
 /// A register that a VM and QEMU's machine differ in.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is typed arrives: on every console, all of it, and whatever other VMs do.
 
-use vambrace::exit::Exit;
+use vambrace_runner::Exit;
 use vambrace_tests::{Bench, Case, Need, Scenario, Verdict};
 
 /// As much as somebody pastes, many times what the hypervisor holds.

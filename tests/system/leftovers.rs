@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a VM leaves in system registers, the next one on the CPU does not find.
 
-use vambrace::exit::Exit;
+use vambrace_runner::Exit;
 use vambrace_tests::{Bench, Case, Scenario, Verdict};
 
 /// Without RAS and fine-grained traps; with RAS; with both.

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Unmodified Debian kernels, and Debian's U-Boot.
 
-use vambrace::exit::Exit;
-use vambrace::runner::Clock;
+use vambrace_runner::{Clock, Exit};
 use vambrace_tests::{Bench, Case, Need, Scenario, Verdict};
 
 pub(crate) fn cases() -> Vec<Case> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Many VMs: one after another, so that memory and VMIDs are used again, and all at once.
 
-use vambrace::exit::Exit;
+use vambrace_runner::Exit;
 use vambrace_tests::{Bench, Case, Scenario, Verdict};
 use vambrace_wire::message::VmState;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Boards with too little memory: what does not fit is told, and everything else runs.
 
-use vambrace::exit::Exit;
+use vambrace_runner::Exit;
 use vambrace_tests::{Bench, Case, Failed, Scenario, Tree, Verdict, ensure};
 use vambrace_wire::message::VmState;
 

@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use vambrace::exit::Exit;
+use vambrace_runner::Exit;
 use vambrace_setup::disk;
 use vambrace_tests::{Bench, Case, Failed, Need, Scenario, Verdict, WriteLog, ensure};
 

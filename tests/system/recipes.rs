@@ -5,8 +5,8 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Instant;
 
-use vambrace::exit::Exit;
 use vambrace_manifest::workspace;
+use vambrace_runner::Exit;
 use vambrace_tests::{Bench, Case, Failed, Need, PATIENCE, Scenario, Verdict, documents, ensure};
 
 pub(crate) fn cases() -> Vec<Case> {

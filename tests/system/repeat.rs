@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! With counted instructions a run is the same as the last one, to the byte.
 
-use vambrace::exit::Exit;
+use vambrace_runner::Exit;
 use vambrace_tests::{Bench, Case, Need, Scenario, Verdict};
 
 pub(crate) fn cases() -> Vec<Case> {

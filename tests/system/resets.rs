@@ -3,7 +3,7 @@
 
 use std::io::Write as _;
 
-use vambrace::exit::Exit;
+use vambrace_runner::Exit;
 use vambrace_tests::{Bench, Case, Need, Record, Scenario, Verdict};
 use vambrace_wire::message::VmState;
 

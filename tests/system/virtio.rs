@@ -5,8 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use vambrace::exit::Exit;
-use vambrace::runner::Outcome;
+use vambrace_runner::{Exit, Outcome};
 use vambrace_tests::{Bench, Case, Failed, Live, Need, Record, Scenario, Verdict, ensure};
 
 /// How often the power fails, and what the moments depend on.

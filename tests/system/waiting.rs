@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! VMs that wait for others, and CPUs that are called as soon as they are there.
 
-use vambrace::exit::Exit;
+use vambrace_runner::Exit;
 use vambrace_tests::{Bench, Case, Scenario, Verdict, ensure};
 use vambrace_wire::message::VmState;
 

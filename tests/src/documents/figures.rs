@@ -5,7 +5,7 @@
 //! `KiB` in units of 1024 bytes, `.1` or `.3` with so many decimals.
 
 use serde_json::Value;
-use vambrace::bench::record::Record;
+use vambrace_bench::record::Record;
 
 /// What begins a mark.
 const MARK: &str = "<!-- figure: ";

@@ -7,11 +7,11 @@ use std::time::Duration;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 
-use crate::bench::{self, against::Rival};
 use crate::run::Text;
-use crate::runner::Clock;
+use vambrace_bench::{self as bench, against::Rival};
 use vambrace_explain::arguments::Explain;
 use vambrace_manifest::{BoardOptions, Size};
+use vambrace_runner::Clock;
 
 /// What `run` takes when no manifest is named.
 pub const DEMO: &str = "manifests/two-linux.toml";

@@ -13,11 +13,10 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM};
 use signal_hook::iterator::Signals;
 use vambrace_wire::message::{Level, VmState};
 
-use crate::exit::Exit;
 use crate::expect::{Course, Judge};
-use crate::runner::{Ending, Event, Session, Summary};
 pub use inspection::Inspection;
 pub use logs::Logs;
+use vambrace_runner::{Ending, Event, Exit, Session, Summary};
 
 pub mod input;
 pub mod inspection;
@@ -207,7 +206,7 @@ fn describe_level(level: Level) -> &'static str {
 fn describe_ending(event: &Event) -> Option<&'static str> {
     match event {
         Event::TimedOut => Some("the time is over: stopped"),
-        Event::Message(crate::runner::Message::Failed) => Some("the hypervisor itself failed; its report:"),
+        Event::Message(vambrace_runner::Message::Failed) => Some("the hypervisor itself failed; its report:"),
         _ => None,
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::exit::Exit;
+use vambrace_runner::Exit;
 use vambrace_setup::{Cache, SetupError, debian, process, qemu, toolchain};
 
 /// What was found.

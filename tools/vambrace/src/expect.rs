@@ -9,7 +9,7 @@ use vambrace_wire::message::VmState;
 
 use vambrace_manifest::run::Expected;
 
-use crate::runner::{Event, Message};
+use vambrace_runner::{Event, Message};
 
 /// So much of a line is kept, in bytes. Of a longer one, the last half goes on being looked at.
 const LONGEST: usize = 8192;

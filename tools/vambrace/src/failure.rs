@@ -4,35 +4,24 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use crate::bench::BenchError;
-use crate::bench::compare::CompareError;
 use crate::console::ShowError;
-use crate::exit::Exit;
-use crate::runner::{RunError, SECOND_UART_SINCE};
+use vambrace_bench::BenchError;
+use vambrace_bench::compare::CompareError;
 use vambrace_explain::ExplainError;
 use vambrace_manifest::diagnostic::{Diagnostics, Style, nearest};
-use vambrace_manifest::plan::PlanError;
+use vambrace_runner::{Exit, RunError, SECOND_UART_SINCE, StartError};
 use vambrace_setup::SetupError;
 use vambrace_setup::image::ImageError;
 
 /// A failure of the command.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The manifest is wrong.
-    #[error("the manifest has mistakes")]
-    Manifest(#[from] Diagnostics),
-    /// Something is missing on this computer.
+    /// A manifest does not become running VMs.
     #[error(transparent)]
-    Setup(#[from] SetupError),
+    Start(#[from] StartError),
     /// There is nothing to explain.
     #[error(transparent)]
     Explain(ExplainError),
-    /// There is no bundle.
-    #[error(transparent)]
-    Plan(PlanError),
-    /// The hypervisor's image cannot be joined with the bundle.
-    #[error("the hypervisor's image is of no use: {0}\nreport this as a bug")]
-    Image(#[from] ImageError),
     /// QEMU knows no such processor.
     #[error("QEMU has no processor {name:?}\n{}", suggest(name, known))]
     Processor {
@@ -62,13 +51,10 @@ pub enum Failure {
     },
     /// There are no figures.
     #[error(transparent)]
-    Bench(#[from] BenchError),
+    Bench(BenchError),
     /// There is no other build to compare with.
     #[error(transparent)]
     Compare(#[from] CompareError),
-    /// QEMU did not start.
-    #[error(transparent)]
-    Run(#[from] RunError),
     /// A file could not be written.
     #[error("cannot write {path}: {error}\nname another file", path = .path.display())]
     Write {
@@ -101,7 +87,7 @@ fn suggest_vm(name: &str, known: &[String]) -> String {
 impl From<ExplainError> for Failure {
     fn from(error: ExplainError) -> Self {
         match error {
-            ExplainError::Manifest(diagnostics) => Self::Manifest(diagnostics),
+            ExplainError::Manifest(diagnostics) => diagnostics.into(),
             other => Self::Explain(other),
         }
     }
@@ -116,12 +102,36 @@ impl From<ShowError> for Failure {
     }
 }
 
-impl From<PlanError> for Failure {
-    fn from(error: PlanError) -> Self {
+impl From<BenchError> for Failure {
+    fn from(error: BenchError) -> Self {
         match error {
-            PlanError::Manifest(diagnostics) => Self::Manifest(diagnostics),
-            other => Self::Plan(other),
+            BenchError::Start(error) => Self::Start(error),
+            other => Self::Bench(other),
         }
+    }
+}
+
+impl From<Diagnostics> for Failure {
+    fn from(error: Diagnostics) -> Self {
+        Self::Start(error.into())
+    }
+}
+
+impl From<SetupError> for Failure {
+    fn from(error: SetupError) -> Self {
+        Self::Start(error.into())
+    }
+}
+
+impl From<ImageError> for Failure {
+    fn from(error: ImageError) -> Self {
+        Self::Start(error.into())
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        Self::Start(error.into())
     }
 }
 
@@ -130,24 +140,22 @@ impl Failure {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Manifest(_)
-            | Self::Explain(_)
+            Self::Start(error) => error.exit(),
+            Self::Explain(_)
             | Self::Compare(_)
             | Self::Write { .. }
             | Self::Processor { .. }
             | Self::NoSecondUart { .. }
             | Self::NoSuchVm { .. } => Exit::Usage,
-            Self::Plan(PlanError::Image { .. }) => Exit::Setup,
-            Self::Plan(_) => Exit::Usage,
             Self::Bench(_) => Exit::Hypervisor,
-            Self::Setup(_) | Self::Image(_) | Self::Run(_) | Self::Terminal(_) => Exit::Setup,
+            Self::Terminal(_) => Exit::Setup,
         }
     }
 
     /// The words, with the causes.
     #[must_use]
     pub fn render(&self, style: Style) -> String {
-        if let Self::Manifest(diagnostics) = self {
+        if let Self::Start(StartError::Manifest(diagnostics)) = self {
             return diagnostics.render(style);
         }
         let mut text = format!("vambrace: {self}\n");

@@ -10,18 +10,14 @@
 //! ```
 //!
 //! The first two are [`vambrace_manifest`]'s. [`vambrace_setup`] fetches what the machine lacks without being asked.
-//! [`runner`] starts QEMU and speaks the console protocol of `vambrace_wire`; [`console`] shows it, on a terminal or line
+//! [`vambrace_runner`] starts QEMU and speaks the console protocol of `vambrace_wire`; [`console`] shows it, on a terminal or line
 //! by line.
 #![forbid(unsafe_code)]
 
 pub mod args;
-pub mod bench;
-pub mod build;
 pub mod commands;
 pub mod console;
 pub mod doctor;
-pub mod exit;
 pub mod expect;
 pub mod failure;
 pub mod run;
-pub mod runner;

@@ -10,7 +10,7 @@ use std::thread;
 
 use vambrace_wire::message::VmState;
 
-use crate::runner::{Event, Message};
+use vambrace_runner::{Event, Message};
 
 /// How much is read at once, in bytes.
 const PIECE: usize = 4096;

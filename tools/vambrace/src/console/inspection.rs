@@ -9,8 +9,8 @@ use vambrace_cpu::syndrome;
 use vambrace_wire::message::{ToldExit, VcpuActivity, VcpuReport, VmState};
 
 use super::describe_state;
-use crate::runner::{Event, Message};
 use vambrace_manifest::symbols::Symbols;
+use vambrace_runner::{Event, Message};
 
 /// What is known of a VM.
 #[derive(Clone, Debug, Default)]

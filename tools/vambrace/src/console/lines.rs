@@ -5,10 +5,9 @@ use std::io;
 
 use super::input::Piped;
 use super::{Next, Show, ShowError, describe_ending, describe_level, describe_result, describe_state, write};
-use crate::exit::Exit;
-use crate::runner::{Event, Message, Session};
 use vambrace_manifest::OWN_NAME;
 use vambrace_manifest::words::counted;
+use vambrace_runner::{Event, Exit, Message, Session};
 
 /// A line without an end is printed after this many bytes.
 const LONGEST: usize = 4096;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::ShowError;
 use super::lines::Lines;
-use crate::runner::{Event, Message};
 use vambrace_manifest::OWN_NAME;
+use vambrace_runner::{Event, Message};
 
 /// The files of one run.
 #[derive(Debug)]

@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use vambrace_wire::message::VmState;
 
 use super::{describe_ending, describe_level, describe_result, describe_state};
-use crate::runner::{Event, Message};
 use vambrace_manifest::words::counted;
+use vambrace_runner::{Event, Message};
 
 /// How much of a VM's output is kept, in bytes.
 const KEPT: usize = 64 << 10;

@@ -9,8 +9,7 @@ use super::keyboard::{Action, Keyboard};
 use super::raw_mode::RawMode;
 use super::screen::Screen;
 use super::{Next, Show, ShowError, write};
-use crate::exit::Exit;
-use crate::runner::{Event, Session};
+use vambrace_runner::{Event, Exit, Session};
 
 /// Shows a session to its end; the VM of index `focus` has the keyboard first.
 ///
