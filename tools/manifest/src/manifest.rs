@@ -176,7 +176,7 @@ pub(crate) struct Spans {
     pub(crate) memory: Span,
 }
 
-/// Reads a manifest and checks its text. Whether images are there and fit is for [`load`](crate::load()).
+/// Reads a manifest and checks its text. Whether images are there and fit is not looked at: `load` does that.
 ///
 /// # Errors
 /// All that is wrong with the text.

@@ -141,7 +141,7 @@ fn fit(vm: &Draft, kernel: &KernelImage, initrd: Option<u64>, diagnostics: &mut 
     }
 }
 
-/// The complaint about images that do not fit; shared with [`crate::plan`], which sees the fetched ones.
+/// The complaint about images that do not fit; also made of fetched ones, once the plan sees them.
 pub(crate) fn does_not_fit(
     error: DoesNotFit,
     kernel: &KernelImage,
@@ -160,7 +160,7 @@ pub(crate) fn does_not_fit(
     }
 }
 
-/// The complaint about a file that cannot be started; shared with [`crate::plan`].
+/// The complaint about a file that cannot be started, here or once the plan has fetched it.
 pub(crate) fn not_startable(path: &Path, error: NotBootable, span: Span) -> Diagnostic {
     Diagnostic::new(error.code, format!("{} is {}", path.display(), error.what))
         .label(span, "")
