@@ -26,7 +26,7 @@ impl Vgic {
     /// Whether the list registers of a vCPU are to be synced and flushed before it is entered.
     #[must_use]
     pub fn needs_flush(&self, vcpu: usize) -> bool {
-        self.vcpus.get(vcpu).is_some_and(|vcpu| vcpu.needs_flush || vcpu.pending_sgi != 0)
+        self.vcpus.get(vcpu).is_some_and(|vcpu| !vcpu.lr_state.is_current() || vcpu.pending_sgi != 0)
     }
 
     /// The vCPU's interface as it was last flushed or synced: what to save, or to load on another CPU.
@@ -46,7 +46,7 @@ impl Vgic {
     /// The same, `read` fetching all that from the machine; of the list registers as many as are in use. One that is
     /// empty, as ICH_ELRSR_EL2 tells it, may be given as zero.
     pub fn sync_from(&mut self, vcpu: usize, read: impl FnOnce(&mut CpuInterface)) -> VcpuSet {
-        let Some(state) = self.vcpus.get_mut(vcpu).filter(|state| state.is_flushed) else {
+        let Some(state) = self.vcpus.get_mut(vcpu).filter(|state| state.lr_state.is_flushed()) else {
             return VcpuSet::new();
         };
         let groups = state.interface.groups();
@@ -59,9 +59,7 @@ impl Vgic {
     pub(crate) fn sync_interface(&mut self, vcpu: usize, groups: u32) -> VcpuSet {
         let mut kicks = VcpuSet::new();
         let Some(state) = self.vcpus.get_mut(vcpu) else { return kicks };
-        state.is_flushed = false;
-        state.is_put = false;
-        state.needs_flush = true;
+        state.lr_state.sync();
         state.pending_sgi = 0;
         let used = core::mem::take(&mut state.interface.used);
         let groups_changed = state.interface.groups() != groups;
@@ -128,7 +126,7 @@ impl Vgic {
     ///
     /// Changes nothing if the vCPU was not synced since it was flushed.
     pub fn flush(&mut self, vcpu: usize) -> Option<&CpuInterface> {
-        if !self.vcpus.get(vcpu)?.is_flushed {
+        if !self.vcpus.get(vcpu)?.lr_state.is_flushed() {
             self.queue_selected(vcpu);
         }
         self.interface(vcpu)
@@ -181,8 +179,7 @@ impl Vgic {
         state.interface.hcr = hcr;
         state.queued = lr;
         state.used_lrs = (1 << used) - 1;
-        state.is_flushed = true;
-        state.needs_flush = false;
+        state.lr_state.flush();
         state.pending_sgi = 0;
     }
 

@@ -78,7 +78,7 @@ impl Vcpu {
     #[inline(always)]
     pub(crate) const fn lrs_hold_all_but_sgis(&self) -> bool {
         // With any other bit set, interrupts are left over.
-        self.is_flushed && !self.needs_flush && self.interface.hcr & !(HCR_EN | HCR_TDIR) == 0
+        self.lr_state.is_current() && self.interface.hcr & !(HCR_EN | HCR_TDIR) == 0
     }
 
     /// The list register that holds an interrupt as it was queued before, if the list registers hold all but SGIs that

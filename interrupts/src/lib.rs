@@ -41,6 +41,7 @@ mod delivery;
 mod direct;
 mod distributor;
 mod list_register;
+mod lr_state;
 mod put_load;
 mod redistributor;
 mod resample;

@@ -43,7 +43,9 @@ const fn may_stay_in_lr(register: ListRegister) -> bool {
 impl Vcpu {
     /// Whether nothing is pending for a vCPU that is put.
     pub(crate) fn is_idle_put(&self) -> bool {
-        self.is_put && self.pending_sgi == 0 && !self.listed().any(|register| register.state().is_pending())
+        self.lr_state.is_put()
+            && self.pending_sgi == 0
+            && !self.listed().any(|register| register.state().is_pending())
     }
 
     /// The list registers that were in use when it was put.
@@ -105,7 +107,7 @@ impl Vgic {
     pub fn put(&mut self, vcpu: usize, read: impl FnOnce(&mut CpuInterface)) -> Put {
         let Some(state) = self.vcpus.get_mut(vcpu) else { return Put::Synced(VcpuSet::new()) };
         state.activity = Activity::Ready;
-        if !state.is_flushed {
+        if !state.lr_state.is_flushed() {
             return Put::Synced(VcpuSet::new());
         }
         let groups = state.interface.groups();
@@ -113,7 +115,7 @@ impl Vgic {
         if state.interface.groups() == groups
             && let Some(put_outcome) = state.put_outcome()
         {
-            state.is_put = true;
+            state.lr_state.put();
             return put_outcome;
         }
         Put::Synced(self.sync_interface(vcpu, groups))
@@ -126,16 +128,15 @@ impl Vgic {
     pub fn load(&mut self, vcpu: usize) -> bool {
         let Some(state) = self.vcpus.get_mut(vcpu) else { return false };
         state.activity = Activity::Busy;
-        if !state.is_put || state.needs_flush {
+        if !state.lr_state.load() {
             return false;
         }
         // Nobody looks at it while an SGI is added.
-        state.is_put = false;
         if state.pending_sgi == 0 || self.queue_pending_sgi_of_put(vcpu) {
             return true;
         }
         if let Some(state) = self.vcpus.get_mut(vcpu) {
-            state.is_put = true;
+            state.lr_state.put();
         }
         false
     }
@@ -166,7 +167,7 @@ impl Vgic {
     /// vCPUs to which interrupts have moved.
     pub fn sync_put_if_changed(&mut self, vcpu: usize) -> VcpuSet {
         match self.vcpus.get(vcpu) {
-            Some(state) if state.needs_flush => self.sync_put(vcpu),
+            Some(state) if !state.lr_state.is_current() => self.sync_put(vcpu),
             _ => VcpuSet::new(),
         }
     }
@@ -174,7 +175,7 @@ impl Vgic {
     /// Syncs a vCPU that is put, if its list registers were kept. Returns the vCPUs to which interrupts have moved.
     pub fn sync_put(&mut self, vcpu: usize) -> VcpuSet {
         match self.vcpus.get(vcpu) {
-            Some(state) if state.is_put => self.sync_interface(vcpu, state.interface.groups()),
+            Some(state) if state.lr_state.is_put() => self.sync_interface(vcpu, state.interface.groups()),
             _ => VcpuSet::new(),
         }
     }

@@ -135,8 +135,7 @@ impl Vgic {
     pub fn confirm_queued_line(&mut self, vcpu: usize, intid: u32, empty: u64) -> Option<u64> {
         let state = self.vcpus.get_mut(vcpu)?;
         let traps = traps_for(0b11);
-        let has_all =
-            state.is_flushed && !state.needs_flush && state.pending_sgi == 0 && state.resampled == 0;
+        let has_all = state.lr_state.is_current() && state.pending_sgi == 0 && state.resampled == 0;
         let index = usize::from(*state.last_lr.get(intid as usize)?);
         let others = ((1 << state.interface.used) - 1) & !(1 << index);
         let is_alone = empty & others == others && empty >> index & 1 == 0;

@@ -55,7 +55,7 @@ impl Vgic {
     /// Has a vCPU look again.
     pub(crate) fn kick(&mut self, vcpu: usize, kicks: &mut VcpuSet) {
         if let Some(target) = self.vcpus.get_mut(vcpu) {
-            target.needs_flush = true;
+            target.lr_state.note_change();
             if target.is_to_be_told() {
                 kicks.insert(vcpu);
             }

@@ -9,6 +9,7 @@ use crate::affinity::{Affinities, Affinity};
 use crate::bank::Bank;
 use crate::config::{ConfigError, VgicConfig};
 use crate::list_register::CpuInterface;
+use crate::lr_state::LrState;
 use crate::resample::Trigger;
 use crate::routing::{Route, SpiSet};
 use crate::sgi::{SgiRegister, SgiRequest, SgiTargets};
@@ -98,14 +99,8 @@ pub(crate) struct Vcpu {
     pub(crate) resampled: u32,
     /// GICR_CTLR.DPG0 and DPG1NS, as bits 0 and 1: groups whose 1-of-N interrupts it does not take.
     pub(crate) declined_groups: u32,
-    /// Interrupts are queued in the list registers, and [`Vgic::sync`] has not taken them back.
-    pub(crate) is_flushed: bool,
-    /// The vCPU is put with its interrupts queued still: `interface` is all of its registers.
-    pub(crate) is_put: bool,
-    /// Something changed since the list registers were flushed, or they are not.
-    pub(crate) needs_flush: bool,
-    /// SGIs that have become pending since the list registers were flushed; nothing else has changed, unless
-    /// `needs_flush`.
+    pub(crate) lr_state: LrState,
+    /// SGIs that have become pending since the list registers were flushed.
     pub(crate) pending_sgi: u32,
     /// The list register in which a private interrupt was queued last. A hint: whoever uses it looks there.
     pub(crate) last_lr: [u8; 32],
@@ -124,9 +119,7 @@ impl Vcpu {
             masked_groups: 0,
             resampled: 0,
             declined_groups: 0,
-            is_flushed: false,
-            is_put: false,
-            needs_flush: true,
+            lr_state: LrState::Synced,
             pending_sgi: 0,
             last_lr: [0; 32],
         }
@@ -149,7 +142,9 @@ impl Vcpu {
     pub(crate) fn note_private(&mut self, changed: u32, groups: u32) -> bool {
         // An SGI that was pending may be so no more.
         let is_noteworthy = self.private.noteworthy(changed, groups) | changed & self.pending_sgi != 0;
-        self.needs_flush |= is_noteworthy;
+        if is_noteworthy {
+            self.lr_state.note_change();
+        }
         is_noteworthy && self.is_to_be_told()
     }
 
@@ -174,8 +169,8 @@ impl Vcpu {
         let is_noteworthy = self.private.is_in_lr(intid) || self.private.noteworthy(changed, groups) != 0;
         if self.lrs_hold_all_but_sgis() {
             self.pending_sgi |= if is_noteworthy { changed } else { 0 };
-        } else {
-            self.needs_flush |= is_noteworthy;
+        } else if is_noteworthy {
+            self.lr_state.note_change();
         }
         is_noteworthy && self.is_to_be_told()
     }
@@ -275,7 +270,7 @@ impl Vgic {
         if let Some(vcpu) = self.vcpus.get_mut(vcpu) {
             let CpuInterface { lr, used, .. } = vcpu.interface;
             vcpu.interface = CpuInterface { lr, used, ..CpuInterface::default() };
-            vcpu.needs_flush = true;
+            vcpu.lr_state.note_change();
             vcpu.resampled = 0;
         }
         kicks.extend(&self.reroute_one_of_n());
@@ -431,7 +426,7 @@ impl Vgic {
     pub fn is_hw_active(&self, vcpu: usize, physical: u32) -> bool {
         self.vcpus.get(vcpu).is_some_and(|vcpu| {
             // Of one that is put with its interrupts queued, those that were linked are over.
-            let over = if vcpu.is_put { vcpu.private.in_lr } else { 0 };
+            let over = if vcpu.lr_state.is_put() { vcpu.private.in_lr } else { 0 };
             vcpu.private.is_linked_to(physical, over)
         })
     }
