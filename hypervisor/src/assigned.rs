@@ -14,10 +14,10 @@ use vambrace_hypervisor::invariant;
 
 use spin::Once;
 use vambrace_hypervisor::board::{Board, NotOnBoard};
-use vambrace_interrupts as interrupts;
+use vambrace_interrupts::{self as interrupts, Intid};
 use vambrace_machine::Lifecycle;
 use vambrace_wire::bundle::Directory;
-use vambrace_wire::bundle::assigned::{Interrupt, Trigger};
+use vambrace_wire::bundle::assigned::Trigger;
 
 use crate::gic::{CpuInterface, Distributor};
 use crate::lock::SpinMutex;
@@ -27,7 +27,11 @@ use crate::{barrier, console, percpu, registry};
 /// An interrupt and the VM that it is for.
 #[derive(Debug)]
 struct Owned {
-    interrupt: Interrupt,
+    /// On the board.
+    physical: Intid,
+    /// In the VM.
+    intid: Intid,
+    trigger: Trigger,
     vm: u16,
     /// It was acknowledged and left active, and its VM has not taken it yet.
     has_come: AtomicBool,
@@ -85,7 +89,9 @@ pub(crate) fn start(distributor: Distributor, directory: &Directory, board: &Boa
     let virtio = board.virtio;
     let owned = (0..).zip(&directory.vms).flat_map(|(vm, config)| {
         config.interrupts.iter().map(move |interrupt| Owned {
-            interrupt: *interrupt,
+            physical: Intid::new(interrupt.physical),
+            intid: Intid::new(interrupt.intid),
+            trigger: interrupt.trigger,
             vm,
             has_come: AtomicBool::new(false),
         })
@@ -118,12 +124,12 @@ pub(crate) fn connect(handle: &VmShared) {
     let assigned = all();
     let Some(placement) = handle.placements.first() else { invariant!("a VM has a vCPU") };
     let cpu = percpu::get(placement.cpu);
-    for Owned { interrupt, has_come, .. } in assigned.of(handle) {
+    for owned in assigned.of(handle) {
         let distributor = assigned.distributor.lock();
-        distributor.reset_spi(interrupt.physical);
-        has_come.store(false, Ordering::Relaxed);
-        distributor.set_trigger(interrupt.physical, interrupt.trigger);
-        distributor.enable_spi(interrupt.physical, cpu.affinity);
+        distributor.reset_spi(owned.physical);
+        owned.has_come.store(false, Ordering::Relaxed);
+        distributor.set_trigger(owned.physical, owned.trigger);
+        distributor.enable_spi(owned.physical, cpu.affinity);
     }
 }
 
@@ -138,9 +144,9 @@ pub(crate) fn disconnect(handle: &VmShared) {
 /// the VM in the machine.
 ///
 /// Only that one's lock is taken here, in its own time. Another VM is called, and takes its interrupt in its time.
-pub(crate) fn forward_irq(intid: u32, resident: Option<&VmShared>) -> Option<u16> {
+pub(crate) fn forward_irq(intid: Intid, resident: Option<&VmShared>) -> Option<u16> {
     let assigned = ASSIGNED.get()?;
-    let owned = assigned.owned.iter().find(|owned| owned.interrupt.physical == intid)?;
+    let owned = assigned.owned.iter().find(|owned| owned.physical == intid)?;
     CpuInterface::drop_priority(intid);
     owned.has_come.store(true, Ordering::Release);
     if let Some(handle) = resident.filter(|handle| handle.id == owned.vm) {
@@ -177,15 +183,14 @@ impl Assigned {
     }
 
     fn inject(&self, owned: &Owned, handle: &VmShared) {
-        let Interrupt { intid, physical, trigger, .. } = owned.interrupt;
-        let trigger = match trigger {
+        let trigger = match owned.trigger {
             Trigger::Level => interrupts::Trigger::Level,
             Trigger::Edge => interrupts::Trigger::Edge,
         };
         let kicks = {
             let mut vm = handle.vm.lock();
             let is_running = vm.lifecycle == Lifecycle::Running;
-            is_running.then(|| vm.gic.inject_hw(0, intid, physical, trigger)).flatten()
+            is_running.then(|| vm.gic.inject_hw(0, owned.intid, owned.physical, trigger)).flatten()
         };
         match kicks {
             Some(kicks) => handle.notify(&kicks),
@@ -196,6 +201,6 @@ impl Assigned {
     /// It is nobody's for now. Were it only ended, it would come again at once.
     fn drop_interrupt(&self, owned: &Owned) {
         owned.has_come.store(false, Ordering::Relaxed);
-        self.distributor.lock().reset_spi(owned.interrupt.physical);
+        self.distributor.lock().reset_spi(owned.physical);
     }
 }

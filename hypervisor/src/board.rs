@@ -7,6 +7,7 @@
 use arrayvec::ArrayVec;
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
+use vambrace_interrupts::Intid;
 
 use crate::regions::Range;
 
@@ -46,20 +47,20 @@ pub enum Conduit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimerInterrupts {
     /// The EL1 virtual timer's.
-    pub virtual_timer: u32,
+    pub virtual_timer: Intid,
     /// The EL2 physical timer's.
-    pub hypervisor_timer: u32,
+    pub hypervisor_timer: Intid,
 }
 
 /// The interrupt controller.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gic {
     /// The distributor's registers.
     pub distributor: Range,
     /// The redistributors' regions.
     pub redistributors: ArrayVec<Range, MAX_GICR_REGIONS>,
     /// The maintenance interrupt's INTID.
-    pub maintenance: u32,
+    pub maintenance: Intid,
 }
 
 /// The most virtio-mmio devices: as many as QEMU's `virt` has.
@@ -73,7 +74,7 @@ pub struct VirtioSlot {
     /// Their length in bytes.
     pub len: u64,
     /// Its interrupt's INTID.
-    pub intid: u32,
+    pub intid: Intid,
 }
 
 /// What we know of the board.
@@ -155,9 +156,9 @@ impl Board {
             gic: Gic {
                 distributor: Range { start: 0, end: 0 },
                 redistributors: ArrayVec::new_const(),
-                maintenance: 0,
+                maintenance: Intid::new(0),
             },
-            timer: TimerInterrupts { virtual_timer: 0, hypervisor_timer: 0 },
+            timer: TimerInterrupts { virtual_timer: Intid::new(0), hypervisor_timer: Intid::new(0) },
             uart: None,
             named_console: Named::Nothing,
             rtc: None,
@@ -370,7 +371,8 @@ fn read_gic(root: FdtNode<'_>, node: FdtNode<'_>) -> Result<Option<Gic>, BoardEr
     let redistributors = redistributors.all("regions of redistributors")?;
     let interrupts = Controller::of(node).interrupts(&Place::below_root(root, node));
     // QEMU's and every server's: PPI 9.
-    let maintenance = interrupts.first().copied().flatten().filter(is_ppi).unwrap_or(25);
+    let maintenance =
+        interrupts.first().copied().flatten().filter(|intid| intid.is_ppi()).unwrap_or(Intid::new(25));
     Ok(Some(Gic { distributor, redistributors, maintenance }))
 }
 
@@ -382,16 +384,12 @@ fn read_timer(place: &Place<'_>, gic: Controller) -> Option<TimerInterrupts> {
         Some(names) => names.value().split(|byte| *byte == 0).position(|known| known == name),
         None => Some(usual),
     };
-    let interrupt = |name: &[u8], usual| interrupts.get(at(name, usual)?).copied()?.filter(is_ppi);
+    let interrupt =
+        |name: &[u8], usual| interrupts.get(at(name, usual)?).copied()?.filter(|intid| intid.is_ppi());
     Some(TimerInterrupts {
         virtual_timer: interrupt(b"virt", 2)?,
         hypervisor_timer: interrupt(b"hyp-phys", 3)?,
     })
-}
-
-/// Whether an INTID is one CPU's own (GICv3, "INTIDs").
-fn is_ppi(intid: &u32) -> bool {
-    (16..32).contains(intid)
 }
 
 fn is_compatible(node: FdtNode<'_>, with: &str) -> bool {

@@ -9,6 +9,7 @@ use vambrace_hypervisor::arrival::Told;
 use vambrace_hypervisor::board::{self, Board, BoardError, Uart as UartDescription};
 use vambrace_hypervisor::footprint::{self, Footprint};
 use vambrace_hypervisor::regions::{FreeMemory, From, Range, TooManyRanges};
+use vambrace_interrupts::Intid;
 use vambrace_wire::bundle::{Bundle, HEADER_LEN};
 
 use crate::console::{self, Mode};
@@ -70,7 +71,7 @@ fn device_tree_bytes(address: u64) -> Option<&'static [u8]> {
 }
 
 /// Where a message goes when there is no device tree to name a UART: QEMU's `virt`.
-const FALLBACK_UART: UartDescription = UartDescription { base: 0x0900_0000, intid: Some(33) };
+const FALLBACK_UART: UartDescription = UartDescription { base: 0x0900_0000, intid: Some(Intid::new(33)) };
 
 /// Says why the boot cannot go on, if a UART can be found, and stops.
 #[inline(never)]

@@ -8,6 +8,7 @@
 use vambrace_hypervisor::board::Gic as Description;
 use vambrace_hypervisor::regions::Range;
 use vambrace_hypervisor::sre::{self, Guard, Register, Step};
+use vambrace_interrupts::Intid;
 use vambrace_wire::bundle::assigned::Trigger;
 
 use crate::barrier::{dsb_sy, isb};
@@ -46,11 +47,8 @@ const GICR_IPRIORITYR: u64 = SGI_BASE + 0x0400;
 /// Every interrupt's priority.
 const PRIORITY: u32 = 0xA0A0_A0A0;
 
-/// No interrupt is pending: ICC_IAR1_EL1's special INTIDs start here.
-const SPECIAL: u32 = 1020;
-
 /// The SGI with which one CPU asks another to look at its virtual CPUs.
-pub(crate) const KICK: u32 = 0;
+pub(crate) const KICK: Intid = Intid::new(0);
 
 fn read32(address: u64) -> u32 {
     let register: *const u32 = core::ptr::with_exposed_provenance(address as usize);
@@ -105,19 +103,21 @@ impl Distributor {
     }
 
     /// Routes an SPI to the CPU with this affinity and enables it.
-    pub(crate) fn enable_spi(&self, intid: u32, affinity: u64) {
+    pub(crate) fn enable_spi(&self, intid: Intid, affinity: u64) {
         write64(router(self.base, intid), affinity & 0xFF_00FF_FFFF);
-        write32(self.base + GICD_ISENABLER + 4 * u64::from(intid / 32), 1 << (intid % 32));
+        let (word, bit) = word_and_bit(intid);
+        write32(self.base + GICD_ISENABLER + word, bit);
     }
 
     /// Makes an SPI pending, as an edge of its line does: it comes again when it has been ended.
-    pub(crate) fn set_pending(&self, intid: u32) {
-        write32(self.base + GICD_ISPENDR + 4 * u64::from(intid / 32), 1 << (intid % 32));
+    pub(crate) fn set_pending(&self, intid: Intid) {
+        let (word, bit) = word_and_bit(intid);
+        write32(self.base + GICD_ISPENDR + word, bit);
     }
 
     /// Puts an SPI back as after reset: disabled, neither pending nor active.
-    pub(crate) fn reset_spi(&self, intid: u32) {
-        let (word, bit) = (4 * u64::from(intid / 32), 1 << (intid % 32));
+    pub(crate) fn reset_spi(&self, intid: Intid) {
+        let (word, bit) = word_and_bit(intid);
         write32(self.base + GICD_ICENABLER + word, bit);
         self.wait();
         write32(self.base + GICD_ICPENDR + word, bit);
@@ -125,9 +125,9 @@ impl Distributor {
     }
 
     /// Says whether an SPI, which is disabled, follows its line's level or edges.
-    pub(crate) fn set_trigger(&self, intid: u32, trigger: Trigger) {
-        let register = self.base + GICD_ICFGR + 4 * u64::from(intid / 16);
-        let edge = 0b10 << (intid % 16 * 2);
+    pub(crate) fn set_trigger(&self, intid: Intid, trigger: Trigger) {
+        let register = self.base + GICD_ICFGR + 4 * u64::from(intid.get() / 16);
+        let edge = 0b10 << (intid.get() % 16 * 2);
         let others = read32(register) & !edge;
         write32(register, if trigger == Trigger::Edge { others | edge } else { others });
     }
@@ -139,8 +139,13 @@ impl Distributor {
     }
 }
 
-const fn router(base: u64, intid: u32) -> u64 {
-    base + GICD_IROUTER + 8 * intid as u64
+/// Where an interrupt is in the registers with a bit for each: the offset of the word, and the bit.
+fn word_and_bit(intid: Intid) -> (u64, u32) {
+    (4 * u64::from(intid.get() / 32), 1 << (intid.get() % 32))
+}
+
+const fn router(base: u64, intid: Intid) -> u64 {
+    base + GICD_IROUTER + 8 * intid.get() as u64
 }
 
 /// One CPU's redistributor and CPU interface. Each CPU makes its own.
@@ -202,36 +207,37 @@ impl CpuInterface {
     }
 
     /// Takes the pending interrupt of highest priority, if any: it is active from now on.
-    pub(crate) fn acknowledge() -> Option<u32> {
-        let intid = IccIar1El1.read() as u32 & 0xFF_FFFF;
+    pub(crate) fn acknowledge() -> Option<Intid> {
+        // Without LPIs 13 bits hold each INTID, as in a list register that is linked to it.
+        let intid = Intid::from_register(IccIar1El1.read() & 0x1FFF);
         dsb_sy();
-        (intid < SPECIAL).then_some(intid)
+        intid.is_interrupt().then_some(intid)
     }
 
     /// Drops the running priority; the interrupt stays active, for a guest to deactivate.
-    pub(crate) fn drop_priority(intid: u32) {
+    pub(crate) fn drop_priority(intid: Intid) {
         IccEoir1El1.write(u64::from(intid));
     }
 
     /// Ends an interrupt altogether.
-    pub(crate) fn end(intid: u32) {
+    pub(crate) fn end(intid: Intid) {
         IccEoir1El1.write(u64::from(intid));
         IccDirEl1.write(u64::from(intid));
     }
 
     /// Deactivates an interrupt whose priority was dropped before.
-    pub(crate) fn deactivate(intid: u32) {
+    pub(crate) fn deactivate(intid: Intid) {
         IccDirEl1.write(u64::from(intid));
     }
 
     /// Sets the active state of a private interrupt: the guest that now runs here has it in service.
-    pub(crate) fn set_active(&self, intid: u32) {
-        write32(self.redistributor + GICR_ISACTIVER0, 1 << (intid & 31));
+    pub(crate) fn set_active(&self, intid: Intid) {
+        write32(self.redistributor + GICR_ISACTIVER0, 1 << (intid.get() & 31));
     }
 
     /// Clears the active state of a private interrupt: the guest that has it in service no longer runs here.
-    pub(crate) fn clear_active(&self, intid: u32) {
-        write32(self.redistributor + GICR_ICACTIVER0, 1 << (intid & 31));
+    pub(crate) fn clear_active(&self, intid: Intid) {
+        write32(self.redistributor + GICR_ICACTIVER0, 1 << (intid.get() & 31));
     }
 }
 
@@ -245,7 +251,7 @@ impl Kick {
         let (aff0, aff1, aff2) = (affinity & 0xFF, affinity >> 8 & 0xFF, affinity >> 16 & 0xFF);
         let aff3 = affinity >> 32 & 0xFF;
         let targets = (aff0 >> 4) << 44 | 1 << (aff0 & 0xF);
-        Self(aff3 << 48 | aff2 << 32 | (KICK as u64) << 24 | aff1 << 16 | targets)
+        Self(aff3 << 48 | aff2 << 32 | (KICK.get() as u64) << 24 | aff1 << 16 | targets)
     }
 
     /// Sends it, after all that was written before.

@@ -10,6 +10,7 @@ use core::ptr::NonNull;
 use spin::Once;
 use vambrace_hypervisor::board::VirtioSlot;
 use vambrace_hypervisor::board_disk::Conduct;
+use vambrace_interrupts::Intid;
 use vambrace_io::virtio::net::{Frame, Mac, Offload};
 use vambrace_wire::bundle::Directory;
 use vambrace_wire::bundle::io::Uplink;
@@ -30,12 +31,12 @@ mod patience;
 
 /// A device of the board and its interrupt.
 struct Found<D> {
-    intid: u32,
+    intid: Intid,
     device: SpinMutex<D>,
 }
 
 impl<D> Found<D> {
-    fn new(intid: u32, device: D) -> Self {
+    fn new(intid: Intid, device: D) -> Self {
         Self { intid, device: SpinMutex::new(device) }
     }
 }
@@ -61,7 +62,7 @@ pub(crate) unsafe fn start(
     slots: &[VirtioSlot],
     directory: &Directory,
     distributor: Distributor,
-) -> impl Iterator<Item = u32> {
+) -> impl Iterator<Item = Intid> {
     let mut disks: Vec<Option<Found<BoardDisk>>> = directory.disks.iter().map(|_| None).collect();
     let mut card = None;
     let wants_card = directory.networks.iter().any(|network| network.uplink == Uplink::Board);
@@ -171,7 +172,7 @@ pub(crate) fn wake_waiting() {
 }
 
 /// Serves an interrupt, if it is one of ours.
-pub(crate) fn interrupt(intid: u32) {
+pub(crate) fn interrupt(intid: Intid) {
     // No device of the board is wanted, and the interrupt is nobody's.
     let Some(host_io) = HOST_IO.get() else { return };
     for found in host_io.disks.iter().filter(|found| found.intid == intid) {

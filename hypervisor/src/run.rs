@@ -19,6 +19,7 @@ use vambrace_cpu::syndrome::Syndrome;
 use vambrace_hypervisor::board::{self, Board, MAX_CPUS};
 use vambrace_hypervisor::speculative_at::Switch;
 use vambrace_hypervisor::traps::Features;
+use vambrace_interrupts::Intid;
 use vambrace_machine::vm::Platform;
 use vambrace_machine::{Resume, StopReason, Vcpu, fast, report};
 use vambrace_memory::vmid::VmidWidth;
@@ -147,10 +148,10 @@ pub(crate) struct Pcpu {
     /// VTCR_EL2 for tables without a translation.
     empty_vtcr: u64,
     vmids: &'static SpinMutex<Vmids>,
-    virtual_timer: u32,
-    hypervisor_timer: u32,
-    maintenance: u32,
-    uart: u32,
+    virtual_timer: Intid,
+    hypervisor_timer: Intid,
+    maintenance: Intid,
+    uart: Option<Intid>,
     /// The VM whose stage 2 is loaded, by its index in the bundle.
     translation: Option<u16>,
     debug: Debug,
@@ -181,10 +182,10 @@ impl Pcpu {
         let empty_vtcr = features.empty_vtcr().unwrap_or_else(|why| {
             panic::fail(format_args!("CPU {:#x} cannot run VMs: {why}", boot::affinity()))
         });
-        let enable = 1 << gic::KICK
-            | 1 << board.timer.virtual_timer
-            | 1 << board.timer.hypervisor_timer
-            | 1 << board.gic.maintenance;
+        let enable = 1 << gic::KICK.get()
+            | 1 << board.timer.virtual_timer.get()
+            | 1 << board.timer.hypervisor_timer.get()
+            | 1 << board.gic.maintenance.get();
         // SAFETY: the device tree's redistributors, mapped as Device memory; each CPU comes here once.
         let interface = unsafe { CpuInterface::new(&board.gic.redistributors, boot::affinity(), enable) };
         let gic = interface.unwrap_or_else(|why| {
@@ -206,7 +207,7 @@ impl Pcpu {
             virtual_timer: board.timer.virtual_timer,
             hypervisor_timer: board.timer.hypervisor_timer,
             maintenance: board.gic.maintenance,
-            uart: board.uart.and_then(|uart| uart.intid).unwrap_or(u32::MAX),
+            uart: board.uart.and_then(|uart| uart.intid),
             translation: None,
             debug: Debug::start(),
             queued: Vec::new(),

@@ -3,6 +3,7 @@
 
 use vambrace_cpu::registers::{FpRegisters, Frame};
 use vambrace_hypervisor::requests::Requests;
+use vambrace_interrupts::Intid;
 use vambrace_machine::fast::{self, FastPath, FastResult, SCRATCH_REGISTERS, Trap};
 
 use crate::gic::{self, CpuInterface};
@@ -42,7 +43,7 @@ pub(crate) struct EntryContext<'a> {
     /// The vCPU's index.
     pub(crate) index: u16,
     /// The physical interrupt of the virtual timer.
-    pub(crate) virtual_timer: u32,
+    pub(crate) virtual_timer: Intid,
 }
 
 /// What the vectors find a guest's exit by.
@@ -53,7 +54,7 @@ struct Entry<'a> {
     fast: FastPath<'a, Yield>,
     context: EntryContext<'a>,
     /// The physical interrupt that was acknowledged, and is not served.
-    acknowledged: Option<u32>,
+    acknowledged: Option<Intid>,
 }
 
 core::arch::global_asm!(
@@ -86,7 +87,7 @@ pub(crate) fn enter(
     frame: &mut Frame,
     fast: FastPath<'_, Yield>,
     context: EntryContext<'_>,
-) -> (Cause, Option<u32>) {
+) -> (Cause, Option<Intid>) {
     // Only an EL1 or EL0 state can be entered, whatever the frame holds: M[3:2] above EL1 would be EL2 itself.
     debug_assert!(frame.pstate & 0x1F == 0x10 || frame.pstate & 0xF <= 5);
     let mut entry = Entry { host_stack: 0, fast, context, acknowledged: None };
@@ -170,7 +171,7 @@ extern "C" fn fast_interrupt(_: &mut Frame, entry: &mut Entry<'_>) -> u64 {
         return called(fast, context);
     }
     let timer = context.virtual_timer;
-    if intid == Some(timer) && fast::give_timer(fast, SpsrEl2.read(), timer as u16, context.lists) {
+    if intid == Some(timer) && fast::give_timer(fast, SpsrEl2.read(), timer, context.lists) {
         CpuInterface::drop_priority(timer);
         return SERVED;
     }

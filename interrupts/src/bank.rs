@@ -10,6 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::intid::Intid;
 use crate::list_register::{ListRegister, State};
 use crate::resample::Trigger;
 use crate::vcpu_set::bits;
@@ -332,12 +333,12 @@ impl Bank {
     }
 
     /// Makes interrupt `n` pending, linked to a physical interrupt that is active.
-    pub(crate) fn link(&mut self, n: u32, physical: u16, trigger: Trigger) {
+    pub(crate) fn link(&mut self, n: u32, physical: Intid, trigger: Trigger) {
         let bit = 1 << n & self.implemented;
         self.follows_line = self.follows_line & !bit | if trigger == Trigger::Level { bit } else { 0 };
         self.needs_resample &= !bit;
         if let Some(number) = self.physical.get_mut(n as usize) {
-            *number = physical;
+            *number = physical.get() as u16;
         }
         self.latch |= bit;
         self.linked |= bit;
@@ -347,10 +348,10 @@ impl Bank {
 
     /// Whether one of them stands for this physical interrupt, which is active for it. Those that are `over` do so only if
     /// they were linked anew since.
-    pub(crate) fn is_linked_to(&self, physical: u32, over: u32) -> bool {
+    pub(crate) fn is_linked_to(&self, physical: Intid, over: u32) -> bool {
         let linked = self.linked & (!over | self.relinked);
         let mut linked = bits((linked | self.needs_hw_deactivate).into());
-        linked.any(|n| self.physical.get(n as usize).is_some_and(|&p| u32::from(p) == physical))
+        linked.any(|n| self.physical.get(n as usize).is_some_and(|&p| u32::from(p) == physical.get()))
     }
 
     /// Whether a physical interrupt is active for one that is in no list register, or is to be deactivated.
@@ -359,13 +360,13 @@ impl Bank {
     }
 
     /// A physical interrupt whose link was dropped and that is to be deactivated; each comes out once.
-    pub(crate) fn take_hw_deactivate(&mut self) -> Option<u32> {
+    pub(crate) fn take_hw_deactivate(&mut self) -> Option<Intid> {
         if self.needs_hw_deactivate == 0 {
             return None;
         }
         let n = self.needs_hw_deactivate.trailing_zeros();
         self.needs_hw_deactivate &= self.needs_hw_deactivate - 1;
-        self.physical.get_mut(n as usize).map(|number| core::mem::take(number).into())
+        self.physical.get_mut(n as usize).map(|number| Intid::new(core::mem::take(number).into()))
     }
 
     /// Drops the links of interrupts that are over without the machine having seen their end.
@@ -394,7 +395,7 @@ impl Bank {
 
     /// Queues interrupt `n`, with INTID `intid`, in a list register. If it is active, it may be pending there too if
     /// it is in one of `groups`.
-    pub(crate) fn queue(&mut self, n: u32, intid: u32, groups: u32) -> ListRegister {
+    pub(crate) fn queue(&mut self, n: u32, intid: Intid, groups: u32) -> ListRegister {
         let bit = 1 << n;
         let is_active = self.active & bit != 0;
         let is_linked = self.linked & bit != 0;
@@ -416,7 +417,7 @@ impl Bank {
         // What is pending again when the guest is done, here or elsewhere, is so in the model only.
         let ends_here = self.pending() & bit != 0 || is_linked;
         match self.physical.get(n as usize) {
-            Some(&physical) if is_linked_there => register.with_physical(physical),
+            Some(&physical) if is_linked_there => register.with_physical(Intid::new(physical.into())),
             _ if ends_here => register.with_eoi_maintenance(),
             _ => register,
         }

@@ -14,13 +14,14 @@
 //!   register it is. Guests in EOImode 0 do not write it.
 //! - A linked one waits whose line may fall meanwhile: when the guest reads what is pending; see [`crate::resample`].
 
+use crate::intid::Intid;
 use crate::list_register::{
     CpuInterface, HCR_EN, HCR_LRENPIE, HCR_NPIE, HCR_TALL0, HCR_TALL1, HCR_TDIR, HCR_VGRP0DIE, HCR_VGRP0EIE,
     HCR_VGRP1DIE, HCR_VGRP1EIE, ListRegister, State,
 };
 use crate::selection::Selection;
 use crate::vcpu_set::VcpuSet;
-use crate::vgic::{SPI_BASE, Vgic};
+use crate::vgic::Vgic;
 
 impl Vgic {
     /// Whether the list registers of a vCPU are to be synced and flushed before it is entered.
@@ -88,8 +89,8 @@ impl Vgic {
         if let Some((bank, n)) = self.bank_mut(vcpu, intid) {
             bank.sync(n, queued, now);
         }
-        if let Some(spi) = intid.checked_sub(SPI_BASE) {
-            self.refresh(spi as usize, kicks);
+        if let Some(spi) = intid.spi_index() {
+            self.refresh(spi, kicks);
         }
     }
 
@@ -101,10 +102,10 @@ impl Vgic {
         }
     }
 
-    pub(crate) fn deactivate(&mut self, vcpu: usize, intid: u32, kicks: &mut VcpuSet) {
+    pub(crate) fn deactivate(&mut self, vcpu: usize, intid: Intid, kicks: &mut VcpuSet) {
         let changed = self.bank_mut(vcpu, intid).map_or(0, |(bank, n)| bank.deactivate(n));
-        match intid.checked_sub(SPI_BASE) {
-            Some(spi) if changed != 0 => self.refresh(spi as usize, kicks),
+        match intid.spi_index() {
+            Some(spi) if changed != 0 => self.refresh(spi, kicks),
             Some(_) => {}
             None => self.note_private(vcpu, changed, kicks),
         }
@@ -116,7 +117,7 @@ impl Vgic {
     pub fn write_dir(&mut self, vcpu: usize, value: u64) -> VcpuSet {
         let mut kicks = VcpuSet::new();
         if self.vcpus.get(vcpu).is_some_and(|vcpu| vcpu.interface.is_eoi_split()) {
-            self.deactivate(vcpu, (value & 0xFF_FFFF) as u32, &mut kicks);
+            self.deactivate(vcpu, Intid::new((value & 0xFF_FFFF) as u32), &mut kicks);
         }
         kicks
     }
@@ -152,7 +153,7 @@ impl Vgic {
                 *register = bank.queue(n, key.intid(), groups).0;
             }
             if let Some(state) = self.vcpus.get_mut(vcpu)
-                && let Some(place) = state.last_lr.get_mut(key.intid() as usize)
+                && let Some(place) = state.last_lr.get_mut(key.intid().get() as usize)
             {
                 *place = index;
             }

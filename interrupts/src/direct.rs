@@ -10,9 +10,10 @@
 //!
 //! Nothing is done by halves: [`None`] says that it takes a sync and a flush, and that nothing has changed.
 
+use crate::intid::Intid;
 use crate::list_register::{HCR_EN, HCR_TDIR, ListRegister, State};
 use crate::resample::Trigger;
-use crate::vgic::{SPI_BASE, Vcpu, Vgic};
+use crate::vgic::{Vcpu, Vgic};
 
 /// A private interrupt that has become pending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,21 +21,21 @@ pub enum PrivateIrq {
     /// An SGI that the vCPU has sent to itself by ICC_SGI1R_EL1.
     Sgi {
         /// Its INTID.
-        intid: u32,
+        intid: Intid,
     },
     /// An interrupt that stands for a level-sensitive physical one, as [`Vgic::inject_hw`] makes it pending. The guest
     /// takes it at once.
     Hw {
         /// Its INTID.
-        intid: u32,
+        intid: Intid,
         /// The physical one.
-        physical: u16,
+        physical: Intid,
     },
 }
 
 impl PrivateIrq {
     #[inline(always)]
-    const fn intid(self) -> u32 {
+    const fn intid(self) -> Intid {
         match self {
             Self::Sgi { intid } | Self::Hw { intid, .. } => intid,
         }
@@ -85,9 +86,9 @@ impl Vcpu {
     /// became pending since, and `is_empty` says that the guest has handled it.
     #[inline(always)]
     fn queued_before(&self, irq: PrivateIrq, is_empty: impl FnOnce(usize) -> bool) -> Option<Added> {
-        let index = usize::from(*self.last_lr.get(irq.intid() as usize)?);
+        let index = usize::from(*self.last_lr.get(irq.intid().get() as usize)?);
         let value = ListRegister(*self.queued.get(index)?);
-        let may_be_in_lr = self.lrs_hold_all_but_sgis() && self.private.is_in_lr(irq.intid());
+        let may_be_in_lr = self.lrs_hold_all_but_sgis() && self.private.is_in_lr(irq.intid().get());
         (may_be_in_lr && value.is_alike(irq.register()) && is_empty(index)).then_some(Added { index, value })
     }
 
@@ -100,10 +101,11 @@ impl Vcpu {
         if !self.pending_sgi.is_power_of_two() {
             return None;
         }
-        let intid = self.pending_sgi.trailing_zeros();
-        let added = self.queued_before(PrivateIrq::Sgi { intid }, |index| is_empty(self, index))?;
+        let n = self.pending_sgi.trailing_zeros();
+        let added =
+            self.queued_before(PrivateIrq::Sgi { intid: Intid::new(n) }, |index| is_empty(self, index))?;
         self.pending_sgi = 0;
-        self.private.take_latch(intid);
+        self.private.take_latch(n);
         Some(added)
     }
 }
@@ -156,15 +158,15 @@ impl Vgic {
         if !state.lrs_hold_all_but_sgis() || !pending_sgi.is_power_of_two() {
             return None;
         }
-        let intid = pending_sgi.trailing_zeros();
+        let n = pending_sgi.trailing_zeros();
         // As if it became pending now.
         state.pending_sgi = 0;
-        state.private.take_latch(intid);
-        let added = self.queue(vcpu, PrivateIrq::Sgi { intid }, empty);
+        state.private.take_latch(n);
+        let added = self.queue(vcpu, PrivateIrq::Sgi { intid: Intid::new(n) }, empty);
         if added.is_none()
             && let Some(state) = self.vcpus.get_mut(vcpu)
         {
-            let _ = state.private.set_latch(intid);
+            let _ = state.private.set_latch(n);
             state.pending_sgi = pending_sgi;
         }
         added
@@ -173,13 +175,14 @@ impl Vgic {
     /// Queues an interrupt in a list register that is empty; see [`Vgic::requeue`], which has been asked before.
     pub fn queue(&mut self, vcpu: usize, irq: PrivateIrq, empty: u64) -> Option<Added> {
         let intid = irq.intid();
+        let n = intid.get();
         let state = self.vcpus.get_mut(vcpu)?;
-        if !state.lrs_hold_all() || intid >= SPI_BASE {
+        if !state.lrs_hold_all() || !intid.is_private() {
             return None;
         }
         let used = usize::from(state.interface.used);
-        let index = if state.private.is_in_lr(intid) {
-            let place = usize::from(*state.last_lr.get(intid as usize)?);
+        let index = if state.private.is_in_lr(n) {
+            let place = usize::from(*state.last_lr.get(n as usize)?);
             let is_there = state.queued.get(place).is_some_and(|lr| ListRegister(*lr).intid() == intid);
             Some(place).filter(|place| *place < used && is_there)?
         } else {
@@ -190,25 +193,25 @@ impl Vgic {
         }
         let slot = state.queued.get_mut(index)?;
         let before = (index < used).then_some(ListRegister(*slot));
-        if before.is_some_and(|before| before.intid() >= SPI_BASE)
-            || !state.private.can_be_queued(intid, self.groups)
+        if before.is_some_and(|before| !before.intid().is_private())
+            || !state.private.can_be_queued(n, self.groups)
         {
             return None;
         }
         if let Some(before) = before {
-            state.private.sync(before.intid(), before, State::Inactive);
+            state.private.sync(before.intid().get(), before, State::Inactive);
         }
         match irq {
-            PrivateIrq::Hw { physical, .. } => state.private.link(intid, physical, Trigger::Level),
+            PrivateIrq::Hw { physical, .. } => state.private.link(n, physical, Trigger::Level),
             PrivateIrq::Sgi { .. } => {
-                let _ = state.private.set_latch(intid);
+                let _ = state.private.set_latch(n);
             }
         }
-        let value = state.private.queue(intid, intid, self.groups);
+        let value = state.private.queue(n, intid, self.groups);
         *slot = value.0;
         state.interface.used = state.interface.used.max(index as u8 + 1);
         state.used_lrs |= 1 << index;
-        *state.last_lr.get_mut(intid as usize)? = index as u8;
+        *state.last_lr.get_mut(n as usize)? = index as u8;
         Some(Added { index, value })
     }
 }

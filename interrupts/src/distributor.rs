@@ -8,8 +8,9 @@
 
 use crate::affinity::Affinity;
 use crate::bank::{Bank, BitRegister};
+use crate::intid::{Intid, SpiIndex};
 use crate::vcpu_set::{VcpuSet, bits};
-use crate::vgic::{SPI_BASE, Vgic, Width};
+use crate::vgic::{Vgic, Width};
 
 const CTLR: u64 = 0x0000;
 const TYPER: u64 = 0x0004;
@@ -54,15 +55,15 @@ pub(crate) fn identification(offset: u64, part: Part) -> Option<u64> {
 
 /// A GICD_IROUTER access: which SPI, and which half.
 struct RouterAccess {
-    spi: usize,
+    spi: SpiIndex,
     shift: u32,
     mask: u64,
 }
 
 impl RouterAccess {
     fn at(offset: u64, width: Width) -> Option<Self> {
-        let intid = offset.checked_sub(IROUTER)? / 8;
-        let spi = usize::try_from(intid.checked_sub(SPI_BASE.into())?).ok()?;
+        let intid = u32::try_from(offset.checked_sub(IROUTER)? / 8).ok()?;
+        let spi = Intid::new(intid).spi_index()?;
         match width {
             Width::Double => Some(Self { spi, shift: 0, mask: u64::MAX }),
             Width::Word => Some(Self { spi, shift: (offset % 8 * 8) as u32, mask: 0xFFFF_FFFF }),
@@ -140,7 +141,7 @@ impl Vgic {
         if register.may_be_in_lr() {
             let in_lr = self.spis.get(index).map_or(0, |bank| bank.in_lr);
             for n in bits(in_lr.into()) {
-                let owner = self.routes.get(index * 32 + n as usize).and_then(|route| route.owner);
+                let owner = self.routes.get(SpiIndex::at(index, n).index()).and_then(|route| route.owner);
                 let Some(owner) = owner.map(usize::from) else { continue };
                 lr_owners.extend(&self.sync_put(owner));
                 self.note_lr_owner(owner, &mut lr_owners);
@@ -211,12 +212,12 @@ impl Vgic {
 
     fn read_router(&self, offset: u64, width: Width) -> u64 {
         let Some(access) = RouterAccess::at(offset, width) else { return 0 };
-        self.routes.get(access.spi).map_or(0, |route| route.register >> access.shift & access.mask)
+        self.routes.get(access.spi.index()).map_or(0, |route| route.register >> access.shift & access.mask)
     }
 
     fn write_router(&mut self, offset: u64, width: Width, value: u64, kicks: &mut VcpuSet) {
         let Some(access) = RouterAccess::at(offset, width) else { return };
-        let Some(route) = self.routes.get_mut(access.spi) else { return };
+        let Some(route) = self.routes.get_mut(access.spi.index()) else { return };
         let kept = route.register & !(access.mask << access.shift);
         let register = (kept | (value & access.mask) << access.shift) & IROUTER_MASK;
         if core::mem::replace(&mut route.register, register) == register {
@@ -224,8 +225,8 @@ impl Vgic {
         }
         let is_one_of_n = register & IROUTER_IRM != 0;
         route.target = if is_one_of_n { None } else { self.affinities.find(Affinity::from_mpidr(register)) };
-        if let Some(bank) = self.spis.get_mut(access.spi / 32) {
-            let bit = 1 << (access.spi % 32);
+        if let Some(bank) = self.spis.get_mut(access.spi.bank()) {
+            let bit = access.spi.bit();
             bank.one_of_n = bank.one_of_n & !bit | if is_one_of_n { bit } else { 0 };
         }
         self.refresh(access.spi, kicks);

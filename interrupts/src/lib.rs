@@ -40,6 +40,7 @@ mod config;
 mod delivery;
 mod direct;
 mod distributor;
+mod intid;
 mod list_register;
 mod lr_state;
 mod put_load;
@@ -53,6 +54,7 @@ mod vgic;
 
 pub use config::{ConfigError, VgicConfig};
 pub use direct::{Added, PrivateIrq};
+pub use intid::Intid;
 pub use list_register::{CpuInterface, ListRegister, State};
 pub use put_load::Put;
 pub use resample::{Answer, Group, GroupRegister, Look, Trigger};

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::intid::Intid;
 use crate::resample::Group;
 
 /// ICH_HCR_EL2.En: the virtual CPU interface works.
@@ -82,14 +83,14 @@ impl ListRegister {
 
     /// An interrupt of Group 0 that lives in this list register alone.
     #[inline]
-    pub(crate) const fn new(intid: u32, priority: u8, state: State) -> Self {
+    pub(crate) const fn new(intid: Intid, priority: u8, state: State) -> Self {
         let state = match state {
             State::Inactive => 0,
             State::Pending => 1,
             State::Active => 2,
             State::ActivePending => 3,
         };
-        Self(intid as u64 | (priority as u64) << 48 | state << 62)
+        Self(intid.get() as u64 | (priority as u64) << 48 | state << 62)
     }
 
     /// The same in Group 1.
@@ -104,8 +105,8 @@ impl ListRegister {
 
     /// The same, linked to a physical interrupt that is deactivated with it.
     #[inline]
-    pub(crate) const fn with_physical(self, pintid: u16) -> Self {
-        Self(self.0 | Self::HW | (pintid as u64 & 0x1FFF) << 32)
+    pub(crate) const fn with_physical(self, pintid: Intid) -> Self {
+        Self(self.0 | Self::HW | (pintid.get() as u64 & 0x1FFF) << 32)
     }
 
     /// Whether both hold the same interrupt in the same state, linked alike; priority and group apart.
@@ -117,8 +118,8 @@ impl ListRegister {
 
     /// The interrupt's INTID, as the guest sees it.
     #[must_use]
-    pub const fn intid(self) -> u32 {
-        self.0 as u32
+    pub const fn intid(self) -> Intid {
+        Intid::from_register(self.0)
     }
 
     /// The priority; lower is more urgent.
@@ -141,8 +142,8 @@ impl ListRegister {
 
     /// The physical interrupt it is linked to.
     #[must_use]
-    pub const fn physical(self) -> Option<u32> {
-        if self.0 & Self::HW != 0 { Some((self.0 >> 32) as u32 & 0x1FFF) } else { None }
+    pub const fn physical(self) -> Option<Intid> {
+        if self.0 & Self::HW != 0 { Some(Intid::from_register(self.0 >> 32 & 0x1FFF)) } else { None }
     }
 
     /// Whether it is pending, active or both.

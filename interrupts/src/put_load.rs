@@ -12,10 +12,11 @@
 //! maintenance.
 
 use crate::direct::Added;
+use crate::intid::Intid;
 use crate::list_register::{CpuInterface, ListRegister, State};
 use crate::selection::Key;
 use crate::vcpu_set::{VcpuSet, bits};
-use crate::vgic::{Activity, SPI_BASE, Vcpu, Vgic};
+use crate::vgic::{Activity, Vcpu, Vgic};
 
 /// What became of the list registers of a vCPU that was put.
 #[must_use]
@@ -35,7 +36,9 @@ const fn may_stay_in_lr(register: ListRegister) -> bool {
     match register.state() {
         State::Inactive => !register.wants_eoi_maintenance(),
         State::Pending | State::Active | State::ActivePending => {
-            register.physical().is_none() && !register.wants_eoi_maintenance() && register.intid() < SPI_BASE
+            register.physical().is_none()
+                && !register.wants_eoi_maintenance()
+                && register.intid().is_private()
         }
     }
 }
@@ -77,7 +80,12 @@ impl Vcpu {
     pub(crate) fn most_urgent_pending_sgi(&self, groups: u32) -> Option<Key> {
         let pending_sgi = bits((self.pending_sgi & self.private.ready(groups)).into());
         let keys = pending_sgi.filter(|&n| !self.is_active(n)).map(|n| {
-            Key::new(n, self.private.priority(n), self.private.group1() >> n & 1 != 0, &self.interface)
+            Key::new(
+                Intid::new(n),
+                self.private.priority(n),
+                self.private.group1() >> n & 1 != 0,
+                &self.interface,
+            )
         });
         keys.filter(|key| key.is_enabled()).min()
     }
@@ -92,7 +100,7 @@ impl Vcpu {
 
     fn is_active(&self, n: u32) -> bool {
         if self.private.is_in_lr(n) {
-            self.listed().any(|register| register.intid() == n && register.state().is_active())
+            self.listed().any(|register| register.intid().get() == n && register.state().is_active())
         } else {
             self.private.active() >> n & 1 != 0
         }

@@ -14,10 +14,11 @@
 //! here.
 
 use crate::delivery::traps_for;
+use crate::intid::{Intid, SpiIndex};
 use crate::list_register::{HCR_EN, HCR_TDIR};
 use crate::selection::Key;
 use crate::vcpu_set::{VcpuSet, bits};
-use crate::vgic::{SPI_BASE, Vcpu, Vgic};
+use crate::vgic::{Vcpu, Vgic};
 
 /// How a physical interrupt is signalled that a virtual one is linked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,13 +57,10 @@ impl Group {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The INTID; 1023 if there is none.
-    Intid(u32),
+    Intid(Intid),
     /// What was to be resampled is taken back: the instruction is to run again, behind what fires now.
     Again,
 }
-
-/// No interrupt.
-const SPURIOUS: u32 = 1023;
 
 /// Whether a read takes what it finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,18 +95,18 @@ impl Vgic {
         let Some(state) = self.vcpus.get(vcpu) else { return 0 };
         let exempt = most_urgent.filter(|key| self.is_taken_at_once(state, *key)).map(Key::intid);
         let groups = self.groups;
-        let in_bank = |base: u32| {
-            exempt.and_then(|intid| intid.checked_sub(base)).map_or(0, |n| 1_u32.checked_shl(n).unwrap_or(0))
-        };
+        let private = exempt.filter(|intid| intid.is_private()).map_or(0, |intid| 1 << intid.get());
+        let spi = exempt.and_then(Intid::spi_index);
         let (used, words) = (state.spis.used, state.spis.words);
         let Some(state) = self.vcpus.get_mut(vcpu) else { return 0 };
-        let mut trapped = state.private.mark_pending_for_resample(!in_bank(0), groups);
+        let mut trapped = state.private.mark_pending_for_resample(!private, groups);
         if !self.links_spis {
             return trapped;
         }
         for word in bits(used.into()) {
             let members = words.get(word as usize).copied().unwrap_or(0);
-            let which = members & !in_bank(SPI_BASE + word * 32);
+            let exempt = spi.filter(|spi| spi.bank() == word as usize).map_or(0, SpiIndex::bit);
+            let which = members & !exempt;
             trapped |= self
                 .spis
                 .get_mut(word as usize)
@@ -119,10 +117,10 @@ impl Vgic {
 
     /// Notes that a private interrupt that has just been queued is to be resampled. Returns ICH_HCR_EL2, which
     /// is to be written.
-    pub fn mark_queued_for_resample(&mut self, vcpu: usize, intid: u32) -> u64 {
+    pub fn mark_queued_for_resample(&mut self, vcpu: usize, intid: Intid) -> u64 {
         let Some(state) = self.vcpus.get_mut(vcpu) else { return 0 };
-        if state.private.mark_for_resample(intid) {
-            let group = state.private.group1() >> intid & 1;
+        if state.private.mark_for_resample(intid.get()) {
+            let group = state.private.group1() >> intid.get() & 1;
             state.interface.hcr |= traps_for(1 << group);
         }
         state.interface.hcr
@@ -132,26 +130,26 @@ impl Vgic {
     /// nothing else waits, the guest may take it: ICH_HCR_EL2 is returned, which is to be written. Bit `n` of `empty` says
     /// that list register `n` is.
     #[must_use]
-    pub fn confirm_queued_line(&mut self, vcpu: usize, intid: u32, empty: u64) -> Option<u64> {
+    pub fn confirm_queued_line(&mut self, vcpu: usize, intid: Intid, empty: u64) -> Option<u64> {
         let state = self.vcpus.get_mut(vcpu)?;
         let traps = traps_for(0b11);
         let has_all = state.lr_state.is_current() && state.pending_sgi == 0 && state.resampled == 0;
-        let index = usize::from(*state.last_lr.get(intid as usize)?);
+        let index = usize::from(*state.last_lr.get(intid.get() as usize)?);
         let others = ((1 << state.interface.used) - 1) & !(1 << index);
         let is_alone = empty & others == others && empty >> index & 1 == 0;
         if !has_all || state.interface.hcr & !(HCR_EN | HCR_TDIR | traps) != 0 || !is_alone {
             return None;
         }
-        if !state.private.is_in_lr(intid) || !state.private.needs_resample(intid) {
+        if !state.private.is_in_lr(intid.get()) || !state.private.needs_resample(intid.get()) {
             return None;
         }
-        state.private.confirm_line(intid);
+        state.private.confirm_line(intid.get());
         state.interface.hcr &= !traps;
         Some(state.interface.hcr)
     }
 
     /// The line of a linked private interrupt of the vCPU is known to be high: it need not be resampled. The vCPU is synced.
-    pub fn confirm_line(&mut self, vcpu: usize, intid: u32) {
+    pub fn confirm_line(&mut self, vcpu: usize, intid: Intid) {
         if let Some((bank, n)) = self.bank_mut(vcpu, intid) {
             bank.confirm_line(n);
         }
@@ -160,7 +158,7 @@ impl Vgic {
     /// A read of ICC_IARn_EL1 or ICC_HPPIRn_EL1 has trapped. The vCPU is synced, and is to be flushed; `kicks` gets the
     /// vCPUs that have to look again, this one among them if physical interrupts are to be deactivated.
     pub fn read_pending(&mut self, vcpu: usize, group: Group, look: Look, kicks: &mut VcpuSet) -> Answer {
-        let Some(state) = self.vcpus.get_mut(vcpu) else { return Answer::Intid(SPURIOUS) };
+        let Some(state) = self.vcpus.get_mut(vcpu) else { return Answer::Intid(Intid::SPURIOUS) };
         let bit = 1 << group.index();
         let is_second = state.resampled & bit != 0;
         state.resampled &= !bit;
@@ -170,14 +168,14 @@ impl Vgic {
             }
             return Answer::Again;
         }
-        let Some(state) = self.vcpus.get(vcpu) else { return Answer::Intid(SPURIOUS) };
+        let Some(state) = self.vcpus.get(vcpu) else { return Answer::Intid(Intid::SPURIOUS) };
         let (bits, most_urgent) = (self.config.preemption_bits, self.most_urgent_pending(state));
         let Some(key) = most_urgent.filter(|key| Group::of(key.is_group1()) == group) else {
-            return Answer::Intid(SPURIOUS);
+            return Answer::Intid(Intid::SPURIOUS);
         };
         if look == Look::Acknowledge {
             if !state.interface.signals(key.priority(), key.is_group1(), bits) {
-                return Answer::Intid(SPURIOUS);
+                return Answer::Intid(Intid::SPURIOUS);
             }
             self.acknowledge(vcpu, key, kicks);
         }
@@ -209,16 +207,16 @@ impl Vgic {
         if let Some((bank, n)) = self.bank_mut(vcpu, key.intid()) {
             bank.acknowledge(n);
         }
-        if let Some(spi) = key.intid().checked_sub(SPI_BASE) {
-            self.refresh(spi as usize, kicks);
+        if let Some(spi) = key.intid().spi_index() {
+            self.refresh(spi, kicks);
         }
     }
 
     /// A write of ICC_EOIRn_EL1 has trapped: drops the running priority, and with EOImode 0 deactivates the interrupt. The
     /// vCPU is synced, and is to be flushed.
     pub fn write_eoi(&mut self, vcpu: usize, value: u64, kicks: &mut VcpuSet) {
-        let intid = (value & 0xFF_FFFF) as u32;
-        let Some(state) = self.vcpus.get_mut(vcpu).filter(|_| intid < 1020) else { return };
+        let intid = Intid::new((value & 0xFF_FFFF) as u32);
+        let Some(state) = self.vcpus.get_mut(vcpu).filter(|_| intid.is_interrupt()) else { return };
         // What is not in service cannot be ended.
         if state.interface.drop_priority() && !state.interface.is_eoi_split() {
             self.deactivate(vcpu, intid, kicks);

@@ -8,8 +8,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::intid::{Intid, SpiIndex};
 use crate::vcpu_set::{VcpuSet, bits};
-use crate::vgic::{Activity, SPI_BASE, Vcpu, Vgic};
+use crate::vgic::{Activity, Vcpu, Vgic};
 
 /// Banks of SPIs there can be.
 const SPI_BANKS: usize = 31;
@@ -23,18 +24,18 @@ pub(crate) struct SpiSet {
 }
 
 impl SpiSet {
-    pub(crate) fn insert(&mut self, spi: usize) {
-        if let Some(word) = self.words.get_mut(spi / 32) {
-            *word |= 1 << (spi % 32);
-            self.used |= 1 << (spi / 32);
+    pub(crate) fn insert(&mut self, spi: SpiIndex) {
+        if let Some(word) = self.words.get_mut(spi.bank()) {
+            *word |= spi.bit();
+            self.used |= 1 << spi.bank();
         }
     }
 
-    pub(crate) fn remove(&mut self, spi: usize) {
-        if let Some(word) = self.words.get_mut(spi / 32) {
-            *word &= !(1 << (spi % 32));
+    pub(crate) fn remove(&mut self, spi: SpiIndex) {
+        if let Some(word) = self.words.get_mut(spi.bank()) {
+            *word &= !(spi.bit());
             if *word == 0 {
-                self.used &= !(1 << (spi / 32));
+                self.used &= !(1 << spi.bank());
             }
         }
     }
@@ -83,14 +84,16 @@ impl Vgic {
     /// After a change of SPIs of a bank: finds their owners anew and tells them.
     pub(crate) fn note_spis(&mut self, bank: usize, changed: u32, kicks: &mut VcpuSet) {
         for n in bits(changed.into()) {
-            self.refresh(bank * 32 + n as usize, kicks);
+            self.refresh(SpiIndex::at(bank, n), kicks);
         }
     }
 
     /// Finds the owner of an SPI anew, and tells it.
-    pub(crate) fn refresh(&mut self, spi: usize, kicks: &mut VcpuSet) {
-        let (Some(bank), Some(route)) = (self.spis.get(spi / 32), self.routes.get(spi)) else { return };
-        let bit = 1_u32 << (spi % 32);
+    pub(crate) fn refresh(&mut self, spi: SpiIndex, kicks: &mut VcpuSet) {
+        let (Some(bank), Some(route)) = (self.spis.get(spi.bank()), self.routes.get(spi.index())) else {
+            return;
+        };
+        let bit = spi.bit();
         let old = route.owner;
         let needs_hw_deactivate = bank.needs_hw_deactivate() & bit != 0;
         let owner = if bank.in_lr & bit != 0 {
@@ -101,7 +104,7 @@ impl Vgic {
         } else if bank.deliverable(self.groups) & bit == 0 {
             None
         } else if bank.one_of_n & bit != 0 {
-            let group = bank.group1() >> (spi % 32) & 1;
+            let group = bank.group1() >> spi.n() & 1;
             self.choose_taker(old, group)
         } else {
             route.target
@@ -116,26 +119,28 @@ impl Vgic {
         }
     }
 
-    fn move_spi(&mut self, spi: usize, old: Option<u16>, new: Option<u16>) {
+    fn move_spi(&mut self, spi: SpiIndex, old: Option<u16>, new: Option<u16>) {
         if let Some(vcpu) = old.and_then(|old| self.vcpus.get_mut(usize::from(old))) {
             vcpu.spis.remove(spi);
         }
         if let Some(vcpu) = new.and_then(|new| self.vcpus.get_mut(usize::from(new))) {
             vcpu.spis.insert(spi);
         }
-        if let Some(route) = self.routes.get_mut(spi) {
+        if let Some(route) = self.routes.get_mut(spi.index()) {
             route.owner = new;
         }
     }
 
     /// Whether an interrupt, if it is pending, may go to this vCPU.
-    pub(crate) fn is_routed_to(&self, vcpu: usize, intid: u32) -> bool {
-        let Some(spi) = intid.checked_sub(SPI_BASE).map(|spi| spi as usize) else { return true };
-        let (Some(bank), Some(route)) = (self.spis.get(spi / 32), self.routes.get(spi)) else { return false };
-        if bank.one_of_n >> (spi % 32) & 1 == 0 {
+    pub(crate) fn is_routed_to(&self, vcpu: usize, intid: Intid) -> bool {
+        let Some(spi) = intid.spi_index() else { return true };
+        let (Some(bank), Some(route)) = (self.spis.get(spi.bank()), self.routes.get(spi.index())) else {
+            return false;
+        };
+        if bank.one_of_n >> spi.n() & 1 == 0 {
             return route.target.is_some_and(|target| usize::from(target) == vcpu);
         }
-        self.vcpus.get(vcpu).is_some_and(|vcpu| vcpu.takes_part(bank.group1() >> (spi % 32) & 1))
+        self.vcpus.get(vcpu).is_some_and(|vcpu| vcpu.takes_part(bank.group1() >> spi.n() & 1))
     }
 
     /// Chooses the vCPU for an interrupt of `group` that any may take: one that takes part; rather one whose CPU
@@ -181,7 +186,7 @@ impl Vgic {
     pub(crate) fn refresh_all(&mut self) -> VcpuSet {
         let mut kicks = VcpuSet::new();
         for spi in 0..self.routes.len() {
-            self.refresh(spi, &mut kicks);
+            self.refresh(SpiIndex::new(spi), &mut kicks);
         }
         for vcpu in 0..self.vcpus.len() {
             self.kick(vcpu, &mut kicks);

@@ -5,9 +5,10 @@
 //! would otherwise cost an exit each, then the other pending ones. Pending interrupts of a group that the guest
 //! has disabled in its CPU interface come after all others, or they would block those it has enabled.
 
+use crate::intid::{Intid, SpiIndex};
 use crate::list_register::CpuInterface;
 use crate::vcpu_set::bits;
-use crate::vgic::{SPI_BASE, Vcpu, Vgic};
+use crate::vgic::{Vcpu, Vgic};
 
 /// An interrupt, in the order of urgency.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,13 +16,13 @@ pub(crate) struct Key(u32);
 
 impl Key {
     /// Bit 31: the guest has disabled its group; bits 23:16: the priority; bits 14:1: the INTID; bit 0: Group 1.
-    pub(crate) fn new(intid: u32, priority: u8, group1: bool, interface: &CpuInterface) -> Self {
+    pub(crate) fn new(intid: Intid, priority: u8, group1: bool, interface: &CpuInterface) -> Self {
         let disabled = !interface.groups() >> u32::from(group1) & 1;
-        Self(disabled << 31 | u32::from(priority) << 16 | (intid & 0x7FFF) << 1 | u32::from(group1))
+        Self(disabled << 31 | u32::from(priority) << 16 | (intid.get() & 0x7FFF) << 1 | u32::from(group1))
     }
 
-    pub(crate) const fn intid(self) -> u32 {
-        self.0 >> 1 & 0x7FFF
+    pub(crate) const fn intid(self) -> Intid {
+        Intid::new(self.0 >> 1 & 0x7FFF)
     }
 
     pub(crate) const fn is_group1(self) -> bool {
@@ -96,10 +97,10 @@ impl Vgic {
     /// Calls `visit` with each interrupt of a vCPU that is deliverable or active. What is in list registers is
     /// left out.
     fn visit(&self, vcpu: &Vcpu, mut visit: impl FnMut(Key, Visited)) {
-        let private = core::iter::once((&vcpu.private, u32::MAX, 0));
+        let private = core::iter::once((&vcpu.private, u32::MAX, Intid::new(0)));
         let shared = bits(vcpu.spis.used.into()).filter_map(|word| {
             let index = word as usize;
-            Some((self.spis.get(index)?, *vcpu.spis.words.get(index)?, SPI_BASE + word * 32))
+            Some((self.spis.get(index)?, *vcpu.spis.words.get(index)?, SpiIndex::at(index, 0).intid()))
         });
         for (bank, members, base) in private.chain(shared) {
             let members = members & !bank.in_lr;
@@ -113,7 +114,7 @@ impl Vgic {
                     (Visited::Acknowledged, bank.running_priority(n))
                 };
                 let is_group1 = bank.group1() >> n & 1 != 0;
-                let key = Key::new(base + n, priority, is_group1, &vcpu.interface);
+                let key = Key::new(Intid::new(base.get() + n), priority, is_group1, &vcpu.interface);
                 visit(key, state);
             }
         }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Software generated interrupts: what a write of ICC_SGI1R_EL1 and its siblings asks for.
 
+use crate::intid::Intid;
+
 /// The register that was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SgiRegister {
@@ -16,7 +18,7 @@ pub enum SgiRegister {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SgiRequest {
     pub(crate) register: SgiRegister,
-    pub(crate) intid: u32,
+    pub(crate) intid: Intid,
     pub(crate) targets: SgiTargets,
 }
 
@@ -48,12 +50,12 @@ impl SgiRequest {
             let range = (value >> 44 & 0xF) as u32;
             SgiTargets::List { first: aff3 << 24 | aff2 << 16 | aff1 << 8 | range << 4, list: value as u16 }
         };
-        Self { register, intid: (value >> 24 & 0xF) as u32, targets }
+        Self { register, intid: Intid::new((value >> 24 & 0xF) as u32), targets }
     }
 
     /// The SGI's INTID, 0 to 15.
     #[must_use]
-    pub const fn intid(&self) -> u32 {
+    pub const fn intid(&self) -> Intid {
         self.intid
     }
 

@@ -8,15 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::affinity::{Affinities, Affinity};
 use crate::bank::Bank;
 use crate::config::{ConfigError, VgicConfig};
+use crate::intid::{Intid, SpiIndex};
 use crate::list_register::CpuInterface;
 use crate::lr_state::LrState;
 use crate::resample::Trigger;
 use crate::routing::{Route, SpiSet};
 use crate::sgi::{SgiRegister, SgiRequest, SgiTargets};
 use crate::vcpu_set::VcpuSet;
-
-/// The first SPI.
-pub(crate) const SPI_BASE: u32 = 32;
 
 /// A line's level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,18 +153,19 @@ impl Vcpu {
 
     /// Receives an SGI. True if the vCPU has to look again.
     #[inline(always)]
-    fn receive_sgi(&mut self, register: SgiRegister, intid: u32, groups: u32) -> bool {
-        let is_group1 = self.private.group1() >> intid & 1 != 0;
+    fn receive_sgi(&mut self, register: SgiRegister, intid: Intid, groups: u32) -> bool {
+        let n = intid.get();
+        let is_group1 = self.private.group1() >> n & 1 != 0;
         // With one security state, only ICC_SGI1R generates Group 1 SGIs, and Group 0 ones too.
         if is_group1 && register != SgiRegister::Sgi1r {
             return false;
         }
-        let changed = self.private.set_latch(intid);
+        let changed = self.private.set_latch(n);
         if changed == 0 {
             return false;
         }
         // Where it was in a list register before, that is all there is to know.
-        let is_noteworthy = self.private.is_in_lr(intid) || self.private.noteworthy(changed, groups) != 0;
+        let is_noteworthy = self.private.is_in_lr(n) || self.private.noteworthy(changed, groups) != 0;
         if self.lrs_hold_all_but_sgis() {
             self.pending_sgi |= if is_noteworthy { changed } else { 0 };
         } else if is_noteworthy {
@@ -286,12 +285,12 @@ impl Vgic {
     }
 
     /// Sets the level of an SPI's line. A rising edge makes an edge-triggered SPI pending.
-    pub fn set_spi_level(&mut self, intid: u32, level: Level) -> VcpuSet {
+    pub fn set_spi_level(&mut self, intid: Intid, level: Level) -> VcpuSet {
         let mut kicks = VcpuSet::new();
-        if let Some((spi, bank, n)) = self.spi_mut(intid) {
+        if let Some((spi, bank)) = self.spi_mut(intid) {
             let changed = match level {
-                Level::High => bank.raise(n),
-                Level::Low => bank.lower(n),
+                Level::High => bank.raise(spi.n()),
+                Level::Low => bank.lower(spi.n()),
             };
             if changed != 0 {
                 self.refresh(spi, &mut kicks);
@@ -301,12 +300,12 @@ impl Vgic {
     }
 
     /// Sets the level of a PPI's line.
-    pub fn set_ppi_level(&mut self, vcpu: usize, intid: u32, level: Level) -> VcpuSet {
+    pub fn set_ppi_level(&mut self, vcpu: usize, intid: Intid, level: Level) -> VcpuSet {
         let mut kicks = VcpuSet::new();
         if let Some(bank) = self.ppi_mut(vcpu, intid) {
             let changed = match level {
-                Level::High => bank.raise(intid),
-                Level::Low => bank.lower(intid),
+                Level::High => bank.raise(intid.get()),
+                Level::Low => bank.lower(intid.get()),
             };
             self.note_private(vcpu, changed, &mut kicks);
         }
@@ -315,14 +314,14 @@ impl Vgic {
 
     /// Raises an SPI's line and lowers it: what an edge-triggered device does. A level-sensitive SPI is left as it
     /// was, since nothing asserts it any more.
-    pub fn pulse_spi(&mut self, intid: u32) -> VcpuSet {
+    pub fn pulse_spi(&mut self, intid: Intid) -> VcpuSet {
         let mut kicks = self.set_spi_level(intid, Level::High);
         kicks.extend(&self.set_spi_level(intid, Level::Low));
         kicks
     }
 
     /// Raises a PPI's line and lowers it; see [`Self::pulse_spi`].
-    pub fn pulse_ppi(&mut self, vcpu: usize, intid: u32) -> VcpuSet {
+    pub fn pulse_ppi(&mut self, vcpu: usize, intid: Intid) -> VcpuSet {
         let mut kicks = self.set_ppi_level(vcpu, intid, Level::High);
         kicks.extend(&self.set_ppi_level(vcpu, intid, Level::Low));
         kicks
@@ -369,7 +368,7 @@ impl Vgic {
     /// Sends an SGI by ICC_SGI1R_EL1 to one vCPU. Says whether it has to look.
     #[inline]
     #[must_use]
-    pub fn send_sgi_to(&mut self, vcpu: usize, intid: u32) -> bool {
+    pub fn send_sgi_to(&mut self, vcpu: usize, intid: Intid) -> bool {
         let groups = self.groups;
         let target = self.vcpus.get_mut(vcpu);
         target.is_some_and(|target| target.receive_sgi(SgiRegister::Sgi1r, intid, groups))
@@ -378,24 +377,24 @@ impl Vgic {
 
 /// Access to one interrupt.
 impl Vgic {
-    /// An SPI's index, its bank and its place in the bank.
-    pub(crate) fn spi_mut(&mut self, intid: u32) -> Option<(usize, &mut Bank, u32)> {
-        let spi = intid.checked_sub(SPI_BASE)?;
-        let bank = self.spis.get_mut(spi as usize / 32)?;
-        bank.exists(spi % 32).then_some((spi as usize, bank, spi % 32))
+    /// An SPI's index and its bank.
+    pub(crate) fn spi_mut(&mut self, intid: Intid) -> Option<(SpiIndex, &mut Bank)> {
+        let spi = intid.spi_index()?;
+        let bank = self.spis.get_mut(spi.bank())?;
+        bank.exists(spi.n()).then_some((spi, bank))
     }
 
-    fn ppi_mut(&mut self, vcpu: usize, intid: u32) -> Option<&mut Bank> {
+    fn ppi_mut(&mut self, vcpu: usize, intid: Intid) -> Option<&mut Bank> {
         let vcpu = self.vcpus.get_mut(vcpu)?;
-        (16..SPI_BASE).contains(&intid).then_some(&mut vcpu.private)
+        intid.is_ppi().then_some(&mut vcpu.private)
     }
 
     /// The bank that holds an interrupt of a vCPU, and its place there.
-    pub(crate) fn bank_mut(&mut self, vcpu: usize, intid: u32) -> Option<(&mut Bank, u32)> {
-        if intid < SPI_BASE {
-            return self.vcpus.get_mut(vcpu).map(|vcpu| (&mut vcpu.private, intid));
+    pub(crate) fn bank_mut(&mut self, vcpu: usize, intid: Intid) -> Option<(&mut Bank, u32)> {
+        if intid.is_private() {
+            return self.vcpus.get_mut(vcpu).map(|vcpu| (&mut vcpu.private, intid.get()));
         }
-        self.spi_mut(intid).map(|(_, bank, n)| (bank, n))
+        self.spi_mut(intid).map(|(spi, bank)| (bank, spi.n()))
     }
 }
 
@@ -404,15 +403,23 @@ impl Vgic {
     /// A physical interrupt arrived for a vCPU, and EL2 acknowledged it and dropped its priority, but left it
     /// active: makes `intid` pending, so linked that the guest's deactivation deactivates the physical interrupt
     /// without an exit. `trigger` is the physical one's; see `resample.rs`. [`None`] if there is no such interrupt: the caller deactivates the physical one.
-    pub fn inject_hw(&mut self, vcpu: usize, intid: u32, physical: u32, trigger: Trigger) -> Option<VcpuSet> {
-        let number = u16::try_from(physical).ok().filter(|&number| number < 1 << 13)?;
+    pub fn inject_hw(
+        &mut self,
+        vcpu: usize,
+        intid: Intid,
+        physical: Intid,
+        trigger: Trigger,
+    ) -> Option<VcpuSet> {
+        if physical.get() >= 1 << 13 {
+            return None;
+        }
         let mut kicks = VcpuSet::new();
-        if intid < SPI_BASE {
-            self.ppi_mut(vcpu, intid)?.link(intid, number, trigger);
-            self.note_private(vcpu, 1 << intid, &mut kicks);
+        if intid.is_private() {
+            self.ppi_mut(vcpu, intid)?.link(intid.get(), physical, trigger);
+            self.note_private(vcpu, 1 << intid.get(), &mut kicks);
         } else {
-            let (spi, bank, n) = self.spi_mut(intid)?;
-            bank.link(n, number, trigger);
+            let (spi, bank) = self.spi_mut(intid)?;
+            bank.link(spi.n(), physical, trigger);
             self.links_spis = true;
             self.refresh(spi, &mut kicks);
         }
@@ -423,7 +430,7 @@ impl Vgic {
     /// interrupt is to be active on the CPU that the vCPU runs on; when the vCPU leaves that CPU, or comes to
     /// another, EL2 moves the active state along. The vCPU is synced, or put.
     #[must_use]
-    pub fn is_hw_active(&self, vcpu: usize, physical: u32) -> bool {
+    pub fn is_hw_active(&self, vcpu: usize, physical: Intid) -> bool {
         self.vcpus.get(vcpu).is_some_and(|vcpu| {
             // Of one that is put with its interrupts queued, those that were linked are over.
             let over = if vcpu.lr_state.is_put() { vcpu.private.in_lr } else { 0 };
@@ -434,7 +441,7 @@ impl Vgic {
     /// A physical interrupt to be deactivated, because its virtual one is over without the machine having seen
     /// that: cleared while pending, deactivated by a trapped or a distributor access, or reset. To be asked after
     /// each [`Self::flush`], on the CPU that the vCPU runs on, until it has no more.
-    pub fn take_hw_deactivate(&mut self, vcpu: usize) -> Option<u32> {
+    pub fn take_hw_deactivate(&mut self, vcpu: usize) -> Option<Intid> {
         let private = self.vcpus.get_mut(vcpu)?.private.take_hw_deactivate();
         if private.is_some() || !self.links_spis {
             return private;

@@ -207,7 +207,8 @@ fn psci() -> Result<DeviceTreeNode, ModelError> {
 /// The generic timer (binding `arm,arch_timer`), in the binding's order: secure physical, physical, virtual,
 /// hypervisor. The first and the last are not for a VM, but the order has to be kept.
 fn timer() -> Result<DeviceTreeNode, ModelError> {
-    let intids = [29, layout::PHYSICAL_TIMER_INTID, layout::VIRTUAL_TIMER_INTID, 26];
+    let (physical, own) = (layout::PHYSICAL_TIMER_INTID.get(), layout::VIRTUAL_TIMER_INTID.get());
+    let intids = [29, physical, own, 26];
     let specifiers: Vec<u32> =
         intids.into_iter().flat_map(|intid| [GIC_PPI, intid - PPI_BASE, LEVEL_HIGH]).collect();
     node(

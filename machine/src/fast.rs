@@ -12,7 +12,7 @@ use spin::mutex::{SpinMutex, SpinMutexGuard};
 use vambrace_cpu::registers::Frame;
 use vambrace_cpu::syndrome::class;
 use vambrace_cpu::{pstate, smccc, timer};
-use vambrace_interrupts::{Added, PrivateIrq, SgiRegister, SgiRequest, SgiTargets};
+use vambrace_interrupts::{Added, Intid, PrivateIrq, SgiRegister, SgiRequest, SgiTargets};
 use vambrace_memory::Va;
 
 pub use self::constants::Constants;
@@ -178,7 +178,7 @@ fn system_register(
     let Some(value) = sgi1r(esr, x).filter(|_| is_ordinary(trap.pstate())) else {
         return acknowledges(trap, fast, lists);
     };
-    let intid = ((value & SGI_INTID) >> 24) as u32;
+    let intid = Intid::new(((value & SGI_INTID) >> 24) as u32);
     if value & !SGI_INTID == fast.constants.sgi_to_self {
         if !queue(fast, PrivateIrq::Sgi { intid }, lists) {
             return FastResult::No;
@@ -260,7 +260,7 @@ pub fn queue_pending_sgi(fast: &mut FastPath<'_, impl RelaxStrategy>, lists: &mu
 pub fn give_timer(
     fast: &mut FastPath<'_, impl RelaxStrategy>,
     pstate: u64,
-    physical: u16,
+    physical: Intid,
     lists: &mut impl Lists,
 ) -> bool {
     let irq = PrivateIrq::Hw { intid: layout::VIRTUAL_TIMER_INTID, physical };

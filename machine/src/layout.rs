@@ -4,6 +4,7 @@
 //! The same places and interrupts as on QEMU's `virt` board, so that kernels and U-Boot built for it boot
 //! unchanged. UEFI does not: its variables need flash that can be written, and a VM's can only be read.
 
+use vambrace_interrupts::Intid;
 use vambrace_memory::Ipa;
 
 /// Two banks of flash, for firmware.
@@ -67,11 +68,11 @@ pub const SPI_BASE: u32 = 32;
 pub const SPI_COUNT: u32 = 64;
 
 /// PPI (INTID) of the EL1 physical timer.
-pub const PHYSICAL_TIMER_INTID: u32 = 30;
+pub const PHYSICAL_TIMER_INTID: Intid = Intid::new(30);
 /// PPI (INTID) of the EL1 virtual timer.
-pub const VIRTUAL_TIMER_INTID: u32 = 27;
+pub const VIRTUAL_TIMER_INTID: Intid = Intid::new(27);
 /// PPI (INTID) of the PMU, unused as yet.
-pub const PMU_INTID: u32 = 23;
+pub const PMU_INTID: Intid = Intid::new(23);
 
 /// The redistributor of vCPU `index`.
 #[must_use]

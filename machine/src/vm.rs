@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use vambrace_cpu::id_registers::IdRegisters;
 use vambrace_cpu::power::{Entry, PowerStates};
 use vambrace_cpu::pstate::Endianness;
-use vambrace_interrupts::{ConfigError, CpuInterface, Level, VcpuSet, Vgic, VgicConfig, Width as GicWidth};
+use vambrace_interrupts::{
+    ConfigError, CpuInterface, Intid, Level, VcpuSet, Vgic, VgicConfig, Width as GicWidth,
+};
 use vambrace_io::bus::{Access, Bus, BusError, Direction, MmioDevice};
 use vambrace_io::doorbell::Doorbell;
 use vambrace_io::pl011::Pl011;
@@ -304,11 +306,11 @@ impl Vm {
         let mut notify = VcpuSet::new();
         if let Some(uart) = &self.uart {
             let line = level(uart.irq_asserted());
-            notify.extend(&self.gic.set_spi_level(layout::SPI_BASE + layout::UART_SPI, line));
+            notify.extend(&self.gic.set_spi_level(Intid::spi(layout::UART_SPI), line));
         }
         if let Some(clock) = &self.clock {
             let line = level(clock.irq_asserted());
-            notify.extend(&self.gic.set_spi_level(layout::SPI_BASE + layout::RTC_SPI, line));
+            notify.extend(&self.gic.set_spi_level(Intid::spi(layout::RTC_SPI), line));
         }
         notify
     }
@@ -353,7 +355,12 @@ impl Vm {
         if !self.gic.is_hw_active(vcpu, layout::VIRTUAL_TIMER_INTID) {
             return VcpuSet::new();
         }
-        self.gic.write_redistributor(vcpu, GICR_ICPENDR0, GicWidth::Word, 1 << layout::VIRTUAL_TIMER_INTID)
+        self.gic.write_redistributor(
+            vcpu,
+            GICR_ICPENDR0,
+            GicWidth::Word,
+            1 << layout::VIRTUAL_TIMER_INTID.get(),
+        )
     }
 
     /// Keys for the console, as many as there is room for.

@@ -6,6 +6,7 @@
 //! up in the tree of the board that is there, and what EL2 uses itself is nobody else's.
 
 use dtoolkit::fdt::{Fdt, FdtNode};
+use vambrace_interrupts::Intid;
 use vambrace_wire::bundle::assigned::{Interrupt, Registers};
 
 use super::interrupts::Controller;
@@ -35,9 +36,9 @@ pub enum NotOnBoard {
     /// None of the devices has such an interrupt.
     #[error(
         "interrupt {} (SPI {}) is assigned to it, and by the board's device tree none of its devices has that",
-        .0, .0.saturating_sub(32)
+        .0, .0.get().saturating_sub(32)
     )]
-    Interrupt(u32),
+    Interrupt(Intid),
 }
 
 const SECOND_UART: &str =
@@ -65,16 +66,15 @@ impl Board {
         }
         let gic = Nodes::find(root).gic.map(Controller::of);
         for interrupt in interrupts {
-            let is_own = self.uart.is_some_and(|uart| uart.intid == Some(interrupt.physical));
+            let physical = Intid::new(interrupt.physical);
+            let is_own = self.uart.is_some_and(|uart| uart.intid == Some(physical));
             let has_it = |place: &Place<'_>| {
                 let intids = gic.map(|gic| gic.interrupts(place)).unwrap_or_default();
                 let is_assigned = |range: Range| registers.iter().any(|part| range.overlaps(pages(*part)));
-                intids.contains(&Some(interrupt.physical))
-                    && place.is_usable()
-                    && place.registers().any(is_assigned)
+                intids.contains(&Some(physical)) && place.is_usable() && place.registers().any(is_assigned)
             };
             if is_own || Place::first(root, &has_it).is_none() {
-                return Err(NotOnBoard::Interrupt(interrupt.physical));
+                return Err(NotOnBoard::Interrupt(physical));
             }
         }
         Ok(())

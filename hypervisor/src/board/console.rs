@@ -3,6 +3,7 @@
 
 use dtoolkit::fdt::FdtNode;
 use dtoolkit::{Node, Property};
+use vambrace_interrupts::Intid;
 
 use super::interrupts::Controller;
 use super::is_compatible;
@@ -14,7 +15,7 @@ pub struct Uart {
     /// Its registers.
     pub base: u64,
     /// Its interrupt's INTID, an SPI; without one nothing that is typed arrives.
-    pub intid: Option<u32>,
+    pub intid: Option<Intid>,
 }
 
 /// What became of the console that `/chosen/stdout-path` names.
@@ -51,8 +52,6 @@ impl Named {
 }
 
 pub(super) const PL011: &str = "arm,pl011";
-const FIRST_SPI: u32 = 32;
-
 /// Finds the console; `known` is a PL011 among the root's children, if one was seen on the way.
 pub(super) fn find(
     root: FdtNode<'_>,
@@ -82,7 +81,7 @@ fn judge(place: &Place<'_>, gic: Option<Controller>) -> Result<Uart, Named> {
     }
     let base = place.registers().next().ok_or(Named::OutOfReach)?.start;
     let intid = gic.and_then(|gic| gic.interrupts(place).first().copied().flatten());
-    Ok(Uart { base, intid: intid.filter(|intid| *intid >= FIRST_SPI) })
+    Ok(Uart { base, intid: intid.filter(|intid| !intid.is_private()) })
 }
 
 /// The node that `/chosen` names as the console ("/chosen Node"); what follows a colon are its settings. An alias may stand for

@@ -4,6 +4,7 @@
 use arrayvec::ArrayVec;
 use dtoolkit::fdt::FdtNode;
 use dtoolkit::{Node, Property};
+use vambrace_interrupts::Intid;
 
 use super::big_endian;
 use super::place::{Place, number};
@@ -27,7 +28,7 @@ impl Controller {
     }
 
     /// The node's interrupts as INTIDs, in their order; `None` for one that is not the GIC's, or of a kind that is not known.
-    pub(super) fn interrupts(self, place: &Place<'_>) -> ArrayVec<Option<u32>, MOST> {
+    pub(super) fn interrupts(self, place: &Place<'_>) -> ArrayVec<Option<Intid>, MOST> {
         let node = place.node();
         if let Some(property) = node.property("interrupts-extended") {
             // Each names its controller; how many cells another's has is not known.
@@ -49,12 +50,12 @@ impl Controller {
 }
 
 /// One interrupt: type, number, flags. Those of the extended ranges (GICv3.1) are not known here.
-fn intid(cells: &[u8]) -> Option<u32> {
+fn intid(cells: &[u8]) -> Option<Intid> {
     let number = u32::try_from(big_endian(cells.get(4..8)?)?).ok()?;
     let (first, most) = match big_endian(cells.get(..4)?)? {
         0 => (32, 988),
         1 => (16, 16),
         _ => return None,
     };
-    (number < most).then_some(first + number)
+    (number < most).then_some(Intid::new(first + number))
 }

@@ -17,14 +17,17 @@ fn qemu_virt_is_understood() {
     assert_eq!(board.conduit, Conduit::Smc);
     assert_eq!(board.gic.distributor, Range::new(0x0800_0000, 0x1_0000));
     assert_eq!(board.gic.redistributors.as_slice(), [Range::new(0x080A_0000, 0xF6_0000)]);
-    assert_eq!(board.gic.maintenance, 25);
-    assert_eq!(board.timer, TimerInterrupts { virtual_timer: 27, hypervisor_timer: 26 });
+    assert_eq!(board.gic.maintenance, Intid::new(25));
+    assert_eq!(
+        board.timer,
+        TimerInterrupts { virtual_timer: Intid::new(27), hypervisor_timer: Intid::new(26) }
+    );
     assert_eq!(board.uart, Some(UART));
     assert_eq!(board.named_console, Named::Used);
     assert!(!board.seed.is_empty());
 }
 
-const UART: Uart = Uart { base: 0x0900_0000, intid: Some(33) };
+const UART: Uart = Uart { base: 0x0900_0000, intid: Some(Intid::new(33)) };
 /// Where there may be a UART when there is no tree.
 const GUESS: Uart = Uart { base: 1, intid: None };
 
@@ -203,7 +206,7 @@ fn interrupts_of_four_cells_are_read() {
 fn a_timer_is_read_by_the_names_of_its_interrupts() {
     let named = |names: &[&str]| discover(&changed(|root| set(root, "timer", "interrupt-names", names)));
     let timer = named(&["virt", "phys", "hyp-phys", "sec-phys"]).unwrap().timer;
-    assert_eq!(timer, TimerInterrupts { virtual_timer: 29, hypervisor_timer: 27 });
+    assert_eq!(timer, TimerInterrupts { virtual_timer: Intid::new(29), hypervisor_timer: Intid::new(27) });
     assert_eq!(named(&["phys", "virt"]).unwrap_err(), BoardError::NoTimer(Kind::QemuVirt));
     // An SPI is no timer's.
     let tree = changed(|root| set(root, "timer", "interrupts", [0u32, 1, 4, 0, 2, 4, 0, 3, 4, 0, 4, 4]));
@@ -257,7 +260,7 @@ fn what_is_assigned_has_to_be_a_device_of_this_board() {
     );
     // Another device's, one that is EL2's, and one that is nobody's.
     for intid in [34, 33, 60] {
-        assert_eq!(has(QEMU_VIRT, &[GPIO], &[intid]), Err(NotOnBoard::Interrupt(intid)));
+        assert_eq!(has(QEMU_VIRT, &[GPIO], &[intid]), Err(NotOnBoard::Interrupt(Intid::new(intid))));
     }
 }
 

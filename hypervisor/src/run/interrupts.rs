@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Physical interrupts and deadlines of a CPU.
 
-use vambrace_interrupts::Trigger;
+use vambrace_interrupts::{Intid, Trigger};
 use vambrace_machine::{Vcpu, layout};
 
 use super::queued::State;
@@ -30,7 +30,7 @@ impl Pcpu {
     /// resident vCPU's list registers must be looked at.
     pub(super) fn serve_interrupts(
         &mut self,
-        first: Option<u32>,
+        first: Option<Intid>,
         resident: Option<(&VmHandle, &mut Vcpu)>,
     ) -> bool {
         let mut refresh = false;
@@ -74,8 +74,8 @@ impl Pcpu {
 
     /// Serves an interrupt of one of the board's devices.
     /// `resident` is the VM in the machine.
-    fn serve_device(&self, intid: u32, resident: Option<&VmShared>) -> Whose {
-        if intid == self.uart {
+    fn serve_device(&self, intid: Intid, resident: Option<&VmShared>) -> Whose {
+        if Some(intid) == self.uart {
             console::interrupt();
         } else if let Some(vm) = assigned::forward_irq(intid, resident) {
             let is_resident = resident.is_some_and(|handle| handle.id == vm);

@@ -169,7 +169,7 @@ impl Pcpu {
         // No private physical interrupt of its is active here yet, so one that is over needs no deactivation. Only then
         // does the timer's count, if it is not over. A device's may be active wherever the VM is.
         while let Some(physical) = vm.gic.take_hw_deactivate(index) {
-            if physical >= layout::SPI_BASE {
+            if !physical.is_private() {
                 CpuInterface::deactivate(physical);
             }
         }

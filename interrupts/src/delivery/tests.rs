@@ -6,8 +6,8 @@ use std::vec::Vec;
 
 use crate::list_register::{HCR_EN, HCR_LRENPIE, HCR_NPIE, HCR_TDIR, HCR_VGRP0EIE, HCR_VGRP1DIE};
 use crate::{
-    Activity, CpuInterface, Level, ListRegister, SgiRegister, SgiRequest, State, Trigger, VcpuSet, Vgic,
-    VgicConfig, Width,
+    Activity, CpuInterface, Intid, Level, ListRegister, SgiRegister, SgiRequest, State, Trigger, VcpuSet,
+    Vgic, VgicConfig, Width,
 };
 
 const PENDING: u64 = 1 << 62;
@@ -69,12 +69,12 @@ fn set(vcpus: &[usize]) -> VcpuSet {
 #[test]
 fn a_level_interrupt_is_pending_again_until_its_line_is_low() {
     let mut vgic = vgic(1, 4);
-    assert_eq!(vgic.set_spi_level(33, Level::High), set(&[0]));
-    assert_eq!(vgic.set_spi_level(33, Level::High), set(&[]));
+    assert_eq!(vgic.set_spi_level(Intid::new(33), Level::High), set(&[0]));
+    assert_eq!(vgic.set_spi_level(Intid::new(33), Level::High), set(&[]));
     assert!(vgic.has_deliverable(0) && vgic.needs_flush(0));
 
     let [lr] = list(&mut vgic, 0)[..] else { panic!("one interrupt") };
-    assert_eq!((lr.intid(), lr.priority(), lr.state()), (33, 0xA0, State::Pending));
+    assert_eq!((lr.intid().get(), lr.priority(), lr.state()), (33, 0xA0, State::Pending));
     assert!(lr.is_group1() && lr.wants_eoi_maintenance() && lr.physical().is_none());
     assert!(!vgic.needs_flush(0));
 
@@ -84,7 +84,7 @@ fn a_level_interrupt_is_pending_again_until_its_line_is_low() {
     assert_eq!(list(&mut vgic, 0)[0].state(), State::Pending);
 
     // Acknowledged, and the line goes low: active, nothing to come back for.
-    assert_eq!(vgic.set_spi_level(33, Level::Low), set(&[0]));
+    assert_eq!(vgic.set_spi_level(Intid::new(33), Level::Low), set(&[0]));
     let active = machine(&vgic, 0, &[ACTIVE]);
     let _ = vgic.sync(0, &active);
     let [lr] = list(&mut vgic, 0)[..] else { panic!("one interrupt") };
@@ -97,17 +97,17 @@ fn a_level_interrupt_is_pending_again_until_its_line_is_low() {
 #[test]
 fn the_timer_is_linked_and_its_end_needs_no_exit() {
     let mut vgic = vgic(1, 4);
-    assert_eq!(vgic.inject_hw(0, TIMER, 27, Trigger::Edge), Some(set(&[0])));
-    assert!(vgic.is_hw_active(0, 27));
-    assert_eq!(list(&mut vgic, 0)[0].physical(), Some(27));
+    assert_eq!(vgic.inject_hw(0, Intid::new(TIMER), Intid::new(27), Trigger::Edge), Some(set(&[0])));
+    assert!(vgic.is_hw_active(0, Intid::new(27)));
+    assert_eq!(list(&mut vgic, 0)[0].physical(), Some(Intid::new(27)));
     let active = machine(&vgic, 0, &[ACTIVE]);
     let _ = vgic.sync(0, &active);
-    assert!(vgic.is_hw_active(0, 27));
+    assert!(vgic.is_hw_active(0, Intid::new(27)));
     let [lr] = list(&mut vgic, 0)[..] else { panic!("one interrupt") };
-    assert_eq!((lr.physical(), lr.state()), (Some(27), State::Active));
+    assert_eq!((lr.physical(), lr.state()), (Some(Intid::new(27)), State::Active));
     let ended = machine(&vgic, 0, &[0]);
     let _ = vgic.sync(0, &ended);
-    assert!(!vgic.is_hw_active(0, 27));
+    assert!(!vgic.is_hw_active(0, Intid::new(27)));
     assert_eq!(vgic.take_hw_deactivate(0), None);
 }
 
@@ -115,44 +115,44 @@ fn the_timer_is_linked_and_its_end_needs_no_exit() {
 fn a_dropped_link_is_deactivated() {
     let mut vgic = vgic(1, 4);
     let _ = vgic.write_redistributor(0, 0x1_0180, Width::Word, 1 << TIMER);
-    assert_eq!(vgic.inject_hw(0, TIMER, 27, Trigger::Edge), Some(set(&[])));
-    assert!(list(&mut vgic, 0).is_empty() && vgic.is_hw_active(0, 27));
+    assert_eq!(vgic.inject_hw(0, Intid::new(TIMER), Intid::new(27), Trigger::Edge), Some(set(&[])));
+    assert!(list(&mut vgic, 0).is_empty() && vgic.is_hw_active(0, Intid::new(27)));
     assert_eq!(vgic.take_hw_deactivate(0), None);
     let _ = vgic.write_redistributor(0, 0x1_0280, Width::Word, 1 << TIMER);
-    assert!(vgic.is_hw_active(0, 27));
-    assert_eq!(vgic.take_hw_deactivate(0), Some(27));
+    assert!(vgic.is_hw_active(0, Intid::new(27)));
+    assert_eq!(vgic.take_hw_deactivate(0), Some(Intid::new(27)));
     assert_eq!(vgic.take_hw_deactivate(0), None);
-    assert!(!vgic.is_hw_active(0, 27));
+    assert!(!vgic.is_hw_active(0, Intid::new(27)));
 
-    let _ = vgic.inject_hw(0, TIMER, 27, Trigger::Edge);
+    let _ = vgic.inject_hw(0, Intid::new(TIMER), Intid::new(27), Trigger::Edge);
     vgic.reset();
-    assert_eq!(vgic.take_hw_deactivate(0), Some(27));
+    assert_eq!(vgic.take_hw_deactivate(0), Some(Intid::new(27)));
 }
 
 #[test]
 fn a_link_cleared_while_pending_in_a_list_register_is_deactivated_at_the_sync() {
     let mut vgic = vgic(2, 4);
-    let _ = vgic.inject_hw(1, TIMER, 27, Trigger::Edge);
+    let _ = vgic.inject_hw(1, Intid::new(TIMER), Intid::new(27), Trigger::Edge);
     let _ = vgic.flush(1);
     // The other vCPU clears it.
     assert_eq!(vgic.write_redistributor(1, 0x1_0280, Width::Word, 1 << TIMER), set(&[1]));
     assert_eq!(vgic.take_hw_deactivate(1), None);
     let pending = machine(&vgic, 1, &[PENDING]);
     let _ = vgic.sync(1, &pending);
-    assert_eq!(vgic.take_hw_deactivate(1), Some(27));
+    assert_eq!(vgic.take_hw_deactivate(1), Some(Intid::new(27)));
     assert!(list(&mut vgic, 1).is_empty());
 }
 
 #[test]
 fn linked_anew_before_the_sync() {
     let mut vgic = vgic(1, 4);
-    let _ = vgic.inject_hw(0, TIMER, 27, Trigger::Edge);
+    let _ = vgic.inject_hw(0, Intid::new(TIMER), Intid::new(27), Trigger::Edge);
     let _ = vgic.flush(0);
     // The guest handled it, and the physical interrupt fired again, before anyone synced.
-    assert_eq!(vgic.inject_hw(0, TIMER, 27, Trigger::Edge), Some(set(&[0])));
+    assert_eq!(vgic.inject_hw(0, Intid::new(TIMER), Intid::new(27), Trigger::Edge), Some(set(&[0])));
     let ended = machine(&vgic, 0, &[0]);
     let _ = vgic.sync(0, &ended);
-    assert_eq!((list(&mut vgic, 0)[0].physical(), vgic.take_hw_deactivate(0)), (Some(27), None));
+    assert_eq!((list(&mut vgic, 0)[0].physical(), vgic.take_hw_deactivate(0)), (Some(Intid::new(27)), None));
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn an_sgi_sent_while_one_is_handled_is_pending_behind_it() {
     let active = machine(&vgic, 1, &[ACTIVE]);
     let _ = vgic.sync(1, &active);
     let [lr] = list(&mut vgic, 1)[..] else { panic!("one interrupt") };
-    assert_eq!((lr.intid(), lr.state()), (3, State::ActivePending));
+    assert_eq!((lr.intid().get(), lr.state()), (3, State::ActivePending));
 }
 
 #[test]
@@ -174,9 +174,9 @@ fn what_does_not_fit_comes_by_priority() {
     let mut vgic = vgic(1, 2);
     for (intid, priority) in [(40, 0x80), (41, 0x60), (42, 0x40)] {
         let _ = vgic.write_distributor(0x400 + intid, Width::Byte, priority);
-        let _ = vgic.set_spi_level(intid as u32, Level::High);
+        let _ = vgic.set_spi_level(Intid::new(intid as u32), Level::High);
     }
-    let first: Vec<_> = list(&mut vgic, 0).iter().map(|lr| lr.intid()).collect();
+    let first: Vec<_> = list(&mut vgic, 0).iter().map(|lr| lr.intid().get()).collect();
     assert_eq!(first, [42, 41]);
     let expected = HCR_EN | HCR_NPIE | HCR_VGRP0EIE | HCR_VGRP1DIE;
     assert_eq!(vgic.interface(0).unwrap().hcr, expected);
@@ -184,17 +184,17 @@ fn what_does_not_fit_comes_by_priority() {
     // Both acknowledged: one of them makes room for the pending one, and its end is then counted.
     let active = machine(&vgic, 0, &[ACTIVE, ACTIVE]);
     let _ = vgic.sync(0, &active);
-    let second: Vec<_> = list(&mut vgic, 0).iter().map(|lr| (lr.intid(), lr.state())).collect();
+    let second: Vec<_> = list(&mut vgic, 0).iter().map(|lr| (lr.intid().get(), lr.state())).collect();
     assert_eq!(second, [(40, State::Pending), (42, State::Active)]);
     assert_eq!(vgic.interface(0).unwrap().hcr, HCR_EN | HCR_LRENPIE | HCR_TDIR);
 
     // 42 ends in its list register, 41 by EOIcount; their lines are low by then.
-    let _ = vgic.set_spi_level(42, Level::Low);
-    let _ = vgic.set_spi_level(41, Level::Low);
+    let _ = vgic.set_spi_level(Intid::new(42), Level::Low);
+    let _ = vgic.set_spi_level(Intid::new(41), Level::Low);
     let mut ended = machine(&vgic, 0, &[PENDING, 0]);
     ended.hcr |= 1 << 27;
     let _ = vgic.sync(0, &ended);
-    let third: Vec<_> = list(&mut vgic, 0).iter().map(|lr| (lr.intid(), lr.state())).collect();
+    let third: Vec<_> = list(&mut vgic, 0).iter().map(|lr| (lr.intid().get(), lr.state())).collect();
     assert_eq!(third, [(40, State::Pending)]);
 }
 
@@ -202,7 +202,7 @@ fn what_does_not_fit_comes_by_priority() {
 fn a_sync_done_twice_counts_ends_once() {
     let mut vgic = vgic(1, 1);
     for intid in [40, 41] {
-        let _ = vgic.set_spi_level(intid, Level::High);
+        let _ = vgic.set_spi_level(Intid::new(intid), Level::High);
         let _ = vgic.flush(0);
         let active = machine(&vgic, 0, &[ACTIVE]);
         let _ = vgic.sync(0, &active);
@@ -218,13 +218,13 @@ fn a_sync_done_twice_counts_ends_once() {
 #[test]
 fn rerouted_while_pending_in_a_list_register() {
     let mut vgic = vgic(2, 4);
-    assert_eq!(vgic.set_spi_level(50, Level::High), set(&[0]));
+    assert_eq!(vgic.set_spi_level(Intid::new(50), Level::High), set(&[0]));
     let _ = vgic.flush(0);
     assert_eq!(vgic.write_distributor(0x6000 + 8 * 50, Width::Double, 1), set(&[0]));
     let pending = machine(&vgic, 0, &[PENDING]);
     assert_eq!(vgic.sync(0, &pending), set(&[1]));
     assert!(list(&mut vgic, 0).is_empty());
-    assert_eq!(list(&mut vgic, 1)[0].intid(), 50);
+    assert_eq!(list(&mut vgic, 1)[0].intid().get(), 50);
 }
 
 #[test]
@@ -237,10 +237,10 @@ fn deactivated_by_another_vcpu() {
         machine.vmcr = split;
         let _ = vgic.sync(vcpu, &machine);
     }
-    let _ = vgic.pulse_spi(50);
-    let _ = vgic.set_spi_level(50, Level::High);
+    let _ = vgic.pulse_spi(Intid::new(50));
+    let _ = vgic.set_spi_level(Intid::new(50), Level::High);
     let _ = vgic.flush(0);
-    let _ = vgic.set_spi_level(50, Level::Low);
+    let _ = vgic.set_spi_level(Intid::new(50), Level::Low);
     // Acknowledged there, deactivated here.
     assert_eq!(vgic.write_dir(1, 50), set(&[0]));
     let active = machine(&vgic, 0, &[ACTIVE]);
@@ -252,7 +252,7 @@ fn deactivated_by_another_vcpu() {
 #[test]
 fn deliverable_as_the_cpu_interface_lets_it() {
     let mut vgic = vgic(1, 4);
-    let _ = vgic.set_spi_level(40, Level::High);
+    let _ = vgic.set_spi_level(Intid::new(40), Level::High);
     let cases: Vec<(u64, u32, bool)> = vec![
         (VMCR, 0, true),
         (VMCR & !2, 0, false),
@@ -288,9 +288,9 @@ fn a_disabled_group_does_not_block_the_other() {
     let mut closed = machine(&vgic, 0, &[]);
     closed.vmcr = 0xFF << 24 | 1;
     let _ = vgic.sync(0, &closed);
-    let _ = vgic.set_spi_level(40, Level::High);
-    let _ = vgic.set_spi_level(41, Level::High);
-    assert_eq!(list(&mut vgic, 0)[0].intid(), 40);
+    let _ = vgic.set_spi_level(Intid::new(40), Level::High);
+    let _ = vgic.set_spi_level(Intid::new(41), Level::High);
+    assert_eq!(list(&mut vgic, 0)[0].intid().get(), 40);
 }
 
 #[test]
@@ -357,7 +357,7 @@ impl Vgic {
     /// An edge on an SPI, made edge-triggered.
     fn pulse_edge(&mut self, intid: u32) -> VcpuSet {
         let _ = self.write_distributor(0xC00 + u64::from(intid / 16 * 4), Width::Word, !0);
-        self.pulse_spi(intid)
+        self.pulse_spi(Intid::new(intid))
     }
 }
 
@@ -393,7 +393,7 @@ fn a_vcpu_is_told_of_what_it_cannot_find_itself() {
 #[test]
 fn a_vcpu_that_is_put_is_not_kicked_for_what_it_holds() {
     let mut vgic = vgic(2, 4);
-    let _ = vgic.set_ppi_level(1, TIMER, Level::High);
+    let _ = vgic.set_ppi_level(1, Intid::new(TIMER), Level::High);
     let _ = vgic.flush(1);
     assert_eq!(vgic.redistributor_lr_owners(1, 0x1_0200), VcpuSet::from_iter([1]));
     let _ = vgic.put(1, |_| {});

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use vambrace_interrupts::{SgiRegister, SgiRequest, Trigger, VcpuSet, Vgic, VgicConfig, Width};
+use vambrace_interrupts::{Intid, SgiRegister, SgiRequest, Trigger, VcpuSet, Vgic, VgicConfig, Width};
 
 use crate::machine::Machine;
 use crate::reference::{Id, Reference};
@@ -91,7 +91,7 @@ impl Late {
         self.machines[cpu].flush(self.vgic.flush(cpu).unwrap());
         // Ended while it was in no list register.
         while let Some(physical) = self.vgic.take_hw_deactivate(cpu) {
-            assert_eq!(physical, TIMER);
+            assert_eq!(physical.get(), TIMER);
             assert!(std::mem::take(&mut self.timers[cpu]), "to be deactivated, but not active");
         }
     }
@@ -115,7 +115,7 @@ impl Late {
         match *op {
             Op::Pulse { spi } => {
                 self.send(Reference::id(0, spi));
-                let kicks = self.vgic.pulse_spi(spi);
+                let kicks = self.vgic.pulse_spi(Intid::new(spi));
                 self.kicks.extend(&kicks);
             }
             Op::Sgi { from, intid, list } => {
@@ -131,7 +131,10 @@ impl Late {
                 // The physical interrupt is taken on this vCPU's CPU: an exit, with or without a kick.
                 if !std::mem::replace(&mut self.timers[cpu], true) {
                     self.send(Reference::id(cpu, TIMER));
-                    let _ = self.vgic.inject_hw(cpu, TIMER, TIMER, Trigger::Edge).unwrap();
+                    let _ = self
+                        .vgic
+                        .inject_hw(cpu, Intid::new(TIMER), Intid::new(TIMER), Trigger::Edge)
+                        .unwrap();
                     self.sync_and_flush(cpu);
                 }
             }

@@ -3,7 +3,9 @@
 //! and takes every one whose line stays high.
 
 use proptest::prelude::*;
-use vambrace_interrupts::{Answer, Group, Look, SgiRegister, SgiRequest, Trigger, Vgic, VgicConfig, Width};
+use vambrace_interrupts::{
+    Answer, Group, Intid, Look, SgiRegister, SgiRequest, Trigger, Vgic, VgicConfig, Width,
+};
 
 use crate::machine::Machine;
 
@@ -92,13 +94,13 @@ impl Lines {
         let interface = self.vgic.flush(0).unwrap().clone();
         self.machine.registers = interface;
         while let Some(physical) = self.vgic.take_hw_deactivate(0) {
-            self.deactivate(physical);
+            self.deactivate(physical.get());
         }
     }
 
     fn sync(&mut self) {
         let _ = self.vgic.sync(0, &self.machine.registers);
-        if self.sees_timer && !self.high[TIMER] && self.vgic.is_hw_active(0, LINES[TIMER]) {
+        if self.sees_timer && !self.high[TIMER] && self.vgic.is_hw_active(0, Intid::new(LINES[TIMER])) {
             let _ = self.vgic.write_redistributor(0, 0x1_0280, Width::Word, 1 << LINES[TIMER]);
         }
     }
@@ -117,7 +119,7 @@ impl Lines {
     fn fire(&mut self) {
         for (which, intid) in LINES.into_iter().enumerate() {
             if self.high[which] && !std::mem::replace(&mut self.active[which], true) {
-                let _ = self.vgic.inject_hw(0, intid, intid, Trigger::Level).unwrap();
+                let _ = self.vgic.inject_hw(0, Intid::new(intid), Intid::new(intid), Trigger::Level).unwrap();
                 self.sync_and_flush();
             }
         }
@@ -151,14 +153,14 @@ impl Lines {
             self.traps += 1;
             self.sync();
             if self.sees_timer && self.high[TIMER] {
-                self.vgic.confirm_line(0, LINES[TIMER]);
+                self.vgic.confirm_line(0, Intid::new(LINES[TIMER]));
             }
             let mut kicks = vambrace_interrupts::VcpuSet::new();
             let answer = self.vgic.read_pending(0, Group::One, look, &mut kicks);
             self.flush();
             self.settle();
             if let Answer::Intid(intid) = answer {
-                return intid;
+                return intid.get();
             }
         }
         panic!("the instruction never ends");
@@ -241,7 +243,7 @@ impl Lines {
             .vgic
             .put(0, |known| *known = vambrace_interrupts::CpuInterface { used: known.used, ..registers });
         while let Some(physical) = self.vgic.take_hw_deactivate(0) {
-            self.deactivate(physical);
+            self.deactivate(physical.get());
         }
         if self.vgic.load(0) {
             self.machine.registers = self.vgic.interface(0).unwrap().clone();

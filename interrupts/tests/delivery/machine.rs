@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A machine's virtual CPU interface with its list registers, as IHI 0069 describes it.
 
-use vambrace_interrupts::{Added, CpuInterface, ListRegister, State};
+use vambrace_interrupts::{Added, CpuInterface, Intid, ListRegister, State};
 
 const STATE: u64 = 3 << 62;
 const EOI_COUNT: u64 = 0x1F << 27;
@@ -100,7 +100,7 @@ impl Machine {
             (u32::from(lr.priority()) & self.preemption_mask(lr.is_group1())) >> (8 - self.preemption_bits);
         let words = if lr.is_group1() { &mut self.registers.ap1r } else { &mut self.registers.ap0r };
         words[level as usize / 32] |= 1 << (level % 32);
-        Some(lr.intid())
+        Some(lr.intid().get())
     }
 
     fn drop_priority(&mut self) {
@@ -129,14 +129,15 @@ impl Machine {
 
     /// A write of ICC_DIR_EL1 that does not trap.
     pub(crate) fn deactivate(&mut self, intid: u32) {
-        let Some((index, lr)) = self.lrs().find(|(_, lr)| lr.intid() == intid && lr.state().is_active())
+        let Some((index, lr)) =
+            self.lrs().find(|(_, lr)| lr.intid().get() == intid && lr.state().is_active())
         else {
             let count = (self.registers.hcr & EOI_COUNT).wrapping_add(1 << 27) & EOI_COUNT;
             self.registers.hcr = self.registers.hcr & !EOI_COUNT | count;
             return;
         };
         self.set_state(index, u64::from(lr.state() == State::ActivePending));
-        self.deactivated.extend(lr.physical());
+        self.deactivated.extend(lr.physical().map(Intid::get));
     }
 
     /// Whether a maintenance interrupt is asserted.

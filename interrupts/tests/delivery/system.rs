@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use vambrace_interrupts::{
-    Added, Level, PrivateIrq, Put, SgiRegister, SgiRequest, Trigger, VcpuSet, Vgic, VgicConfig, Width,
+    Added, Intid, Level, PrivateIrq, Put, SgiRegister, SgiRequest, Trigger, VcpuSet, Vgic, VgicConfig, Width,
 };
 
 use crate::machine::Machine;
@@ -138,7 +138,7 @@ impl System {
     /// Deactivates the physical interrupts whose virtual ones are over.
     fn release(&mut self, cpu: usize) {
         while let Some(physical) = self.vgic.take_hw_deactivate(cpu) {
-            assert_eq!(physical, TIMER);
+            assert_eq!(physical.get(), TIMER);
             assert!(std::mem::take(&mut self.timers[cpu]), "to be deactivated, but not active");
         }
     }
@@ -199,8 +199,8 @@ impl System {
 
     fn set_line(&mut self, id: Id, level: Level) {
         let kicks = match id.cpu {
-            Some(cpu) => self.vgic.set_ppi_level(cpu, id.intid, level),
-            None => self.vgic.set_spi_level(id.intid, level),
+            Some(cpu) => self.vgic.set_ppi_level(cpu, Intid::new(id.intid), level),
+            None => self.vgic.set_spi_level(Intid::new(id.intid), level),
         };
         self.reference.get(id).set_line(level == Level::High);
         self.settle(kicks);
@@ -252,7 +252,7 @@ impl System {
                     match self.vgic.put(cpu, |known| *known = machine.left(known.used)) {
                         Put::Synced(kicks) => self.settle(kicks),
                         Put::Kept | Put::Idle => {
-                            assert!(!self.vgic.is_hw_active(cpu, TIMER));
+                            assert!(!self.vgic.is_hw_active(cpu, Intid::new(TIMER)));
                             assert_eq!(self.vgic.take_hw_deactivate(cpu), None);
                         }
                     }
@@ -287,8 +287,8 @@ impl System {
     fn pulse(&mut self, id: Id) {
         let kicks = match id.cpu {
             _ if id.intid < 16 || id.intid == TIMER => return,
-            Some(cpu) => self.vgic.pulse_ppi(cpu, id.intid),
-            None => self.vgic.pulse_spi(id.intid),
+            Some(cpu) => self.vgic.pulse_ppi(cpu, Intid::new(id.intid)),
+            None => self.vgic.pulse_spi(Intid::new(id.intid)),
         };
         let interrupt = self.reference.get(id);
         interrupt.set_line(true);
@@ -306,13 +306,14 @@ impl System {
                 && let Some(added) = directly(
                     &mut self.vgic,
                     cpu,
-                    PrivateIrq::Hw { intid: TIMER, physical: TIMER as u16 },
+                    PrivateIrq::Hw { intid: Intid::new(TIMER), physical: Intid::new(TIMER) },
                     machine,
                 )
             {
                 return machine.add(added);
             }
-            let kicks = self.vgic.inject_hw(cpu, TIMER, TIMER, Trigger::Edge).unwrap();
+            let kicks =
+                self.vgic.inject_hw(cpu, Intid::new(TIMER), Intid::new(TIMER), Trigger::Edge).unwrap();
             self.settle(kicks);
         }
     }
@@ -328,7 +329,8 @@ impl System {
         if is_to_self
             && register == SgiRegister::Sgi1r
             && let Some(machine) = &mut self.machines[from]
-            && let Some(added) = directly(&mut self.vgic, from, PrivateIrq::Sgi { intid }, machine)
+            && let Some(added) =
+                directly(&mut self.vgic, from, PrivateIrq::Sgi { intid: Intid::new(intid) }, machine)
         {
             return machine.add(added);
         }
@@ -337,7 +339,7 @@ impl System {
             let target = others.trailing_zeros();
             assert_eq!(self.vgic.find(target), Some(target as usize));
             let vcpu = target as usize;
-            if !self.vgic.send_sgi_to(vcpu, intid) {
+            if !self.vgic.send_sgi_to(vcpu, Intid::new(intid)) {
                 return;
             }
             if let Some(machine) = &mut self.machines[vcpu]

@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
-use vambrace_interrupts::Level;
+use vambrace_interrupts::{Intid, Level};
 use vambrace_io::bus::MmioDevice;
 use vambrace_io::virtio::block::format::ID_LEN;
 use vambrace_io::virtio::block::{self, Block};
@@ -150,7 +150,7 @@ pub(super) fn bit(slot: usize) -> u32 {
     1u32.checked_shl(slot as u32).unwrap_or(0)
 }
 
-/// Which SPI the device in a slot has, as an INTID.
-pub(super) fn intid(slot: usize) -> u32 {
-    layout::SPI_BASE + layout::VIRTIO_SPI + slot as u32
+/// Which SPI the device in a slot has.
+pub(super) fn intid(slot: usize) -> Intid {
+    Intid::spi(layout::VIRTIO_SPI + slot as u32)
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A VM's ends of channels: its doorbells and their interrupts.
 
-use vambrace_interrupts::{Level, VcpuSet};
+use vambrace_interrupts::{Intid, Level, VcpuSet};
 use vambrace_io::doorbell::Doorbell;
 
 use super::{Lifecycle, Vm};
@@ -32,7 +32,7 @@ impl Vm {
     pub(crate) fn settle_doorbell(&mut self, channel: usize) -> VcpuSet {
         let Some(doorbell) = self.doorbells.get(channel) else { return VcpuSet::new() };
         let level = if doorbell.irq_asserted() { Level::High } else { Level::Low };
-        self.gic.set_spi_level(layout::SPI_BASE + layout::DOORBELL_SPI + channel as u32, level)
+        self.gic.set_spi_level(Intid::spi(layout::DOORBELL_SPI + channel as u32), level)
     }
 }
 

@@ -42,7 +42,7 @@ fn listed(bench: &mut Bench, vcpu: usize) -> Vec<(u32, State)> {
     let interface = vm.gic.flush(vcpu).expect("it exists").clone();
     bench.host.cores[vcpu].interface = interface.clone();
     let registers = interface.lr.iter().take(interface.used.into()).map(|lr| ListRegister(*lr));
-    registers.map(|lr| (lr.intid(), lr.state())).collect()
+    registers.map(|lr| (lr.intid().get(), lr.state())).collect()
 }
 
 /// A line that has room.

@@ -6,7 +6,7 @@ use proptest::sample::select;
 use vambrace_cpu::power::Power;
 use vambrace_cpu::syndrome::class;
 use vambrace_cpu::sysreg::SysReg;
-use vambrace_interrupts::{Level, ListRegister, State, Trigger};
+use vambrace_interrupts::{Intid, Level, ListRegister, State, Trigger};
 use vambrace_machine::{Resume, layout};
 use vambrace_memory::{GuestMemory, Ipa};
 
@@ -210,8 +210,12 @@ impl Bench {
             Event::Timer(fires) => {
                 self.host.timer_line = if fires { Level::High } else { Level::Low };
                 if fires {
-                    let _ =
-                        self.vm.lock().gic.inject_hw(index, layout::VIRTUAL_TIMER_INTID, 27, Trigger::Level);
+                    let _ = self.vm.lock().gic.inject_hw(
+                        index,
+                        layout::VIRTUAL_TIMER_INTID,
+                        Intid::new(27),
+                        Trigger::Level,
+                    );
                 }
             }
             Event::Time(ticks, seconds) => {

@@ -19,7 +19,7 @@ fn assert_lent_once(bench: &Bench) {
     for core in &bench.host.cores {
         let mut private = BTreeSet::new();
         for lr in core.interface.lr.iter().take(core.interface.used.into()) {
-            let intid = ListRegister(*lr).intid();
+            let intid = ListRegister(*lr).intid().get();
             assert!(intid < 1020, "INTID {intid}");
             let seen = if intid < layout::SPI_BASE { &mut private } else { &mut shared };
             assert!(seen.insert(intid), "INTID {intid} twice");
@@ -82,7 +82,7 @@ fn lines_go_down_at_a_reset() {
     assert_eq!(bench.msr(SysReg::CNTP_CTL_EL0, 1), Resume::Guest);
     // All three are pending.
     assert_eq!(bench.read(layout::GICD.0 + 0x204), 0b110);
-    assert_eq!(bench.read(layout::GICR.0 + 0x1_0200), 1 << layout::PHYSICAL_TIMER_INTID);
+    assert_eq!(bench.read(layout::GICR.0 + 0x1_0200), 1 << layout::PHYSICAL_TIMER_INTID.get());
     bench.vm.lock().reset();
     let fresh = Vm::new(&config(2, false), &platform(), bench.host.seconds).expect("it can be built");
     assert!(*bench.vm.lock() == fresh, "{}", difference(&bench.vm.lock().clone(), &fresh));

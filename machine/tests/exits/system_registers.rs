@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use vambrace_cpu::exit::Exit;
 use vambrace_cpu::syndrome::{InstructionLength, Syndrome, class};
 use vambrace_cpu::sysreg::SysReg;
-use vambrace_interrupts::{ListRegister, VcpuSet};
+use vambrace_interrupts::{Intid, ListRegister, VcpuSet};
 use vambrace_machine::{Resume, handle, layout};
 
 use crate::bench::{Bench, CLEAN_STEP, EL1H, RAM_SIZE, VECTORS, syndrome};
@@ -16,7 +16,7 @@ const ISENABLER: u64 = 0x100;
 const IGROUPR: u64 = 0x080;
 
 /// The INTIDs in the list registers of a vCPU, after a flush.
-fn listed(bench: &mut Bench, vcpu: usize) -> Vec<u32> {
+fn listed(bench: &mut Bench, vcpu: usize) -> Vec<Intid> {
     let machine = bench.host.cores[vcpu].interface.clone();
     let mut vm = bench.vm.lock();
     let _ = vm.gic.sync(vcpu, &machine);
@@ -50,7 +50,7 @@ fn an_sgi_reaches_the_eighteenth_cpu() {
     bench.frame().x[9] = 3 << 24 | 1 << 16 | 1 << 1;
     assert_eq!(bench.msr(SysReg::ICC_SGI1R_EL1, 9), Resume::Guest);
     assert_eq!(bench.host.notified.iter().collect::<Vec<_>>(), [17]);
-    assert_eq!(listed(&mut bench, 17), [3]);
+    assert_eq!(listed(&mut bench, 17), [Intid::new(3)]);
     assert_eq!(listed(&mut bench, 1), []);
 }
 
@@ -111,7 +111,7 @@ fn the_physical_timer_raises_its_interrupt() {
     let mut bench = Bench::new(2);
     bench.write(GICD_CTLR, 0b10);
     bench.write(SGI_BASE + IGROUPR, u32::MAX.into());
-    bench.write(SGI_BASE + ISENABLER, 1 << layout::PHYSICAL_TIMER_INTID);
+    bench.write(SGI_BASE + ISENABLER, 1 << layout::PHYSICAL_TIMER_INTID.get());
     bench.frame().x[1] = 1;
     bench.frame().x[2] = bench.host.now + 100;
     assert_eq!(bench.msr(SysReg::CNTP_CVAL_EL0, 2), Resume::Guest);
@@ -286,7 +286,7 @@ fn reads_into_xzr_are_dropped() {
 /// there.
 #[test]
 fn a_timer_that_is_seen_to_have_fired_has_interrupted() {
-    const TIMER: u64 = 1 << layout::PHYSICAL_TIMER_INTID;
+    const TIMER: u64 = 1 << layout::PHYSICAL_TIMER_INTID.get();
     let set_up = || {
         let mut bench = Bench::new(1);
         bench.write(GICD_CTLR, 0b10);

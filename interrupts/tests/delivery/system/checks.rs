@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What has to hold at any time: what registers say, what is signalled, what is linked.
 
-use vambrace_interrupts::{Vgic, Width};
+use vambrace_interrupts::{Intid, Vgic, Width};
 
 use super::{INTIDS, System, TIMER};
 use crate::reference::Reference;
@@ -46,7 +46,7 @@ impl System {
             if self.machines[cpu].is_some() {
                 assert_eq!(self.timers[cpu], linked, "the physical timer interrupt of vCPU {cpu}");
             } else {
-                assert_eq!(self.timers[cpu], self.vgic.is_hw_active(cpu, TIMER));
+                assert_eq!(self.timers[cpu], self.vgic.is_hw_active(cpu, Intid::new(TIMER)));
                 assert!(!linked || self.timers[cpu]);
             }
         }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The virtual timer's interrupt by the fast path.
 
-use vambrace_interrupts::Trigger;
+use vambrace_interrupts::{Intid, Trigger};
 use vambrace_machine::fast::give_timer;
 
 use super::*;
@@ -16,7 +16,7 @@ fn timer(bench: &mut Bench) -> Option<(Vm, CpuInterface)> {
     let mut lists = FakeLists(bench.host.cores[0].interface.clone());
     let pstate = bench.frame().pstate;
     let (_, mut fast) = bench.vcpus[0].for_entry(&constants, &vm);
-    let physical = layout::VIRTUAL_TIMER_INTID as u16;
+    let physical = layout::VIRTUAL_TIMER_INTID;
     give_timer(&mut fast, pstate, physical, &mut lists).then(|| (vm.into_inner(), lists.0))
 }
 
@@ -48,7 +48,7 @@ fn iar1() -> u64 {
 /// the interrupt, or none. So by the fast path, where that says, and by the long one.
 #[test]
 fn a_timer_that_was_masked_is_taken_if_it_still_asserts() {
-    for (line, expected) in [(Level::High, layout::VIRTUAL_TIMER_INTID), (Level::Low, 1023)] {
+    for (line, expected) in [(Level::High, layout::VIRTUAL_TIMER_INTID), (Level::Low, Intid::SPURIOUS)] {
         let mut bench = with_interrupts(1);
         bench.host.cores[0].interface.vmcr = 0xFF << 24 | 0b10;
         bench.host.timer_line = Level::High;

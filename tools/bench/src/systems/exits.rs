@@ -254,7 +254,7 @@ fn name_of_interrupt(interrupt: u64) -> String {
     const SGIS: Range<u64> = 0..16;
     const MAINTENANCE: u64 = 25;
     const EL2_TIMER: u64 = 26;
-    const VIRTUAL_TIMER: u64 = layout::VIRTUAL_TIMER_INTID as u64;
+    const VIRTUAL_TIMER: u64 = layout::VIRTUAL_TIMER_INTID.get() as u64;
     const UART: u64 = (layout::SPI_BASE + layout::UART_SPI) as u64;
     // QEMU's board has its slots where a VM has its own.
     const BOARD_VIRTIO: Range<u64> = {
