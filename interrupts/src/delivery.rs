@@ -9,9 +9,9 @@
 //!   are the more urgent, so the order is that of a GIC with room for all. And when the guest enables or disables
 //!   a group (VGrp*IE), since then others may come first.
 //! - Active ones are left over: when the guest ends one (LRENPIE). With EOImode 0, interrupts end in the order of
-//!   their priorities, so EOIcount and the active priorities say which. With EOImode 1, ICC_DIR_EL1 traps (TDIR) and says it by INTID. It
-//!   traps in every VM of several vCPUs, where an SPI may be deactivated by another vCPU than the one in whose list
-//!   register it is. Guests in EOImode 0 do not write it.
+//!   their priorities, so EOIcount and the active priorities say which. With EOImode 1, ICC_DIR_EL1 traps
+//!   (TDIR) and says it by INTID. It traps in every VM of several vCPUs, where an SPI may be deactivated by another
+//!   vCPU than the one in whose list register it is. Guests in EOImode 0 do not write it.
 //! - A linked one waits whose line may fall meanwhile: when the guest reads what is pending; see [`crate::resample`].
 
 use crate::intid::Intid;

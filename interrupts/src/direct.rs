@@ -141,7 +141,8 @@ impl Vgic {
         self.vcpus.get(vcpu).is_some_and(|state| state.is_idle(empty))
     }
 
-    /// Queues the one SGI that became pending after the flush, if nothing else has changed. The vCPU runs here; for `empty` see [`Vgic::requeue`].
+    /// Queues the one SGI that became pending after the flush, if nothing else has changed. The vCPU runs here;
+    /// for `empty` see [`Vgic::requeue`].
     #[inline]
     pub fn queue_pending_sgi(&mut self, vcpu: usize, empty: u64) -> Option<Added> {
         let state = self.vcpus.get_mut(vcpu)?;

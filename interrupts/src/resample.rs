@@ -89,8 +89,8 @@ impl Vgic {
             && interface.signals(key.priority(), key.is_group1(), self.config.preemption_bits)
     }
 
-    /// Notes which of a vCPU's pending interrupts are to be resampled: the linked ones, but for the most urgent one of all if that is
-    /// taken at once. Nothing of the vCPU is in list registers. Says whose registers trap for it: a set of groups.
+    /// Notes which of a vCPU's pending interrupts are to be resampled: the linked ones, but for the most urgent one of
+    /// all if that is taken at once. Nothing of the vCPU is in list registers. Says whose registers trap for it: a set of groups.
     pub(crate) fn mark_pending_for_resample(&mut self, vcpu: usize, most_urgent: Option<Key>) -> u32 {
         let Some(state) = self.vcpus.get(vcpu) else { return 0 };
         let exempt = most_urgent.filter(|key| self.is_taken_at_once(state, *key)).map(Key::intid);
@@ -126,8 +126,8 @@ impl Vgic {
         state.interface.hcr
     }
 
-    /// The line of a private interrupt that is to be resampled is known to be high. If it is the only one in the list registers, and
-    /// nothing else waits, the guest may take it: ICH_HCR_EL2 is returned, which is to be written. Bit `n` of `empty` says
+    /// The line of a private interrupt that is to be resampled is known to be high. If it is the only one in the
+    /// list registers, and nothing else waits, the guest may take it: ICH_HCR_EL2 is returned, which is to be written. Bit `n` of `empty` says
     /// that list register `n` is.
     #[must_use]
     pub fn confirm_queued_line(&mut self, vcpu: usize, intid: Intid, empty: u64) -> Option<u64> {

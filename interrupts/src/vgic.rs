@@ -402,7 +402,8 @@ impl Vgic {
 impl Vgic {
     /// A physical interrupt arrived for a vCPU, and EL2 acknowledged it and dropped its priority, but left it
     /// active: makes `intid` pending, so linked that the guest's deactivation deactivates the physical interrupt
-    /// without an exit. `trigger` is the physical one's; see `resample.rs`. [`None`] if there is no such interrupt: the caller deactivates the physical one.
+    /// without an exit. `trigger` is the physical one's; see `resample.rs`. [`None`] if there is no such
+    /// interrupt: the caller deactivates the physical one.
     pub fn inject_hw(
         &mut self,
         vcpu: usize,
