@@ -1,28 +1,32 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From the first instruction in Rust to all CPUs in their loops.
 
+pub(crate) mod firmware;
+pub(crate) mod layout;
+
 use alloc::boxed::Box;
 use core::fmt::Write;
 use vambrace_hypervisor::invariant;
 
-use vambrace_hypervisor::arrival::Told;
-use vambrace_hypervisor::board::{self, Board, BoardError, Uart as UartDescription};
-use vambrace_hypervisor::footprint::{self, Footprint};
-use vambrace_hypervisor::regions::{FreeMemory, From, Range, TooManyRanges};
+use vambrace_hypervisor::boot::arrival::Told;
+use vambrace_hypervisor::boot::board::{self, Board, BoardError, Uart as UartDescription};
+use vambrace_hypervisor::boot::footprint::{self, Footprint};
+use vambrace_hypervisor::memory::regions::{FreeMemory, From, Range, TooManyRanges};
 use vambrace_interrupts::Intid;
 use vambrace_wire::bundle::{Bundle, HEADER_LEN};
 
+use crate::arch::mmu::{Kind, Map, MmuConfig};
+use crate::arch::sysreg::{MpidrEl1, Read};
+use crate::console::uart::Uart;
 use crate::console::{self, Mode};
-use crate::mmu::{Kind, Map, MmuConfig};
-use crate::stats::{self, Fixed};
-use crate::sysreg::{MpidrEl1, Read};
-use crate::uart::Uart;
-use crate::{firmware, layout, memory, panic, percpu};
+use crate::sched::percpu;
+use crate::vm::stats::{self, Fixed};
+use crate::{memory, panic};
 
 core::arch::global_asm!(
-    include_str!("boot.S"),
+    include_str!("boot/boot.S"),
     HCR_EL2 = const 1u64 << 31,
-    SCTLR_EL2 = const crate::mmu::SCTLR_OFF,
+    SCTLR_EL2 = const crate::arch::mmu::SCTLR_OFF,
     primary = sym primary,
     secondary = sym secondary,
 );
@@ -89,14 +93,14 @@ fn give_up(tree: Option<&[u8]>, why: core::fmt::Arguments<'_>) -> ! {
         let _ = write!(Early(uart), "\r\nvambrace cannot start: {why}\r\n");
     }
     loop {
-        crate::barrier::wfi();
+        crate::arch::barrier::wfi();
     }
 }
 
 /// What the loader has written through its caches is read past ours for now. Only of the image does the boot protocol ask
 /// that it be cleaned (Linux, "Booting AArch64 Linux": "Call the kernel image").
 fn clean_for_us(address: u64, len: u64) {
-    crate::barrier::clean_invalidate(address, len);
+    crate::arch::barrier::clean_invalidate(address, len);
 }
 
 /// The board is known: turn the MMU on, then bring up everything else.
@@ -127,7 +131,7 @@ fn start(board: &Board, tree: &'static [u8]) -> ! {
     stats::start(Fixed { map: map_size, stacks: stacks.len(), loaded: footprint.loaded() });
     let board = keep(board);
     let bundle = open_bundle(bundle);
-    crate::run::start(board, tree, bundle, |nth, index| {
+    crate::sched::run::start(board, tree, bundle, |nth, index| {
         start_secondary(board, config, index, stacks.start + nth as u64 * (GUARD + STACK));
     })
 }
@@ -245,7 +249,7 @@ fn start_secondary(board: &Board, config: MmuConfig, index: usize, stack: u64) {
     let start =
         Box::leak(Box::new(SecondaryStart { config, stack_top: stack + GUARD + STACK, index: index as u64 }));
     let address = core::ptr::from_ref(start).expose_provenance() as u64;
-    crate::barrier::clean_invalidate(address, size_of::<SecondaryStart>() as u64);
+    crate::arch::barrier::clean_invalidate(address, size_of::<SecondaryStart>() as u64);
     let Some(affinity) = board.cpus.get(index) else { invariant!("only the board's CPUs are started") };
     if let Err(error) = firmware::cpu_on(*affinity, layout::secondary_entry_point(), address) {
         console::warning!(
@@ -259,12 +263,12 @@ fn start_secondary(board: &Board, config: MmuConfig, index: usize, stack: u64) {
 extern "C" fn secondary(index: u64) -> ! {
     let index = index as usize;
     if percpu::arrive(index) == Told::Join {
-        crate::run::secondary(index)
+        crate::sched::run::secondary(index)
     }
     console::warning!("CPU {index} ({:#x}) has come too late: it is switched off", affinity());
     firmware::cpu_off();
     loop {
-        crate::barrier::wfi();
+        crate::arch::barrier::wfi();
     }
 }
 

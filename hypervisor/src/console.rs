@@ -12,19 +12,21 @@ use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arrayvec::ArrayString;
-use vambrace_hypervisor::board;
-use vambrace_hypervisor::serial::{Refused, SerialQueue, Source};
+use vambrace_hypervisor::boot::board;
+use vambrace_hypervisor::console::serial::{Refused, SerialQueue, Source};
 use vambrace_wire::message::{FromHypervisor, Level, MAX_FRAME, MAX_TEXT, encode};
 
-use crate::lock::SpinMutex;
-use crate::registry;
-use crate::sysreg::{CntfrqEl0, CntpctEl0, Read};
-use crate::uart::Uart;
+use crate::arch::lock::SpinMutex;
+use crate::arch::sysreg::{CntfrqEl0, CntpctEl0, Read};
+use crate::console::uart::Uart;
+use crate::vm::registry;
 use input::Listener;
 use text::{CONSOLE_AT_ONCE, Text};
 
 mod input;
+pub(crate) mod link;
 mod text;
+pub(crate) mod uart;
 
 pub(crate) use input::{Heard, Held, enable_input, input_taken, receive_held};
 

@@ -5,23 +5,30 @@
 //! vCPU's time. After a poll that was not enough the guest goes on for as long as the poll took, so devices never take more
 //! than half of it.
 
+pub(crate) mod assigned;
+pub(crate) mod channels;
+pub(crate) mod disk;
+pub(crate) mod network;
+
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use vambrace_hypervisor::room;
+use vambrace_hypervisor::memory::room;
 use vambrace_io::virtio::net::MAX_FRAME;
 use vambrace_io::virtio::quota::Quota;
 use vambrace_machine::virtio::{Backends, Step};
 use vambrace_wire::bundle::Bundle;
 use vambrace_wire::bundle::io::{Backing, VirtioDevice};
 
+use crate::arch::lock::SpinMutex;
 use crate::console::Held;
-use crate::disk::{Disk, DiskError, Progress};
-use crate::exit_host::Flush;
-use crate::lock::SpinMutex;
-use crate::network::{Card, Port, Taken};
-use crate::vm_shared::VmShared;
-use crate::{assigned, console, host_io, network, random, registry};
+use crate::devices::disk::{Disk, DiskError, Progress};
+use crate::devices::network::{Card, Port, Taken};
+use crate::host_io::random;
+use crate::vm::exit_host::Flush;
+use crate::vm::registry;
+use crate::vm::shared::VmShared;
+use crate::{console, host_io};
 
 /// As much as a VM's devices do in one poll: some ten thousand instructions, or a hundred thousand with a large copy.
 const POLL_QUOTA: Quota = Quota { requests: 64, bytes: 128 << 10 };

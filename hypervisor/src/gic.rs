@@ -5,14 +5,16 @@
 //! priority-dropped here; the guest's own deactivation of the linked virtual interrupt deactivates the physical
 //! one. All interrupts are Group 1, one priority: EL2 runs with interrupts masked, so none preempts another.
 
-use vambrace_hypervisor::board::Gic as Description;
-use vambrace_hypervisor::regions::Range;
+pub(crate) mod vgic;
+
+use vambrace_hypervisor::boot::board::Gic as Description;
+use vambrace_hypervisor::memory::regions::Range;
 use vambrace_hypervisor::sre::{self, Guard, Register, Step};
 use vambrace_interrupts::Intid;
 use vambrace_wire::bundle::assigned::Trigger;
 
-use crate::barrier::{dsb_sy, isb};
-use crate::sysreg::{
+use crate::arch::barrier::{dsb_sy, isb};
+use crate::arch::sysreg::{
     IccBpr1El1, IccCtlrEl1, IccDirEl1, IccEoir1El1, IccIar1El1, IccIgrpen0El1, IccIgrpen1El1, IccPmrEl1,
     IccSgi1rEl1, IccSreEl1, IccSreEl2, Read, SafeWrite,
 };

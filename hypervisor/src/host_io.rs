@@ -8,8 +8,8 @@ use alloc::vec::Vec;
 use core::ptr::NonNull;
 
 use spin::Once;
-use vambrace_hypervisor::board::VirtioSlot;
-use vambrace_hypervisor::board_disk::Conduct;
+use vambrace_hypervisor::boot::board::VirtioSlot;
+use vambrace_hypervisor::host_io::board_disk::Conduct;
 use vambrace_interrupts::Intid;
 use vambrace_io::virtio::net::{Frame, Mac, Offload};
 use vambrace_wire::bundle::Directory;
@@ -17,17 +17,21 @@ use vambrace_wire::bundle::io::Uplink;
 use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
 use virtio_drivers::transport::{DeviceType, Transport};
 
+use crate::arch::lock::SpinMutex;
+use crate::console;
+use crate::devices::network;
 use crate::gic::Distributor;
-use crate::lock::SpinMutex;
-use crate::{console, network, random, registry};
+use crate::vm::registry;
 use card::{Card, ROOM};
 use disk::BoardDisk;
 
 pub(crate) mod card;
+pub(crate) mod clock;
 pub(crate) mod disk;
 mod dma;
 mod entropy;
 mod patience;
+pub(crate) mod random;
 
 /// A device of the board and its interrupt.
 struct Found<D> {

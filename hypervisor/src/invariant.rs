@@ -18,7 +18,7 @@ macro_rules! invariant {
     };
 }
 
-/// Something that [`invariant!`](crate::invariant) says does not hold: the panic handler reports it and stops the board.
+/// Something that [`invariant!`](crate::invariant!) says does not hold: the panic handler reports it and stops the board.
 ///
 /// # Panics
 /// Always.

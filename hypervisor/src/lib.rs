@@ -7,20 +7,44 @@
 
 extern crate alloc;
 
-pub mod arrival;
-pub mod board;
-pub mod board_disk;
 pub mod el1;
-pub mod footprint;
 pub mod invariant;
-pub mod placement;
-pub mod pool;
-pub mod ratelimit;
-pub mod regions;
-pub mod requests;
-pub mod room;
-pub mod seed;
-pub mod serial;
 pub mod speculative_at;
 pub mod sre;
 pub mod traps;
+
+/// What is known before the first VM: the board, its CPUs, what lies in memory.
+pub mod boot {
+    pub mod arrival;
+    pub mod board;
+    pub mod footprint;
+}
+
+/// The board's serial line, shared by all VMs' consoles.
+pub mod console {
+    pub mod serial;
+}
+
+/// The board's own devices, which EL2 drives for VMs.
+pub mod host_io {
+    pub mod board_disk;
+    pub mod seed;
+}
+
+/// The board's memory and who has it.
+pub mod memory {
+    pub mod pool;
+    pub mod regions;
+    pub mod room;
+}
+
+/// Which physical CPU a vCPU is affine to, and what CPUs request of each other.
+pub mod sched {
+    pub mod placement;
+    pub mod requests;
+}
+
+/// VMs, as EL2 accounts for them.
+pub mod vm {
+    pub mod ratelimit;
+}

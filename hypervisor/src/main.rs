@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The EL2 program: the only place where the values of the other crates meet the machine.
 //!
-//! It is in `boot` (from the first instruction to all CPUs running) and `run` (each CPU's loop: pick a
+//! It is in `boot` (from the first instruction to all CPUs running) and `sched` (each CPU's loop: pick a
 //! vCPU, enter it, turn its exit into a change of the VM, go on). EL2 runs with interrupts masked and to
 //! completion: interrupts only ever arrive as a reason for a guest to exit, so no code here is re-entered.
 #![cfg_attr(target_os = "none", no_std, no_main)]
@@ -10,77 +10,25 @@
 extern crate alloc;
 
 #[cfg(target_os = "none")]
-mod assigned;
-#[cfg(target_os = "none")]
-mod background;
-#[cfg(target_os = "none")]
-mod barrier;
+mod arch;
 #[cfg(target_os = "none")]
 mod boot;
 #[cfg(target_os = "none")]
-mod channels;
-#[cfg(target_os = "none")]
-mod clear;
-#[cfg(target_os = "none")]
-mod clock;
-#[cfg(target_os = "none")]
 mod console;
-#[cfg(target_os = "none")]
-mod debug;
 #[cfg(target_os = "none")]
 mod devices;
 #[cfg(target_os = "none")]
-mod disk;
-#[cfg(target_os = "none")]
-mod exit_host;
-#[cfg(target_os = "none")]
-mod features;
-#[cfg(target_os = "none")]
-mod firmware;
-#[cfg(target_os = "none")]
 mod gic;
-#[cfg(target_os = "none")]
-mod guest_memory;
 #[cfg(target_os = "none")]
 mod host_io;
 #[cfg(target_os = "none")]
-mod layout;
-#[cfg(target_os = "none")]
-mod link;
-#[cfg(target_os = "none")]
-mod lock;
-#[cfg(target_os = "none")]
-mod mem;
-#[cfg(target_os = "none")]
 mod memory;
-#[cfg(target_os = "none")]
-mod mmu;
-#[cfg(target_os = "none")]
-mod network;
 #[cfg(target_os = "none")]
 mod panic;
 #[cfg(target_os = "none")]
-mod percpu;
+mod sched;
 #[cfg(target_os = "none")]
-mod random;
-#[cfg(target_os = "none")]
-mod registry;
-#[cfg(target_os = "none")]
-mod run;
-#[cfg(target_os = "none")]
-mod stats;
-#[cfg(target_os = "none")]
-mod sysreg;
-#[cfg(target_os = "none")]
-mod sysreg_context;
-#[cfg(target_os = "none")]
-mod uart;
-#[cfg(target_os = "none")]
-mod vgic;
-#[cfg(target_os = "none")]
-mod vm_shared;
-#[cfg(target_os = "none")]
-mod world;
+mod vm;
 
 /// The program is for bare metal; on a host there is only this.
 #[cfg(not(target_os = "none"))]

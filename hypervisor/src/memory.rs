@@ -13,13 +13,13 @@ use talc::TalcLock;
 use talc::base::Talc;
 use talc::base::binning::Binning;
 use talc::source::Source;
-use vambrace_hypervisor::pool::{Contents, Pool};
-use vambrace_hypervisor::regions::{From, Range};
-use vambrace_hypervisor::room::{NoRoom, Promises};
+use vambrace_hypervisor::memory::pool::{Contents, Pool};
+use vambrace_hypervisor::memory::regions::{From, Range};
+use vambrace_hypervisor::memory::room::{NoRoom, Promises};
 use vambrace_memory::Pa;
 use vambrace_wire::message::MemoryUse;
 
-use crate::lock::SpinMutex;
+use crate::arch::lock::SpinMutex;
 
 /// All memory that nobody owns.
 static FREE: SpinMutex<Pool> = SpinMutex::new(Pool::new());

@@ -6,8 +6,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use vambrace_cpu::syndrome;
 
+use crate::arch::sysreg::{ElrEl2, EsrEl2, FarEl2, MpidrEl1, Read};
 use crate::console::emergency;
-use crate::sysreg::{ElrEl2, EsrEl2, FarEl2, MpidrEl1, Read};
 
 /// Size of the stack for reports, in bytes.
 pub(crate) const EMERGENCY_STACK_SIZE: usize = 8192;
@@ -41,7 +41,7 @@ pub(crate) extern "C" fn el2_fault(sp: u64) -> ! {
             MpidrEl1.read() & 0xFF_00FF_FFFF,
             syndrome::describe(esr),
             ElrEl2.read(),
-            crate::layout::image().start,
+            crate::boot::layout::image().start,
             FarEl2.read(),
         ));
     }
@@ -78,8 +78,8 @@ pub(crate) fn stop() -> ! {
     if !crate::console::is_early() {
         crate::console::drain_out();
     }
-    crate::firmware::system_off();
+    crate::boot::firmware::system_off();
     loop {
-        crate::barrier::wfi();
+        crate::arch::barrier::wfi();
     }
 }

@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
-use vambrace_hypervisor::requests::{Handler, Received, Requests, Word};
+use vambrace_hypervisor::sched::requests::{Handler, Received, Requests, Word};
 
 /// The model's own atomic.
 #[derive(Debug)]

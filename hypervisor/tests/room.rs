@@ -12,7 +12,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use vambrace_cpu::deadlines::Deadlines;
 use vambrace_cpu::id_registers::{HostIdRegisters, IdRegisters};
 use vambrace_cpu::scheduler::RunQueue;
-use vambrace_hypervisor::room;
+use vambrace_hypervisor::memory::room;
 use vambrace_machine::Vm;
 use vambrace_machine::vm::Platform;
 use vambrace_wire::bundle::assigned::RamPlacement;

@@ -12,7 +12,7 @@ use libtest_mimic::Failed;
 use tempfile::TempDir;
 
 /// As QEMU makes it for four CPUs.
-const VIRT: &[u8] = include_bytes!("../../hypervisor/src/board/qemu-virt.dtb");
+const VIRT: &[u8] = include_bytes!("../../hypervisor/src/boot/board/qemu-virt.dtb");
 
 /// A device tree in a file.
 #[derive(Debug)]

@@ -9,13 +9,13 @@ use core::sync::atomic::Ordering;
 use vambrace_hypervisor::invariant;
 
 use arrayvec::ArrayVec;
-use vambrace_hypervisor::serial::{Refused, Source};
+use vambrace_hypervisor::console::serial::{Refused, Source};
 use vambrace_machine::vm::Input;
 use vambrace_wire::message::{Decoder, FromHypervisor, INPUT_WINDOW, MAX_TEXT, Piece, ToHypervisor, decode};
 
 use super::{CONSOLE, Console, FRAMES, Mode, send};
-use crate::percpu;
-use crate::uart::{Listen, Uart};
+use crate::console::uart::{Listen, Uart};
+use crate::sched::percpu;
 
 /// Bytes read at most before guests run again. More than a UART's FIFO has, so that all is read which was there when
 /// the interrupt was acknowledged, and what comes later interrupts anew.

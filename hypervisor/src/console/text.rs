@@ -4,7 +4,7 @@
 use core::fmt::{self, Write};
 
 use arrayvec::ArrayVec;
-use vambrace_hypervisor::serial::LONGEST;
+use vambrace_hypervisor::console::serial::LONGEST;
 use vambrace_wire::message::{FromHypervisor, Level, VmState};
 
 /// As much of a console as is said at once: with a name before each byte it is not more than a piece may be.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A virtio disk of the board: its registers, its queue and the memory of its requests. What is asked of it, and for whom, is
-//! in [`vambrace_hypervisor::board_disk`].
+//! in [`vambrace_hypervisor::host_io::board_disk`].
 
 use alloc::boxed::Box;
 
-use vambrace_hypervisor::board_disk::{
+use vambrace_hypervisor::host_io::board_disk::{
     self, Buffer, Data, Direction, Features, Link, NoPlace, Owner, QUEUE, SHARED, Vms,
 };
 use vambrace_io::virtio::block::disk::Step;

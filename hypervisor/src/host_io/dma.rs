@@ -3,7 +3,7 @@
 
 use core::ptr::NonNull;
 
-use vambrace_hypervisor::regions::{From, Range};
+use vambrace_hypervisor::memory::regions::{From, Range};
 use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
 
 use crate::memory;

@@ -8,7 +8,7 @@ use virtio_drivers::transport::mmio::MmioTransport;
 
 use super::dma::{self, Dma};
 use super::patience;
-use crate::random::SEED;
+use crate::host_io::random::SEED;
 
 /// Gets a seed from the device. It is left to itself then, with nothing to write to.
 pub(super) fn seed(mut transport: MmioTransport<'static>) -> Option<[u8; SEED]> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How long the boot waits for a device of the board that does not answer: not for ever.
 
-use crate::sysreg::{CntfrqEl0, CntpctEl0, Read};
+use crate::arch::sysreg::{CntfrqEl0, CntpctEl0, Read};
 
 /// Seconds. A device that works answers within a millisecond; but it may be a model on a computer with much else to do.
 const LONGEST: u64 = 60;

@@ -4,7 +4,7 @@
 //! The manifest does not fix it. QEMU's `virt` puts hypervisor, bundle and device tree in place; EL2 then gives
 //! each VM RAM from the bottom of what is left, in the manifest's order, in one piece aligned to 2 MiB, or to
 //! 1 GiB if it is that large and there is room; its own stacks, heap and tables come from the top. This is the
-//! rule of `hypervisor/src/space.rs`, tried for images of several sizes: what comes out the same for all is
+//! rule of `hypervisor/src/vm/guest_memory.rs`, tried for images of several sizes: what comes out the same for all is
 //! certain, the rest is about.
 
 use std::collections::BTreeSet;

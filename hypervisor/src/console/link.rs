@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What lies between a VM's console and the board's serial line.
+//!
+//! Input is received in anybody's time and taken in the VM's own: whoever receives it takes the inbox's lock only, which
+//! nobody holds for longer than it takes to copy, and calls the VM.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use vambrace_hypervisor::console::serial::Refused;
+use vambrace_interrupts::VcpuSet;
+use vambrace_machine::Vm;
+use vambrace_machine::inbox::Inbox;
+
+use crate::arch::lock::SpinMutex;
+use crate::console::{self, Heard, Held};
+
+/// A VM's link to the serial line.
+#[derive(Debug)]
+pub(crate) struct Link {
+    inbox: SpinMutex<Inbox>,
+    /// One of the VM's CPUs has to look at it.
+    is_called: AtomicBool,
+}
+
+impl Link {
+    /// Nothing is on its way.
+    pub(crate) const fn new() -> Self {
+        Self { inbox: SpinMutex::new(Inbox::new()), is_called: AtomicBool::new(false) }
+    }
+
+    /// Takes input. Says how much of it is missing. One of the VM's CPUs is to be called.
+    pub(crate) fn receive(&self, heard: &Heard) -> u32 {
+        let missing = self.inbox.lock().receive(heard.position, heard.input.iter().copied());
+        self.is_called.store(true, Ordering::Release);
+        missing
+    }
+
+    /// Whether the VM was called since this was last asked.
+    pub(crate) fn take_call(&self) -> bool {
+        self.is_called.swap(false, Ordering::AcqRel)
+    }
+
+    /// Gives the VM what has come for it. The vCPUs are to be notified.
+    pub(crate) fn deliver(&self, vm: &mut Vm) -> VcpuSet {
+        self.inbox.lock().deliver(vm)
+    }
+
+    /// There is room for the VM's output. One of its CPUs is to be called.
+    pub(crate) fn call(&self) {
+        self.is_called.store(true, Ordering::Release);
+    }
+
+    /// The VM of this index has taken input, and so much waits in its console: tells the sender when it is time. If the line has
+    /// no room the VM is called when it has, and tells it then.
+    pub(crate) fn input_taken(&self, vm: u16, waiting: usize) -> Held {
+        let mut inbox = self.inbox.lock();
+        let Some(position) = inbox.untold(waiting) else { return Held::Nothing };
+        match console::input_taken(vm, position) {
+            Ok(held) => {
+                inbox.tell(position);
+                held
+            }
+            Err(Refused) => Held::Nothing,
+        }
+    }
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Interrupts of the board's devices that belong to a VM.
+//!
+//! EL2 takes one, drops its priority and leaves it active: so it does not come again, however long the guest takes. The
+//! guest gets it in a list register that is linked to it, and its end ends the physical one without an exit. If the line
+//! is high then, it comes again.
+//!
+//! A device that masters DMA goes on with what its VM has told it, whatever becomes of the VM. So it is reset before the VM's
+//! RAM is cleared or anybody else's.
+
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
+use vambrace_hypervisor::invariant;
+
+use spin::Once;
+use vambrace_hypervisor::boot::board::{Board, NotOnBoard};
+use vambrace_interrupts::{self as interrupts, Intid};
+use vambrace_machine::Lifecycle;
+use vambrace_wire::bundle::Directory;
+use vambrace_wire::bundle::assigned::Trigger;
+
+use crate::arch::barrier;
+use crate::arch::lock::SpinMutex;
+use crate::console;
+use crate::gic::{CpuInterface, Distributor};
+use crate::sched::percpu;
+use crate::vm::registry;
+use crate::vm::shared::VmShared;
+
+/// An interrupt and the VM that it is for.
+#[derive(Debug)]
+struct Owned {
+    /// On the board.
+    physical: Intid,
+    /// In the VM.
+    intid: Intid,
+    trigger: Trigger,
+    vm: u16,
+    /// It was acknowledged and left active, and its VM has not taken it yet.
+    has_come: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Assigned {
+    distributor: SpinMutex<Distributor>,
+    owned: Vec<Owned>,
+    slots: Vec<Slot>,
+    /// VMs whose devices the board does not have.
+    refused: Vec<(u16, NotOnBoard)>,
+}
+
+/// A virtio-mmio slot of the board and the VM that it is for.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    base: u64,
+    vm: u16,
+}
+
+impl Slot {
+    /// Resets the device, if there is one: it touches no memory any more (virtio 1.2, 2.4.2 and 4.2.2).
+    fn reset(self) {
+        const STATUS: u64 = 0x70;
+        let status: *mut u32 = core::ptr::with_exposed_provenance_mut((self.base + STATUS) as usize);
+        // SAFETY: `start` has seen that it is one of the board's virtio slots, which are mapped as Device memory. Writing to
+        // one changes no memory of ours.
+        unsafe { status.write_volatile(0) };
+        barrier::dsb_ish();
+        // It is reset when it says so; it does not take long.
+        for _ in 0..RESET_LOOKS {
+            // SAFETY: as above.
+            if unsafe { status.read_volatile() } == 0 {
+                return;
+            }
+        }
+        console::warning!("the virtio device at {:#x} does not let itself be reset", self.base);
+    }
+}
+
+/// How often a device is asked whether it is reset: on a bus, for some milliseconds.
+const RESET_LOOKS: u32 = 10_000;
+
+static ASSIGNED: Once<Assigned> = Once::new();
+
+/// Notes what is whose, and whether the board with this device tree has it; once, before the first VM.
+pub(crate) fn start(distributor: Distributor, directory: &Directory, board: &Board, tree: &[u8]) {
+    let judged = (0..).zip(&directory.vms).filter_map(|(vm, config)| {
+        let devices = board.has_devices(tree, &config.registers, &config.interrupts);
+        devices.err().map(|why| (vm, why))
+    });
+    let refused: Vec<_> = judged.collect();
+    let is_refused = |vm: u16| refused.iter().any(|(other, _)| *other == vm);
+    let virtio = board.virtio;
+    let owned = (0..).zip(&directory.vms).flat_map(|(vm, config)| {
+        config.interrupts.iter().map(move |interrupt| Owned {
+            physical: Intid::new(interrupt.physical),
+            intid: Intid::new(interrupt.intid),
+            trigger: interrupt.trigger,
+            vm,
+            has_come: AtomicBool::new(false),
+        })
+    });
+    let is_slot = |base: u64| base.is_multiple_of(4) && virtio.start <= base && base < virtio.end;
+    let slots = (0..).zip(&directory.vms).flat_map(|(vm, config)| {
+        config.slots.iter().filter(|base| is_slot(**base)).map(move |base| Slot { base: *base, vm })
+    });
+    let slots = slots.filter(|slot| !is_refused(slot.vm));
+    let slots: Vec<Slot> = slots.collect();
+    // The firmware may have used them.
+    slots.iter().for_each(|slot| slot.reset());
+    let distributor = SpinMutex::new(distributor);
+    ASSIGNED.call_once(|| Assigned { distributor, owned: owned.collect(), slots, refused });
+}
+
+/// Whether a VM's devices are there.
+pub(crate) fn judge(vm: u16) -> Result<(), NotOnBoard> {
+    let refused = ASSIGNED.get().map_or(&[][..], |assigned| &assigned.refused);
+    refused.iter().find(|(other, _)| *other == vm).map_or(Ok(()), |(_, why)| Err(*why))
+}
+
+fn all() -> &'static Assigned {
+    let Some(assigned) = ASSIGNED.get() else { invariant!("what is assigned is known before the first VM") };
+    assigned
+}
+
+/// The VM starts: its devices' interrupts come to it, as after reset. All its CPUs are halted, or new.
+pub(crate) fn connect(handle: &VmShared) {
+    let assigned = all();
+    let Some(placement) = handle.placements.first() else { invariant!("a VM has a vCPU") };
+    let cpu = percpu::get(placement.cpu);
+    for owned in assigned.of(handle) {
+        let distributor = assigned.distributor.lock();
+        distributor.reset_spi(owned.physical);
+        owned.has_come.store(false, Ordering::Relaxed);
+        distributor.set_trigger(owned.physical, owned.trigger);
+        distributor.enable_spi(owned.physical, cpu.affinity);
+    }
+}
+
+/// The VM has stopped: its devices leave memory alone, and their interrupts go nowhere.
+pub(crate) fn disconnect(handle: &VmShared) {
+    let assigned = all();
+    assigned.slots.iter().filter(|slot| slot.vm == handle.id).for_each(|slot| slot.reset());
+    assigned.of(handle).for_each(|owned| assigned.drop_interrupt(owned));
+}
+
+/// Hands a physical interrupt that was acknowledged on to the VM whose it is, if it is one's, and says which. `resident` is
+/// the VM in the machine.
+///
+/// Only that one's lock is taken here, in its own time. Another VM is called, and takes its interrupt in its time.
+pub(crate) fn forward_irq(intid: Intid, resident: Option<&VmShared>) -> Option<u16> {
+    let assigned = ASSIGNED.get()?;
+    let owned = assigned.owned.iter().find(|owned| owned.physical == intid)?;
+    CpuInterface::drop_priority(intid);
+    owned.has_come.store(true, Ordering::Release);
+    if let Some(handle) = resident.filter(|handle| handle.id == owned.vm) {
+        assigned.deliver_to(handle);
+        return Some(owned.vm);
+    }
+    match registry::find(owned.vm).filter(|handle| handle.stop_reason.get().is_none()) {
+        Some(handle) => handle.kick_worker(),
+        None => assigned.drop_interrupt(owned),
+    }
+    Some(owned.vm)
+}
+
+/// Makes the interrupts that have come for a VM pending there, in its time.
+pub(crate) fn deliver(handle: &VmShared) {
+    if let Some(assigned) = ASSIGNED.get() {
+        assigned.deliver_to(handle);
+    }
+}
+
+impl Assigned {
+    /// A VM's interrupts.
+    fn of(&self, handle: &VmShared) -> impl Iterator<Item = &Owned> {
+        self.owned.iter().filter(|owned| owned.vm == handle.id)
+    }
+
+    fn deliver_to(&self, handle: &VmShared) {
+        for owned in self.of(handle) {
+            // Acquire pairs with the Release above: what the device did before its interrupt is seen.
+            if owned.has_come.load(Ordering::Relaxed) && owned.has_come.swap(false, Ordering::Acquire) {
+                self.inject(owned, handle);
+            }
+        }
+    }
+
+    fn inject(&self, owned: &Owned, handle: &VmShared) {
+        let trigger = match owned.trigger {
+            Trigger::Level => interrupts::Trigger::Level,
+            Trigger::Edge => interrupts::Trigger::Edge,
+        };
+        let kicks = {
+            let mut vm = handle.vm.lock();
+            let is_running = vm.lifecycle == Lifecycle::Running;
+            is_running.then(|| vm.gic.inject_hw(0, owned.intid, owned.physical, trigger)).flatten()
+        };
+        match kicks {
+            Some(kicks) => handle.notify(&kicks),
+            None => self.drop_interrupt(owned),
+        }
+    }
+
+    /// It is nobody's for now. Were it only ended, it would come again at once.
+    fn drop_interrupt(&self, owned: &Owned) {
+        owned.has_come.store(false, Ordering::Relaxed);
+        self.distributor.lock().reset_spi(owned.physical);
+    }
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Memory that VMs share, and the calls between those that do.
+//!
+//! A channel's memory is taken when the board starts and stays, whichever of its members comes and goes: what one has
+//! written is there when another has been reset. A call goes to each member under that VM's own lock, one after the
+//! other, after the exit of the one who calls: no two locks are ever held, and there are eight members at most. Who
+//! runs is a bit for each; to count itself in or out a member changes its bit and then tells the others, so the last to tell
+//! tells of all.
+
+use alloc::sync::Weak;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, Ordering};
+use vambrace_hypervisor::invariant;
+
+use spin::Once;
+use vambrace_hypervisor::memory::regions::{From, Range};
+use vambrace_memory::addr::PAGE_SIZE;
+use vambrace_wire::bundle::Directory;
+use vambrace_wire::bundle::channel::Membership;
+
+use crate::arch::barrier;
+use crate::arch::lock::SpinMutex;
+use crate::memory;
+use crate::vm::registry;
+use crate::vm::shared::{VmHandle, VmShared};
+
+/// A VM in a channel.
+#[derive(Debug)]
+struct Member {
+    vm: u16,
+    /// The VM itself, once it has started: who rings looks nowhere else.
+    handle: SpinMutex<Weak<VmShared>>,
+    /// Which of its channels it is to that VM.
+    index: usize,
+    number: u8,
+}
+
+#[derive(Debug)]
+struct Channel {
+    memory: Range,
+    members: Vec<Member>,
+    /// Those that run.
+    state: AtomicU32,
+}
+
+static CHANNELS: Once<Vec<Channel>> = Once::new();
+
+/// A channel's memory could not be had when the board started.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("there was no memory for channel {0}")]
+pub(crate) struct NoMemory(u16);
+
+/// Takes the channels' memory; once, before the first VM.
+pub(crate) fn start(directory: &Directory) {
+    let members = |channel: usize| {
+        let ends = (0..).zip(&directory.vms).flat_map(|(vm, config)| {
+            config.channels.iter().enumerate().map(move |(index, end)| (vm, index, *end))
+        });
+        let of_it = ends.filter(move |(_, _, end)| usize::from(end.channel) == channel);
+        of_it
+            .map(|(vm, index, end)| Member { vm, handle: SpinMutex::default(), index, number: end.number })
+            .collect()
+    };
+    let channels = directory.channels.iter().enumerate().map(|(index, channel)| {
+        let start = memory::take(channel.size, PAGE_SIZE, From::Top);
+        let memory = start.map_or(Range::default(), |start| Range::new(start.0, channel.size));
+        // SAFETY: mapped, and nobody's but ours since a moment ago.
+        unsafe { memory::fill(memory, 0) };
+        // A member may read it with its caches off.
+        barrier::clean_invalidate(memory.start, memory.len());
+        Channel { memory, members: members(index), state: AtomicU32::new(0) }
+    });
+    CHANNELS.call_once(|| channels.collect());
+}
+
+/// The memory of a VM's channel.
+pub(crate) fn memory_of(end: &Membership) -> Result<Range, NoMemory> {
+    let channel = CHANNELS.get().and_then(|channels| channels.get(usize::from(end.channel)));
+    channel.map(|channel| channel.memory).filter(|memory| !memory.is_empty()).ok_or(NoMemory(end.channel))
+}
+
+/// The guest calls members of one of its channels, a bit each. They hear it if they run.
+pub(crate) fn ring(handle: &VmShared, index: usize, called: u32) {
+    let Some((channel, Member { number, .. })) = end(handle.id, index) else {
+        invariant!("a VM's doorbells are its channels")
+    };
+    let called = called & channel.state.load(Ordering::Acquire);
+    for member in channel.members.iter().filter(|member| called & bit(member.number) != 0) {
+        tell(member, |vm| vm.called(member.index, *number));
+    }
+}
+
+/// The VM starts: the members of its channels learn it.
+pub(crate) fn join(handle: &VmHandle) {
+    for (_, member) in (0..).map_while(|index| end(handle.id, index)) {
+        *member.handle.lock() = VmHandle::downgrade(handle);
+    }
+    change(handle, |state, number| state.fetch_or(bit(number), Ordering::AcqRel));
+}
+
+/// The VM has stopped: the members of its channels learn it.
+pub(crate) fn leave(handle: &VmShared) {
+    change(handle, |state, number| state.fetch_and(!bit(number), Ordering::AcqRel));
+}
+
+fn change(handle: &VmShared, change: impl Fn(&AtomicU32, u8) -> u32) {
+    for (channel, Member { number, .. }) in (0..).map_while(|index| end(handle.id, index)) {
+        change(&channel.state, *number);
+        for member in &channel.members {
+            tell(member, |vm| vm.set_channel_state(member.index, channel.state.load(Ordering::Acquire)));
+        }
+    }
+}
+
+fn tell(member: &Member, what: impl FnOnce(&mut vambrace_machine::Vm) -> vambrace_interrupts::VcpuSet) {
+    // One that does not run hears nothing.
+    let Some(handle) = member.handle.lock().upgrade() else { return };
+    let moved = what(&mut handle.vm.lock());
+    handle.notify(&moved);
+}
+
+/// A VM's channel, and itself there.
+fn end(vm: u16, index: usize) -> Option<(&'static Channel, &'static Member)> {
+    let end = registry::channels(vm).get(index)?;
+    let channel = CHANNELS.get()?.get(usize::from(end.channel))?;
+    Some((channel, channel.members.iter().find(|member| member.vm == vm)?))
+}
+
+const fn bit(number: u8) -> u32 {
+    1 << (number & 31)
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Free memory, and of which parts EL2 knows that nothing is in them.
+//!
+//! What a VM gives back has been cleared; what the board starts with may hold what firmware or an earlier boot has left. A VM
+//! gets neither: memory that is not known to be clear is cleared before its first use. To forget that something is clear is
+//! always safe, and costs clearing it once more.
+
+use vambrace_memory::Pa;
+
+use crate::memory::regions::{FreeMemory, From, Range, TooManyRanges};
+
+/// What is in a piece of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// Zeros, out to the point of coherency.
+    Zeros,
+    /// Anything.
+    Unknown,
+}
+
+/// The free memory of the board.
+#[derive(Clone, Debug, Default)]
+pub struct Pool {
+    free: FreeMemory,
+    /// The parts of it that hold nothing but zeros.
+    clear: FreeMemory,
+}
+
+impl Pool {
+    /// No memory at all.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { free: FreeMemory::new(), clear: FreeMemory::new() }
+    }
+
+    /// Bytes free in all.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.free.total()
+    }
+
+    /// Adds a range.
+    ///
+    /// # Errors
+    /// [`TooManyRanges`] when it touches no other and there is no room for more.
+    pub fn add(&mut self, range: Range, contents: Contents) -> Result<(), TooManyRanges> {
+        self.free.add(range)?;
+        if contents == Contents::Zeros {
+            // If there is no room, that is forgotten.
+            let _ = self.clear.add(range);
+        }
+        Ok(())
+    }
+
+    /// Takes a range out, wherever it overlaps what is free.
+    ///
+    /// # Errors
+    /// [`TooManyRanges`] when that would split a range and there is no room for more; the upper part is then given up.
+    pub fn remove(&mut self, hole: Range) -> Result<(), TooManyRanges> {
+        // If there is no room, its upper part is forgotten.
+        let _ = self.clear.remove(hole);
+        self.free.remove(hole)
+    }
+
+    /// Takes `len` bytes, aligned to `align` (a power of two); `None` when no range is large enough.
+    pub fn take(&mut self, len: u64, align: u64, from: From) -> Option<(Pa, Contents)> {
+        let start = self.free.take(len, align, from)?;
+        Some((start, self.note_taken(Range::new(start.0, len))))
+    }
+
+    /// Takes this very range; `None` when not all of it is free.
+    pub fn take_exactly(&mut self, wanted: Range) -> Option<Contents> {
+        self.free.take_exactly(wanted)?;
+        Some(self.note_taken(wanted))
+    }
+
+    fn note_taken(&mut self, taken: Range) -> Contents {
+        let is_clear = self.clear.iter().any(|range| range.start <= taken.start && taken.end <= range.end);
+        let _ = self.clear.remove(taken);
+        if is_clear { Contents::Zeros } else { Contents::Unknown }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::memory::regions::MAX_RANGES;
+
+    const KIB: u64 = 1 << 10;
+
+    fn pool(len: u64, contents: Contents) -> Pool {
+        let mut pool = Pool::new();
+        pool.add(Range::new(0, len), contents).unwrap();
+        pool
+    }
+
+    #[test]
+    fn what_the_board_starts_with_is_unknown_and_what_comes_back_clear_is_not() {
+        let mut pool = pool(64 * KIB, Contents::Unknown);
+        assert_eq!(pool.take(16 * KIB, KIB, From::Bottom), Some((Pa(0), Contents::Unknown)));
+        pool.add(Range::new(0, 16 * KIB), Contents::Zeros).unwrap();
+        assert_eq!(pool.take(16 * KIB, KIB, From::Bottom), Some((Pa(0), Contents::Zeros)));
+        pool.add(Range::new(0, 16 * KIB), Contents::Zeros).unwrap();
+        assert_eq!(pool.take(16 * KIB + 1, KIB, From::Bottom), Some((Pa(0), Contents::Unknown)), "a part");
+    }
+
+    #[test]
+    fn what_is_taken_is_no_longer_known() {
+        let mut pool = pool(64 * KIB, Contents::Zeros);
+        assert_eq!(pool.take_exactly(Range::new(16 * KIB, 16 * KIB)), Some(Contents::Zeros));
+        // EL2 has used it, and gives it back as it is.
+        pool.add(Range::new(16 * KIB, 16 * KIB), Contents::Unknown).unwrap();
+        assert_eq!(pool.take_exactly(Range::new(16 * KIB, KIB)), Some(Contents::Unknown));
+        assert_eq!(pool.take_exactly(Range::new(0, 16 * KIB)), Some(Contents::Zeros));
+        assert_eq!(pool.take_exactly(Range::new(31 * KIB, 2 * KIB)), Some(Contents::Unknown), "half of it");
+    }
+
+    #[test]
+    fn a_full_list_forgets_and_never_invents() {
+        let mut pool = pool(4 * KIB * MAX_RANGES as u64, Contents::Zeros);
+        for index in 0..MAX_RANGES as u64 {
+            let hole = Range::new(index * 4 * KIB + KIB, KIB);
+            if pool.take_exactly(hole).is_some() {
+                pool.add(hole, Contents::Unknown).unwrap();
+            }
+        }
+        for index in 0..MAX_RANGES as u64 {
+            assert_ne!(pool.take_exactly(Range::new(index * 4 * KIB + KIB, 64)), Some(Contents::Zeros));
+        }
+    }
+
+    proptest! {
+        /// Whoever gets memory as clear finds nothing in it, whatever was written and given back before.
+        #[test]
+        fn clear_memory_is_clear(
+            steps in prop::collection::vec((any::<bool>(), 1u64..48, 0u32..4, any::<[bool; 3]>()), 1..150)
+        ) {
+            let mut pool = Pool::new();
+            // A byte each: whether something is in it.
+            let mut memory = vec![true; 512];
+            pool.add(Range::new(0, 512), Contents::Unknown).unwrap();
+            let mut taken: Vec<Range> = vec![];
+            for (take, len, align, [top, write, clear]) in steps {
+                if take || taken.is_empty() {
+                    let from = if top { From::Top } else { From::Bottom };
+                    let Some((pa, contents)) = pool.take(len, 1 << align, from) else { continue };
+                    let range = Range::new(pa.0, len);
+                    let bytes = &mut memory[range.start as usize..range.end as usize];
+                    prop_assert!(contents == Contents::Unknown || bytes.iter().all(|used| !used));
+                    bytes.iter_mut().for_each(|used| *used |= write);
+                    taken.push(range);
+                } else {
+                    let range = taken.swap_remove(len as usize % taken.len());
+                    let bytes = &mut memory[range.start as usize..range.end as usize];
+                    bytes.iter_mut().for_each(|used| *used &= !clear);
+                    let contents = if clear { Contents::Zeros } else { Contents::Unknown };
+                    pool.add(range, contents).unwrap();
+                }
+                prop_assert_eq!(pool.total(), 512 - taken.iter().map(Range::len).sum::<u64>());
+            }
+        }
+    }
+}

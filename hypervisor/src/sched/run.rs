@@ -1,0 +1,441 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Each physical CPU's loop: pick a vCPU, put it into the machine, serve its exits, take it out again.
+//!
+//! A CPU's state is a [`Pcpu`] on its own stack; nobody else ever sees it. Others call for attention by a bit and an
+//! interrupt ([`crate::sched::percpu`]). Since EL2 runs with interrupts masked, one that arrives between the last look and
+//! the ERET makes the guest exit at once; so no call is ever missed.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::mem;
+use core::num::NonZeroU64;
+use vambrace_hypervisor::invariant;
+
+use vambrace_cpu::deadlines::{Deadlines, NEVER};
+use vambrace_cpu::exit::Exit;
+use vambrace_cpu::id_registers::IdRegisters;
+use vambrace_cpu::scheduler::RunQueue;
+use vambrace_cpu::syndrome::Syndrome;
+use vambrace_hypervisor::boot::board::{self, Board, MAX_CPUS};
+use vambrace_hypervisor::speculative_at::Switch;
+use vambrace_hypervisor::traps::Features;
+use vambrace_interrupts::Intid;
+use vambrace_machine::vm::Platform;
+use vambrace_machine::{Resume, StopReason, Vcpu, fast, report};
+use vambrace_memory::vmid::VmidWidth;
+use vambrace_wire::bundle::Bundle;
+use vambrace_wire::message::FromHypervisor;
+
+use crate::arch::debug::Debug;
+use crate::arch::features;
+use crate::arch::lock::SpinMutex;
+use crate::arch::sysreg::{CntfrqEl0, CntpctEl0, EsrEl2, FarEl2, HpfarEl2, MidrEl1, Read};
+use crate::arch::world::{self, Cause, EntryContext};
+use crate::arch::{barrier, sysreg_context};
+use crate::devices::assigned;
+use crate::gic::vgic::{Interface, Shape};
+use crate::gic::{self, CpuInterface, Distributor};
+use crate::host_io::{clock, random};
+use crate::sched::percpu::{self, Shared};
+use crate::vm::exit_host::{ExitHost, Flush, Work};
+use crate::vm::registry::{self, Machine};
+use crate::vm::shared::{Lives, SiblingsOfVm, VmHandle, VmShared};
+use crate::{boot, console, host_io, panic};
+
+mod account;
+mod errands;
+mod inspect;
+mod interrupts;
+mod queued;
+mod switch;
+mod work;
+
+use account::{Account, Payer};
+use errands::Errand;
+pub(crate) use queued::room_for_vcpus;
+use queued::{Leave, QueuedVcpu};
+
+/// Slices in a second: 5 ms each.
+const SLICES_PER_SECOND: u64 = 200;
+/// Unfinished console lines are passed on after this part of a second: 2 ms.
+const FLUSHES_PER_SECOND: u64 = 500;
+
+/// The first CPU, with the board known and the heap up: sets up what all share, starts the others, and runs.
+/// `start_secondary` takes which of the others it is, and its index among all.
+pub(crate) fn start(
+    board: &'static Board,
+    tree: &[u8],
+    bundle: Bundle<'static>,
+    start_secondary: impl Fn(usize, usize),
+) -> ! {
+    let me = board.cpus.iter().position(|affinity| *affinity == boot::affinity());
+    let Some(me) = me else {
+        panic::fail(format_args!("the CPU that boots is not in the device tree's /cpus"))
+    };
+    percpu::start(&board.cpus);
+    random::start(&board.seed);
+    // SAFETY: the device tree's PL031, mapped as Device memory.
+    unsafe { clock::start(board.rtc) };
+    // SAFETY: the device tree's GICv3, mapped as Device memory; only the first CPU comes here, once.
+    let distributor = unsafe { Distributor::new(&board.gic) };
+    if let Some(intid) = board.uart.and_then(|uart| uart.intid) {
+        distributor.enable_spi(intid, boot::affinity());
+    }
+    if host_io::is_wanted(&bundle.directory) {
+        let slots = board::virtio_slots(tree, board.virtio);
+        // SAFETY: the device tree's virtio-mmio devices, mapped as Device memory; only the first CPU comes here, once.
+        for intid in unsafe { host_io::start(&slots, &bundle.directory, distributor) } {
+            distributor.enable_spi(intid, boot::affinity());
+        }
+    }
+    console::start_queue(bundle.directory.vms.len());
+    assigned::start(distributor, &bundle.directory, board, tree);
+
+    let features = Features::of(&features::id_registers());
+    VMIDS.lock().set_width(features.vmids);
+    let pcpu = Pcpu::new(board, me, &VMIDS);
+    let shape = Shape::of_machine();
+    let platform = Platform {
+        id_registers: IdRegisters::for_vm(&features::id_registers()),
+        priority_bits: shape.priority_bits,
+        preemption_bits: shape.preemption_bits,
+        list_registers: shape.list_registers,
+    };
+    BOARD.call_once(|| board);
+    for (nth, index) in (0..board.cpus.len()).filter(|index| *index != me).enumerate() {
+        start_secondary(nth, index);
+    }
+    let _ = percpu::arrive(me);
+    let cpus = percpu::wait_for_all() as u16;
+    console::say(&FromHypervisor::Hello { cpus, vms: bundle.directory.vms.len() as u16 });
+    registry::start(
+        bundle,
+        Machine { platform, pa_bits: features.pa_bits, encoding: features.encoding, vmids: features.vmids },
+    );
+    console::enable_input();
+    pcpu.run()
+}
+
+static BOARD: spin::Once<&'static Board> = spin::Once::new();
+
+type Vmids = vambrace_memory::vmid::Vmids<MAX_CPUS>;
+
+/// In its place from the start: it is large for a stack.
+static VMIDS: SpinMutex<Vmids> = SpinMutex::new(Vmids::new(VmidWidth::Eight));
+
+/// A further CPU, with its MMU on.
+pub(crate) fn secondary(index: usize) -> ! {
+    let board = BOARD.wait();
+    Pcpu::new(board, index, &VMIDS).run()
+}
+
+/// What follows an exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Served {
+    /// The guest goes on at once.
+    GoOn,
+    /// The guest goes on; the CPU's next deadline may have changed.
+    Replan,
+    /// The vCPU leaves the machine.
+    Leave(Leave),
+}
+
+/// One physical CPU.
+pub(crate) struct Pcpu {
+    index: usize,
+    shared: &'static Shared,
+    gic: CpuInterface,
+    interface: Interface,
+    features: Features,
+    switch: Switch,
+    /// VTCR_EL2 for tables without a translation.
+    empty_vtcr: u64,
+    vmids: &'static SpinMutex<Vmids>,
+    virtual_timer: Intid,
+    hypervisor_timer: Intid,
+    maintenance: Intid,
+    uart: Option<Intid>,
+    /// The VM whose stage 2 is loaded, by its index in the bundle.
+    translation: Option<u16>,
+    debug: Debug,
+    queued: Vec<Option<QueuedVcpu>>,
+    queue: RunQueue,
+    /// What is due when for each vCPU.
+    deadlines: Deadlines,
+    account: Account,
+    /// The user asks what the vCPUs here do.
+    is_asked: bool,
+    /// The vCPU whose floating-point registers are in the machine.
+    fp_owner: Option<u16>,
+    /// What CNTHP is set to.
+    programmed: u64,
+    /// When the resident vCPU's physical timer was last brought to its line.
+    settled_at: u64,
+    /// When the clock of the resident vCPU's VM raises its interrupt.
+    alarm: u64,
+    flush_delay: u64,
+    /// For what virtio devices move; empty until there are any.
+    buffer: Vec<u8>,
+}
+
+impl Pcpu {
+    fn new(board: &'static Board, index: usize, vmids: &'static SpinMutex<Vmids>) -> Self {
+        let features = Features::of(&features::id_registers());
+        features::start_cpu(features);
+        let empty_vtcr = features.empty_vtcr().unwrap_or_else(|why| {
+            panic::fail(format_args!("CPU {:#x} cannot run VMs: {why}", boot::affinity()))
+        });
+        let enable = 1 << gic::KICK.get()
+            | 1 << board.timer.virtual_timer.get()
+            | 1 << board.timer.hypervisor_timer.get()
+            | 1 << board.gic.maintenance.get();
+        // SAFETY: the device tree's redistributors, mapped as Device memory; each CPU comes here once.
+        let interface = unsafe { CpuInterface::new(&board.gic.redistributors, boot::affinity(), enable) };
+        let gic = interface.unwrap_or_else(|why| {
+            panic::fail(format_args!("CPU {:#x} cannot take interrupts: {why}", boot::affinity()))
+        });
+        let Some(shared) = percpu::all().get(index) else {
+            panic::fail(format_args!("CPU {:#x} is not among the board's", boot::affinity()))
+        };
+        let frequency = CntfrqEl0.read().max(1);
+        let this = Self {
+            index,
+            shared,
+            gic,
+            interface: Interface::new(Shape::of_machine()),
+            features,
+            switch: Switch::of(MidrEl1.read()),
+            empty_vtcr,
+            vmids,
+            virtual_timer: board.timer.virtual_timer,
+            hypervisor_timer: board.timer.hypervisor_timer,
+            maintenance: board.gic.maintenance,
+            uart: board.uart.and_then(|uart| uart.intid),
+            translation: None,
+            debug: Debug::start(),
+            queued: Vec::new(),
+            queue: RunQueue::new(NonZeroU64::new(frequency / SLICES_PER_SECOND).unwrap_or(NonZeroU64::MIN)),
+            deadlines: Deadlines::new(),
+            account: Account::new(),
+            is_asked: false,
+            fp_owner: None,
+            programmed: NEVER,
+            settled_at: 0,
+            alarm: NEVER,
+            flush_delay: frequency / FLUSHES_PER_SECOND,
+            buffer: Vec::new(),
+        };
+        // Reset leaves all of it UNKNOWN: the registers first, then the TLB.
+        this.load_no_translation();
+        barrier::tlbi_alle1();
+        barrier::dsb_nsh();
+        barrier::isb();
+        this
+    }
+
+    /// The loop.
+    fn run(mut self) -> ! {
+        loop {
+            if self.shared.requests.is_pending() {
+                self.handle_requests(None);
+                if mem::take(&mut self.is_asked) {
+                    self.tell_vcpus(None);
+                }
+            }
+            match self.queue.pick(now()) {
+                Some(pick) => self.run_slot(pick.id, pick.slice_end),
+                None => self.idle(),
+            }
+        }
+    }
+
+    /// Nobody wants to run: sleeps until an interrupt, unless there is work.
+    fn idle(&mut self) {
+        self.account.close(&mut self.queue);
+        console::drain();
+        if !self.shared.requests.is_pending() {
+            self.program_timer(None);
+            barrier::dsb_sy();
+            barrier::wfi();
+        }
+        self.serve_interrupts(CpuInterface::acknowledge(), None);
+        self.account.forgive();
+    }
+
+    /// Gives a vCPU the machine until there is a reason to take it away.
+    #[inline(always)]
+    fn run_slot(&mut self, id: u16, slice_end: Option<u64>) {
+        let Some(Some(queued)) = self.queued.get(usize::from(id)) else {
+            invariant!("the run queue has vCPUs only")
+        };
+        let handle = Arc::clone(&queued.handle);
+        let vcpu = queued.vcpu;
+        if queued.is_requested && self.see_to(id, &handle) == Errand::IsAll {
+            self.account.close(&mut self.queue);
+            self.account.payer = Payer::Left(id);
+            return;
+        }
+        let Some(mutex) = handle.vcpus.get(usize::from(vcpu)) else {
+            invariant!("a queued vCPU is its VM's")
+        };
+        let mut vcpu = mutex.lock();
+        let leave = match self.load(id, &handle, &vcpu) {
+            Lives::Yes => {
+                self.account.close(&mut self.queue);
+                self.stay(id, &handle, &mut vcpu, slice_end)
+            }
+            Lives::No => Leave::Stopped,
+        };
+        let is_displaced = leave == Leave::Preempted && self.queue.is_contested();
+        if is_displaced {
+            // Whoever takes its place pays for that.
+            self.account.settle(&mut self.queue, id);
+        }
+        let unloaded = self.unload(&handle, &mut vcpu);
+        match leave {
+            Leave::Waits(until) => {
+                self.account.payer = Payer::Left(id);
+                let _ = self.wait(id, &handle, &vcpu, unloaded, until);
+            }
+            Leave::Preempted if is_displaced => {}
+            Leave::Preempted => self.account.settle(&mut self.queue, id),
+            _ => self.leave(id, &handle, &mut vcpu, unloaded, leave),
+        }
+    }
+
+    /// The resident loop: enter, exit, serve, until the vCPU has to leave.
+    fn stay(&mut self, id: u16, handle: &VmHandle, vcpu: &mut Vcpu, slice_end: Option<u64>) -> Leave {
+        let mut turn_end = slice_end.unwrap_or(NEVER);
+        // What has to be done before the next entry: look at the list registers, and at timer and traps.
+        let (mut refresh, mut replan) = (false, true);
+        let Some(constants) = handle.constants.get(usize::from(vcpu.index)) else {
+            invariant!("each vCPU has constants")
+        };
+        if handle.devices.is_due() {
+            self.work(id, handle);
+        }
+        loop {
+            if self.shared.requests.is_pending() {
+                let is_requested = self.handle_requests(Some(id));
+                if mem::take(&mut self.is_asked) {
+                    self.tell_vcpus(Some((id, vcpu)));
+                }
+                if is_requested && handle.devices.is_due() {
+                    self.work(id, handle);
+                }
+                refresh |= is_requested;
+                replan = true;
+                let Some(end) = self.goes_on(id, turn_end) else { return Leave::Preempted };
+                turn_end = end;
+            }
+            if core::mem::take(&mut refresh) && self.refresh(handle, vcpu) == Lives::No {
+                return Leave::Stopped;
+            }
+            if core::mem::take(&mut replan) {
+                self.program_timer(Some((vcpu, turn_end)));
+                self.set_hcr(vcpu);
+            }
+            let (frame, fast) = vcpu.for_entry(constants, &handle.vm);
+            let (cause, acknowledged) = world::enter(
+                frame,
+                fast,
+                EntryContext {
+                    lists: &mut self.interface,
+                    siblings: SiblingsOfVm { handle, cpu: self.index as u16 },
+                    requests: &self.shared.requests,
+                    index: id,
+                    virtual_timer: self.virtual_timer,
+                },
+            );
+            if vcpu.virtual_serror {
+                vcpu.virtual_serror = features::has_virtual_serror();
+            }
+            let exit = match cause {
+                Cause::Interrupt => {
+                    refresh |= self.serve_interrupts(acknowledged, Some((handle, vcpu)));
+                    replan = true;
+                    let Some(end) = self.goes_on(id, turn_end) else { return Leave::Preempted };
+                    turn_end = end;
+                    continue;
+                }
+                Cause::Synchronous => {
+                    let esr = EsrEl2.read();
+                    vcpu.recent.push(esr, vcpu.registers.frame.pc);
+                    if fast::wait(vcpu, esr) {
+                        return Leave::Waits(None);
+                    }
+                    Exit::decode(esr, FarEl2.read(), HpfarEl2.read())
+                }
+                Cause::SystemError => {
+                    replan = true;
+                    Exit::SError(Syndrome(EsrEl2.read()))
+                }
+            };
+            match self.serve(id, handle, vcpu, exit) {
+                Served::GoOn => {}
+                Served::Replan => replan = true,
+                Served::Leave(leave) => return leave,
+            }
+        }
+    }
+
+    /// Others may have woken: says until when the vCPU that runs now goes on, if at all.
+    fn goes_on(&mut self, id: u16, turn_end: u64) -> Option<u64> {
+        let now = now();
+        // A turn that is over is charged for before the next one is given.
+        if now >= turn_end {
+            return None;
+        }
+        let pick = self.queue.keep(now).filter(|pick| pick.id == id)?;
+        Some(turn_end.min(pick.slice_end.unwrap_or(NEVER)))
+    }
+
+    /// Serves one exit.
+    fn serve(&mut self, id: u16, handle: &VmHandle, vcpu: &mut Vcpu, exit: Exit) -> Served {
+        let mut host = ExitHost::new(handle, &mut self.interface, &mut self.debug);
+        let resume = vambrace_machine::handle(&handle.vm, vcpu, exit, &mut host);
+        let (flush, work, rung) = host.finish(vcpu);
+        rung.ring(handle);
+        if flush == Flush::Soon {
+            self.flush_soon(id);
+        }
+        if work == Work::Due {
+            self.work(id, handle);
+        }
+        match resume {
+            Resume::Guest if flush == Flush::Soon || work == Work::Due => Served::Replan,
+            Resume::Guest => Served::GoOn,
+            Resume::LoadFp => {
+                self.take_fp(id, vcpu);
+                Served::GoOn
+            }
+            Resume::Wait(until) => Served::Leave(Leave::Waits(until)),
+            Resume::Yield => Served::Leave(Leave::Yields),
+            Resume::Suspend(entry) => Served::Leave(Leave::Suspends(entry)),
+            Resume::Off => Served::Leave(Leave::Off),
+            Resume::Stop => {
+                let _ = handle.goes_on(&handle.vm.lock());
+                handle.notify_all();
+                if handle.stop_reason.get() == Some(StopReason::Crash) {
+                    self.report_crash(handle, vcpu);
+                }
+                Served::Leave(Leave::Stopped)
+            }
+        }
+    }
+
+    /// Tells what a VM died of.
+    fn report_crash(&self, handle: &VmShared, vcpu: &mut Vcpu) {
+        sysreg_context::save_el1(&mut vcpu.registers.el1);
+        let esr = EsrEl2.read();
+        report::crash(&handle.vm.lock(), vcpu, esr, |line| {
+            let text = console::one_line(line);
+            console::say(&FromHypervisor::Report { vm: handle.id, text: &text });
+        });
+    }
+}
+
+/// The physical count.
+fn now() -> u64 {
+    CntpctEl0.read()
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is done for a vCPU that is not in the machine, in its own time: looking whether it is to start, to stop or to wake;
+//! its VM's long work; its console's unfinished line.
+//!
+//! A call for a vCPU only puts it in the queue. So the vCPU in the machine loses no time by it, and waits for no lock of
+//! another VM.
+
+use core::sync::atomic::Ordering;
+use vambrace_hypervisor::invariant;
+
+use vambrace_hypervisor::sched::requests::{Gone, Handler, Received};
+use vambrace_interrupts::Activity;
+
+use super::queued::State;
+use super::{NEVER, Pcpu, now};
+use crate::console;
+use crate::sched::percpu::{self, Message};
+use crate::vm::registry::{self, Advance};
+use crate::vm::shared::{VmHandle, VmShared};
+
+/// What an errand has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Errand {
+    /// The vCPU goes into the machine now.
+    ThenEnter,
+    /// It does not.
+    IsAll,
+}
+
+/// A CPU that looks at who called it.
+struct Handling<'a> {
+    cpu: &'a mut Pcpu,
+    /// The run-queue index of the vCPU that is in the machine.
+    resident: Option<u16>,
+    /// It was called.
+    is_requested: bool,
+}
+
+impl Handler for Handling<'_> {
+    fn look(&mut self, index: u16) {
+        if Some(index) == self.resident {
+            self.is_requested = true;
+        } else {
+            self.cpu.note_request(index);
+        }
+    }
+
+    fn receive_message(&mut self) -> Received {
+        match self.cpu.shared.take_message() {
+            // The room is given back when all of it is in its place.
+            Some(Message::AddVcpu { handle, vcpu, index, room: _room }) => {
+                self.cpu.add_vcpu(handle, vcpu, index);
+                Received::Vcpu(index)
+            }
+            Some(Message::Background { index, task }) => {
+                self.cpu.give_task(index, task);
+                Received::Other
+            }
+            None => {
+                self.cpu.is_asked |= self.cpu.shared.take_question();
+                Received::None
+            }
+        }
+    }
+}
+
+impl Pcpu {
+    /// Sees who called. Says whether the resident vCPU is among them.
+    pub(super) fn handle_requests(&mut self, resident: Option<u16>) -> bool {
+        let shared = self.shared;
+        let mut handling = Handling { cpu: self, resident, is_requested: false };
+        let gone = shared.requests.handle(&mut handling);
+        let is_requested = handling.is_requested;
+        if gone == Gone::Some {
+            self.make_next();
+        }
+        is_requested
+    }
+
+    /// VMs may wait for one that is gone: makes one of them. What else there is to do here comes before the one after it, and
+    /// nobody who runs here pays.
+    #[cold]
+    #[inline(never)]
+    fn make_next(&mut self) {
+        let began = now();
+        if registry::advance() == Advance::More {
+            percpu::request_after_gone();
+        }
+        self.account.leave_out(began);
+    }
+
+    /// Somebody calls a vCPU that is not in the machine: it is looked at when it is its turn.
+    fn note_request(&mut self, id: u16) {
+        // It may be gone by now.
+        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else { return };
+        // One that is ready finds out when it is put in.
+        if queued.state != State::Ready {
+            queued.is_requested = true;
+            self.queue.wake(id, queued.claim(self.translation));
+        }
+    }
+
+    /// Does a vCPU's errands.
+    #[inline(always)]
+    pub(super) fn see_to(&mut self, id: u16, handle: &VmHandle) -> Errand {
+        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else {
+            invariant!("errands are for vCPUs")
+        };
+        queued.is_requested = false;
+        if queued.task.is_none()
+            && !queued.is_flush_due
+            && handle.stop_reason.get().is_none()
+            && queued.state == State::Waiting
+        {
+            let index = queued.vcpu.into();
+            return self.look_at_waiting(id, handle, index);
+        }
+        self.see_to_seldom(id, handle)
+    }
+
+    /// Does errands that are not a look at a vCPU that waits.
+    #[cold]
+    #[inline(never)]
+    fn see_to_seldom(&mut self, id: u16, handle: &VmHandle) -> Errand {
+        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else {
+            invariant!("errands are for vCPUs")
+        };
+        let index = queued.vcpu.into();
+        if let Some(task) = queued.task.take() {
+            queued.task = task.step();
+            // When it is over, the vCPU is looked at.
+            queued.is_requested = true;
+            return Errand::IsAll;
+        }
+        if core::mem::take(&mut queued.is_flush_due) {
+            flush(handle);
+        }
+        if handle.has_ended.load(Ordering::Acquire) {
+            self.forget(id);
+            return Errand::IsAll;
+        }
+        if handle.stop_reason.get().is_some() {
+            self.halt(id);
+            return Errand::IsAll;
+        }
+        match queued.state {
+            State::Ready => Errand::ThenEnter,
+            State::Waiting => self.look_at_waiting(id, handle, index),
+            State::Off => self.look_at_off(id, handle, index),
+        }
+    }
+
+    /// A vCPU that waits is called: is what it waits for there?
+    fn look_at_waiting(&mut self, id: u16, handle: &VmHandle, index: usize) -> Errand {
+        if handle.devices.is_due() {
+            self.work(id, handle);
+        }
+        let mut vm = handle.vm.lock();
+        let moved = vm.gic.sync_put_if_changed(index);
+        let is_awake = vm.gic.has_deliverable(index);
+        if !is_awake {
+            vm.gic.set_activity(index, Activity::Waiting);
+        }
+        drop(vm);
+        handle.notify(&moved);
+        if !is_awake {
+            self.queue.block(id);
+            return Errand::IsAll;
+        }
+        self.make_ready(id);
+        Errand::ThenEnter
+    }
+
+    /// A vCPU that is off is called: is it to start?
+    fn look_at_off(&mut self, id: u16, handle: &VmHandle, index: usize) -> Errand {
+        let entry = handle.vm.lock().power.take_pending(index);
+        let Some(entry) = entry else {
+            handle.pass_kick_on(index);
+            self.queue.block(id);
+            return Errand::IsAll;
+        };
+        self.start(id, handle, index, entry);
+        Errand::ThenEnter
+    }
+
+    /// A console line of the VM of the vCPU with run-queue index `id` has waited for its end for long enough: it is passed on in that
+    /// vCPU's time.
+    pub(super) fn flush_now(&mut self, id: u16, resident: Option<u16>) {
+        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else {
+            invariant!("deadlines are of vCPUs")
+        };
+        queued.flush_at = NEVER;
+        if resident == Some(id) {
+            flush(&queued.handle);
+            return;
+        }
+        queued.is_flush_due = true;
+        queued.is_requested = true;
+        self.queue_up(id);
+    }
+}
+
+fn flush(handle: &VmShared) {
+    handle.vm.lock().flush_console(|bytes| console::print(handle.id, bytes));
+}

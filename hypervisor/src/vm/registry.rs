@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! All VMs of the bundle: which exist, which are yet to be, which have ended.
+
+use alloc::boxed::Box;
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use spin::Once;
+use vambrace_hypervisor::boot::board::NotOnBoard;
+use vambrace_hypervisor::memory::room::{self, NoRoom};
+use vambrace_hypervisor::sched::placement::NoPlace;
+use vambrace_hypervisor::vm::ratelimit::LogRatelimit;
+use vambrace_machine::fast::Constants;
+use vambrace_machine::vm::Platform;
+use vambrace_machine::{StopReason, Vcpu, Vm};
+use vambrace_memory::Ipa;
+use vambrace_memory::attributes::Stage2Encoding;
+use vambrace_memory::vmid::{VmidHolder, VmidWidth};
+use vambrace_wire::bundle::assigned::RamPlacement;
+use vambrace_wire::bundle::channel::Membership;
+use vambrace_wire::bundle::{Bundle, Seed, VmConfig};
+use vambrace_wire::message::{FromHypervisor, VmState};
+
+use crate::arch::lock::SpinMutex;
+use crate::boot::firmware;
+use crate::console;
+use crate::console::Heard;
+use crate::console::link::Link;
+use crate::devices::Devices;
+use crate::devices::{assigned, channels, network};
+use crate::host_io::clock;
+use crate::memory::Room;
+use crate::sched::percpu::{self, Message, Placements};
+use crate::vm::background::BackgroundTask;
+use crate::vm::guest_memory::{GuestMemoryMap, Memory};
+use crate::vm::shared::{Placement, StopReasonCell, VmHandle, VmShared};
+use crate::vm::stats::{self, VmStats};
+
+/// What VMs are made from, the same for all.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    /// CPU properties.
+    pub(crate) platform: Platform,
+    /// Physical address bits.
+    pub(crate) pa_bits: u32,
+    /// Whether FEAT_S2FWB is used.
+    pub(crate) encoding: Stage2Encoding,
+    /// VMID bits.
+    pub(crate) vmids: VmidWidth,
+}
+
+#[derive(Debug)]
+struct Registry {
+    bundle: Bundle<'static>,
+    machine: Machine,
+    states: SpinMutex<States>,
+    /// For each VM whether it is over and its memory free.
+    gone: Vec<AtomicBool>,
+    /// VMs that have not ended.
+    remaining: AtomicUsize,
+}
+
+/// Where the VMs of the bundle are.
+#[derive(Debug)]
+struct States {
+    vms: Vec<State>,
+    /// Those that are yet to be made, in order. The others are not looked at when one is gone.
+    waiting: Vec<u16>,
+}
+
+/// Where a VM of the bundle is.
+#[derive(Debug)]
+enum State {
+    /// It waits for another to end.
+    Waiting,
+    /// It exists.
+    Alive(Weak<VmShared>),
+    /// It could not be made.
+    Failed,
+}
+
+static REGISTRY: Once<Registry> = Once::new();
+
+/// Takes the bundle and makes all VMs that wait for no other.
+pub(crate) fn start(bundle: Bundle<'static>, machine: Machine) {
+    network::start(&bundle.directory.networks);
+    channels::start(&bundle.directory);
+    let count = bundle.directory.vms.len();
+    let vms = (0..count).map(|_| State::Waiting).collect();
+    // Memory at a certain place is taken before others take what they find.
+    let placed = |wanted: RamPlacement| {
+        let ids = (0..).zip(&bundle.directory.vms);
+        ids.filter(move |(_, config)| config.placement == wanted).map(|(id, _)| id)
+    };
+    let waiting = placed(RamPlacement::OneToOne).chain(placed(RamPlacement::Anywhere)).collect();
+    let states = States { vms, waiting };
+    REGISTRY.call_once(|| Registry {
+        bundle,
+        machine,
+        states: SpinMutex::new(states),
+        gone: (0..count).map(|_| AtomicBool::new(false)).collect(),
+        remaining: AtomicUsize::new(count),
+    });
+    stats::open();
+    // No guest runs here yet.
+    while advance() == Advance::More {}
+    if count == 0 {
+        finish();
+    }
+}
+
+/// Makes the next VM that has nothing left to wait for, if there is one. To be called when a VM is gone, and again as long as
+/// there may be more.
+///
+/// Only one at a time, and under no lock that others wait for: making one takes long, and guests run here and on other CPUs.
+pub(crate) fn advance() -> Advance {
+    let Some(registry) = REGISTRY.get() else { return Advance::Over };
+    let Some((id, config)) = registry.next() else { return Advance::Over };
+    if let Err(error) = registry.create(id, config) {
+        console::warning!("{} cannot be made: {error}", config.name);
+        registry.set(id, State::Failed);
+        console::say(&FromHypervisor::State { vm: id, state: VmState::NotMade });
+        ended_one(registry);
+    }
+    Advance::More
+}
+
+/// Whether another VM may be there to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Advance {
+    /// Perhaps.
+    More,
+    /// None is.
+    Over,
+}
+
+/// A VM is over, and what it had is free: one that waits for it, or for its memory, can be made.
+pub(crate) fn note_gone(id: u16) {
+    if let Some(gone) = REGISTRY.get().and_then(|registry| registry.gone.get(usize::from(id))) {
+        gone.store(true, Ordering::Release);
+    }
+    percpu::request_after_gone();
+}
+
+/// Why a VM could not be made.
+#[derive(Debug, thiserror::Error)]
+enum CreateError {
+    #[error("{0}")]
+    GuestMemoryMap(#[from] crate::vm::guest_memory::SpaceError),
+    #[error("{0}")]
+    Vm(#[from] vambrace_machine::vm::BuildError),
+    #[error("{0}")]
+    Assigned(#[from] NotOnBoard),
+    #[error("{0}")]
+    Disk(#[from] crate::devices::disk::DiskError),
+    #[error("{0}")]
+    Placement(#[from] NoPlace),
+    #[error("{0}")]
+    Room(#[from] NoRoom),
+}
+
+impl Registry {
+    fn is_gone(&self, id: u16) -> bool {
+        self.gone.get(usize::from(id)).is_some_and(|gone| gone.load(Ordering::Acquire))
+    }
+
+    /// The first VM that waits for nothing; it does not wait any more.
+    fn next(&self) -> Option<(u16, &'static VmConfig)> {
+        let mut states = self.states.lock();
+        let may_be_made =
+            |id: &u16| config(*id).is_some_and(|config| config.after.is_none_or(|after| self.is_gone(after)));
+        let at = states.waiting.iter().position(may_be_made)?;
+        let id = states.waiting.remove(at);
+        Some((id, config(id)?))
+    }
+
+    fn set(&self, id: u16, state: State) {
+        if let Some(place) = self.states.lock().vms.get_mut(usize::from(id)) {
+            *place = state;
+        }
+    }
+
+    /// Makes a VM, and hands it to its CPUs. Apart, as its values pass over the stack.
+    #[cold]
+    #[inline(never)]
+    fn create(&self, id: u16, config: &VmConfig) -> Result<(), CreateError> {
+        let stats = VmStats::new(id);
+        assigned::judge(id)?;
+        let flash = vambrace_machine::layout::FLASH.0 + vambrace_machine::layout::FLASH_SIZE;
+        let in_flash = config.loads.iter().filter(|load| load.ipa < flash);
+        let firmware =
+            in_flash.map(|load| load.ipa + self.bundle.blob(load.blob).len() as u64).max().unwrap_or(0);
+        let memory = Memory::take(config, firmware)?;
+        // From here on each piece of the heap is there.
+        let room = Room::claim(room_of_values(config))?;
+        let memory = GuestMemoryMap::new(memory, config, self.machine.pa_bits, self.machine.encoding)?;
+        let mut vm = Vm::new(config, &self.machine.platform, clock::seconds())?;
+        let devices = Devices::new(id, &config.virtio, &self.bundle)?;
+        let placements = Placements::find(config.vcpus.iter().map(|vcpu| vcpu.cpu))?;
+        let vcpus: Box<[_]> =
+            (0..placements.len() as u16).map(|index| SpinMutex::new(Vcpu::new(index))).collect();
+        let constants: Box<[_]> =
+            (0..placements.len() as u16).map(|index| Constants::new(&mut vm, index)).collect();
+        drop(room);
+        // What is left to do cannot be undone any more, on the CPUs least of all.
+        let room = Arc::new(Room::claim(room_of_shared() + placements.room(&devices))?);
+        let handle = Arc::new(VmShared {
+            id,
+            vtcr: memory.geometry().vtcr(self.machine.vmids),
+            vm: SpinMutex::new(vm),
+            vcpus,
+            constants,
+            placements,
+            devices,
+            link: Link::new(),
+            guest_errors: SpinMutex::new(LogRatelimit::new()),
+            memory,
+            vmid: SpinMutex::new(VmidHolder::new()),
+            time_offset: AtomicU64::new(0),
+            boot_epoch: AtomicU32::new(0),
+            halted: AtomicUsize::new(0),
+            stop_reason: StopReasonCell::new(),
+            has_ended: AtomicBool::new(false),
+            stats,
+        });
+        // Before anything of it runs: whoever has something for it finds it.
+        self.set(id, State::Alive(Arc::downgrade(&handle)));
+        network::connect(&handle);
+        for (vcpu, placement) in (0..).zip(handle.placements.iter()) {
+            let (handle, room) = (Arc::clone(&handle), Arc::clone(&room));
+            percpu::send(placement.cpu, Message::AddVcpu { handle, vcpu, index: placement.index, room });
+        }
+        if let Some(first) = handle.placements.first() {
+            percpu::send(
+                first.cpu,
+                Message::Background { index: first.index, task: BackgroundTask::first(Arc::clone(&handle)) },
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The most that [`Registry::create`] takes of the heap for a VM's values.
+fn room_of_values(config: &VmConfig) -> usize {
+    let vcpus = config.vcpus.len();
+    let of_vcpus = room::piece(vcpus * size_of::<SpinMutex<Vcpu>>(), align_of::<Vcpu>())
+        + room::piece(vcpus * size_of::<Constants>(), align_of::<Constants>())
+        + room::piece(vcpus * size_of::<Placement>(), 1);
+    room::of_vm(config) + GuestMemoryMap::room(config) + Devices::room(&config.virtio) + of_vcpus
+}
+
+/// What it takes for that in which CPUs share them.
+fn room_of_shared() -> usize {
+    // The counts of an `Arc` lie before what is shared.
+    let counts = 2 * size_of::<usize>();
+    room::piece(size_of::<VmShared>() + counts, align_of::<VmShared>())
+        + room::piece(size_of::<Room>() + counts, 1)
+}
+
+/// All CPUs of a VM are halted: carries its ending out.
+pub(crate) fn end(handle: &VmHandle, reason: StopReason) -> BackgroundTask {
+    assigned::disconnect(handle);
+    channels::leave(handle);
+    let task = BackgroundTask::Zero { handle: Arc::clone(handle), done: 0, then: reason };
+    if reason == StopReason::Reset {
+        handle.tell_boot_epoch();
+        handle.stats.begin();
+        return task;
+    }
+    let state = if reason == StopReason::Off { VmState::Off } else { VmState::Crashed };
+    handle.finish_guest_errors();
+    handle.vm.lock().flush_console(|bytes| console::print_last(handle.id, bytes));
+    console::say(&FromHypervisor::State { vm: handle.id, state });
+    handle.tell_boot_epoch();
+    handle.devices.detach();
+    handle.has_ended.store(true, Ordering::Release);
+    handle.notify_all();
+    if let Some(registry) = REGISTRY.get() {
+        ended_one(registry);
+    }
+    task
+}
+
+fn ended_one(registry: &Registry) {
+    if registry.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
+        finish();
+    }
+}
+
+/// Nothing is left to run.
+fn finish() -> ! {
+    stats::tell_boot();
+    console::say(&FromHypervisor::End);
+    console::drain_out();
+    firmware::system_off();
+    loop {
+        crate::arch::barrier::wfi();
+    }
+}
+
+/// The weight of a VM's vCPUs.
+pub(crate) fn weight(id: u16) -> u32 {
+    config(id).map_or(1, |config| config.weight)
+}
+
+/// The name of a VM.
+pub(crate) fn name(id: u16) -> &'static str {
+    config(id).map_or("?", |config| &config.name)
+}
+
+fn config(id: u16) -> Option<&'static VmConfig> {
+    REGISTRY.get()?.bundle.directory.vms.get(usize::from(id))
+}
+
+/// A VM's image number `index`, and where it goes.
+pub(crate) fn image(id: u16, index: usize) -> Option<(Ipa, &'static [u8])> {
+    let load = config(id)?.loads.get(index)?;
+    Some((Ipa(load.ipa), REGISTRY.get()?.bundle.blob(load.blob)))
+}
+
+/// Where a VM wants random bytes.
+pub(crate) fn seeds(id: u16) -> &'static [Seed] {
+    config(id).map_or(&[], |config| &config.seeds)
+}
+
+/// A VM's ends of channels.
+pub(crate) fn channels(id: u16) -> &'static [Membership] {
+    config(id).map_or(&[], |config| &config.channels)
+}
+
+/// Input has come for a VM. One that is no more needs none.
+pub(crate) fn hear(heard: Heard) {
+    if let Some(handle) = find(heard.vm) {
+        handle.hear(&heard);
+    }
+}
+
+/// The serial line has room for what a VM has written.
+pub(crate) fn call_for_output(id: u16) {
+    if let Some(handle) = find(id) {
+        handle.call_for_output();
+    }
+}
+
+/// The VM with this index, while it exists.
+pub(crate) fn find(id: u16) -> Option<VmHandle> {
+    match REGISTRY.get()?.states.lock().vms.get(usize::from(id))? {
+        State::Alive(handle) => handle.upgrade(),
+        _ => None,
+    }
+}

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A VM as the physical CPUs share it.
+//!
+//! `vm` is what its CPUs share, in one lock. Each vCPU has an affine CPU, the one physical CPU that ever runs it, and is in
+//! a lock of its own that only that CPU takes; so the lock is never contended, and holding it is what running the
+//! vCPU means. When both are needed, the vCPU's is taken first.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use vambrace_hypervisor::boot::board::MAX_CPUS;
+use vambrace_hypervisor::vm::ratelimit::{LogRatelimit, Verdict};
+use vambrace_interrupts::VcpuSet;
+use vambrace_machine::fast::{Constants, SiblingVcpus};
+use vambrace_machine::{Lifecycle, StopReason, Vcpu, Vm};
+use vambrace_memory::vmid::VmidHolder;
+
+use crate::arch::lock::SpinMutex;
+use crate::arch::sysreg::{CntfrqEl0, CntpctEl0, Read};
+use crate::console;
+use crate::console::Heard;
+use crate::console::link::Link;
+use crate::devices::Devices;
+use crate::sched::percpu;
+use crate::sched::percpu::Placements;
+use crate::vm::guest_memory::GuestMemoryMap;
+use crate::vm::registry;
+use crate::vm::stats::VmStats;
+
+/// The physical CPU that a vCPU is affine to, and its run-queue index there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placement {
+    pub(crate) cpu: u16,
+    pub(crate) index: u16,
+}
+
+/// Whether a VM goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lives {
+    Yes,
+    No,
+}
+
+/// How a VM ends, once that is known. The VM's own lifecycle is the truth and changes first; here others read it without the
+/// VM's lock, which may be held for as long as the VM's own vCPUs like.
+#[derive(Debug)]
+pub(crate) struct StopReasonCell(AtomicU8);
+
+impl StopReasonCell {
+    const RUNNING: u8 = 0;
+    const OFF: u8 = 1;
+    const RESET: u8 = 2;
+    const CRASH: u8 = 3;
+
+    /// The VM goes on.
+    pub(crate) const fn new() -> Self {
+        Self(AtomicU8::new(Self::RUNNING))
+    }
+
+    fn set(&self, reason: StopReason) {
+        let value = match reason {
+            StopReason::Off => Self::OFF,
+            StopReason::Reset => Self::RESET,
+            StopReason::Crash => Self::CRASH,
+        };
+        self.0.store(value, Ordering::Release);
+    }
+
+    fn clear(&self) {
+        self.0.store(Self::RUNNING, Ordering::Release);
+    }
+
+    /// How the VM ends, if it does.
+    #[inline]
+    pub(crate) fn get(&self) -> Option<StopReason> {
+        match self.0.load(Ordering::Acquire) {
+            Self::RUNNING => None,
+            Self::OFF => Some(StopReason::Off),
+            Self::RESET => Some(StopReason::Reset),
+            _ => Some(StopReason::Crash),
+        }
+    }
+}
+
+/// A VM that exists.
+#[derive(Debug)]
+pub(crate) struct VmShared {
+    /// Its index in the bundle.
+    pub(crate) id: u16,
+    /// What its CPUs share.
+    pub(crate) vm: SpinMutex<Vm>,
+    /// Its CPUs.
+    pub(crate) vcpus: Box<[SpinMutex<Vcpu>]>,
+    /// What always reads the same for each of them.
+    pub(crate) constants: Box<[Constants]>,
+    /// Where they live.
+    pub(crate) placements: Placements,
+    /// What its virtio devices stand on.
+    pub(crate) devices: Devices,
+    /// Its console's link to the board's serial line.
+    pub(crate) link: Link,
+    /// How many more of its errors are logged.
+    pub(crate) guest_errors: SpinMutex<LogRatelimit>,
+    /// Its memory.
+    pub(crate) memory: GuestMemoryMap,
+    /// VTCR_EL2.
+    pub(crate) vtcr: u64,
+    /// Its VMID.
+    pub(crate) vmid: SpinMutex<VmidHolder<MAX_CPUS>>,
+    /// CNTVOFF_EL2: the physical count at which it last started.
+    pub(crate) time_offset: AtomicU64,
+    /// Its boot epoch: each reset begins another.
+    pub(crate) boot_epoch: AtomicU32,
+    /// How many of its CPUs have halted in this boot epoch.
+    pub(crate) halted: AtomicUsize,
+    /// How the VM ends, for those who must not wait for its lock.
+    pub(crate) stop_reason: StopReasonCell,
+    /// It is over: its CPUs forget it.
+    pub(crate) has_ended: AtomicBool,
+    /// The last to go.
+    pub(crate) stats: VmStats,
+}
+
+impl VmShared {
+    /// Makes these of the VM's CPUs look at their interrupts and power states again.
+    #[inline]
+    pub(crate) fn notify(&self, vcpus: &VcpuSet) {
+        if !vcpus.is_empty() {
+            self.notify_each(vcpus);
+        }
+    }
+
+    fn notify_each(&self, vcpus: &VcpuSet) {
+        for vcpu in vcpus.iter() {
+            if let Some(placement) = self.placements.get(vcpu) {
+                percpu::kick(placement.cpu, placement.index);
+            }
+        }
+    }
+
+    /// Makes all of the VM's CPUs look.
+    pub(crate) fn notify_all(&self) {
+        for placement in self.placements.iter() {
+            percpu::kick(placement.cpu, placement.index);
+        }
+    }
+
+    /// Input has come for it: one of its CPUs takes it.
+    pub(crate) fn hear(&self, heard: &Heard) {
+        let missing = self.link.receive(heard);
+        if missing > 0 {
+            console::warn_of(
+                self.id,
+                format_args!("{missing} keys for {} have not arrived", registry::name(self.id)),
+            );
+        }
+        self.kick_worker();
+    }
+
+    /// A guest's error: logged as far as its ratelimit goes, whatever has become of the VM since the last.
+    pub(crate) fn note_guest_error(&self, text: core::fmt::Arguments<'_>) {
+        let verdict = self.guest_errors.lock().take(CntpctEl0.read(), CntfrqEl0.read());
+        if let Verdict::Log { unsaid } = verdict {
+            self.tell_unsaid(unsaid);
+            console::warn_of(self.id, format_args!("{}: {text}", registry::name(self.id)));
+        }
+    }
+
+    /// The VM is over: says how many of its errors were not logged.
+    pub(crate) fn finish_guest_errors(&self) {
+        let unsaid = self.guest_errors.lock().finish();
+        self.tell_unsaid(unsaid.unwrap_or(0));
+    }
+
+    fn tell_unsaid(&self, count: u32) {
+        if count > 0 {
+            let name = registry::name(self.id);
+            console::warn_of(
+                self.id,
+                format_args!("{name}: {count} more errors, of the same kind or others"),
+            );
+        }
+    }
+
+    /// The serial line has room for what it has written: one of its CPUs sends it.
+    pub(crate) fn call_for_output(&self) {
+        self.link.call();
+        self.kick_worker();
+    }
+
+    /// There is work for its devices that none of its CPUs has asked for: calls one that is on. The first that is off hands
+    /// the call on to the next ([`VmShared::pass_kick_on`]).
+    pub(crate) fn kick_worker(&self) {
+        self.devices.set_due();
+        if let Some(placement) = self.placements.first() {
+            percpu::kick(placement.cpu, placement.index);
+        }
+    }
+
+    /// A CPU that was called for the devices' work is off, and one behind it may be on. (One before it that is switched on
+    /// meanwhile finds the work when it starts.)
+    pub(crate) fn pass_kick_on(&self, index: usize) {
+        if self.devices.is_due()
+            && let Some(placement) = self.placements.get(index + 1)
+        {
+            percpu::kick(placement.cpu, placement.index);
+        }
+    }
+
+    /// What its virtio devices waited for is there: one of its CPUs works on it.
+    pub(crate) fn backend_is_ready(&self) {
+        self.devices.note_backend();
+        self.kick_worker();
+    }
+
+    /// Frames have come for its network cards while it was busy: one of its CPUs takes them.
+    pub(crate) fn frames_wait(&self) {
+        self.devices.note_frames();
+        self.kick_worker();
+    }
+
+    /// Whether the VM, whose lock is held, goes on. If it does not, all see from now on how it ends.
+    #[inline]
+    pub(crate) fn goes_on(&self, vm: &Vm) -> Lives {
+        match vm.lifecycle {
+            Lifecycle::Running => Lives::Yes,
+            Lifecycle::Stopping(reason) => {
+                self.stop_reason.set(reason);
+                Lives::No
+            }
+        }
+    }
+
+    /// One of the VM's CPUs has halted. Says whether it was the last, who carries the stop out.
+    pub(crate) fn halt_one(&self) -> Halted {
+        if self.halted.fetch_add(1, Ordering::AcqRel) + 1 == self.vcpus.len() {
+            Halted::Last
+        } else {
+            Halted::OneOfMany
+        }
+    }
+
+    /// Tells of the boot epoch that is over. All CPUs are halted.
+    pub(crate) fn tell_boot_epoch(&self) {
+        self.stats.tell(self.time_offset.load(Ordering::Acquire));
+    }
+
+    /// Begins another boot epoch. All CPUs are halted.
+    pub(crate) fn begin_boot_epoch(&self) {
+        self.stop_reason.clear();
+        self.halted.store(0, Ordering::Release);
+        self.boot_epoch.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// The VM's CPUs as one that runs on this physical CPU sees them.
+#[derive(Debug)]
+pub(crate) struct SiblingsOfVm<'a> {
+    pub(crate) handle: &'a VmShared,
+    /// This CPU.
+    pub(crate) cpu: u16,
+}
+
+impl SiblingVcpus for SiblingsOfVm<'_> {
+    type Placement = Placement;
+
+    #[inline(always)]
+    fn elsewhere(&self, vcpu: usize) -> Option<Placement> {
+        self.handle.placements.get(vcpu).copied().filter(|placement| placement.cpu != self.cpu)
+    }
+
+    #[inline(always)]
+    fn call(&self, placement: Placement) {
+        percpu::kick_other(placement.cpu, placement.index);
+    }
+}
+
+/// Whether a CPU was the last of its VM to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Halted {
+    /// Others still run.
+    OneOfMany,
+    /// None is left.
+    Last,
+}
+
+/// A shared VM.
+pub(crate) type VmHandle = Arc<VmShared>;

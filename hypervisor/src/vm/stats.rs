@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What EL2 itself costs: when the parts of a VM's boot epochs began, and the memory that EL2 takes.
+//!
+//! It is noted as things happen and told when a boot epoch is over, so that telling it delays nobody's start.
+
+use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+
+use spin::Once;
+use vambrace_hypervisor::console::serial::Source;
+use vambrace_wire::message::{FromHypervisor, Life, MemoryUse};
+
+use crate::arch::sysreg::{CntpctEl0, Read};
+use crate::boot::layout;
+use crate::vm::registry;
+use crate::{console, memory};
+
+/// VMs that exist, or have memory still.
+static VMS: AtomicU16 = AtomicU16::new(0);
+
+/// What does not change after boot.
+static FIXED: Once<Fixed> = Once::new();
+
+/// All of it before the first VM.
+static AT_BOOT: Once<MemoryUse> = Once::new();
+
+/// Memory that was given out before there was a heap.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fixed {
+    /// Frames of EL2's own map.
+    pub(crate) map: u64,
+    /// The other CPUs' stacks.
+    pub(crate) stacks: u64,
+    /// Bundle and device tree.
+    pub(crate) loaded: u64,
+}
+
+/// Notes what was given out before; once, by the first CPU.
+pub(crate) fn start(fixed: Fixed) {
+    FIXED.call_once(|| fixed);
+}
+
+/// The first VM comes next.
+pub(crate) fn open() {
+    AT_BOOT.call_once(in_use);
+}
+
+fn in_use() -> MemoryUse {
+    let now = memory::in_use();
+    FIXED.get().map_or(now, |Fixed { map, stacks, loaded }| MemoryUse {
+        image: layout::image().len(),
+        map: *map,
+        stacks: *stacks,
+        loaded: *loaded,
+        ..now
+    })
+}
+
+/// Tells what memory EL2 took before the first VM.
+pub(crate) fn tell_boot() {
+    if let Some(memory) = AT_BOOT.get() {
+        console::say(&FromHypervisor::Memory { vms: 0, memory: *memory });
+    }
+}
+
+/// A VM's part. It goes last of all that the VM had, and then the VM is gone.
+#[derive(Debug)]
+pub(crate) struct VmStats {
+    vm: u16,
+    began: AtomicU64,
+    copied: AtomicU64,
+    cleared: AtomicU64,
+}
+
+impl VmStats {
+    /// For a VM that is about to be made.
+    pub(crate) fn new(vm: u16) -> Self {
+        VMS.fetch_add(1, Ordering::Relaxed);
+        let this =
+            Self { vm, began: AtomicU64::new(0), copied: AtomicU64::new(0), cleared: AtomicU64::new(0) };
+        this.begin();
+        this
+    }
+
+    /// A boot epoch begins.
+    pub(crate) fn begin(&self) {
+        note(&self.began);
+    }
+
+    /// The images are to be copied next.
+    pub(crate) fn copy(&self) {
+        note(&self.copied);
+    }
+
+    /// The memory is clear.
+    pub(crate) fn clear(&self) {
+        note(&self.cleared);
+    }
+
+    /// A boot epoch is over that switched its first CPU on at the count `started`.
+    pub(crate) fn tell(&self, started: u64) {
+        let at = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let life = Life { began: at(&self.began), copied: at(&self.copied), started, ended: now() };
+        console::say(&FromHypervisor::Life { vm: self.vm, life });
+        let memory = FromHypervisor::Memory { vms: VMS.load(Ordering::Relaxed), memory: in_use() };
+        console::say_of(Source::Affairs(self.vm), &memory);
+    }
+}
+
+impl Drop for VmStats {
+    fn drop(&mut self) {
+        VMS.fetch_sub(1, Ordering::Relaxed);
+        let cleared = self.cleared.load(Ordering::Relaxed);
+        // A VM that could not be made never ran.
+        if cleared != 0 {
+            console::say(&FromHypervisor::Gone { vm: self.vm, cleared, at: now() });
+        }
+        registry::note_gone(self.vm);
+    }
+}
+
+/// One CPU notes, perhaps another tells: the VM's own locks and mail lie between them.
+fn note(count: &AtomicU64) {
+    count.store(now(), Ordering::Relaxed);
+}
+
+fn now() -> u64 {
+    CntpctEl0.read()
+}
