@@ -16,6 +16,7 @@ mod dependencies;
 mod documents;
 mod fail_stop;
 mod flags;
+mod glossary;
 mod lexer;
 mod links;
 mod sources;
