@@ -6,7 +6,8 @@
 //! table against Arm's list of registers, and each entry against the values and groups that EL2 really uses. Source: Arm ARM,
 //! "AArch64 System register descriptions", where each register's access conditions name its trap controls.
 
-use crate::traps;
+use crate::traps::control::{Control, Register, Setting};
+use crate::traps::table::TABLE as TRAPS;
 
 /// What keeps a register's value from the next VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,32 +42,11 @@ pub enum Group {
     DeferredError,
 }
 
-/// A control register of EL2's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Control {
-    /// HCR_EL2.
-    Hcr,
-    /// HCRX_EL2, on every CPU that has what it guards.
-    Hcrx,
-    /// MDCR_EL2.
-    Mdcr,
-    /// CPTR_EL2.
-    Cptr,
-    /// CNTHCTL_EL2.
-    Cnthctl,
-    /// MPAM2_EL2.
-    Mpam2,
-    /// A fine-grained trap register, on every CPU that has what it guards.
-    FineGrained,
-    /// ICC_SRE_EL2.
-    IccSre,
-}
-
 /// A bit that makes accesses trap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trap {
     /// Where it is.
-    pub control: Control,
+    pub register: Register,
     /// Its number.
     pub bit: u32,
     /// The value with which it traps.
@@ -82,95 +62,101 @@ pub enum Value {
     One,
 }
 
-const fn one(control: Control, bit: u32) -> Trap {
-    Trap { control, bit, traps: Value::One }
+const fn one(register: Register, bit: u32) -> Trap {
+    Trap { register, bit, traps: Value::One }
 }
 
-const fn zero(control: Control, bit: u32) -> Trap {
-    Trap { control, bit, traps: Value::Zero }
+const fn zero(register: Register, bit: u32) -> Trap {
+    Trap { register, bit, traps: Value::Zero }
 }
 
-const TID1: &[Trap] = &[one(Control::Hcr, 16)];
-const TID3: &[Trap] = &[one(Control::Hcr, 18)];
-const TIDCP: &[Trap] = &[one(Control::Hcr, 20)];
-const TACR: &[Trap] = &[one(Control::Hcr, 21)];
-const TLOR: &[Trap] = &[one(Control::Hcr, 35)];
-const TERR: &[Trap] = &[one(Control::Hcr, 36)];
+pub(crate) const TID1: &[Trap] = &[one(Register::Hcr, 16)];
+pub(crate) const TID3: &[Trap] = &[one(Register::Hcr, 18)];
+pub(crate) const TIDCP: &[Trap] = &[one(Register::Hcr, 20)];
+pub(crate) const TACR: &[Trap] = &[one(Register::Hcr, 21)];
+pub(crate) const TLOR: &[Trap] = &[one(Register::Hcr, 35)];
+pub(crate) const TERR: &[Trap] = &[one(Register::Hcr, 36)];
 /// FIEN.
-const FAULT_INJECTION: &[Trap] = &[zero(Control::Hcr, 47)];
+pub(crate) const FAULT_INJECTION: &[Trap] = &[zero(Register::Hcr, 47)];
 /// EnSCXT.
-const SCXT: &[Trap] = &[zero(Control::Hcr, 53)];
+pub(crate) const SCXT: &[Trap] = &[zero(Register::Hcr, 53)];
 /// ATA.
-const TAGS: &[Trap] = &[zero(Control::Hcr, 56)];
+pub(crate) const TAGS: &[Trap] = &[zero(Register::Hcr, 56)];
 /// TPM; TPMCR for PMCR_EL0.
-const PMU: &[Trap] = &[one(Control::Mdcr, 6), one(Control::Mdcr, 5)];
-const TDA: &[Trap] = &[one(Control::Mdcr, 9)];
-const TDOSA: &[Trap] = &[one(Control::Mdcr, 10)];
-const TDRA: &[Trap] = &[one(Control::Mdcr, 11)];
-const TPMS: &[Trap] = &[one(Control::Mdcr, 14)];
-const TTRF: &[Trap] = &[one(Control::Mdcr, 19)];
+pub(crate) const PMU: &[Trap] = &[one(Register::Mdcr, 6), one(Register::Mdcr, 5)];
+pub(crate) const TDA: &[Trap] = &[one(Register::Mdcr, 9)];
+pub(crate) const TDOSA: &[Trap] = &[one(Register::Mdcr, 10)];
+pub(crate) const TDRA: &[Trap] = &[one(Register::Mdcr, 11)];
+pub(crate) const TPMS: &[Trap] = &[one(Register::Mdcr, 14)];
+pub(crate) const TTRF: &[Trap] = &[one(Register::Mdcr, 19)];
 /// E2PB.
-const SPE_BUFFER: &[Trap] = &[zero(Control::Mdcr, 12), zero(Control::Mdcr, 13)];
+pub(crate) const SPE_BUFFER: &[Trap] = &[zero(Register::Mdcr, 12), zero(Register::Mdcr, 13)];
 /// EnSPM.
-const SYSTEM_PMU: &[Trap] = &[zero(Control::Mdcr, 15)];
+pub(crate) const SYSTEM_PMU: &[Trap] = &[zero(Register::Mdcr, 15)];
 /// E2TB.
-const TRACE_BUFFER: &[Trap] = &[zero(Control::Mdcr, 24), zero(Control::Mdcr, 25)];
+pub(crate) const TRACE_BUFFER: &[Trap] = &[zero(Register::Mdcr, 24), zero(Register::Mdcr, 25)];
 /// EBWE.
-const BANKS: &[Trap] = &[zero(Control::Mdcr, 43)];
+pub(crate) const BANKS: &[Trap] = &[zero(Register::Mdcr, 43)];
 /// EnSTEPOP.
-const STEPPED: &[Trap] = &[zero(Control::Mdcr, 50)];
-const TZ: &[Trap] = &[one(Control::Cptr, 8)];
-const TSM: &[Trap] = &[one(Control::Cptr, 12)];
-const TTA: &[Trap] = &[one(Control::Cptr, 20)];
-const TAM: &[Trap] = &[one(Control::Cptr, 30)];
+pub(crate) const STEPPED: &[Trap] = &[zero(Register::Mdcr, 50)];
+pub(crate) const TZ: &[Trap] = &[one(Register::Cptr, 8)];
+pub(crate) const TSM: &[Trap] = &[one(Register::Cptr, 12)];
+pub(crate) const TTA: &[Trap] = &[one(Register::Cptr, 20)];
+pub(crate) const TAM: &[Trap] = &[one(Register::Cptr, 30)];
 /// EL1PCEN.
-const PHYSICAL_TIMER: &[Trap] = &[zero(Control::Cnthctl, 1)];
+pub(crate) const PHYSICAL_TIMER: &[Trap] = &[zero(Register::Cnthctl, 1)];
 /// TRAPMPAM1EL1 and TRAPMPAM0EL1.
-const MPAM: &[Trap] = &[one(Control::Mpam2, 48), one(Control::Mpam2, 49)];
+pub(crate) const MPAM: &[Trap] = &[one(Register::Mpam2, 48), one(Register::Mpam2, 49)];
 /// EnMPAMSM.
-const MPAM_STREAMING: &[Trap] = &[zero(Control::Mpam2, 50)];
+pub(crate) const MPAM_STREAMING: &[Trap] = &[zero(Register::Mpam2, 50)];
 /// TCR2En, SCTLR2En, GCSEn, EnFPM and SRMASKEn of HCRX_EL2.
-const TCR2: &[Trap] = &[zero(Control::Hcrx, 14)];
-const SCTLR2: &[Trap] = &[zero(Control::Hcrx, 15)];
-const GCS: &[Trap] = &[zero(Control::Hcrx, 22)];
-const FPM: &[Trap] = &[zero(Control::Hcrx, 23)];
-const MASKS: &[Trap] = &[zero(Control::Hcrx, 26)];
+pub(crate) const TCR2: &[Trap] = &[zero(Register::Hcrx, 14)];
+pub(crate) const SCTLR2: &[Trap] = &[zero(Register::Hcrx, 15)];
+pub(crate) const GCS: &[Trap] = &[zero(Register::Hcrx, 22)];
+pub(crate) const FPM: &[Trap] = &[zero(Register::Hcrx, 23)];
+pub(crate) const MASKS: &[Trap] = &[zero(Register::Hcrx, 26)];
 /// nACCDATA_EL1, nSMPRI_EL1 and nTPIDR2_EL0, nRCWMASK_EL1, nPIRE0_EL1 to nAMAIR2_EL1 of HFGRTR_EL2 and HFGWTR_EL2.
-const ACCDATA: &[Trap] = &[zero(Control::FineGrained, 50)];
-const SMPRI: &[Trap] = &[zero(Control::FineGrained, 54)];
-const TPIDR2: &[Trap] = &[zero(Control::FineGrained, 55)];
-const RCWMASK: &[Trap] = &[zero(Control::FineGrained, 56)];
-const PIRE0: &[Trap] = &[zero(Control::FineGrained, 57)];
-const PIR: &[Trap] = &[zero(Control::FineGrained, 58)];
-const POR_EL0: &[Trap] = &[zero(Control::FineGrained, 59)];
-const POR_EL1: &[Trap] = &[zero(Control::FineGrained, 60)];
-const S2POR: &[Trap] = &[zero(Control::FineGrained, 61)];
-const MAIR2: &[Trap] = &[zero(Control::FineGrained, 62)];
-const AMAIR2: &[Trap] = &[zero(Control::FineGrained, 63)];
+pub(crate) const ACCDATA: &[Trap] = &[zero(Register::Hfgrtr, 50)];
+pub(crate) const SMPRI: &[Trap] = &[zero(Register::Hfgrtr, 54)];
+pub(crate) const TPIDR2: &[Trap] = &[zero(Register::Hfgrtr, 55)];
+pub(crate) const RCWMASK: &[Trap] = &[zero(Register::Hfgrtr, 56)];
+pub(crate) const PIRE0: &[Trap] = &[zero(Register::Hfgrtr, 57)];
+pub(crate) const PIR: &[Trap] = &[zero(Register::Hfgrtr, 58)];
+pub(crate) const POR_EL0: &[Trap] = &[zero(Register::Hfgrtr, 59)];
+pub(crate) const POR_EL1: &[Trap] = &[zero(Register::Hfgrtr, 60)];
+pub(crate) const S2POR: &[Trap] = &[zero(Register::Hfgrtr, 61)];
+pub(crate) const MAIR2: &[Trap] = &[zero(Register::Hfgrtr, 62)];
+pub(crate) const AMAIR2: &[Trap] = &[zero(Register::Hfgrtr, 63)];
 /// nPFAR_EL1 and nRCWSMASK_EL1 of HFGRTR2_EL2 and HFGWTR2_EL2.
-const PFAR: &[Trap] = &[zero(Control::FineGrained, 0)];
-const RCWSMASK: &[Trap] = &[zero(Control::FineGrained, 2)];
+pub(crate) const PFAR: &[Trap] = &[zero(Register::Hfgrtr2, 0)];
+pub(crate) const RCWSMASK: &[Trap] = &[zero(Register::Hfgrtr2, 2)];
 /// nBRBIDR, nBRBCTL and nBRBDATA of HDFGRTR_EL2 and HDFGWTR_EL2.
-const BRANCH_RECORDS: &[Trap] =
-    &[zero(Control::FineGrained, 59), zero(Control::FineGrained, 60), zero(Control::FineGrained, 61)];
-const SRE: &[Trap] = &[zero(Control::IccSre, 3)];
+pub(crate) const BRANCH_RECORDS: &[Trap] =
+    &[zero(Register::Hdfgrtr, 59), zero(Register::Hdfgrtr, 60), zero(Register::Hdfgrtr, 61)];
+/// nBRBINJ and nBRBIALL of HFGITR_EL2.
+pub(crate) const BRANCH_INSTRUCTIONS: &[Trap] = &[zero(Register::Hfgitr, 55), zero(Register::Hfgitr, 56)];
+/// Controls of features that have no register of their own at EL1.
+pub(crate) const TRANSACTIONS: &[Trap] = &[zero(Register::Hcr, 39)];
+pub(crate) const NESTED: &[Trap] = &[zero(Register::Hcr, 42)];
+/// EnAS0, EnALS and EnASR.
+pub(crate) const LS64: &[Trap] = &[zero(Register::Hcrx, 0), zero(Register::Hcrx, 1), zero(Register::Hcrx, 2)];
+pub(crate) const MOPS: &[Trap] = &[zero(Register::Hcrx, 11)];
+pub(crate) const D128: &[Trap] = &[zero(Register::Hcrx, 17)];
+pub(crate) const PACM: &[Trap] = &[zero(Register::Hcrx, 24)];
+pub(crate) const SRE: &[Trap] = &[zero(Register::IccSre, 3)];
 
 impl Trap {
-    /// Whether EL2 has this bit so. `features` says what else is in HCR_EL2.
+    /// The control that this bit belongs to; `None` when EL2 does not know it.
     #[must_use]
-    pub const fn is_set(self, features: traps::Features) -> bool {
-        let value = match self.control {
-            // A guest that waits in the machine is the one with fewer traps.
-            Control::Hcr => features.hcr(traps::Waiting::InTheMachine),
-            Control::Hcrx => traps::HCRX,
-            Control::Mdcr => traps::mdcr(0),
-            Control::Cptr => traps::CPTR,
-            Control::Cnthctl => traps::CNTHCTL,
-            Control::Mpam2 => traps::MPAM2,
-            Control::FineGrained => traps::FINE_GRAINED,
-            Control::IccSre => crate::sre::EL2,
-        };
-        (value >> self.bit & 1 == 1) == matches!(self.traps, Value::One)
+    pub fn control(self) -> Option<&'static Control> {
+        TRAPS.iter().find(|control| control.register == self.register && control.mask() >> self.bit & 1 == 1)
+    }
+
+    /// Whether EL2 has this bit so, always.
+    #[must_use]
+    pub fn is_set(self) -> bool {
+        let Some(Control { lsb, setting: Setting::Always(value), .. }) = self.control() else { return false };
+        (value >> (self.bit - lsb) & 1 == 1) == matches!(self.traps, Value::One)
     }
 }
 

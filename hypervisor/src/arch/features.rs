@@ -3,9 +3,8 @@
 
 use vambrace_cpu::id_registers::HostIdRegisters;
 use vambrace_cpu::sysreg::SysReg;
-use vambrace_hypervisor::traps::{
-    self, CPTR, CPTR_TFP, FINE_GRAINED, Features, FineGrained, HCR_VSE, HCRX, Optional, Waiting,
-};
+use vambrace_hypervisor::traps::control::{Register, always};
+use vambrace_hypervisor::traps::{self, CPTR, CPTR_TFP, Features, FineGrained, HCR_VSE, Optional, Waiting};
 use vambrace_memory::features as memory;
 
 use crate::arch::sysreg::*;
@@ -52,32 +51,32 @@ pub(crate) fn start_cpu(features: Features) {
         MdcrEl2.write(traps::mdcr(MdcrEl2.read()));
         HstrEl2.write(0);
         if has.fine_grained >= FineGrained::First {
-            HfgrtrEl2.write(FINE_GRAINED);
-            HfgwtrEl2.write(FINE_GRAINED);
-            HfgitrEl2.write(FINE_GRAINED);
-            HdfgrtrEl2.write(FINE_GRAINED);
-            HdfgwtrEl2.write(FINE_GRAINED);
+            HfgrtrEl2.write(const { always(Register::Hfgrtr) });
+            HfgwtrEl2.write(const { always(Register::Hfgrtr) });
+            HfgitrEl2.write(const { always(Register::Hfgitr) });
+            HdfgrtrEl2.write(const { always(Register::Hdfgrtr) });
+            HdfgwtrEl2.write(const { always(Register::Hdfgrtr) });
         }
         if has.fine_grained >= FineGrained::Second {
-            Hfgrtr2El2.write(FINE_GRAINED);
-            Hfgwtr2El2.write(FINE_GRAINED);
-            Hfgitr2El2.write(FINE_GRAINED);
-            Hdfgrtr2El2.write(FINE_GRAINED);
-            Hdfgwtr2El2.write(FINE_GRAINED);
+            Hfgrtr2El2.write(const { always(Register::Hfgrtr2) });
+            Hfgwtr2El2.write(const { always(Register::Hfgrtr2) });
+            Hfgitr2El2.write(const { always(Register::Hfgitr2) });
+            Hdfgrtr2El2.write(const { always(Register::Hdfgrtr2) });
+            Hdfgwtr2El2.write(const { always(Register::Hdfgrtr2) });
         }
         if has.hcrx {
-            HcrxEl2.write(HCRX);
+            HcrxEl2.write(const { always(Register::Hcrx) });
         }
         if has.deferred_errors {
             // What a guest is told of a virtual SError: nothing beyond that it is one.
             VsesrEl2.write(0);
         }
         if has.mpam {
-            Mpam2El2.write(traps::MPAM2);
+            Mpam2El2.write(const { always(Register::Mpam2) });
         }
     }
     set_fp(Fp::Traps);
-    CnthctlEl2.write(traps::CNTHCTL);
+    CnthctlEl2.write(const { always(Register::Cnthctl) });
     CnthpCtlEl2.write(0);
     CntvCtlEl0.write(0);
     // Unlocked: the guests' own lock is emulated, and the machine's would keep their breakpoints off.
