@@ -6,11 +6,11 @@ pub(crate) mod layout;
 
 use alloc::boxed::Box;
 use core::fmt::Write;
-use vambrace_hypervisor::invariant;
 
 use vambrace_hypervisor::boot::arrival::Told;
 use vambrace_hypervisor::boot::board::{self, Board, BoardError, Uart as UartDescription};
 use vambrace_hypervisor::boot::footprint::{self, Footprint};
+use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::memory::regions::{FreeMemory, From, Range, TooManyRanges};
 use vambrace_interrupts::Intid;
 use vambrace_wire::bundle::{Bundle, HEADER_LEN};

@@ -6,10 +6,10 @@
 //! stays in the UART until the VM has taken some.
 
 use core::sync::atomic::Ordering;
-use vambrace_hypervisor::invariant;
 
 use arrayvec::ArrayVec;
 use vambrace_hypervisor::console::serial::{Refused, Source};
+use vambrace_hypervisor::invariant;
 use vambrace_machine::vm::Input;
 use vambrace_wire::message::{Decoder, FromHypervisor, INPUT_WINDOW, MAX_TEXT, Piece, ToHypervisor, decode};
 

@@ -10,10 +10,10 @@
 
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
-use vambrace_hypervisor::invariant;
 
 use spin::Once;
 use vambrace_hypervisor::boot::board::{Board, NotOnBoard};
+use vambrace_hypervisor::invariant;
 use vambrace_interrupts::{self as interrupts, Intid};
 use vambrace_machine::Lifecycle;
 use vambrace_wire::bundle::Directory;

@@ -10,9 +10,9 @@
 use alloc::sync::Weak;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
-use vambrace_hypervisor::invariant;
 
 use spin::Once;
+use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::memory::regions::{From, Range};
 use vambrace_memory::addr::PAGE_SIZE;
 use vambrace_wire::bundle::Directory;

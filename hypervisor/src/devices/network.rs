@@ -9,9 +9,9 @@ use alloc::boxed::Box;
 use alloc::sync::Weak;
 use alloc::vec::Vec;
 use core::num::NonZeroU64;
-use vambrace_hypervisor::invariant;
 
 use spin::Once;
+use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::memory::room;
 use vambrace_io::virtio::net::{Frame, FrameQueue, MAX_FRAME, Mac};
 use vambrace_io::virtio::quota::Quota;

@@ -10,11 +10,11 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Deref;
 use core::sync::atomic::{AtomicBool, Ordering};
-use vambrace_hypervisor::invariant;
 
 use spin::{Once, RelaxStrategy};
 use vambrace_hypervisor::boot::arrival::{self, Arrival};
 use vambrace_hypervisor::boot::board::MAX_CPUS;
+use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::memory::room;
 use vambrace_hypervisor::sched::placement::{self, Candidate, NoPlace, Presence};
 use vambrace_hypervisor::sched::requests::{MAX_VCPUS_PER_CPU, NeedKick, Requests};

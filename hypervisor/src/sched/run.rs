@@ -9,7 +9,6 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem;
 use core::num::NonZeroU64;
-use vambrace_hypervisor::invariant;
 
 use vambrace_cpu::deadlines::{Deadlines, NEVER};
 use vambrace_cpu::exit::Exit;
@@ -17,6 +16,7 @@ use vambrace_cpu::id_registers::IdRegisters;
 use vambrace_cpu::scheduler::RunQueue;
 use vambrace_cpu::syndrome::Syndrome;
 use vambrace_hypervisor::boot::board::{self, Board, MAX_CPUS};
+use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::speculative_at::Switch;
 use vambrace_hypervisor::traps::Features;
 use vambrace_interrupts::Intid;

@@ -7,8 +7,8 @@
 use alloc::vec::Vec;
 use core::mem::ManuallyDrop;
 use core::sync::atomic::{AtomicBool, Ordering};
-use vambrace_hypervisor::invariant;
 
+use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::memory::pool::Contents;
 use vambrace_hypervisor::memory::regions::{From, Range};
 use vambrace_hypervisor::memory::room;

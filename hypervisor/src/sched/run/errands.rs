@@ -6,8 +6,8 @@
 //! another VM.
 
 use core::sync::atomic::Ordering;
-use vambrace_hypervisor::invariant;
 
+use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::sched::requests::{Gone, Handler, Received};
 use vambrace_interrupts::Activity;
 

@@ -5,11 +5,11 @@ use alloc::sync::Arc;
 use alloc::vec;
 use core::num::NonZeroU32;
 use core::sync::atomic::Ordering;
-use vambrace_hypervisor::invariant;
 
 use vambrace_cpu::power::Entry;
 use vambrace_cpu::scheduler::Claim;
 use vambrace_cpu::timer;
+use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::memory::room;
 use vambrace_interrupts::{Activity, Put};
 use vambrace_machine::Vcpu;
