@@ -5,6 +5,7 @@ pub(crate) mod barrier;
 pub(crate) mod clear;
 pub(crate) mod debug;
 pub(crate) mod features;
+pub(crate) mod flag;
 pub(crate) mod lock;
 pub(crate) mod mem;
 pub(crate) mod mmu;

@@ -20,6 +20,7 @@ use vambrace_machine::virtio::{Backends, Step};
 use vambrace_wire::bundle::Bundle;
 use vambrace_wire::bundle::io::{Backing, VirtioDevice};
 
+use crate::arch::flag::Flag;
 use crate::arch::lock::SpinMutex;
 use crate::console::Held;
 use crate::devices::disk::{Disk, DiskError, Progress};
@@ -42,9 +43,9 @@ pub(crate) struct Devices {
     /// Some device has work.
     due: AtomicBool,
     /// What devices waited for is there.
-    backend_is_ready: AtomicBool,
+    backend_is_ready: Flag,
     /// Frames wait for network cards.
-    frames_wait: AtomicBool,
+    frames_wait: Flag,
     /// By slot.
     disks: SpinMutex<Box<[Option<Disk>]>>,
     /// Some of them lie on a disk of the board.
@@ -81,8 +82,8 @@ impl Devices {
         };
         Ok(Self {
             due: AtomicBool::new(false),
-            backend_is_ready: AtomicBool::new(false),
-            frames_wait: AtomicBool::new(false),
+            backend_is_ready: Flag::new(),
+            frames_wait: Flag::new(),
             disks: SpinMutex::new(devices.iter().map(disk).collect::<Result<_, _>>()?),
             on_board: devices.iter().any(is_on_board),
             cards: devices.iter().map(card).collect(),
@@ -111,12 +112,12 @@ impl Devices {
 
     /// What devices have waited for is there: the VM's next poll sees it. Whoever says so needs no lock of the VM's.
     pub(crate) fn note_backend(&self) {
-        self.backend_is_ready.store(true, Ordering::Release);
+        self.backend_is_ready.set();
     }
 
     /// Frames wait for network cards: the VM's next poll takes them.
     pub(crate) fn note_frames(&self) {
-        self.frames_wait.store(true, Ordering::Release);
+        self.frames_wait.set();
     }
 
     /// Whether some device has work.
@@ -184,9 +185,7 @@ pub(crate) fn poll(handle: &VmShared, buffer: &mut [u8]) -> (Polled, Flush) {
     let mut flush = Flush::NotNeeded;
     assigned::deliver(handle);
     // One that begins to wait in this poll is told in the next: who wakes it also says that there is work.
-    if devices.backend_is_ready.load(Ordering::Relaxed)
-        && devices.backend_is_ready.swap(false, Ordering::Acquire)
-    {
+    if devices.backend_is_ready.take() {
         handle.vm.lock().backend_is_ready();
     }
     if handle.link.take_call() {
@@ -228,7 +227,7 @@ pub(crate) fn poll(handle: &VmShared, buffer: &mut [u8]) -> (Polled, Flush) {
 /// Gives the VM the frames that came for it while it was busy.
 fn take_frames(handle: &VmShared, quota: &mut Quota) {
     let devices = &handle.devices;
-    if !devices.frames_wait.load(Ordering::Relaxed) || !devices.frames_wait.swap(false, Ordering::Acquire) {
+    if !devices.frames_wait.take() {
         return;
     }
     for (slot, card) in devices.cards() {

@@ -9,7 +9,6 @@
 //! RAM is cleared or anybody else's.
 
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 use spin::Once;
 use vambrace_hypervisor::boot::board::{Board, NotOnBoard};
@@ -20,6 +19,7 @@ use vambrace_wire::bundle::Directory;
 use vambrace_wire::bundle::assigned::Trigger;
 
 use crate::arch::barrier;
+use crate::arch::flag::Flag;
 use crate::arch::lock::SpinMutex;
 use crate::console;
 use crate::gic::{CpuInterface, Distributor};
@@ -37,7 +37,7 @@ struct Owned {
     trigger: Trigger,
     vm: u16,
     /// It was acknowledged and left active, and its VM has not taken it yet.
-    has_come: AtomicBool,
+    has_come: Flag,
 }
 
 #[derive(Debug)]
@@ -96,7 +96,7 @@ pub(crate) fn start(distributor: Distributor, directory: &Directory, board: &Boa
             intid: Intid::new(interrupt.intid),
             trigger: interrupt.trigger,
             vm,
-            has_come: AtomicBool::new(false),
+            has_come: Flag::new(),
         })
     });
     let is_slot = |base: u64| base.is_multiple_of(4) && virtio.start <= base && base < virtio.end;
@@ -130,7 +130,7 @@ pub(crate) fn connect(handle: &VmShared) {
     for owned in assigned.of(handle) {
         let distributor = assigned.distributor.lock();
         distributor.reset_spi(owned.physical);
-        owned.has_come.store(false, Ordering::Relaxed);
+        owned.has_come.clear();
         distributor.set_trigger(owned.physical, owned.trigger);
         distributor.enable_spi(owned.physical, cpu.affinity);
     }
@@ -151,7 +151,7 @@ pub(crate) fn forward_irq(intid: Intid, resident: Option<&VmShared>) -> Option<u
     let assigned = ASSIGNED.get()?;
     let owned = assigned.owned.iter().find(|owned| owned.physical == intid)?;
     CpuInterface::drop_priority(intid);
-    owned.has_come.store(true, Ordering::Release);
+    owned.has_come.set();
     if let Some(handle) = resident.filter(|handle| handle.id == owned.vm) {
         assigned.deliver_to(handle);
         return Some(owned.vm);
@@ -178,8 +178,8 @@ impl Assigned {
 
     fn deliver_to(&self, handle: &VmShared) {
         for owned in self.of(handle) {
-            // Acquire pairs with the Release above: what the device did before its interrupt is seen.
-            if owned.has_come.load(Ordering::Relaxed) && owned.has_come.swap(false, Ordering::Acquire) {
+            // What the device did before its interrupt is seen.
+            if owned.has_come.take() {
                 self.inject(owned, handle);
             }
         }
@@ -203,7 +203,7 @@ impl Assigned {
 
     /// It is nobody's for now. Were it only ended, it would come again at once.
     fn drop_interrupt(&self, owned: &Owned) {
-        owned.has_come.store(false, Ordering::Relaxed);
+        owned.has_come.clear();
         self.distributor.lock().reset_spi(owned.physical);
     }
 }
