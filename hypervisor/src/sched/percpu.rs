@@ -7,10 +7,10 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::ops::Deref;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use arrayvec::ArrayVec;
 use spin::{Once, RelaxStrategy};
 use vambrace_hypervisor::boot::arrival::{self, Arrival};
 use vambrace_hypervisor::boot::board::MAX_CPUS;
@@ -18,10 +18,12 @@ use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::memory::room;
 use vambrace_hypervisor::sched::placement::{self, Candidate, NoPlace, Presence};
 use vambrace_hypervisor::sched::requests::{MAX_VCPUS_PER_CPU, NeedKick, Requests};
+use vambrace_interrupts::MAX_VCPUS;
+use vambrace_wire::bundle::io::VirtioDevice;
 
 use crate::arch::lock::{SpinMutex, Yield};
 use crate::arch::sysreg::{CntfrqEl0, CntpctEl0, Read};
-use crate::devices::{self, Devices};
+use crate::devices;
 use crate::gic::Kick;
 use crate::memory::Room;
 use crate::sched::run;
@@ -225,13 +227,28 @@ impl Drop for Placements {
     }
 }
 
-impl Placements {
-    /// Finds them for vCPUs with these pins.
-    pub(crate) fn find(pins: impl ExactSizeIterator<Item = Option<u16>>) -> Result<Self, NoPlace> {
+/// Placements that are still to be told to anybody. Their run-queue indices are given back if that does not come about.
+///
+/// They take nothing of the heap, since what they are decides how much of it has to be claimed.
+#[derive(Debug)]
+pub(crate) struct Chosen(ArrayVec<Placement, MAX_VCPUS>);
+
+impl Drop for Chosen {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|placement| give_index_back(*placement));
+    }
+}
+
+impl Chosen {
+    /// Chooses for vCPUs with these pins.
+    ///
+    /// # Errors
+    /// [`NoPlace`]; nothing is taken then.
+    pub(crate) fn for_pins(pins: impl Iterator<Item = Option<u16>>) -> Result<Self, NoPlace> {
         let cpus = all();
         let mut mine = [0u16; MAX_CPUS];
         // Into its place at once, so that the indices are given back if there are not enough.
-        let mut placements = Growing(Vec::with_capacity(pins.len()));
+        let mut chosen = Self(ArrayVec::new());
         for pin in pins {
             let candidates = cpus.iter().zip(&mine).map(|(shared, mine)| shared.candidate(*mine));
             let cpu = placement::choose(pin, candidates)?;
@@ -239,15 +256,20 @@ impl Placements {
             if let Some(count) = mine.get_mut(usize::from(cpu)) {
                 *count += 1;
             }
-            placements.0.push(Placement { cpu, index });
+            let placement = Placement { cpu, index };
+            if chosen.0.try_push(placement).is_err() {
+                give_index_back(placement);
+                return Err(NoPlace::AllFull);
+            }
         }
-        Ok(Self(core::mem::take(&mut placements.0).into_boxed_slice()))
+        Ok(chosen)
     }
 
-    /// How much of the heap it takes to tell the CPUs of their vCPUs, and for these to take them in.
-    pub(crate) fn room(&self, devices: &Devices) -> usize {
+    /// How much of the heap it takes to tell the CPUs of their vCPUs, and for these to take them in with `devices`.
+    pub(crate) fn room(&self, devices: &[VirtioDevice]) -> usize {
         let of_cpu = |(cpu, shared): (u16, &Shared)| {
             let indices = self
+                .0
                 .iter()
                 .filter(|placement| placement.cpu == cpu)
                 .map(|placement| usize::from(placement.index) + 1);
@@ -259,14 +281,13 @@ impl Placements {
         };
         (0..).zip(all()).map(of_cpu).sum()
     }
-}
 
-/// Placements of which there are more to come.
-struct Growing(Vec<Placement>);
-
-impl Drop for Growing {
-    fn drop(&mut self) {
-        self.0.iter().for_each(|placement| give_index_back(*placement));
+    /// The placements of a VM that is made. The heap has [room](crate::memory::Room) for them.
+    pub(crate) fn take(mut self) -> Placements {
+        let placements = Placements(self.0.iter().copied().collect());
+        // The indices are given back by the placements from here on.
+        self.0.clear();
+        placements
     }
 }
 

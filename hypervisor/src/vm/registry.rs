@@ -31,7 +31,7 @@ use crate::devices::Devices;
 use crate::devices::{assigned, channels, network};
 use crate::host_io::clock;
 use crate::memory::Room;
-use crate::sched::percpu::{self, Message, Placements};
+use crate::sched::percpu::{self, Chosen, Message};
 use crate::vm::background::BackgroundTask;
 use crate::vm::guest_memory::{GuestMemoryMap, Memory};
 use crate::vm::shared::{Placement, StopReasonCell, VmHandle, VmShared};
@@ -191,20 +191,22 @@ impl Registry {
         let in_flash = config.loads.iter().filter(|load| load.ipa < flash);
         let firmware =
             in_flash.map(|load| load.ipa + self.bundle.blob(load.blob).len() as u64).max().unwrap_or(0);
+        let chosen = Chosen::for_pins(config.vcpus.iter().map(|vcpu| vcpu.cpu))?;
         let memory = Memory::take(config, firmware)?;
-        // From here on each piece of the heap is there.
-        let room = Room::claim(room_of_values(config))?;
+        // From here on each piece of the heap is there. It is asked once, as to ask takes longer than all the rest of this.
+        let of_shared = room_of_shared() + chosen.room(&config.virtio);
+        let mut room = Room::claim(room_of_values(config) + of_shared)?;
         let memory = GuestMemoryMap::new(memory, config, self.machine.pa_bits, self.machine.encoding)?;
         let mut vm = Vm::new(config, &self.machine.platform, clock::seconds())?;
         let devices = Devices::new(id, &config.virtio, &self.bundle)?;
-        let placements = Placements::find(config.vcpus.iter().map(|vcpu| vcpu.cpu))?;
+        let placements = chosen.take();
         let vcpus: Box<[_]> =
             (0..placements.len() as u16).map(|index| SpinMutex::new(Vcpu::new(index))).collect();
         let constants: Box<[_]> =
             (0..placements.len() as u16).map(|index| Constants::new(&mut vm, index)).collect();
-        drop(room);
         // What is left to do cannot be undone any more, on the CPUs least of all.
-        let room = Arc::new(Room::claim(room_of_shared() + placements.room(&devices))?);
+        room.keep(of_shared);
+        let room = Arc::new(room);
         let handle = Arc::new(VmShared {
             id,
             vtcr: memory.geometry().vtcr(self.machine.vmids),
