@@ -1,42 +1,37 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! From the first instruction in Rust to all CPUs in their loops.
+//! From the first instruction in Rust to all CPUs in their loops: here with the MMU off, then in [`bring_up`].
 
+mod bring_up;
+pub(crate) mod cpu;
 pub(crate) mod firmware;
 pub(crate) mod layout;
+pub(crate) mod secondary;
 
-use alloc::boxed::Box;
 use core::fmt::Write;
 
-use vambrace_hypervisor::boot::arrival::Told;
 use vambrace_hypervisor::boot::board::{self, Board, BoardError, Uart as UartDescription};
 use vambrace_hypervisor::boot::footprint::{self, Footprint};
-use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::memory::regions::{FreeMemory, From, Range, TooManyRanges};
 use vambrace_interrupts::Intid;
 use vambrace_wire::bundle::{Bundle, HEADER_LEN};
 
-use crate::arch::mmu::{Kind, Map, MmuConfig};
+use crate::arch::mmu::{Kind, Map};
 use crate::arch::sysreg::{MpidrEl1, Read};
+use crate::console;
 use crate::console::uart::Uart;
-use crate::console::{self, Mode};
-use crate::sched::percpu;
-use crate::vm::stats::{self, Fixed};
-use crate::{memory, panic};
+use bring_up::Found;
+use secondary::Stacks;
 
 core::arch::global_asm!(
     include_str!("boot/boot.S"),
     HCR_EL2 = const 1u64 << 31,
     SCTLR_EL2 = const crate::arch::mmu::SCTLR_OFF,
     primary = sym primary,
-    secondary = sym secondary,
+    secondary = sym secondary::secondary,
 );
 
 /// MPIDR_EL1's affinity fields.
 const AFFINITY: u64 = 0xFF_00FF_FFFF;
-
-/// Each further CPU's stack, in bytes; the page below stays unmapped.
-const STACK: u64 = 32 << 10;
-const GUARD: u64 = 4 << 10;
 
 /// The first CPU's way in, from `boot.S`: MMU and caches off, on the boot stack.
 ///
@@ -103,7 +98,7 @@ fn clean_for_us(address: u64, len: u64) {
     crate::arch::barrier::clean_invalidate(address, len);
 }
 
-/// The board is known: turn the MMU on, then bring up everything else.
+/// The board is known: turns the MMU on, then brings up everything else.
 fn start(board: &Board, tree: &'static [u8]) -> ! {
     let tree_range = Range::new(tree.as_ptr().addr() as u64, tree.len() as u64);
     let bundle = match footprint::find_bundle(board, layout::image(), HEADER_LEN as u64, announced) {
@@ -120,44 +115,9 @@ fn start(board: &Board, tree: &'static [u8]) -> ! {
         give_up(Some(tree), format_args!("{TooManyRanges}"))
     };
     let map_size = map.size();
-    let mode = if board::has_argument(tree, "vambrace.wire=1") { Mode::Frames } else { Mode::Text };
     // SAFETY: `map_all` has mapped the image, all memory and all devices that are used from here on.
-    let config = unsafe { map.activate() };
-
-    // SAFETY: the device tree's PL011, mapped as Device memory; from here on only the console drives it.
-    console::start(board.uart.map(|uart| unsafe { Uart::new(uart) }), mode);
-    complain_of_console(board);
-    give_memory_to_allocator(board, &footprint, stacks);
-    stats::start(Fixed { map: map_size, stacks: stacks.len(), loaded: footprint.loaded() });
-    let board = keep(board);
-    let bundle = open_bundle(bundle);
-    crate::sched::run::start(board, tree, bundle, |nth, index| {
-        start_secondary(board, config, index, stacks.start + nth as u64 * (GUARD + STACK));
-    })
-}
-
-/// Who looks at this line may have waited at another, and who types should know that nothing comes of it.
-fn complain_of_console(board: &Board) {
-    // There is nowhere to complain.
-    let Some(uart) = board.uart else { return };
-    if let Some(why) = board.named_console.complaint() {
-        console::warning!(
-            "what /chosen/stdout-path names {why}; the console is the PL011 at {:#x} instead",
-            uart.base
-        );
-    }
-    if uart.intid.is_none() {
-        console::warning!(
-            "the device tree says of no interrupt of the GIC for the PL011 at {:#x}, so nothing typed there is heard",
-            uart.base
-        );
-    }
-}
-
-/// Puts the board where all CPUs may read it.
-#[inline(never)]
-fn keep(board: &Board) -> &'static Board {
-    Box::leak(Box::new(board.clone()))
+    let mmu = unsafe { map.activate() };
+    bring_up::run(&mmu, &Found { board, tree, footprint, bundle, stacks, map_size })
 }
 
 /// How long a bundle at `start` says to be; 0 if none is there.
@@ -173,21 +133,19 @@ fn announced(start: u64) -> u64 {
 ///
 /// Not inlined, as others that need a list: `start` keeps its stack for ever.
 #[inline(never)]
-fn place_stacks(board: &Board, footprint: &Footprint) -> Option<Range> {
-    let len = (board.cpus.len() as u64 - 1) * (GUARD + STACK);
+fn place_stacks(board: &Board, footprint: &Footprint) -> Option<Stacks> {
+    let len = Stacks::len_for(board);
     let mut unused = FreeMemory::new();
     footprint.add_unused(board, &mut unused).ok()?;
     let start = unused.take(len.max(4096), 4096, From::Top)?;
-    Some(Range::new(start.0, len))
+    Some(Stacks::new(Range::new(start.0, len)))
 }
 
 /// The EL2 map: the image by its parts, memory, the devices.
 #[inline(never)]
-fn map_all(board: &Board, footprint: &Footprint, stacks: Range) -> Option<Map> {
-    let guards = (0..board.cpus.len() as u64 - 1)
-        .map(|index| Range::new(stacks.start + index * (GUARD + STACK), GUARD));
+fn map_all(board: &Board, footprint: &Footprint, stacks: Stacks) -> Option<Map> {
     let mut memory = FreeMemory::new();
-    footprint.add_mapped(board, guards, &mut memory).ok()?;
+    footprint.add_mapped(board, stacks.guards(), &mut memory).ok()?;
     let mut map = Map::new();
     map.add(layout::text(), Kind::Text);
     map.add(layout::constants(), Kind::Constants);
@@ -208,68 +166,6 @@ fn map_all(board: &Board, footprint: &Footprint, stacks: Range) -> Option<Map> {
     }
     map.add(board.virtio, Kind::Device);
     Some(map)
-}
-
-/// Fills the allocator with what is left; from here on there is a heap.
-#[inline(never)]
-fn give_memory_to_allocator(board: &Board, footprint: &Footprint, stacks: Range) {
-    let mut unused = FreeMemory::new();
-    // It was not too much for the list when the stacks were placed.
-    let _ = footprint.add_unused(board, &mut unused);
-    unused.iter().for_each(memory::release);
-    memory::withhold(stacks);
-}
-
-/// Opens the bundle, or stops with the reason.
-fn open_bundle(range: Range) -> Bundle<'static> {
-    if range.is_empty() {
-        panic::fail(format_args!(
-            "there is no bundle, neither as the initrd nor behind the image; `vambrace build MANIFEST -o FILE` makes both in one"
-        ));
-    }
-    let bytes: *const u8 = core::ptr::with_exposed_provenance(range.start as usize);
-    // SAFETY: inside a memory bank, withheld from the allocator, written by nobody.
-    let bytes: &'static [u8] = unsafe { core::slice::from_raw_parts(bytes, range.len() as usize) };
-    match Bundle::open(bytes) {
-        Ok(bundle) => bundle,
-        Err(error) => panic::fail(format_args!("{error}")),
-    }
-}
-
-/// What a further CPU reads with its MMU off; `boot.S` knows the layout.
-#[repr(C, align(64))]
-struct SecondaryStart {
-    config: MmuConfig,
-    stack_top: u64,
-    index: u64,
-}
-
-/// Starts CPU `index` of the board's list on the stack that starts with a guard page at `stack`.
-fn start_secondary(board: &Board, config: MmuConfig, index: usize, stack: u64) {
-    let start =
-        Box::leak(Box::new(SecondaryStart { config, stack_top: stack + GUARD + STACK, index: index as u64 }));
-    let address = core::ptr::from_ref(start).expose_provenance() as u64;
-    crate::arch::barrier::clean_invalidate(address, size_of::<SecondaryStart>() as u64);
-    let Some(affinity) = board.cpus.get(index) else { invariant!("only the board's CPUs are started") };
-    if let Err(error) = firmware::cpu_on(*affinity, layout::secondary_entry_point(), address) {
-        console::warning!(
-            "CPU {index} ({affinity:#x}) does not start, so no vCPU is given to it: the firmware says of CPU_ON: {error}"
-        );
-        percpu::leave_out(index);
-    }
-}
-
-/// A further CPU's way in, from `boot.S`: MMU and caches on, on its own stack.
-extern "C" fn secondary(index: u64) -> ! {
-    let index = index as usize;
-    if percpu::arrive(index) == Told::Join {
-        crate::sched::run::secondary(index)
-    }
-    console::warning!("CPU {index} ({:#x}) has come too late: it is switched off", affinity());
-    firmware::cpu_off();
-    loop {
-        crate::arch::barrier::wfi();
-    }
 }
 
 /// This CPU's affinity.

@@ -17,8 +17,10 @@ use vambrace_hypervisor::console::serial::{Refused, SerialQueue, Source};
 use vambrace_wire::message::{FromHypervisor, Level, MAX_FRAME, MAX_TEXT, encode};
 
 use crate::arch::lock::SpinMutex;
+use crate::arch::mmu::MmuOn;
 use crate::arch::sysreg::{CntfrqEl0, CntpctEl0, Read};
 use crate::console::uart::Uart;
+use crate::memory::HeapUp;
 use crate::vm::registry;
 use input::Listener;
 use text::{CONSOLE_AT_ONCE, Text};
@@ -83,17 +85,22 @@ pub(crate) fn is_early() -> bool {
     EARLY.load(Ordering::Relaxed) != 0
 }
 
+/// The console has its UART, if the board has one: what is said from here on is heard.
+#[derive(Debug)]
+pub(crate) struct ConsoleUp(());
+
 /// Gives the console its UART.
-pub(crate) fn start(uart: Option<Uart>, mode: Mode) {
+pub(crate) fn start(_: &MmuOn, uart: Option<Uart>, mode: Mode) -> ConsoleUp {
     EARLY.store(0, Ordering::Relaxed);
     let mut console = CONSOLE.lock();
     console.uart = uart;
     console.mode = mode;
     FRAMES.store(mode == Mode::Frames, Ordering::Relaxed);
+    ConsoleUp(())
 }
 
 /// From now on there may be so many VMs, and nobody waits for the line.
-pub(crate) fn start_queue(vms: usize) {
+pub(crate) fn start_queue(_: &HeapUp, vms: usize) {
     let queue = SerialQueue::new(vms);
     CONSOLE.lock().queue = Some(queue);
 }

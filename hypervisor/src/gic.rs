@@ -14,6 +14,7 @@ use vambrace_interrupts::Intid;
 use vambrace_wire::bundle::assigned::Trigger;
 
 use crate::arch::barrier::{dsb_sy, isb};
+use crate::arch::mmu::MmuOn;
 use crate::arch::sysreg::{
     IccBpr1El1, IccCtlrEl1, IccDirEl1, IccEoir1El1, IccIar1El1, IccIgrpen0El1, IccIgrpen1El1, IccPmrEl1,
     IccSgi1rEl1, IccSreEl1, IccSreEl2, Read, SafeWrite,
@@ -87,7 +88,7 @@ impl Distributor {
     ///
     /// # Safety
     /// `description` must be the board's GICv3, mapped as Device memory; called once, by one CPU.
-    pub(crate) unsafe fn new(description: &Description) -> Self {
+    pub(crate) unsafe fn new(_: &MmuOn, description: &Description) -> Self {
         let this = Self { base: description.distributor.start };
         write32(this.base + GICD_CTLR, 0);
         this.wait();

@@ -21,9 +21,11 @@ use crate::arch::lock::SpinMutex;
 use crate::console;
 use crate::devices::network;
 use crate::gic::Distributor;
+use crate::memory::HeapUp;
 use crate::vm::registry;
 use card::{Card, ROOM};
 use disk::BoardDisk;
+use random::Entropy;
 
 pub(crate) mod card;
 pub(crate) mod clock;
@@ -63,6 +65,8 @@ static HOST_IO: Once<HostIo> = Once::new();
 /// `slots` must be the board's virtio-mmio devices, mapped as Device memory, and nobody else's.
 #[inline(never)]
 pub(crate) unsafe fn start(
+    _: &HeapUp,
+    entropy: &Entropy,
     slots: &[VirtioSlot],
     directory: &Directory,
     distributor: Distributor,
@@ -91,8 +95,8 @@ pub(crate) unsafe fn start(
             DeviceType::Network if wants_card && card.is_none() => Card::start(transport).map(|started| {
                 card = Some(Found::new(slot.intid, started));
             }),
-            DeviceType::EntropySource if random::is_missing() => {
-                entropy::seed(transport).map(random::seed_from)
+            DeviceType::EntropySource if entropy.is_missing() => {
+                entropy::seed(transport).map(|seed| entropy.seed_from(seed))
             }
             _ => Some(()),
         };
@@ -119,8 +123,8 @@ pub(crate) unsafe fn start(
 }
 
 /// Whether any of the board's virtio devices is asked for: by the bundle, or since there is no entropy.
-pub(crate) fn is_wanted(directory: &Directory) -> bool {
-    random::is_missing()
+pub(crate) fn is_wanted(entropy: &Entropy, directory: &Directory) -> bool {
+    entropy.is_missing()
         || !directory.disks.is_empty()
         || directory.networks.iter().any(|network| network.uplink == Uplink::Board)
 }

@@ -14,12 +14,13 @@ use talc::base::Talc;
 use talc::base::binning::Binning;
 use talc::source::Source;
 use vambrace_hypervisor::memory::pool::{Contents, Pool};
-use vambrace_hypervisor::memory::regions::{From, Range};
+use vambrace_hypervisor::memory::regions::{FreeMemory, From, Range};
 use vambrace_hypervisor::memory::room::{NoRoom, Promises};
 use vambrace_memory::Pa;
 use vambrace_wire::message::MemoryUse;
 
 use crate::arch::lock::SpinMutex;
+use crate::console::ConsoleUp;
 
 /// All memory that nobody owns.
 static FREE: SpinMutex<Pool> = SpinMutex::new(Pool::new());
@@ -46,6 +47,17 @@ unsafe impl Source for FromFreeMemory {
     }
 }
 
+/// What memory is free is known: there is a heap.
+#[derive(Debug)]
+pub(crate) struct HeapUp(());
+
+/// Takes what nobody uses but for `withheld`. Memory in too many pieces is lost, which is told.
+pub(crate) fn start(_: &ConsoleUp, unused: &FreeMemory, withheld: Range) -> HeapUp {
+    unused.iter().for_each(release);
+    withhold(withheld);
+    HeapUp(())
+}
+
 /// Declares a range free, whatever is in it. At boot for what the device tree lists, later for what EL2 has used.
 pub(crate) fn release(range: Range) {
     give_back(range, Contents::Unknown);
@@ -58,8 +70,8 @@ pub(crate) fn give_back(range: Range, contents: Contents) {
     }
 }
 
-/// Takes a range out of what is free: it belongs to the image, the bundle or the firmware.
-pub(crate) fn withhold(range: Range) {
+/// Takes a range out of what is free: other CPUs' stacks are there.
+fn withhold(range: Range) {
     if FREE.lock().remove(range).is_err() {
         crate::console::warning!("memory above {:#x} is lost: too many pieces", range.end);
     }

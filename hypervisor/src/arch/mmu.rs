@@ -161,7 +161,7 @@ impl Map {
     ///
     /// # Safety
     /// The map must cover all that EL2 uses: image, stacks, device tree, bundle, devices.
-    pub(crate) unsafe fn activate(self) -> MmuConfig {
+    pub(crate) unsafe fn activate(self) -> MmuOn {
         let config = self.config();
         let pool = Range::new(
             (&raw const POOL).addr() as u64,
@@ -184,7 +184,20 @@ impl Map {
             isb();
         }
         core::mem::forget(self);
-        config
+        MmuOn { config }
+    }
+}
+
+/// EL2's map is used, and caches are on: there are locks and atomics from here on, whose exclusives need cacheable memory.
+#[derive(Debug)]
+pub(crate) struct MmuOn {
+    config: MmuConfig,
+}
+
+impl MmuOn {
+    /// What other CPUs need to use the same map.
+    pub(crate) const fn config(&self) -> MmuConfig {
+        self.config
     }
 }
 

@@ -16,6 +16,7 @@ use vambrace_wire::message::{Decoder, FromHypervisor, INPUT_WINDOW, MAX_TEXT, Pi
 use super::{CONSOLE, Console, FRAMES, Mode, send};
 use crate::console::uart::{Listen, Uart};
 use crate::sched::percpu;
+use crate::vm::registry::VmsMade;
 
 /// Bytes read at most before guests run again. More than a UART's FIFO has, so that all is read which was there when
 /// the interrupt was acknowledged, and what comes later interrupts anew.
@@ -56,8 +57,8 @@ impl Listener {
     }
 }
 
-/// Lets the UART's input interrupt.
-pub(crate) fn enable_input() {
+/// Lets the UART's input interrupt: those that it is for are there.
+pub(crate) fn enable_input(_: &VmsMade) {
     if let Some(uart) = &CONSOLE.lock().uart {
         uart.start_interrupts();
         uart.listen(Listen::On);

@@ -23,6 +23,7 @@ use crate::arch::flag::Flag;
 use crate::arch::lock::SpinMutex;
 use crate::console;
 use crate::gic::{CpuInterface, Distributor};
+use crate::memory::HeapUp;
 use crate::sched::percpu;
 use crate::vm::registry;
 use crate::vm::shared::VmShared;
@@ -82,7 +83,7 @@ const RESET_LOOKS: u32 = 10_000;
 static ASSIGNED: Once<Assigned> = Once::new();
 
 /// Notes what is whose, and whether the board with this device tree has it; once, before the first VM.
-pub(crate) fn start(distributor: Distributor, directory: &Directory, board: &Board, tree: &[u8]) {
+pub(crate) fn start(_: &HeapUp, distributor: Distributor, directory: &Directory, board: &Board, tree: &[u8]) {
     let judged = (0..).zip(&directory.vms).filter_map(|(vm, config)| {
         let devices = board.has_devices(tree, &config.registers, &config.interrupts);
         devices.err().map(|why| (vm, why))

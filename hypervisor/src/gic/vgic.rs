@@ -6,6 +6,7 @@ use vambrace_interrupts::{Added, CpuInterface, Level};
 use vambrace_machine::fast::Lists;
 
 use crate::arch::sysreg::*;
+use crate::gic;
 
 /// How many list registers and active-priority registers the machine has.
 #[derive(Clone, Copy, Debug)]
@@ -19,8 +20,8 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// As ICH_VTR_EL2 says.
-    pub(crate) fn of_machine() -> Self {
+    /// As ICH_VTR_EL2 says, which can be read once a CPU has its system registers.
+    pub(crate) fn of_machine(_: &gic::CpuInterface) -> Self {
         let vtr = IchVtrEl2.read();
         Self {
             list_registers: (vtr & 0x1F) as u8 + 1,

@@ -3,22 +3,28 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::arch::mmu::MmuOn;
 use crate::arch::sysreg::{CntfrqEl0, CntpctEl0, Read};
 
 /// Seconds since 1970 when the counter was at zero.
 static BASE: AtomicU64 = AtomicU64::new(0);
 
+/// The time of day is known.
+#[derive(Debug)]
+pub(crate) struct ClockSet(());
+
 /// Reads the board's clock, if it has one. Without one time starts in 1970.
 ///
 /// # Safety
 /// `registers` must be a PL031's, mapped as Device memory.
-pub(crate) unsafe fn start(registers: Option<u64>) {
-    // The board has no clock.
-    let Some(registers) = registers else { return };
-    let data: *const u32 = core::ptr::with_exposed_provenance(registers as usize);
-    // SAFETY: RTCDR, the first register of the PL031 that the caller vouches for.
-    let now = unsafe { data.read_volatile() };
-    BASE.store(u64::from(now).saturating_sub(uptime()), Ordering::Relaxed);
+pub(crate) unsafe fn start(_: &MmuOn, registers: Option<u64>) -> ClockSet {
+    if let Some(registers) = registers {
+        let data: *const u32 = core::ptr::with_exposed_provenance(registers as usize);
+        // SAFETY: RTCDR, the first register of the PL031 that the caller vouches for.
+        let now = unsafe { data.read_volatile() };
+        BASE.store(u64::from(now).saturating_sub(uptime()), Ordering::Relaxed);
+    }
+    ClockSet(())
 }
 
 fn uptime() -> u64 {

@@ -11,6 +11,7 @@ use vambrace_cpu::smccc::NoEntropy;
 use vambrace_hypervisor::host_io::seed::{self, Seed};
 
 use crate::arch::lock::SpinMutex;
+use crate::arch::mmu::MmuOn;
 use crate::arch::sysreg::{CntpctEl0, IdAa64isar0El1, Read};
 use crate::boot::firmware;
 
@@ -19,17 +20,35 @@ static GENERATOR: SpinMutex<Option<ChaCha20Rng>> = SpinMutex::new(None);
 /// Fewer bytes than this are no seed.
 pub(crate) const SEED: usize = seed::LEN;
 
-/// Seeds the generator, if there is anything to seed it from: `tree` is what the device tree has.
-pub(crate) fn start(tree: &[u8]) {
-    let mut seed = Seed::new();
-    seed.add_bytes(tree);
-    if IdAa64isar0El1.read() >> 60 & 0xF != 0 {
-        seed.add_rndr(rndr);
+/// It is known whether the firmware and the CPU give entropy.
+#[derive(Debug)]
+pub(crate) struct Entropy(());
+
+impl Entropy {
+    /// Seeds the generator, if there is anything to seed it from: `tree` is what the device tree has.
+    pub(crate) fn start(_: &MmuOn, tree: &[u8]) -> Self {
+        let mut seed = Seed::new();
+        seed.add_bytes(tree);
+        if IdAa64isar0El1.read() >> 60 & 0xF != 0 {
+            seed.add_rndr(rndr);
+        }
+        seed.add_words(firmware::random().into_iter().flatten());
+        seed.add_moment(CntpctEl0.read());
+        let this = Self(());
+        if let Some(seed) = seed.finish() {
+            this.seed_from(seed);
+        }
+        this
     }
-    seed.add_words(firmware::random().into_iter().flatten());
-    seed.add_moment(CntpctEl0.read());
-    if let Some(seed) = seed.finish() {
+
+    /// Seeds the generator from a source of entropy of the board's.
+    pub(super) fn seed_from(&self, seed: [u8; SEED]) {
         *GENERATOR.lock() = Some(ChaCha20Rng::from_seed(seed));
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_missing(&self) -> bool {
+        GENERATOR.lock().is_none()
     }
 }
 
@@ -47,16 +66,6 @@ fn rndr() -> Option<u64> {
         );
     }
     (succeeded != 0).then_some(value)
-}
-
-/// Seeds the generator from a source of entropy of the board's.
-pub(crate) fn seed_from(seed: [u8; SEED]) {
-    *GENERATOR.lock() = Some(ChaCha20Rng::from_seed(seed));
-}
-
-/// Whether there is no entropy.
-pub(crate) fn is_missing() -> bool {
-    GENERATOR.lock().is_none()
 }
 
 /// Fills `bytes` with entropy.

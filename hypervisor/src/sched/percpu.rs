@@ -23,9 +23,10 @@ use vambrace_wire::bundle::io::VirtioDevice;
 
 use crate::arch::lock::{SpinMutex, Yield};
 use crate::arch::sysreg::{CntfrqEl0, CntpctEl0, Read};
+use crate::boot::secondary::CpusStarted;
 use crate::devices;
 use crate::gic::Kick;
-use crate::memory::Room;
+use crate::memory::{HeapUp, Room};
 use crate::sched::run;
 use crate::vm::background::BackgroundTask;
 use crate::vm::shared::{Placement, VmHandle};
@@ -86,8 +87,12 @@ struct TakenIndices {
 
 static CPUS: Once<Box<[Shared]>> = Once::new();
 
+/// What others touch of each CPU is there.
+#[derive(Debug)]
+pub(crate) struct CpusKnown(());
+
 /// Sets the CPUs up; once, by the first.
-pub(crate) fn start(affinities: &[u64]) {
+pub(crate) fn start(_: &HeapUp, affinities: &[u64]) -> CpusKnown {
     CPUS.call_once(|| {
         let shared = |affinity: &u64| Shared {
             affinity: *affinity,
@@ -101,6 +106,7 @@ pub(crate) fn start(affinities: &[u64]) {
         };
         affinities.iter().map(shared).collect()
     });
+    CpusKnown(())
 }
 
 /// This CPU, which has this index, is there. One that is too late is not to touch anything that all share.
@@ -117,8 +123,22 @@ pub(crate) fn leave_out(cpu: usize) {
 /// How long a CPU may take from the firmware's word that it starts to its own, in seconds. Only a broken one takes longer.
 const PATIENCE: u64 = 30;
 
-/// Waits for all CPUs that the firmware has started. Says how many there are, this one included.
-pub(crate) fn wait_for_all() -> usize {
+/// Each CPU is there, or left out.
+#[derive(Debug)]
+pub(crate) struct CpusUp {
+    count: usize,
+}
+
+impl CpusUp {
+    /// How many are there.
+    pub(crate) const fn count(&self) -> u16 {
+        self.count as u16
+    }
+}
+
+/// Waits for all CPUs that the firmware has started. This one, which has index `me`, is there.
+pub(crate) fn wait_for_all(_: CpusStarted, me: usize) -> CpusUp {
+    let _ = arrive(me);
     let end = CntpctEl0.read().saturating_add(PATIENCE.saturating_mul(CntfrqEl0.read()));
     let give_up = |cpu: usize| {
         let affinity = all().get(cpu).map_or(0, |shared| shared.affinity);
@@ -129,7 +149,7 @@ pub(crate) fn wait_for_all() -> usize {
     };
     let arrivals = all().iter().map(|shared| &shared.arrival);
     arrival::wait_for_all(arrivals.clone(), || CntpctEl0.read() > end, Yield::relax, give_up);
-    arrivals.filter(|arrival| arrival.is_here()).count()
+    CpusUp { count: arrivals.filter(|arrival| arrival.is_here()).count() }
 }
 
 /// All CPUs.

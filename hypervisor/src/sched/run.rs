@@ -12,35 +12,30 @@ use core::num::NonZeroU64;
 
 use vambrace_cpu::deadlines::{Deadlines, NEVER};
 use vambrace_cpu::exit::Exit;
-use vambrace_cpu::id_registers::IdRegisters;
 use vambrace_cpu::scheduler::RunQueue;
 use vambrace_cpu::syndrome::Syndrome;
-use vambrace_hypervisor::boot::board::{self, Board, MAX_CPUS};
+use vambrace_hypervisor::boot::board::Board;
 use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::speculative_at::Switch;
 use vambrace_hypervisor::traps::Features;
 use vambrace_interrupts::Intid;
-use vambrace_machine::vm::Platform;
 use vambrace_machine::{Resume, StopReason, Vcpu, fast, report};
-use vambrace_memory::vmid::VmidWidth;
-use vambrace_wire::bundle::Bundle;
 use vambrace_wire::message::FromHypervisor;
 
 use crate::arch::debug::Debug;
 use crate::arch::features;
 use crate::arch::lock::SpinMutex;
-use crate::arch::sysreg::{CntfrqEl0, CntpctEl0, EsrEl2, FarEl2, HpfarEl2, MidrEl1, Read};
+use crate::arch::sysreg::{CntfrqEl0, CntpctEl0, EsrEl2, FarEl2, HpfarEl2, Read};
 use crate::arch::world::{self, Cause, EntryContext};
 use crate::arch::{barrier, sysreg_context};
-use crate::devices::assigned;
-use crate::gic::vgic::{Interface, Shape};
-use crate::gic::{self, CpuInterface, Distributor};
-use crate::host_io::{clock, random};
-use crate::sched::percpu::{self, Shared};
+use crate::boot::cpu::CpuUp;
+use crate::boot::secondary::Vmids;
+use crate::console;
+use crate::gic::CpuInterface;
+use crate::gic::vgic::Interface;
+use crate::sched::percpu::Shared;
 use crate::vm::exit_host::{ExitHost, Flush, Work};
-use crate::vm::registry::{self, Machine};
 use crate::vm::shared::{Lives, SiblingsOfVm, VmHandle, VmShared};
-use crate::{boot, console, host_io, panic};
 
 mod account;
 mod errands;
@@ -54,80 +49,12 @@ use account::{Account, Payer};
 use errands::Errand;
 pub(crate) use queued::room_for_vcpus;
 use queued::{Leave, QueuedVcpu};
+pub(crate) use switch::load_no_translation;
 
 /// Slices in a second: 5 ms each.
 const SLICES_PER_SECOND: u64 = 200;
 /// Unfinished console lines are passed on after this part of a second: 2 ms.
 const FLUSHES_PER_SECOND: u64 = 500;
-
-/// The first CPU, with the board known and the heap up: sets up what all share, starts the others, and runs.
-/// `start_secondary` takes which of the others it is, and its index among all.
-pub(crate) fn start(
-    board: &'static Board,
-    tree: &[u8],
-    bundle: Bundle<'static>,
-    start_secondary: impl Fn(usize, usize),
-) -> ! {
-    let me = board.cpus.iter().position(|affinity| *affinity == boot::affinity());
-    let Some(me) = me else {
-        panic::fail(format_args!("the CPU that boots is not in the device tree's /cpus"))
-    };
-    percpu::start(&board.cpus);
-    random::start(&board.seed);
-    // SAFETY: the device tree's PL031, mapped as Device memory.
-    unsafe { clock::start(board.rtc) };
-    // SAFETY: the device tree's GICv3, mapped as Device memory; only the first CPU comes here, once.
-    let distributor = unsafe { Distributor::new(&board.gic) };
-    if let Some(intid) = board.uart.and_then(|uart| uart.intid) {
-        distributor.enable_spi(intid, boot::affinity());
-    }
-    if host_io::is_wanted(&bundle.directory) {
-        let slots = board::virtio_slots(tree, board.virtio);
-        // SAFETY: the device tree's virtio-mmio devices, mapped as Device memory; only the first CPU comes here, once.
-        for intid in unsafe { host_io::start(&slots, &bundle.directory, distributor) } {
-            distributor.enable_spi(intid, boot::affinity());
-        }
-    }
-    console::start_queue(bundle.directory.vms.len());
-    assigned::start(distributor, &bundle.directory, board, tree);
-
-    let features = Features::of(&features::id_registers());
-    VMIDS.lock().set_width(features.vmids);
-    let pcpu = Pcpu::new(board, me, &VMIDS);
-    let shape = Shape::of_machine();
-    let platform = Platform {
-        id_registers: IdRegisters::for_vm(&features::id_registers()),
-        priority_bits: shape.priority_bits,
-        preemption_bits: shape.preemption_bits,
-        list_registers: shape.list_registers,
-    };
-    BOARD.call_once(|| board);
-    for (nth, index) in (0..board.cpus.len()).filter(|index| *index != me).enumerate() {
-        start_secondary(nth, index);
-    }
-    let _ = percpu::arrive(me);
-    let cpus = percpu::wait_for_all() as u16;
-    console::say(&FromHypervisor::Hello { cpus, vms: bundle.directory.vms.len() as u16 });
-    registry::start(
-        bundle,
-        Machine { platform, pa_bits: features.pa_bits, encoding: features.encoding, vmids: features.vmids },
-    );
-    console::enable_input();
-    pcpu.run()
-}
-
-static BOARD: spin::Once<&'static Board> = spin::Once::new();
-
-type Vmids = vambrace_memory::vmid::Vmids<MAX_CPUS>;
-
-/// In its place from the start: it is large for a stack.
-static VMIDS: SpinMutex<Vmids> = SpinMutex::new(Vmids::new(VmidWidth::Eight));
-
-/// A further CPU, with its MMU on.
-pub(crate) fn secondary(index: usize) -> ! {
-    let board = BOARD.wait();
-    Pcpu::new(board, index, &VMIDS).run()
-}
 
 /// What follows an exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,32 +106,17 @@ pub(crate) struct Pcpu {
 }
 
 impl Pcpu {
-    fn new(board: &'static Board, index: usize, vmids: &'static SpinMutex<Vmids>) -> Self {
-        let features = Features::of(&features::id_registers());
-        features::start_cpu(features);
-        let empty_vtcr = features.empty_vtcr().unwrap_or_else(|why| {
-            panic::fail(format_args!("CPU {:#x} cannot run VMs: {why}", boot::affinity()))
-        });
-        let enable = 1 << gic::KICK.get()
-            | 1 << board.timer.virtual_timer.get()
-            | 1 << board.timer.hypervisor_timer.get()
-            | 1 << board.gic.maintenance.get();
-        // SAFETY: the device tree's redistributors, mapped as Device memory; each CPU comes here once.
-        let interface = unsafe { CpuInterface::new(&board.gic.redistributors, boot::affinity(), enable) };
-        let gic = interface.unwrap_or_else(|why| {
-            panic::fail(format_args!("CPU {:#x} cannot take interrupts: {why}", boot::affinity()))
-        });
-        let Some(shared) = percpu::all().get(index) else {
-            panic::fail(format_args!("CPU {:#x} is not among the board's", boot::affinity()))
-        };
+    /// This CPU, which is set up, without a vCPU.
+    pub(crate) fn new(cpu: CpuUp, board: &Board, vmids: &'static SpinMutex<Vmids>) -> Self {
+        let CpuUp { index, shared, gic, interface, features, switch, empty_vtcr, debug } = cpu;
         let frequency = CntfrqEl0.read().max(1);
-        let this = Self {
+        Self {
             index,
             shared,
             gic,
-            interface: Interface::new(Shape::of_machine()),
+            interface,
             features,
-            switch: Switch::of(MidrEl1.read()),
+            switch,
             empty_vtcr,
             vmids,
             virtual_timer: board.timer.virtual_timer,
@@ -212,7 +124,7 @@ impl Pcpu {
             maintenance: board.gic.maintenance,
             uart: board.uart.and_then(|uart| uart.intid),
             translation: None,
-            debug: Debug::start(),
+            debug,
             queued: Vec::new(),
             queue: RunQueue::new(NonZeroU64::new(frequency / SLICES_PER_SECOND).unwrap_or(NonZeroU64::MIN)),
             deadlines: Deadlines::new(),
@@ -224,17 +136,11 @@ impl Pcpu {
             alarm: NEVER,
             flush_delay: frequency / FLUSHES_PER_SECOND,
             buffer: Vec::new(),
-        };
-        // Reset leaves all of it UNKNOWN: the registers first, then the TLB.
-        this.load_no_translation();
-        barrier::tlbi_alle1();
-        barrier::dsb_nsh();
-        barrier::isb();
-        this
+        }
     }
 
     /// The loop.
-    fn run(mut self) -> ! {
+    pub(crate) fn run(mut self) -> ! {
         loop {
             if self.shared.requests.is_pending() {
                 self.handle_requests(None);

@@ -29,9 +29,9 @@ use crate::console::Heard;
 use crate::console::link::Link;
 use crate::devices::Devices;
 use crate::devices::{assigned, channels, network};
-use crate::host_io::clock;
+use crate::host_io::clock::{self, ClockSet};
 use crate::memory::Room;
-use crate::sched::percpu::{self, Chosen, Message};
+use crate::sched::percpu::{self, Chosen, CpusUp, Message};
 use crate::vm::background::BackgroundTask;
 use crate::vm::guest_memory::{GuestMemoryMap, Memory};
 use crate::vm::shared::{Placement, StopReasonCell, VmHandle, VmShared};
@@ -82,8 +82,12 @@ enum State {
 
 static REGISTRY: Once<Registry> = Once::new();
 
+/// All VMs of the bundle that wait for no other are made.
+#[derive(Debug)]
+pub(crate) struct VmsMade(());
+
 /// Takes the bundle and makes all VMs that wait for no other.
-pub(crate) fn start(bundle: Bundle<'static>, machine: Machine) {
+pub(crate) fn start(_: &CpusUp, _: &ClockSet, bundle: Bundle<'static>, machine: Machine) -> VmsMade {
     network::start(&bundle.directory.networks);
     channels::start(&bundle.directory);
     let count = bundle.directory.vms.len();
@@ -108,6 +112,7 @@ pub(crate) fn start(bundle: Bundle<'static>, machine: Machine) {
     if count == 0 {
         finish();
     }
+    VmsMade(())
 }
 
 /// Makes the next VM that has nothing left to wait for, if there is one. To be called when a VM is gone, and again as long as

@@ -72,6 +72,17 @@ impl Stage2 {
     }
 }
 
+/// Loads tables that translate for nobody.
+pub(crate) fn load_no_translation(switch: Switch, empty_vtcr: u64) {
+    let vttbr = (&raw const EMPTY_ROOT).expose_provenance() as u64;
+    let empty = Stage2::Is { vtcr: empty_vtcr, vttbr };
+    if switch == Switch::Ordered {
+        return take_steps(speculative_at::LEAVE, empty, Flush::None, &El1Registers::default());
+    }
+    empty.load();
+    barrier::isb();
+}
+
 /// Forgets what the VMID's number may still stand for.
 #[inline(always)]
 fn forget(flush: Flush) {
@@ -226,20 +237,9 @@ impl Pcpu {
     /// No VM's tables stay loaded: they may be freed. In their place come tables without a single translation, so
     /// that nothing is fetched speculatively either.
     pub(super) fn leave_translation(&mut self) {
-        self.load_no_translation();
+        load_no_translation(self.switch, self.empty_vtcr);
         self.vmids.lock().leave(self.index);
         self.translation = None;
-    }
-
-    /// Loads tables that translate for nobody.
-    pub(super) fn load_no_translation(&self) {
-        let vttbr = (&raw const EMPTY_ROOT).expose_provenance() as u64;
-        let empty = Stage2::Is { vtcr: self.empty_vtcr, vttbr };
-        if self.switch == Switch::Ordered {
-            return take_steps(speculative_at::LEAVE, empty, Flush::None, &El1Registers::default());
-        }
-        empty.load();
-        barrier::isb();
     }
 
     /// Takes a vCPU out of the machine; afterwards its values are true. Its VM stays locked, for what follows.
