@@ -7,7 +7,6 @@
 use alloc::vec::Vec;
 use core::ptr::NonNull;
 
-use spin::Once;
 use vambrace_hypervisor::boot::board::VirtioSlot;
 use vambrace_hypervisor::host_io::board_disk::Conduct;
 use vambrace_interrupts::Intid;
@@ -22,6 +21,7 @@ use crate::console;
 use crate::devices::network;
 use crate::gic::Distributor;
 use crate::memory::HeapUp;
+use crate::system;
 use crate::vm::registry;
 use card::{Card, ROOM};
 use disk::BoardDisk;
@@ -51,15 +51,14 @@ impl<D> Found<D> {
 /// frames behind one that has not been taken yet (virtio 1.2, 2.7.10).
 const FRAMES_AT_ONCE: usize = 64;
 
-struct HostIo {
+/// The board's disks and network card, and who asks for an interrupt again.
+pub(crate) struct HostIo {
     disks: Vec<Found<BoardDisk>>,
     card: Option<Found<Card>>,
     distributor: Distributor,
 }
 
-static HOST_IO: Once<HostIo> = Once::new();
-
-/// Finds and starts what the bundle asks for. Gives the INTIDs of the interrupts to be enabled.
+/// Finds and starts what the bundle asks for. Its interrupts are to be enabled.
 ///
 /// # Safety
 /// `slots` must be the board's virtio-mmio devices, mapped as Device memory, and nobody else's.
@@ -70,7 +69,7 @@ pub(crate) unsafe fn start(
     slots: &[VirtioSlot],
     directory: &Directory,
     distributor: Distributor,
-) -> impl Iterator<Item = Intid> {
+) -> HostIo {
     let mut disks: Vec<Option<Found<BoardDisk>>> = directory.disks.iter().map(|_| None).collect();
     let mut card = None;
     let wants_card = directory.networks.iter().any(|network| network.uplink == Uplink::Board);
@@ -117,9 +116,25 @@ pub(crate) unsafe fn start(
             )),
         }
     }
-    let host_io = HOST_IO.call_once(|| HostIo { disks: found, card, distributor });
-    let disks = host_io.disks.iter().map(|disk| disk.intid);
-    disks.chain(host_io.card.iter().map(|card| card.intid))
+    HostIo { disks: found, card, distributor }
+}
+
+impl HostIo {
+    /// The interrupts by which they say that something is there.
+    pub(crate) fn intids(&self) -> impl Iterator<Item = Intid> {
+        let disks = self.disks.iter().map(|disk| disk.intid);
+        disks.chain(self.card.iter().map(|card| card.intid))
+    }
+
+    /// The address of the board's network card.
+    pub(crate) fn card_address(&self) -> Option<Mac> {
+        Some(self.card.as_ref()?.device.lock().mac())
+    }
+}
+
+/// What is wanted of the board's devices, if any is.
+fn host_io() -> Option<&'static HostIo> {
+    system::get()?.host_io.as_ref()
 }
 
 /// Whether any of the board's virtio devices is asked for: by the bundle, or since there is no entropy.
@@ -129,14 +144,9 @@ pub(crate) fn is_wanted(entropy: &Entropy, directory: &Directory) -> bool {
         || directory.networks.iter().any(|network| network.uplink == Uplink::Board)
 }
 
-/// The address of the board's network card.
-pub(crate) fn card_address() -> Option<Mac> {
-    Some(HOST_IO.get()?.card.as_ref()?.device.lock().mac())
-}
-
 /// Sends a frame outside. Says how many have found no room, of those that it is on a wire.
 pub(crate) fn send(frame: &Frame<'_>) -> usize {
-    match HOST_IO.get().and_then(|host_io| host_io.card.as_ref()) {
+    match host_io().and_then(|host_io| host_io.card.as_ref()) {
         Some(card) => card.device.lock().send(frame),
         None => 1,
     }
@@ -144,7 +154,7 @@ pub(crate) fn send(frame: &Frame<'_>) -> usize {
 
 /// A disk of the board.
 pub(crate) fn disk(index: u16) -> Option<&'static SpinMutex<BoardDisk>> {
-    HOST_IO.get()?.disks.get(usize::from(index)).map(|found| &found.device)
+    host_io()?.disks.get(usize::from(index)).map(|found| &found.device)
 }
 
 /// VMs' disks have got on: the VMs look at them.
@@ -160,7 +170,7 @@ fn wake(vms: &[u16]) {
 /// not. No VM's lock may be held.
 pub(crate) fn wake_waiting() {
     // No device of the board is wanted.
-    let Some(host_io) = HOST_IO.get() else { return };
+    let Some(host_io) = host_io() else { return };
     for found in &host_io.disks {
         let (woken, news) = {
             let mut disk = found.device.lock();
@@ -182,7 +192,7 @@ pub(crate) fn wake_waiting() {
 /// Serves an interrupt, if it is one of ours.
 pub(crate) fn interrupt(intid: Intid) {
     // No device of the board is wanted, and the interrupt is nobody's.
-    let Some(host_io) = HOST_IO.get() else { return };
+    let Some(host_io) = host_io() else { return };
     for found in host_io.disks.iter().filter(|found| found.intid == intid) {
         let owners = disk::collect(&mut found.device.lock());
         wake(&owners);

@@ -28,6 +28,8 @@ mod panic;
 #[cfg(target_os = "none")]
 mod sched;
 #[cfg(target_os = "none")]
+mod system;
+#[cfg(target_os = "none")]
 mod vm;
 
 /// The program is for bare metal; on a host there is only this.

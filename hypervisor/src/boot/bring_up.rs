@@ -13,13 +13,25 @@
 //! | [`Entropy::start`] | [`Entropy`]: it is known whether there is any | [`MmuOn`] |
 //! | [`clock::start`] | [`ClockSet`]: the time of day is known | [`MmuOn`] |
 //! | [`Distributor::new`] | [`Distributor`]: no SPI comes that is not asked for | [`MmuOn`] |
-//! | [`host_io::start`] | the board's disks and network card are EL2's | [`HeapUp`], [`Entropy`], [`Distributor`] |
-//! | [`assigned::start`] | it is known which of the board's devices are whose | [`HeapUp`], [`Distributor`] |
+//! | [`host_io::start`] | [`HostIo`]: the board's disks and network card are EL2's | [`HeapUp`], [`Entropy`], [`Distributor`] |
+//! | [`assigned::start`] | [`Assigned`]: it is known which of the board's devices are whose VM's | [`HeapUp`], [`Distributor`] |
 //! | [`CpuUp::new`], on each CPU | [`CpuUp`]: it traps, takes interrupts and translates for nobody | [`CpusKnown`] |
 //! | [`secondary::start_all`] | [`CpusStarted`]: the firmware has been asked for each CPU | [`HeapUp`], [`MmuOn`], [`ForAllCpus`] |
 //! | [`percpu::wait_for_all`] | [`CpusUp`]: each CPU is there, or left out | [`CpusStarted`] |
-//! | [`registry::start`] | [`VmsMade`]: all VMs that wait for no other are made | [`CpusUp`], [`ClockSet`] |
+//! | [`network::start`] | [`Networks`]: the uplink leads to the board's card | [`HeapUp`], [`HostIo`] |
+//! | [`channels::start`] | [`Channels`]: their memory is taken | [`HeapUp`] |
+//! | [`system::start`] | [`SystemUp`]: all CPUs see what VMs are made from | each part of [`System`], [`CpusUp`], [`ClockSet`] |
+//! | [`registry::make_vms`] | [`VmsMade`]: all VMs that wait for no other are made | [`SystemUp`] |
 //! | [`console::enable_input`] | what is typed reaches the VMs | [`VmsMade`] |
+//!
+//! [`Channels`]: channels::Channels
+//! [`ClockSet`]: clock::ClockSet
+//! [`CpusKnown`]: percpu::CpusKnown
+//! [`CpusStarted`]: secondary::CpusStarted
+//! [`CpusUp`]: percpu::CpusUp
+//! [`Networks`]: network::Networks
+//! [`SystemUp`]: system::SystemUp
+//! [`VmsMade`]: registry::VmsMade
 
 use alloc::boxed::Box;
 
@@ -41,17 +53,19 @@ use crate::arch::lock::SpinMutex;
 use crate::arch::mmu::MmuOn;
 use crate::console::uart::Uart;
 use crate::console::{self, ConsoleUp, Mode};
-use crate::devices::assigned;
+use crate::devices::assigned::{self, Assigned};
+use crate::devices::{channels, network};
 use crate::gic::Distributor;
 use crate::gic::vgic::Shape;
-use crate::host_io::clock;
 use crate::host_io::random::Entropy;
+use crate::host_io::{self, HostIo, clock};
 use crate::memory::HeapUp;
 use crate::sched::percpu;
 use crate::sched::run::Pcpu;
-use crate::vm::registry::{self, Machine};
-use crate::vm::stats::{self, Fixed};
-use crate::{host_io, memory, panic};
+use crate::system::{self, System};
+use crate::vm::registry::{self, Machine, Registry};
+use crate::vm::stats::{BootMemory, Fixed};
+use crate::{memory, panic};
 
 /// What was found before the MMU was on.
 pub(super) struct Found<'a> {
@@ -74,7 +88,7 @@ pub(super) fn run(mmu: &MmuOn, found: &Found<'_>) -> ! {
     let console = start_console(mmu, found);
     let heap = start_heap(&console, found);
     let Found { tree, stacks, map_size, .. } = *found;
-    stats::start(Fixed { map: map_size, stacks: stacks.range().len(), loaded: found.footprint.loaded() });
+    let fixed = Fixed { map: map_size, stacks: stacks.range().len(), loaded: found.footprint.loaded() };
     let board = keep(&heap, found.board);
     let bundle = open_bundle(found.bundle);
     let Some(me) = board.cpus.iter().position(|it| *it == affinity()) else {
@@ -84,7 +98,7 @@ pub(super) fn run(mmu: &MmuOn, found: &Found<'_>) -> ! {
     let entropy = Entropy::start(mmu, &board.seed);
     // SAFETY: the device tree's PL031, mapped as Device memory.
     let clock = unsafe { clock::start(mmu, board.rtc) };
-    start_devices(mmu, &heap, &entropy, board, tree, &bundle.directory);
+    let (host_io, assigned) = start_devices(mmu, &heap, &entropy, board, tree, &bundle.directory);
 
     let cpu = CpuUp::new(&known, board, me);
     let machine = machine(&cpu);
@@ -95,7 +109,18 @@ pub(super) fn run(mmu: &MmuOn, found: &Found<'_>) -> ! {
     let cpus = percpu::wait_for_all(started, me);
     let vms = bundle.directory.vms.len() as u16;
     console::say(&FromHypervisor::Hello { cpus: cpus.count(), vms });
-    let made = registry::start(&cpus, &clock, bundle, machine);
+
+    let system = System {
+        networks: network::start(&heap, &bundle.directory.networks, host_io.as_ref()),
+        channels: channels::start(&heap, &bundle.directory),
+        host_io,
+        assigned,
+        registry: Registry::new(&heap, bundle, machine),
+        // The last: it counts what the others take.
+        memory: BootMemory::measure(fixed),
+    };
+    let system = system::start(&cpus, &clock, system);
+    let made = registry::make_vms(&system);
     console::enable_input(&made);
     pcpu.run()
 }
@@ -170,21 +195,22 @@ fn start_devices(
     board: &Board,
     tree: &[u8],
     directory: &Directory,
-) {
+) -> (Option<HostIo>, Assigned) {
     // SAFETY: the device tree's GICv3, mapped as Device memory; only the first CPU comes here, once.
     let distributor = unsafe { Distributor::new(mmu, &board.gic) };
     if let Some(intid) = board.uart.and_then(|uart| uart.intid) {
         distributor.enable_spi(intid, affinity());
     }
-    if host_io::is_wanted(entropy, directory) {
+    let host_io = host_io::is_wanted(entropy, directory).then(|| {
         let slots = board::virtio_slots(tree, board.virtio);
         // SAFETY: the device tree's virtio-mmio devices, mapped as Device memory; only the first CPU comes here, once.
-        for intid in unsafe { host_io::start(heap, entropy, &slots, directory, distributor) } {
-            distributor.enable_spi(intid, affinity());
-        }
+        unsafe { host_io::start(heap, entropy, &slots, directory, distributor) }
+    });
+    for intid in host_io.iter().flat_map(HostIo::intids) {
+        distributor.enable_spi(intid, affinity());
     }
     console::start_queue(heap, directory.vms.len());
-    assigned::start(heap, distributor, directory, board, tree);
+    (host_io, assigned::start(heap, distributor, directory, board, tree))
 }
 
 /// What VMs are made from: what this CPU has, as do the others.

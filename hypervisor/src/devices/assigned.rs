@@ -10,7 +10,6 @@
 
 use alloc::vec::Vec;
 
-use spin::Once;
 use vambrace_hypervisor::boot::board::{Board, NotOnBoard};
 use vambrace_hypervisor::invariant;
 use vambrace_interrupts::{self as interrupts, Intid};
@@ -25,6 +24,7 @@ use crate::console;
 use crate::gic::{CpuInterface, Distributor};
 use crate::memory::HeapUp;
 use crate::sched::percpu;
+use crate::system;
 use crate::vm::registry;
 use crate::vm::shared::VmShared;
 
@@ -41,8 +41,9 @@ struct Owned {
     has_come: Flag,
 }
 
+/// The board's devices that VMs drive.
 #[derive(Debug)]
-struct Assigned {
+pub(crate) struct Assigned {
     distributor: SpinMutex<Distributor>,
     owned: Vec<Owned>,
     slots: Vec<Slot>,
@@ -80,10 +81,14 @@ impl Slot {
 /// How often a device is asked whether it is reset: on a bus, for some milliseconds.
 const RESET_LOOKS: u32 = 10_000;
 
-static ASSIGNED: Once<Assigned> = Once::new();
-
 /// Notes what is whose, and whether the board with this device tree has it; once, before the first VM.
-pub(crate) fn start(_: &HeapUp, distributor: Distributor, directory: &Directory, board: &Board, tree: &[u8]) {
+pub(crate) fn start(
+    _: &HeapUp,
+    distributor: Distributor,
+    directory: &Directory,
+    board: &Board,
+    tree: &[u8],
+) -> Assigned {
     let judged = (0..).zip(&directory.vms).filter_map(|(vm, config)| {
         let devices = board.has_devices(tree, &config.registers, &config.interrupts);
         devices.err().map(|why| (vm, why))
@@ -109,18 +114,18 @@ pub(crate) fn start(_: &HeapUp, distributor: Distributor, directory: &Directory,
     // The firmware may have used them.
     slots.iter().for_each(|slot| slot.reset());
     let distributor = SpinMutex::new(distributor);
-    ASSIGNED.call_once(|| Assigned { distributor, owned: owned.collect(), slots, refused });
+    Assigned { distributor, owned: owned.collect(), slots, refused }
 }
 
 /// Whether a VM's devices are there.
 pub(crate) fn judge(vm: u16) -> Result<(), NotOnBoard> {
-    let refused = ASSIGNED.get().map_or(&[][..], |assigned| &assigned.refused);
+    let refused = system::get().map_or(&[][..], |system| &system.assigned.refused);
     refused.iter().find(|(other, _)| *other == vm).map_or(Ok(()), |(_, why)| Err(*why))
 }
 
 fn all() -> &'static Assigned {
-    let Some(assigned) = ASSIGNED.get() else { invariant!("what is assigned is known before the first VM") };
-    assigned
+    let Some(system) = system::get() else { invariant!("what is assigned is known before the first VM") };
+    &system.assigned
 }
 
 /// The VM starts: its devices' interrupts come to it, as after reset. All its CPUs are halted, or new.
@@ -149,7 +154,7 @@ pub(crate) fn disconnect(handle: &VmShared) {
 ///
 /// Only that one's lock is taken here, in its own time. Another VM is called, and takes its interrupt in its time.
 pub(crate) fn forward_irq(intid: Intid, resident: Option<&VmShared>) -> Option<u16> {
-    let assigned = ASSIGNED.get()?;
+    let assigned = &system::get()?.assigned;
     let owned = assigned.owned.iter().find(|owned| owned.physical == intid)?;
     CpuInterface::drop_priority(intid);
     owned.has_come.set();
@@ -166,8 +171,8 @@ pub(crate) fn forward_irq(intid: Intid, resident: Option<&VmShared>) -> Option<u
 
 /// Makes the interrupts that have come for a VM pending there, in its time.
 pub(crate) fn deliver(handle: &VmShared) {
-    if let Some(assigned) = ASSIGNED.get() {
-        assigned.deliver_to(handle);
+    if let Some(system) = system::get() {
+        system.assigned.deliver_to(handle);
     }
 }
 

@@ -11,7 +11,6 @@ use alloc::sync::Weak;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use spin::Once;
 use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::memory::regions::{From, Range};
 use vambrace_memory::addr::PAGE_SIZE;
@@ -20,7 +19,8 @@ use vambrace_wire::bundle::channel::Membership;
 
 use crate::arch::barrier;
 use crate::arch::lock::SpinMutex;
-use crate::memory;
+use crate::memory::{self, HeapUp};
+use crate::system;
 use crate::vm::registry;
 use crate::vm::shared::{VmHandle, VmShared};
 
@@ -43,7 +43,9 @@ struct Channel {
     state: AtomicU32,
 }
 
-static CHANNELS: Once<Vec<Channel>> = Once::new();
+/// All channels of the bundle.
+#[derive(Debug)]
+pub(crate) struct Channels(Vec<Channel>);
 
 /// A channel's memory could not be had when the board started.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -51,7 +53,7 @@ static CHANNELS: Once<Vec<Channel>> = Once::new();
 pub(crate) struct NoMemory(u16);
 
 /// Takes the channels' memory; once, before the first VM.
-pub(crate) fn start(directory: &Directory) {
+pub(crate) fn start(_: &HeapUp, directory: &Directory) -> Channels {
     let members = |channel: usize| {
         let ends = (0..).zip(&directory.vms).flat_map(|(vm, config)| {
             config.channels.iter().enumerate().map(move |(index, end)| (vm, index, *end))
@@ -70,12 +72,12 @@ pub(crate) fn start(directory: &Directory) {
         barrier::clean_invalidate(memory.start, memory.len());
         Channel { memory, members: members(index), state: AtomicU32::new(0) }
     });
-    CHANNELS.call_once(|| channels.collect());
+    Channels(channels.collect())
 }
 
 /// The memory of a VM's channel.
 pub(crate) fn memory_of(end: &Membership) -> Result<Range, NoMemory> {
-    let channel = CHANNELS.get().and_then(|channels| channels.get(usize::from(end.channel)));
+    let channel = system::get().and_then(|system| system.channels.0.get(usize::from(end.channel)));
     channel.map(|channel| channel.memory).filter(|memory| !memory.is_empty()).ok_or(NoMemory(end.channel))
 }
 
@@ -122,7 +124,7 @@ fn tell(member: &Member, what: impl FnOnce(&mut vambrace_machine::Vm) -> vambrac
 /// A VM's channel, and itself there.
 fn end(vm: u16, index: usize) -> Option<(&'static Channel, &'static Member)> {
     let end = registry::channels(vm).get(index)?;
-    let channel = CHANNELS.get()?.get(usize::from(end.channel))?;
+    let channel = system::get()?.channels.0.get(usize::from(end.channel))?;
     Some((channel, channel.members.iter().find(|member| member.vm == vm)?))
 }
 

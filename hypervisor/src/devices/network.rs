@@ -10,7 +10,6 @@ use alloc::sync::Weak;
 use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
-use spin::Once;
 use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::memory::room;
 use vambrace_io::virtio::net::{Frame, FrameQueue, MAX_FRAME, Mac};
@@ -20,7 +19,9 @@ use vambrace_wire::bundle::io::{self, PortAddresses, Uplink};
 
 use crate::arch::lock::SpinMutex;
 use crate::arch::sysreg::{CntfrqEl0, CntpctEl0, Read};
-use crate::host_io;
+use crate::host_io::{self, HostIo};
+use crate::memory::HeapUp;
+use crate::system;
 use crate::vm::shared::{VmHandle, VmShared};
 
 /// A learned address that has sent nothing for so many seconds is forgotten.
@@ -48,34 +49,37 @@ struct Network {
     attached: SpinMutex<[Option<Attached>; MAX_PORTS]>,
 }
 
-static NETWORKS: Once<Vec<Network>> = Once::new();
-
-/// Sets the networks up; once, before the first VM.
-pub(crate) fn start(networks: &[io::Network]) {
-    let age = AGE.saturating_mul(frequency().get());
-    NETWORKS.call_once(|| {
-        let network = |_| Network {
-            switch: SpinMutex::new(Box::new(Switch::new(age))),
-            attached: SpinMutex::new([const { None }; MAX_PORTS]),
-        };
-        networks.iter().map(network).collect()
-    });
-    let uplink = (0..).zip(networks).find(|(_, network)| network.uplink == Uplink::Board);
-    if let (Some((index, _)), Some(mac)) = (uplink, host_io::card_address())
-        && let Some(port) = add(index, Policy { mac, addresses: Addresses::Any, rate: None })
-    {
-        UPLINK.call_once(|| port);
-        set(port, Some(Attached::Board));
-    }
+/// All networks of the bundle.
+#[derive(Debug)]
+pub(crate) struct Networks {
+    networks: Vec<Network>,
+    /// The port that the board's card is attached to.
+    uplink: Option<Port>,
 }
 
-/// The port that the board's card is attached to.
-static UPLINK: Once<Port> = Once::new();
+/// Sets the networks up, one with the board's card as its uplink; once, before the first VM.
+pub(crate) fn start(_: &HeapUp, networks: &[io::Network], host_io: Option<&HostIo>) -> Networks {
+    let age = AGE.saturating_mul(frequency().get());
+    let network = |_| Network {
+        switch: SpinMutex::new(Box::new(Switch::new(age))),
+        attached: SpinMutex::new([const { None }; MAX_PORTS]),
+    };
+    let mut this = Networks { networks: networks.iter().map(network).collect(), uplink: None };
+    let uplink = (0..).zip(networks).find(|(_, network)| network.uplink == Uplink::Board);
+    if let (Some((index, _)), Some(mac)) = (uplink, host_io.and_then(HostIo::card_address))
+        && let Some(network) = this.networks.get(usize::from(index))
+        && let Some(port) = network.add(index, Policy { mac, addresses: Addresses::Any, rate: None })
+    {
+        network.set(port, Some(Attached::Board));
+        this.uplink = Some(port);
+    }
+    this
+}
 
 /// A frame has come from outside.
 pub(crate) fn from_outside(frame: &Frame<'_>) {
-    if let Some(port) = UPLINK.get() {
-        forward(*port, frame);
+    if let Some(port) = system::get().and_then(|system| system.networks.uplink) {
+        forward(port, frame);
     }
 }
 
@@ -84,7 +88,7 @@ fn frequency() -> NonZeroU64 {
 }
 
 fn network(index: u16) -> Option<&'static Network> {
-    NETWORKS.get()?.get(usize::from(index))
+    system::get()?.networks.networks.get(usize::from(index))
 }
 
 /// A VM's network card, on the network's side.
@@ -179,18 +183,7 @@ fn attach(card: &io::Port) -> Option<Port> {
             frequency: frequency().get(),
         }),
     };
-    add(card.network, policy)
-}
-
-fn add(index: u16, policy: Policy) -> Option<Port> {
-    let port = network(index)?.switch.lock().add(policy, CntpctEl0.read());
-    match port {
-        Ok(port) => Some(Port { network: index, port }),
-        Err(error) => {
-            crate::console::warning!("a network card is not attached: {error}");
-            None
-        }
-    }
+    network(card.network)?.add(card.network, policy)
 }
 
 /// The VM's cards are there: frames go to them from now on.
@@ -211,9 +204,7 @@ pub(crate) fn detach(port: Port) {
 
 fn set(port: Port, attached: Option<Attached>) {
     let Some(network) = network(port.network) else { invariant!("a port is of a network") };
-    if let Some(place) = network.attached.lock().get_mut(usize::from(port.port.0)) {
-        *place = attached;
-    }
+    network.set(port, attached);
 }
 
 /// Gives a frame that comes in by a port to whom it is for. Says how many bytes that was, in all copies.
@@ -236,6 +227,24 @@ pub(crate) fn forward(from: Port, frame: &Frame<'_>) -> u64 {
 }
 
 impl Network {
+    /// Adds a port to the network, which has this index.
+    fn add(&self, index: u16, policy: Policy) -> Option<Port> {
+        let port = self.switch.lock().add(policy, CntpctEl0.read());
+        match port {
+            Ok(port) => Some(Port { network: index, port }),
+            Err(error) => {
+                crate::console::warning!("a network card is not attached: {error}");
+                None
+            }
+        }
+    }
+
+    fn set(&self, port: Port, attached: Option<Attached>) {
+        if let Some(place) = self.attached.lock().get_mut(usize::from(port.port.0)) {
+            *place = attached;
+        }
+    }
+
     fn deliver(&self, port: switch::Port, frame: &Frame<'_>) -> Option<()> {
         let attached = self.attached.lock().get(usize::from(port.0))?.clone()?;
         match attached {

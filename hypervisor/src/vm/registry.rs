@@ -6,7 +6,6 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use spin::Once;
 use vambrace_hypervisor::boot::board::NotOnBoard;
 use vambrace_hypervisor::memory::room::{self, NoRoom};
 use vambrace_hypervisor::sched::placement::NoPlace;
@@ -29,9 +28,10 @@ use crate::console::Heard;
 use crate::console::link::Link;
 use crate::devices::Devices;
 use crate::devices::{assigned, channels, network};
-use crate::host_io::clock::{self, ClockSet};
-use crate::memory::Room;
-use crate::sched::percpu::{self, Chosen, CpusUp, Message};
+use crate::host_io::clock;
+use crate::memory::{HeapUp, Room};
+use crate::sched::percpu::{self, Chosen, Message};
+use crate::system::{self, SystemUp};
 use crate::vm::background::BackgroundTask;
 use crate::vm::guest_memory::{GuestMemoryMap, Memory};
 use crate::vm::shared::{Placement, StopReasonCell, VmHandle, VmShared};
@@ -50,8 +50,9 @@ pub(crate) struct Machine {
     pub(crate) vmids: VmidWidth,
 }
 
+/// The bundle, and which of its VMs exist.
 #[derive(Debug)]
-struct Registry {
+pub(crate) struct Registry {
     bundle: Bundle<'static>,
     machine: Machine,
     states: SpinMutex<States>,
@@ -80,39 +81,44 @@ enum State {
     Failed,
 }
 
-static REGISTRY: Once<Registry> = Once::new();
-
 /// All VMs of the bundle that wait for no other are made.
 #[derive(Debug)]
 pub(crate) struct VmsMade(());
 
-/// Takes the bundle and makes all VMs that wait for no other.
-pub(crate) fn start(_: &CpusUp, _: &ClockSet, bundle: Bundle<'static>, machine: Machine) -> VmsMade {
-    network::start(&bundle.directory.networks);
-    channels::start(&bundle.directory);
-    let count = bundle.directory.vms.len();
-    let vms = (0..count).map(|_| State::Waiting).collect();
-    // Memory at a certain place is taken before others take what they find.
-    let placed = |wanted: RamPlacement| {
-        let ids = (0..).zip(&bundle.directory.vms);
-        ids.filter(move |(_, config)| config.placement == wanted).map(|(id, _)| id)
-    };
-    let waiting = placed(RamPlacement::OneToOne).chain(placed(RamPlacement::Anywhere)).collect();
-    let states = States { vms, waiting };
-    REGISTRY.call_once(|| Registry {
-        bundle,
-        machine,
-        states: SpinMutex::new(states),
-        gone: (0..count).map(|_| AtomicBool::new(false)).collect(),
-        remaining: AtomicUsize::new(count),
-    });
-    stats::open();
+impl Registry {
+    /// The bundle's VMs, of which none is made yet.
+    pub(crate) fn new(_: &HeapUp, bundle: Bundle<'static>, machine: Machine) -> Self {
+        let count = bundle.directory.vms.len();
+        let vms = (0..count).map(|_| State::Waiting).collect();
+        // Memory at a certain place is taken before others take what they find.
+        let placed = |wanted: RamPlacement| {
+            let ids = (0..).zip(&bundle.directory.vms);
+            ids.filter(move |(_, config)| config.placement == wanted).map(|(id, _)| id)
+        };
+        let waiting = placed(RamPlacement::OneToOne).chain(placed(RamPlacement::Anywhere)).collect();
+        Self {
+            bundle,
+            machine,
+            states: SpinMutex::new(States { vms, waiting }),
+            gone: (0..count).map(|_| AtomicBool::new(false)).collect(),
+            remaining: AtomicUsize::new(count),
+        }
+    }
+}
+
+/// Makes all VMs that wait for no other.
+pub(crate) fn make_vms(system: &SystemUp) -> VmsMade {
     // No guest runs here yet.
     while advance() == Advance::More {}
-    if count == 0 {
+    if system.get().registry.bundle.directory.vms.is_empty() {
         finish();
     }
     VmsMade(())
+}
+
+/// The VMs. `None` before there is any.
+fn registry() -> Option<&'static Registry> {
+    Some(&system::get()?.registry)
 }
 
 /// Makes the next VM that has nothing left to wait for, if there is one. To be called when a VM is gone, and again as long as
@@ -120,7 +126,7 @@ pub(crate) fn start(_: &CpusUp, _: &ClockSet, bundle: Bundle<'static>, machine: 
 ///
 /// Only one at a time, and under no lock that others wait for: making one takes long, and guests run here and on other CPUs.
 pub(crate) fn advance() -> Advance {
-    let Some(registry) = REGISTRY.get() else { return Advance::Over };
+    let Some(registry) = registry() else { return Advance::Over };
     let Some((id, config)) = registry.next() else { return Advance::Over };
     if let Err(error) = registry.create(id, config) {
         console::warning!("{} cannot be made: {error}", config.name);
@@ -142,7 +148,7 @@ pub(crate) enum Advance {
 
 /// A VM is over, and what it had is free: one that waits for it, or for its memory, can be made.
 pub(crate) fn note_gone(id: u16) {
-    if let Some(gone) = REGISTRY.get().and_then(|registry| registry.gone.get(usize::from(id))) {
+    if let Some(gone) = registry().and_then(|registry| registry.gone.get(usize::from(id))) {
         gone.store(true, Ordering::Release);
     }
     percpu::request_after_gone();
@@ -283,7 +289,7 @@ pub(crate) fn end(handle: &VmHandle, reason: StopReason) -> BackgroundTask {
     handle.devices.detach();
     handle.has_ended.store(true, Ordering::Release);
     handle.notify_all();
-    if let Some(registry) = REGISTRY.get() {
+    if let Some(registry) = registry() {
         ended_one(registry);
     }
     task
@@ -317,13 +323,13 @@ pub(crate) fn name(id: u16) -> &'static str {
 }
 
 fn config(id: u16) -> Option<&'static VmConfig> {
-    REGISTRY.get()?.bundle.directory.vms.get(usize::from(id))
+    registry()?.bundle.directory.vms.get(usize::from(id))
 }
 
 /// A VM's image number `index`, and where it goes.
 pub(crate) fn image(id: u16, index: usize) -> Option<(Ipa, &'static [u8])> {
     let load = config(id)?.loads.get(index)?;
-    Some((Ipa(load.ipa), REGISTRY.get()?.bundle.blob(load.blob)))
+    Some((Ipa(load.ipa), registry()?.bundle.blob(load.blob)))
 }
 
 /// Where a VM wants random bytes.
@@ -352,7 +358,7 @@ pub(crate) fn call_for_output(id: u16) {
 
 /// The VM with this index, while it exists.
 pub(crate) fn find(id: u16) -> Option<VmHandle> {
-    match REGISTRY.get()?.states.lock().vms.get(usize::from(id))? {
+    match registry()?.states.lock().vms.get(usize::from(id))? {
         State::Alive(handle) => handle.upgrade(),
         _ => None,
     }

@@ -5,23 +5,16 @@
 
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
-use spin::Once;
 use vambrace_hypervisor::console::serial::Source;
 use vambrace_wire::message::{FromHypervisor, Life, MemoryUse};
 
 use crate::arch::sysreg::{CntpctEl0, Read};
 use crate::boot::layout;
 use crate::vm::registry;
-use crate::{console, memory};
+use crate::{console, memory, system};
 
 /// VMs that exist, or have memory still.
 static VMS: AtomicU16 = AtomicU16::new(0);
-
-/// What does not change after boot.
-static FIXED: Once<Fixed> = Once::new();
-
-/// All of it before the first VM.
-static AT_BOOT: Once<MemoryUse> = Once::new();
 
 /// Memory that was given out before there was a heap.
 #[derive(Clone, Copy, Debug)]
@@ -34,31 +27,38 @@ pub(crate) struct Fixed {
     pub(crate) loaded: u64,
 }
 
-/// Notes what was given out before; once, by the first CPU.
-pub(crate) fn start(fixed: Fixed) {
-    FIXED.call_once(|| fixed);
+/// The memory that EL2 takes without a VM.
+#[derive(Debug)]
+pub(crate) struct BootMemory {
+    /// What does not change after boot.
+    fixed: Fixed,
+    /// All of it before the first VM.
+    at_boot: MemoryUse,
 }
 
-/// The first VM comes next.
-pub(crate) fn open() {
-    AT_BOOT.call_once(in_use);
+impl BootMemory {
+    /// As it is now: the first VM comes next.
+    pub(crate) fn measure(fixed: Fixed) -> Self {
+        Self { fixed, at_boot: fixed.and_now() }
+    }
+}
+
+impl Fixed {
+    /// With what EL2 has besides at the moment.
+    fn and_now(self) -> MemoryUse {
+        let Self { map, stacks, loaded } = self;
+        MemoryUse { image: layout::image().len(), map, stacks, loaded, ..memory::in_use() }
+    }
 }
 
 fn in_use() -> MemoryUse {
-    let now = memory::in_use();
-    FIXED.get().map_or(now, |Fixed { map, stacks, loaded }| MemoryUse {
-        image: layout::image().len(),
-        map: *map,
-        stacks: *stacks,
-        loaded: *loaded,
-        ..now
-    })
+    system::get().map_or_else(memory::in_use, |system| system.memory.fixed.and_now())
 }
 
 /// Tells what memory EL2 took before the first VM.
 pub(crate) fn tell_boot() {
-    if let Some(memory) = AT_BOOT.get() {
-        console::say(&FromHypervisor::Memory { vms: 0, memory: *memory });
+    if let Some(system) = system::get() {
+        console::say(&FromHypervisor::Memory { vms: 0, memory: system.memory.at_boot });
     }
 }
 

@@ -9,7 +9,7 @@ use super::{NEVER, Pcpu, now};
 use crate::arch::barrier;
 use crate::arch::sysreg::{CnthpCtlEl2, CnthpCvalEl2, CntvCtlEl0, SafeWrite};
 use crate::devices::assigned;
-use crate::gic::CpuInterface;
+use crate::gic::{self, CpuInterface};
 use crate::vm::shared::{VmHandle, VmShared};
 use crate::{console, host_io};
 
@@ -77,7 +77,9 @@ impl Pcpu {
     /// Serves an interrupt of one of the board's devices.
     /// `resident` is the VM in the machine.
     fn serve_device(&self, intid: Intid, resident: Option<&VmShared>) -> Whose {
-        if Some(intid) == self.uart {
+        if intid == gic::KICK {
+            // What it is for is in the requests, which are looked at before the next entry.
+        } else if Some(intid) == self.uart {
             console::interrupt();
         } else if let Some(vm) = assigned::forward_irq(intid, resident) {
             let is_resident = resident.is_some_and(|handle| handle.id == vm);
