@@ -3,6 +3,7 @@
 
 pub(crate) mod background;
 pub(crate) mod exit_host;
+pub(crate) mod gone;
 pub(crate) mod guest_memory;
 pub(crate) mod registry;
 pub(crate) mod shared;

@@ -14,6 +14,7 @@ mod clock;
 mod commands;
 mod dependencies;
 mod documents;
+mod drop_order;
 mod fail_stop;
 mod flags;
 mod glossary;

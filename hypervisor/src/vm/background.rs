@@ -91,7 +91,7 @@ impl BackgroundTask {
             Self::ClearDisks { handle } => match handle.devices.clear(STEP) {
                 Progress::More => Some(Self::ClearDisks { handle }),
                 Progress::Over => {
-                    handle.stats.clear();
+                    handle.gone.note_clear();
                     // The memory is free again when the last CPU has forgotten the VM.
                     None
                 }
@@ -157,7 +157,7 @@ fn after_zero(handle: VmHandle, then: StopReason) -> Option<BackgroundTask> {
     if then != StopReason::Reset {
         return Some(BackgroundTask::ClearDisks { handle });
     }
-    handle.stats.clear();
+    handle.gone.note_clear();
     {
         let mut vm = handle.vm.lock();
         vm.reset();

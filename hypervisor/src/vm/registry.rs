@@ -33,6 +33,7 @@ use crate::memory::{HeapUp, Room};
 use crate::sched::percpu::{self, Chosen, Message};
 use crate::system::{self, SystemUp};
 use crate::vm::background::BackgroundTask;
+use crate::vm::gone::GoneGuard;
 use crate::vm::guest_memory::{GuestMemoryMap, Memory};
 use crate::vm::shared::{Placement, StopReasonCell, VmHandle, VmShared};
 use crate::vm::stats::{self, VmStats};
@@ -196,6 +197,8 @@ impl Registry {
     #[cold]
     #[inline(never)]
     fn create(&self, id: u16, config: &VmConfig) -> Result<(), CreateError> {
+        // The first, so that it is dropped after all that is taken below if something of it cannot be had.
+        let gone = GoneGuard::new(id);
         let stats = VmStats::new(id);
         assigned::judge(id)?;
         let flash = vambrace_machine::layout::FLASH.0 + vambrace_machine::layout::FLASH_SIZE;
@@ -236,6 +239,7 @@ impl Registry {
             stop_reason: StopReasonCell::new(),
             has_ended: AtomicBool::new(false),
             stats,
+            gone,
         });
         // Before anything of it runs: whoever has something for it finds it.
         self.set(id, State::Alive(Arc::downgrade(&handle)));

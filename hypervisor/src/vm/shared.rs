@@ -24,6 +24,7 @@ use crate::console::link::Link;
 use crate::devices::Devices;
 use crate::sched::percpu;
 use crate::sched::percpu::Placements;
+use crate::vm::gone::GoneGuard;
 use crate::vm::guest_memory::GuestMemoryMap;
 use crate::vm::registry;
 use crate::vm::stats::VmStats;
@@ -118,8 +119,12 @@ pub(crate) struct VmShared {
     pub(crate) stop_reason: StopReasonCell,
     /// It is over: its CPUs forget it.
     pub(crate) has_ended: AtomicBool,
-    /// The last to go.
+    /// When the parts of its boot epochs began.
     pub(crate) stats: VmStats,
+    /// Fields are dropped in the order of their declaration, and this one has to be the last: it tells those that wait for the VM
+    /// to be gone, and what they then take (RAM, tables, run-queue indices, ports, disks) is to be free by then. The rules of the
+    /// house hold that it is (`tests/rules/drop_order.rs`).
+    pub(crate) gone: GoneGuard,
 }
 
 impl VmShared {

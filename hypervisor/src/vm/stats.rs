@@ -3,18 +3,15 @@
 //!
 //! It is noted as things happen and told when a boot epoch is over, so that telling it delays nobody's start.
 
-use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use vambrace_hypervisor::console::serial::Source;
 use vambrace_wire::message::{FromHypervisor, Life, MemoryUse};
 
 use crate::arch::sysreg::{CntpctEl0, Read};
 use crate::boot::layout;
-use crate::vm::registry;
+use crate::vm::gone;
 use crate::{console, memory, system};
-
-/// VMs that exist, or have memory still.
-static VMS: AtomicU16 = AtomicU16::new(0);
 
 /// Memory that was given out before there was a heap.
 #[derive(Clone, Copy, Debug)]
@@ -62,23 +59,18 @@ pub(crate) fn tell_boot() {
     }
 }
 
-/// A VM's part. It goes last of all that the VM had, and then the VM is gone.
+/// A VM's part.
 #[derive(Debug)]
 pub(crate) struct VmStats {
     vm: u16,
     began: AtomicU64,
     copied: AtomicU64,
-    cleared: AtomicU64,
 }
 
 impl VmStats {
     /// For a VM that is about to be made.
     pub(crate) fn new(vm: u16) -> Self {
-        VMS.fetch_add(1, Ordering::Relaxed);
-        let this =
-            Self { vm, began: AtomicU64::new(0), copied: AtomicU64::new(0), cleared: AtomicU64::new(0) };
-        this.begin();
-        this
+        Self { vm, began: AtomicU64::new(now()), copied: AtomicU64::new(0) }
     }
 
     /// A boot epoch begins.
@@ -91,30 +83,13 @@ impl VmStats {
         note(&self.copied);
     }
 
-    /// The memory is clear.
-    pub(crate) fn clear(&self) {
-        note(&self.cleared);
-    }
-
     /// A boot epoch is over that switched its first CPU on at the count `started`.
     pub(crate) fn tell(&self, started: u64) {
         let at = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let life = Life { began: at(&self.began), copied: at(&self.copied), started, ended: now() };
         console::say(&FromHypervisor::Life { vm: self.vm, life });
-        let memory = FromHypervisor::Memory { vms: VMS.load(Ordering::Relaxed), memory: in_use() };
+        let memory = FromHypervisor::Memory { vms: gone::count(), memory: in_use() };
         console::say_of(Source::Affairs(self.vm), &memory);
-    }
-}
-
-impl Drop for VmStats {
-    fn drop(&mut self) {
-        VMS.fetch_sub(1, Ordering::Relaxed);
-        let cleared = self.cleared.load(Ordering::Relaxed);
-        // A VM that could not be made never ran.
-        if cleared != 0 {
-            console::say(&FromHypervisor::Gone { vm: self.vm, cleared, at: now() });
-        }
-        registry::note_gone(self.vm);
     }
 }
 
