@@ -44,6 +44,39 @@ fn each_policy_is_of_a_register_that_the_host_gives() {
     }
 }
 
+/// Arm's list of the registers' fields.
+const FIELDS: &str = include_str!("fields.txt");
+
+/// A field of four bits: its register, lowest bit and name, and the values that are allocated, in words.
+fn arms_fields() -> impl Iterator<Item = (&'static str, u32, &'static str, &'static str)> {
+    FIELDS.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [register, lsb, width, name, values] = words[..] else { panic!("{line}") };
+        (width == "4").then(|| (register, lsb.parse().unwrap(), name, values))
+    })
+}
+
+#[test]
+fn each_field_is_where_arm_has_it_and_shows_what_arm_has_allocated() {
+    for (register, fields) in policy::REGISTERS {
+        for field in *fields {
+            let is_it = |(of, lsb, name, _): &(&str, u32, &str, &str)| {
+                (Some(*of), *lsb, *name) == (register.name(), field.lsb, field.name)
+            };
+            let (.., values) = arms_fields()
+                .find(is_it)
+                .unwrap_or_else(|| panic!("{register} has no {} at bit {}", field.name, field.lsb));
+            let allocated = |value: u8| values.split(',').any(|it| it.parse() == Ok(value));
+            let is_allocated = match field.rule {
+                Rule::AtMost(limit) | Rule::Fixed(limit) => allocated(limit),
+                Rule::SignedAtMost(limit) => allocated(limit) && allocated(15),
+                Rule::AsHost => true,
+            };
+            assert!(is_allocated, "{register}.{}: {:?} of {values}", field.name, field.rule);
+        }
+    }
+}
+
 /// QEMU's cortex-a72, as the machine `virt` with `virtualization=on` shows it.
 #[test]
 fn a_cortex_a72() {
