@@ -8,6 +8,7 @@
 pub mod control;
 pub mod hidden;
 pub mod table;
+pub mod trap;
 
 use control::{Register, Setting, always, bits};
 use vambrace_cpu::id_registers::HostIdRegisters;

@@ -2,6 +2,7 @@
 //! The table itself, by encoding: debug and trace (op0 = 2), then all others (op0 = 3).
 
 use super::*;
+use crate::traps::trap::*;
 use Keeper::{Absent, Constant, Later, Reset, Switched, Trapped, View};
 
 const EL1: Keeper = Switched(Group::El1);
@@ -11,6 +12,7 @@ const PSTATE: Keeper = View("PSTATE, in the frame");
 const ICV: Keeper = View("the virtual CPU interface");
 const PSTATE_OF_DEBUG: Keeper = Absent("only in Debug state");
 const GIC_5: Keeper = Later("FEAT_GCIE");
+const TPS: Keeper = Later("FEAT_TPS");
 const R_PROFILE: Keeper = Absent("only in the R profile");
 
 /// One register.
@@ -35,7 +37,7 @@ pub const TABLE: &[Row] = &[
     all("the OS Lock and debug power", (2, 0), (1, 0, 4), (1, 4, 4), Trapped(TDOSA)),
     all("DBGCLAIMSET_EL1 to DBGAUTHSTATUS_EL1", (2, 0), (7, 8, 6), (7, 14, 6), Trapped(TDA)),
     all("system PMU", (2, 0), (9, 13, 0), (9, 14, 2), Trapped(SYSTEM_PMU)),
-    all("PMU snapshots", (2, 0), (14, 8, 0), (14, 12, 7), Trapped(PMU)),
+    all("PMU snapshots", (2, 0), (14, 8, 0), (14, 12, 7), Trapped(PMU_SNAPSHOTS)),
     all("branch records", (2, 1), (8, 0, 0), (9, 2, 7), Trapped(BRANCH_RECORDS)),
     all("trace unit", (2, 1), (0, 0, 0), (7, 15, 7), Trapped(TTA)),
     all("ThumbEE", (2, 2), (0, 0, 0), (1, 0, 0), Absent("gone since Armv8")),
@@ -56,7 +58,7 @@ pub const TABLE: &[Row] = &[
     all("RGSR_EL1, GCR_EL1", (3, 0), (1, 0, 5), (1, 0, 6), Trapped(TAGS)),
     row("ZCR_EL1", (3, 0), (1, 2, 0), Trapped(TZ)),
     row("TRFCR_EL1", (3, 0), (1, 2, 1), Trapped(TTRF)),
-    row("TRCITECR_EL1", (3, 0), (1, 2, 3), Later("FEAT_ITE")),
+    row("TRCITECR_EL1", (3, 0), (1, 2, 3), Trapped(TRACE_EXTERNAL)),
     row("SMPRI_EL1", (3, 0), (1, 2, 4), Trapped(SMPRI)),
     row("SMCR_EL1", (3, 0), (1, 2, 6), Trapped(TSM)),
     all("masks and aliases of control registers", (3, 0), (1, 4, 0), (1, 4, 7), Trapped(MASKS)),
@@ -64,8 +66,11 @@ pub const TABLE: &[Row] = &[
     row("TTBR1_EL1", (3, 0), (2, 0, 1), EL1),
     row("TCR_EL1", (3, 0), (2, 0, 2), EL1),
     row("TCR2_EL1", (3, 0), (2, 0, 3), Trapped(TCR2)),
-    all("overlays, tagging by table", (3, 0), (2, 0, 4), (2, 0, 7), Later("FEAT_S1POE2, FEAT_TEV")),
-    row("LDSTT_EL1", (3, 0), (2, 1, 7), Later("FEAT_TEV")),
+    row("IRTBRU_EL1", (3, 0), (2, 0, 4), Trapped(IRTBRU)),
+    row("IRTBRP_EL1", (3, 0), (2, 0, 5), Trapped(IRTBRP)),
+    row("DPOTBR0_EL1", (3, 0), (2, 0, 6), Trapped(DPOTBR0)),
+    row("DPOTBR1_EL1", (3, 0), (2, 0, 7), Trapped(DPOTBR1)),
+    row("LDSTT_EL1", (3, 0), (2, 1, 7), Trapped(LDSTT)),
     row("APIAKeyLo_EL1", (3, 0), (2, 1, 0), KEYS),
     row("APIAKeyHi_EL1", (3, 0), (2, 1, 1), KEYS),
     row("APIBKeyLo_EL1", (3, 0), (2, 1, 2), KEYS),
@@ -74,15 +79,17 @@ pub const TABLE: &[Row] = &[
     row("APDAKeyHi_EL1", (3, 0), (2, 2, 1), KEYS),
     row("APDBKeyLo_EL1", (3, 0), (2, 2, 2), KEYS),
     row("APDBKeyHi_EL1", (3, 0), (2, 2, 3), KEYS),
-    all("bounds of pointers", (3, 0), (2, 2, 4), (2, 2, 7), Later("FEAT_TPS")),
+    all("bounds of pointers", (3, 0), (2, 2, 4), (2, 2, 7), TPS),
     row("APGAKeyLo_EL1", (3, 0), (2, 3, 0), KEYS),
     row("APGAKeyHi_EL1", (3, 0), (2, 3, 1), KEYS),
-    all("guarded control stack", (3, 0), (2, 5, 0), (2, 5, 2), Trapped(GCS)),
+    all("guarded control stack", (3, 0), (2, 5, 0), (2, 5, 2), Trapped(GCS_EL1)),
     all("masks and aliases of TCR_EL1", (3, 0), (2, 7, 2), (2, 7, 7), Trapped(MASKS)),
-    all("fine-grained descriptors", (3, 0), (3, 2, 0), (3, 9, 7), Later("FEAT_S1POE2")),
+    all("FGDTP<n>_EL1, FGDTU<n>_EL1", (3, 0), (3, 2, 0), (3, 5, 7), Trapped(DESCRIPTORS)),
+    all("AFGDTP<n>_EL1, AFGDTU<n>_EL1", (3, 0), (3, 6, 0), (3, 9, 7), Trapped(ALTERNATE_DESCRIPTORS)),
     row("SPSR_EL1", (3, 0), (4, 0, 0), EL1),
     row("ELR_EL1", (3, 0), (4, 0, 1), EL1),
-    all("STINDEX_EL1, TINDEX_EL1", (3, 0), (4, 0, 2), (4, 0, 3), Later("FEAT_TEV")),
+    row("STINDEX_EL1", (3, 0), (4, 0, 2), Trapped(STINDEX)),
+    row("TINDEX_EL1", (3, 0), (4, 0, 3), Trapped(TINDEX_EL1)),
     row("SP_EL0", (3, 0), (4, 1, 0), EL1),
     all("SPSel, CurrentEL, PAN, UAO, ALLINT, PM", (3, 0), (4, 2, 0), (4, 3, 1), PSTATE),
     row("ICC_PMR_EL1", (3, 0), (4, 6, 0), ICV),
@@ -97,16 +104,21 @@ pub const TABLE: &[Row] = &[
     all("protection regions", (3, 0), (6, 1, 0), (6, 15, 7), R_PROFILE),
     row("PAR_EL1", (3, 0), (7, 4, 0), EL1),
     all("SPE", (3, 0), (9, 9, 0), (9, 9, 7), Trapped(TPMS)),
+    row("PMSDSFR_EL1", (3, 0), (9, 10, 4), Trapped(TPMS)),
+    row("PMBIDR_EL1", (3, 0), (9, 10, 7), Constant),
     all("SPE's buffer", (3, 0), (9, 10, 0), (9, 10, 7), Trapped(SPE_BUFFER)),
+    row("TRBIDR_EL1", (3, 0), (9, 11, 7), Constant),
     all("trace buffer", (3, 0), (9, 11, 0), (9, 11, 7), Trapped(TRACE_BUFFER)),
-    all("PMU", (3, 0), (9, 13, 3), (9, 14, 7), Trapped(PMU)),
+    row("PMSSCR_EL1", (3, 0), (9, 13, 3), Trapped(PMU_SNAPSHOTS)),
+    all("PMU", (3, 0), (9, 14, 0), (9, 14, 7), Trapped(PMU)),
     row("MAIR_EL1", (3, 0), (10, 2, 0), EL1),
     row("MAIR2_EL1", (3, 0), (10, 2, 1), Trapped(MAIR2)),
     row("PIRE0_EL1", (3, 0), (10, 2, 2), Trapped(PIRE0)),
     row("PIR_EL1", (3, 0), (10, 2, 3), Trapped(PIR)),
     row("POR_EL1", (3, 0), (10, 2, 4), Trapped(POR_EL1)),
     row("S2POR_EL1", (3, 0), (10, 2, 5), Trapped(S2POR)),
-    all("tagging by table", (3, 0), (10, 2, 6), (10, 2, 7), Later("FEAT_TEV")),
+    row("TTTBRU_EL1", (3, 0), (10, 2, 6), Trapped(TTTBRU)),
+    row("TTTBRP_EL1", (3, 0), (10, 2, 7), Trapped(TTTBRP)),
     row("AMAIR_EL1", (3, 0), (10, 3, 0), EL1),
     row("AMAIR2_EL1", (3, 0), (10, 3, 1), Trapped(AMAIR2)),
     all("MPAMIDR_EL1, MPAMBWIDR_EL1, TLBIDIDR_EL1", (3, 0), (10, 4, 4), (10, 4, 6), Constant),
@@ -122,7 +134,7 @@ pub const TABLE: &[Row] = &[
     row("ICC_SRE_EL1", (3, 0), (12, 12, 5), Reset(SRE)),
     all("GICv3's CPU interface", (3, 0), (12, 8, 0), (12, 12, 7), ICV),
     all("GICv5", (3, 0), (12, 13, 0), (12, 15, 7), GIC_5),
-    row("TPIDR3_EL1", (3, 0), (13, 0, 0), Later("FEAT_S1POE2")),
+    row("TPIDR3_EL1", (3, 0), (13, 0, 0), Trapped(TPIDR3_EL1)),
     row("CONTEXTIDR_EL1", (3, 0), (13, 0, 1), EL1),
     row("RCWSMASK_EL1", (3, 0), (13, 0, 3), Trapped(RCWSMASK)),
     row("TPIDR_EL1", (3, 0), (13, 0, 4), EL1),
@@ -141,10 +153,10 @@ pub const TABLE: &[Row] = &[
 
     // EL0.
     all("CTR_EL0, DCZID_EL0", (3, 3), (0, 0, 1), (0, 0, 7), Constant),
-    all("bounds of pointers", (3, 3), (2, 2, 4), (2, 2, 7), Later("FEAT_TPS")),
+    all("bounds of pointers", (3, 3), (2, 2, 4), (2, 2, 7), TPS),
     all("RNDR, RNDRRS", (3, 3), (2, 4, 0), (2, 4, 1), Constant),
-    row("GCSPR_EL0", (3, 3), (2, 5, 1), Trapped(GCS)),
-    row("TINDEX_EL0", (3, 3), (4, 0, 3), Later("FEAT_TEV")),
+    row("GCSPR_EL0", (3, 3), (2, 5, 1), Trapped(GCS_EL0)),
+    row("TINDEX_EL0", (3, 3), (4, 0, 3), Trapped(TINDEX_EL0)),
     row("SVCR", (3, 3), (4, 2, 2), Trapped(TSM)),
     all("NZCV, DAIF, DIT, SSBS, TCO", (3, 3), (4, 2, 0), (4, 2, 7), PSTATE),
     row("FPCR", (3, 3), (4, 4, 0), FP),
@@ -154,7 +166,7 @@ pub const TABLE: &[Row] = &[
     all("DSPSR_EL0, DLR_EL0", (3, 3), (4, 5, 0), (4, 5, 1), PSTATE_OF_DEBUG),
     all("PMU", (3, 3), (9, 4, 0), (9, 14, 7), Trapped(PMU)),
     row("POR_EL0", (3, 3), (10, 2, 4), Trapped(POR_EL0)),
-    row("TPIDR3_EL0", (3, 3), (13, 0, 0), Later("FEAT_S1POE2")),
+    row("TPIDR3_EL0", (3, 3), (13, 0, 0), Trapped(TPIDR3_EL0)),
     row("TPIDR_EL0", (3, 3), (13, 0, 2), EL1),
     row("TPIDRRO_EL0", (3, 3), (13, 0, 3), EL1),
     row("TPIDR2_EL0", (3, 3), (13, 0, 5), Trapped(TPIDR2)),

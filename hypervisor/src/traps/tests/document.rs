@@ -9,7 +9,8 @@ const DOCUMENT: &str = include_str!("../../../../docs/traps.md");
 /// What is printed begins behind this line, and goes on to the document's end.
 const BEGIN: &str = "<!-- printed from hypervisor/src/traps -->\n";
 
-const REGISTERS: [(Register, &str); 13] = [
+/// Each register's name, or both of a pair.
+pub(super) const REGISTERS: [(Register, &str); 13] = [
     (Register::Hcr, "HCR_EL2"),
     (Register::Hcrx, "HCRX_EL2"),
     (Register::Mdcr, "MDCR_EL2"),
@@ -67,15 +68,11 @@ fn print() -> String {
     for (register, name) in REGISTERS {
         write!(text, "\n## {name}\n\n").unwrap();
         let rows: Vec<_> = TABLE.iter().filter(|control| control.register == register).collect();
-        if rows.is_empty() {
-            text.push_str("0: what its bits would let through traps.\n");
-            continue;
-        }
         text.push_str(
             "| bits | name | value | why | a guest finds | ID fields |\n|---|---|---|---|---|---|\n",
         );
         for control in rows {
-            let fields = HIDDEN.iter().filter(|hidden| controls(hidden).contains(&control));
+            let fields = hidden::all().filter(|hidden| controls(hidden).contains(&control));
             let fields = fields.map(field_name).collect::<Vec<_>>().join(", ");
             let Control { name, why, guest, .. } = control;
             let (place, setting) = (place(control), setting(control));
@@ -85,10 +82,11 @@ fn print() -> String {
     text.push_str(
         "\n## What a VM's ID registers hide\n\n| field | shown up to | why that is enough |\n|---|---|---|\n",
     );
-    for hidden in HIDDEN {
+    for hidden in hidden::all() {
         let names = controls(hidden).iter().map(|control| control.name).collect::<Vec<_>>().join(", ");
         let why = match hidden.guard {
             Guard::Controlled(_) => names,
+            Guard::Switched(what, registers) => format!("switched: {what} ({})", registers.join(", ")),
             Guard::Harmless(why) => format!("harmless: {why}"),
         };
         let limit =
