@@ -11,8 +11,9 @@ use core::fmt::Write;
 
 use vambrace_hypervisor::boot::board::{self, Board, BoardError, Uart as UartDescription};
 use vambrace_hypervisor::boot::footprint::{self, Footprint};
-use vambrace_hypervisor::memory::regions::{FreeMemory, From, Range, TooManyRanges};
+use vambrace_hypervisor::memory::regions::{FreeMemory, From, TooManyRanges};
 use vambrace_interrupts::Intid;
+use vambrace_memory::{Pa, PaRange};
 use vambrace_wire::bundle::{Bundle, HEADER_LEN};
 
 use crate::arch::mmu::{Kind, Map};
@@ -70,7 +71,7 @@ fn device_tree_bytes(address: u64) -> Option<&'static [u8]> {
 }
 
 /// Where a message goes when there is no device tree to name a UART: QEMU's `virt`.
-const FALLBACK_UART: UartDescription = UartDescription { base: 0x0900_0000, intid: Some(Intid::new(33)) };
+const FALLBACK_UART: UartDescription = UartDescription { base: Pa(0x0900_0000), intid: Some(Intid::new(33)) };
 
 /// Says why the boot cannot go on, if a UART can be found, and stops.
 #[inline(never)]
@@ -95,12 +96,12 @@ fn give_up(tree: Option<&[u8]>, why: core::fmt::Arguments<'_>) -> ! {
 /// What the loader has written through its caches is read past ours for now. Only of the image does the boot protocol ask
 /// that it be cleaned (Linux, "Booting AArch64 Linux": "Call the kernel image").
 fn clean_for_us(address: u64, len: u64) {
-    crate::arch::barrier::clean_invalidate(address, len);
+    crate::arch::barrier::clean_invalidate(PaRange::clamped(Pa(address), len));
 }
 
 /// The board is known: turns the MMU on, then brings up everything else.
 fn start(board: &Board, tree: &'static [u8]) -> ! {
-    let tree_range = Range::new(tree.as_ptr().addr() as u64, tree.len() as u64);
+    let tree_range = PaRange::clamped(Pa(tree.as_ptr().addr() as u64), tree.len() as u64);
     let bundle = match footprint::find_bundle(board, layout::image(), HEADER_LEN as u64, announced) {
         Ok(bundle) => bundle,
         Err(error) => give_up(Some(tree), format_args!("{error}")),
@@ -121,9 +122,9 @@ fn start(board: &Board, tree: &'static [u8]) -> ! {
 }
 
 /// How long a bundle at `start` says to be; 0 if none is there.
-fn announced(start: u64) -> u64 {
-    clean_for_us(start, HEADER_LEN as u64);
-    let header: *const [u8; HEADER_LEN] = core::ptr::with_exposed_provenance(start as usize);
+fn announced(start: Pa) -> u64 {
+    clean_for_us(start.0, HEADER_LEN as u64);
+    let header: *const [u8; HEADER_LEN] = core::ptr::with_exposed_provenance(start.0 as usize);
     // SAFETY: inside a memory bank, says `find_bundle`; read by value, before anyone else runs.
     Bundle::announced_len(&unsafe { header.read() }).unwrap_or(0)
 }
@@ -137,8 +138,8 @@ fn place_stacks(board: &Board, footprint: &Footprint) -> Option<Stacks> {
     let len = Stacks::len_for(board);
     let mut unused = FreeMemory::new();
     footprint.add_unused(board, &mut unused).ok()?;
-    let start = unused.take(len.max(4096), 4096, From::Top)?;
-    Some(Stacks::new(Range::new(start.0, len)))
+    let taken = unused.take(len.max(4096), 4096, From::Top)?;
+    Some(Stacks::new(taken.part(0, len)))
 }
 
 /// The EL2 map: the image by its parts, memory, the devices.
@@ -150,7 +151,7 @@ fn map_all(board: &Board, footprint: &Footprint, stacks: Stacks) -> Option<Map> 
     map.add(layout::text(), Kind::Text);
     map.add(layout::constants(), Kind::Constants);
     map.add(layout::data(), Kind::Data);
-    map.add(Range { start: layout::boot_stack_guard().end, end: layout::image().end }, Kind::Data);
+    map.add(layout::image().from(layout::boot_stack_guard().end()), Kind::Data);
     for range in memory.iter() {
         map.add(range, Kind::Data);
     }
@@ -159,10 +160,10 @@ fn map_all(board: &Board, footprint: &Footprint, stacks: Stacks) -> Option<Map> 
         map.add(*region, Kind::Device);
     }
     if let Some(uart) = board.uart {
-        map.add(Range::new(uart.base, 4096), Kind::Device);
+        map.add(PaRange::clamped(uart.base, 4096), Kind::Device);
     }
     if let Some(rtc) = board.rtc {
-        map.add(Range::new(rtc, 4096), Kind::Device);
+        map.add(PaRange::clamped(rtc, 4096), Kind::Device);
     }
     map.add(board.virtio, Kind::Device);
     Some(map)

@@ -14,6 +14,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arrayvec::ArrayString;
 use vambrace_hypervisor::boot::board;
 use vambrace_hypervisor::console::serial::{Refused, SerialQueue, Source};
+use vambrace_memory::Pa;
 use vambrace_wire::message::{FromHypervisor, Level, MAX_FRAME, MAX_TEXT, encode};
 
 use crate::arch::lock::SpinMutex;
@@ -76,7 +77,7 @@ static EARLY: AtomicU64 = AtomicU64::new(0);
 /// # Safety
 /// As for [`Uart::new`], until [`start`].
 pub(crate) unsafe fn announce(uart: Option<board::Uart>) {
-    EARLY.store(uart.map_or(0, |uart| uart.base), Ordering::Relaxed);
+    EARLY.store(uart.map_or(0, |uart| uart.base.0), Ordering::Relaxed);
 }
 
 /// Whether the console has no UART yet. With the MMU off there are no locks and nothing to exchange: exclusives need cacheable
@@ -234,7 +235,7 @@ pub(crate) fn emergency(text: fmt::Arguments<'_>) {
     let early = EARLY.load(Ordering::Relaxed);
     if early != 0 {
         // SAFETY: `announce` was told that it is a PL011's, and the console does not have it yet.
-        let uart = unsafe { Uart::new(board::Uart { base: early, intid: None }) };
+        let uart = unsafe { Uart::new(board::Uart { base: Pa(early), intid: None }) };
         let _ = writeln!(Raw(uart), "\r\nvambrace cannot start: {text}\r");
         return;
     }

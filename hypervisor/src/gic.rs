@@ -8,9 +8,9 @@
 pub(crate) mod vgic;
 
 use vambrace_hypervisor::boot::board::Gic as Description;
-use vambrace_hypervisor::memory::regions::Range;
 use vambrace_hypervisor::sre::{self, Guard, Register, Step};
 use vambrace_interrupts::Intid;
+use vambrace_memory::PaRange;
 use vambrace_wire::bundle::assigned::Trigger;
 
 use crate::arch::barrier::{dsb_sy, isb};
@@ -89,7 +89,7 @@ impl Distributor {
     /// # Safety
     /// `description` must be the board's GICv3, mapped as Device memory; called once, by one CPU.
     pub(crate) unsafe fn new(_: &MmuOn, description: &Description) -> Self {
-        let this = Self { base: description.distributor.start };
+        let this = Self { base: description.distributor.start().0 };
         write32(this.base + GICD_CTLR, 0);
         this.wait();
         let words = u64::from(read32(this.base + GICD_TYPER) & 0x1F) + 1;
@@ -172,7 +172,7 @@ impl CpuInterface {
     ///
     /// # Safety
     /// `regions` must be the board's redistributors, mapped as Device memory; called once by each CPU.
-    pub(crate) unsafe fn new(regions: &[Range], affinity: u64, enable: u32) -> Result<Self, NoInterface> {
+    pub(crate) unsafe fn new(regions: &[PaRange], affinity: u64, enable: u32) -> Result<Self, NoInterface> {
         let redistributor = regions.iter().find_map(|region| find(*region, affinity));
         let redistributor = redistributor.ok_or(NoInterface::NoRedistributor)?;
         write32(redistributor + GICR_WAKER, read32(redistributor + GICR_WAKER) & !0b10);
@@ -279,10 +279,10 @@ fn turn_system_registers_on() -> Guard {
 }
 
 /// The redistributor of the CPU with this affinity within a region.
-fn find(region: Range, affinity: u64) -> Option<u64> {
+fn find(region: PaRange, affinity: u64) -> Option<u64> {
     let wanted = (affinity & 0xFF_FFFF) | ((affinity >> 32) & 0xFF) << 24;
-    let mut frame = region.start;
-    while frame < region.end {
+    let mut frame = region.start().0;
+    while frame < region.end().0 {
         let typer = read64(frame + GICR_TYPER);
         if typer >> 32 == wanted {
             return Some(frame);

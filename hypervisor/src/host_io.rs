@@ -7,7 +7,7 @@
 use alloc::vec::Vec;
 use core::ptr::NonNull;
 
-use vambrace_hypervisor::boot::board::VirtioSlot;
+use vambrace_hypervisor::boot::board::{VirtioSlot, assigned_range};
 use vambrace_hypervisor::host_io::board_disk::Conduct;
 use vambrace_interrupts::Intid;
 use vambrace_io::virtio::net::{Frame, Mac, Offload};
@@ -75,15 +75,17 @@ pub(crate) unsafe fn start(
     let wants_card = directory.networks.iter().any(|network| network.uplink == Uplink::Board);
     let is_assigned = |slot: &&VirtioSlot| {
         let registers = directory.vms.iter().flat_map(|vm| &vm.registers);
-        registers.clone().any(|it| (it.pa..it.pa.saturating_add(it.len)).contains(&slot.base))
+        registers.clone().any(|it| assigned_range(it).contains(slot.registers.start()))
     };
     for slot in slots.iter().filter(|slot| !is_assigned(slot)) {
-        let at = core::ptr::with_exposed_provenance_mut::<VirtIOHeader>(slot.base as usize);
+        let at = core::ptr::with_exposed_provenance_mut::<VirtIOHeader>(slot.registers.start().0 as usize);
         // Nothing is at address 0.
         let Some(header) = NonNull::new(at) else { continue };
         // A slot without a device says so in its registers.
         // SAFETY: as the caller says.
-        let Ok(transport) = (unsafe { MmioTransport::new(header, slot.len as usize) }) else { continue };
+        let Ok(transport) = (unsafe { MmioTransport::new(header, slot.registers.len() as usize) }) else {
+            continue;
+        };
         let started = match transport.device_type() {
             DeviceType::Block if !disks.is_empty() => disk::start(transport).map(|disk| {
                 let wanted = directory.disks.iter().position(|wanted| disk.is_called(&wanted.name));
@@ -100,7 +102,7 @@ pub(crate) unsafe fn start(
             _ => Some(()),
         };
         if started.is_none() {
-            console::warning!("the board's virtio device at {:#x} does not start", slot.base);
+            console::warning!("the board's virtio device at {} does not start", slot.registers.start());
         }
     }
     if wants_card && card.is_none() {

@@ -14,9 +14,9 @@ use talc::base::Talc;
 use talc::base::binning::Binning;
 use talc::source::Source;
 use vambrace_hypervisor::memory::pool::{Contents, Pool};
-use vambrace_hypervisor::memory::regions::{FreeMemory, From, Range};
+use vambrace_hypervisor::memory::regions::{FreeMemory, From};
 use vambrace_hypervisor::memory::room::{NoRoom, Promises};
-use vambrace_memory::Pa;
+use vambrace_memory::PaRange;
 use vambrace_wire::message::MemoryUse;
 
 use crate::arch::lock::SpinMutex;
@@ -41,7 +41,7 @@ unsafe impl Source for FromFreeMemory {
         let wanted = (layout.size() as u64).checked_add(layout.align() as u64 + 4096).ok_or(())?;
         let len = wanted.checked_next_multiple_of(HEAP_PIECE).ok_or(())?;
         let piece = take(len, 4096, From::Top).ok_or(())?;
-        let base = core::ptr::with_exposed_provenance_mut(piece.0 as usize);
+        let base = core::ptr::with_exposed_provenance_mut(piece.start().0 as usize);
         // SAFETY: the piece is mapped, ours alone, and stays so: the heap never gives memory back.
         unsafe { talc.claim(base, len as usize) }.map(drop).ok_or(())
     }
@@ -52,43 +52,43 @@ unsafe impl Source for FromFreeMemory {
 pub(crate) struct HeapUp(());
 
 /// Takes what nobody uses but for `withheld`. Memory in too many pieces is lost, which is told.
-pub(crate) fn start(_: &ConsoleUp, unused: &FreeMemory, withheld: Range) -> HeapUp {
+pub(crate) fn start(_: &ConsoleUp, unused: &FreeMemory, withheld: PaRange) -> HeapUp {
     unused.iter().for_each(release);
     withhold(withheld);
     HeapUp(())
 }
 
 /// Declares a range free, whatever is in it. At boot for what the device tree lists, later for what EL2 has used.
-pub(crate) fn release(range: Range) {
+pub(crate) fn release(range: PaRange) {
     give_back(range, Contents::Unknown);
 }
 
 /// Declares a range free that a VM has had.
-pub(crate) fn give_back(range: Range, contents: Contents) {
+pub(crate) fn give_back(range: PaRange, contents: Contents) {
     if FREE.lock().add(range, contents).is_err() {
-        crate::console::warning!("memory {:#x}..{:#x} is lost: too many pieces", range.start, range.end);
+        crate::console::warning!("memory {range} is lost: too many pieces");
     }
 }
 
 /// Takes a range out of what is free: other CPUs' stacks are there.
-fn withhold(range: Range) {
+fn withhold(range: PaRange) {
     if FREE.lock().remove(range).is_err() {
-        crate::console::warning!("memory above {:#x} is lost: too many pieces", range.end);
+        crate::console::warning!("memory above {} is lost: too many pieces", range.end());
     }
 }
 
 /// Takes `len` bytes of physical memory, aligned to `align`, for EL2, which sees to their contents.
-pub(crate) fn take(len: u64, align: u64, from: From) -> Option<Pa> {
-    take_for_vm(len, align, from).map(|(start, _)| start)
+pub(crate) fn take(len: u64, align: u64, from: From) -> Option<PaRange> {
+    take_for_vm(len, align, from).map(|(range, _)| range)
 }
 
 /// Takes `len` bytes of physical memory, aligned to `align`, and says whether a VM may have them as they are.
-pub(crate) fn take_for_vm(len: u64, align: u64, from: From) -> Option<(Pa, Contents)> {
+pub(crate) fn take_for_vm(len: u64, align: u64, from: From) -> Option<(PaRange, Contents)> {
     FREE.lock().take(len, align, from)
 }
 
 /// Takes this very range of physical memory, if all of it is free, and says whether a VM may have it as it is.
-pub(crate) fn take_exactly(range: Range) -> Option<Contents> {
+pub(crate) fn take_exactly(range: PaRange) -> Option<Contents> {
     FREE.lock().take_exactly(range)
 }
 
@@ -96,14 +96,14 @@ pub(crate) fn take_exactly(range: Range) -> Option<Contents> {
 static TABLES: AtomicU64 = AtomicU64::new(0);
 
 /// Takes `len` bytes for a VM's stage-2 tables, aligned to the next power of two.
-pub(crate) fn take_tables(len: u64) -> Option<Pa> {
-    let start = take(len, len.next_power_of_two(), From::Top)?;
+pub(crate) fn take_tables(len: u64) -> Option<PaRange> {
+    let tables = take(len, len.next_power_of_two(), From::Top)?;
     TABLES.fetch_add(len, Ordering::Relaxed);
-    Some(start)
+    Some(tables)
 }
 
 /// Takes tables back.
-pub(crate) fn release_tables(range: Range) {
+pub(crate) fn release_tables(range: PaRange) {
     TABLES.fetch_sub(range.len(), Ordering::Relaxed);
     release(range);
 }
@@ -166,8 +166,8 @@ fn has_room(bytes: usize) -> bool {
 ///
 /// # Safety
 /// The range must be mapped in EL2 and owned by the caller: no guest and no Rust value is there.
-pub(crate) unsafe fn fill(range: Range, byte: u8) {
-    let start: *mut u8 = core::ptr::with_exposed_provenance_mut(range.start as usize);
+pub(crate) unsafe fn fill(range: PaRange, byte: u8) {
+    let start: *mut u8 = core::ptr::with_exposed_provenance_mut(range.start().0 as usize);
     if let Some(start) = NonNull::new(start) {
         // SAFETY: mapped and owned, says the caller.
         unsafe { start.write_bytes(byte, range.len() as usize) };

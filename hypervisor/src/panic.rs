@@ -41,7 +41,7 @@ pub(crate) extern "C" fn el2_fault(sp: u64) -> ! {
             MpidrEl1.read() & 0xFF_00FF_FFFF,
             syndrome::describe(esr),
             ElrEl2.read(),
-            crate::boot::layout::image().start,
+            crate::boot::layout::image().start().0,
             FarEl2.read(),
         ));
     }

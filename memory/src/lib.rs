@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Memory virtualisation: VA -> IPA -> PA.
 //!
-//! - [`addr`], [`guest`]: three address types that nothing but a translation turns into one another ([`Va`], [`Ipa`],
-//!   [`Pa`]), and guest memory that is reached only by address and copy ([`GuestMemory`]).
+//! - [`addr`], [`range`], [`guest`]: three address types that nothing but a translation turns into one another ([`Va`],
+//!   [`Ipa`], [`Pa`]), ranges of them, and guest memory that is reached only by address and copy ([`GuestMemory`]).
 //! - [`walk`], [`granule`], [`features`]: the walk down a tree of tables, which both stages share, and what of it depends
 //!   on the CPU.
 //! - [`stage1`]: the guest's own tables, read as the hardware reads them (VA -> IPA).
@@ -26,6 +26,7 @@ pub mod granule;
 pub mod guest;
 pub mod hcr;
 pub mod par;
+pub mod range;
 pub mod stage1;
 pub mod stage2;
 #[cfg(any(test, feature = "model"))]
@@ -36,3 +37,4 @@ pub mod walk;
 
 pub use addr::{Ipa, Pa, Va};
 pub use guest::{GuestMemory, OutsideMemory};
+pub use range::{IpaRange, PaRange};

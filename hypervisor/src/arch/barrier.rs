@@ -5,7 +5,7 @@
 
 use core::arch::asm;
 
-use vambrace_memory::Ipa;
+use vambrace_memory::{Ipa, PaRange};
 
 macro_rules! instruction {
     ($($(#[$doc:meta])* $name:ident = $asm:literal;)*) => {
@@ -56,20 +56,20 @@ pub(crate) fn tlbi_ipas2e1is(ipa: Ipa) {
     unsafe { asm!("tlbi ipas2e1is, {}", in(reg) ipa.0 >> 12, options(nostack, preserves_flags)) }
 }
 
-/// Drops `len` bytes at `start` from the data caches: what was written there with the caches off is what counts.
+/// Drops a range from the data caches: what was written there with the caches off is what counts.
 ///
 /// # Safety
 /// No line of the range may hold data that memory does not have.
-pub(crate) unsafe fn invalidate(start: u64, len: u64) {
-    for_each_line(start, len, |at| {
+pub(crate) unsafe fn invalidate(range: PaRange) {
+    for_each_line(range, |at| {
         // SAFETY: the caller has vouched that nothing is lost.
         unsafe { asm!("dc ivac, {}", in(reg) at, options(nostack, preserves_flags)) }
     });
 }
 
-/// Cleans and invalidates the data cache by address to the point of coherency, for `len` bytes at `start`.
-pub(crate) fn clean_invalidate(start: u64, len: u64) {
-    for_each_line(start, len, |at| {
+/// Cleans and invalidates the data cache by address to the point of coherency, for a range.
+pub(crate) fn clean_invalidate(range: PaRange) {
+    for_each_line(range, |at| {
         // SAFETY: writes back and drops; memory's contents as Rust sees them stay the same.
         unsafe { asm!("dc civac, {}", in(reg) at, options(nostack, preserves_flags)) }
     });
@@ -77,11 +77,10 @@ pub(crate) fn clean_invalidate(start: u64, len: u64) {
 
 /// Calls `act` for each cache line of a range, and waits until all is done.
 #[inline(always)]
-fn for_each_line(start: u64, len: u64, act: impl Fn(u64)) {
+fn for_each_line(range: PaRange, act: impl Fn(u64)) {
     let line = cache_line();
-    let end = start.saturating_add(len);
-    let mut at = start & !(line - 1);
-    while at < end {
+    let mut at = range.start().align_down(line).0;
+    while at < range.end().0 {
         act(at);
         at += line;
     }

@@ -7,7 +7,7 @@
 
 use core::arch::asm;
 
-use vambrace_hypervisor::memory::regions::Range;
+use vambrace_memory::PaRange;
 
 use crate::arch::barrier::{cache_line, clean_invalidate, dsb_sy};
 use crate::arch::sysreg::{DczidEl0, Read};
@@ -23,10 +23,10 @@ const DZP: u64 = 1 << 4;
 ///
 /// # Safety
 /// The range must be mapped in EL2 as Normal memory and owned by the caller: no guest and no Rust value is there.
-pub(crate) unsafe fn clear(range: Range) {
+pub(crate) unsafe fn clear(range: PaRange) {
     let line = cache_line();
     let turn = LINES * line;
-    let is_whole = range.start.is_multiple_of(turn) && range.len().is_multiple_of(turn);
+    let is_whole = range.start().is_aligned(turn) && range.len().is_multiple_of(turn);
     if zva_block() == Some(line) && is_whole && !range.is_empty() {
         // SAFETY: as the caller says; both ends are on a turn's boundary, and there is at least one turn.
         unsafe { clear_lines(range, line) };
@@ -34,7 +34,7 @@ pub(crate) unsafe fn clear(range: Range) {
     } else {
         // SAFETY: as the caller says.
         unsafe { memory::fill(range, 0) };
-        clean_invalidate(range.start, range.len());
+        clean_invalidate(range);
     }
 }
 
@@ -46,7 +46,7 @@ fn zva_block() -> Option<u64> {
 
 /// # Safety
 /// As for [`clear`]; the range is a positive number of turns, aligned to one, of lines which DC ZVA zeroes whole.
-unsafe fn clear_lines(range: Range, line: u64) {
+unsafe fn clear_lines(range: PaRange, line: u64) {
     // SAFETY: writes to the range only, says the caller.
     unsafe {
         asm!(
@@ -58,8 +58,8 @@ unsafe fn clear_lines(range: Range, line: u64) {
             ".endr",
             "cmp {at}, {end}",
             "b.lo 2b",
-            at = inout(reg) range.start => _,
-            end = in(reg) range.end,
+            at = inout(reg) range.start().0 => _,
+            end = in(reg) range.end().0,
             line = in(reg) line,
             lines = const LINES,
             options(nostack),

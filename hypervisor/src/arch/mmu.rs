@@ -12,7 +12,7 @@ use core::ptr::NonNull;
 
 use aarch64_paging::descriptor::{El23Attributes, PhysicalAddress};
 use aarch64_paging::paging::{Constraints, El2, MemoryRegion, PageTable, RootTable, Translation};
-use vambrace_hypervisor::memory::regions::Range;
+use vambrace_memory::{Pa, PaRange};
 
 use crate::arch::barrier::{self, dsb_ish, isb, tlbi_alle2};
 use crate::arch::sysreg::{GuardedWrite, IdAa64mmfr0El1, MairEl2, Read, SctlrEl2, TcrEl2, Ttbr0El2};
@@ -127,16 +127,16 @@ impl Map {
 
     /// Maps a range to itself; widened to whole pages.
     #[expect(clippy::panic, reason = "boot only; the ranges are the image's and the device tree's")]
-    pub(crate) fn add(&mut self, range: Range, kind: Kind) {
+    pub(crate) fn add(&mut self, range: PaRange, kind: Kind) {
         if range.is_empty() {
             return;
         }
-        let region = MemoryRegion::new(range.start as usize, range.end as usize);
+        let region = MemoryRegion::new(range.start().0 as usize, range.end().0 as usize);
         let pa = PhysicalAddress(region.start().0);
         if let Err(error) =
             self.root.map_range(&region, pa, kind.attributes(), Constraints::NO_CONTIGUOUS_HINT)
         {
-            panic!("EL2 cannot map {:#x}..{:#x}: {error}", range.start, range.end);
+            panic!("EL2 cannot map {range}: {error}");
         }
     }
 
@@ -163,14 +163,14 @@ impl Map {
     /// The map must cover all that EL2 uses: image, stacks, device tree, bundle, devices.
     pub(crate) unsafe fn activate(self) -> MmuOn {
         let config = self.config();
-        let pool = Range::new(
-            (&raw const POOL).addr() as u64,
+        let pool = PaRange::clamped(
+            Pa((&raw const POOL).addr() as u64),
             (self.root.translation().next * size_of::<[u8; 4096]>()) as u64,
         );
         for written in [layout::written_at_boot(), pool] {
             // SAFETY: the caches are off and were since we came; the loader has cleaned its own lines of the image.
             // What they may still hold of it is older than what we have written since.
-            unsafe { barrier::invalidate(written.start, written.len()) };
+            unsafe { barrier::invalidate(written) };
         }
         // SAFETY: an identity map of all that is in use, says the caller; the tables live in the image for ever.
         unsafe {

@@ -8,8 +8,7 @@ use arrayvec::ArrayVec;
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
 use vambrace_interrupts::Intid;
-
-use crate::memory::regions::Range;
+use vambrace_memory::{Pa, PaRange};
 
 mod assigned;
 mod console;
@@ -18,7 +17,7 @@ mod interrupts;
 mod place;
 mod sound;
 
-pub use assigned::NotOnBoard;
+pub use assigned::{NotOnBoard, assigned_range};
 use console::PL011;
 pub use console::{Named, Uart};
 pub use error::{BoardError, Kind, OtherGic};
@@ -56,9 +55,9 @@ pub struct TimerInterrupts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gic {
     /// The distributor's registers.
-    pub distributor: Range,
+    pub distributor: PaRange,
     /// The redistributors' regions.
-    pub redistributors: ArrayVec<Range, MAX_GICR_REGIONS>,
+    pub redistributors: ArrayVec<PaRange, MAX_GICR_REGIONS>,
     /// The maintenance interrupt's INTID.
     pub maintenance: Intid,
 }
@@ -70,9 +69,7 @@ pub const MAX_VIRTIO: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VirtioSlot {
     /// Its registers.
-    pub base: u64,
-    /// Their length in bytes.
-    pub len: u64,
+    pub registers: PaRange,
     /// Its interrupt's INTID.
     pub intid: Intid,
 }
@@ -81,9 +78,9 @@ pub struct VirtioSlot {
 #[derive(Clone, Debug)]
 pub struct Board {
     /// Memory banks.
-    pub memory: ArrayVec<Range, MAX_BANKS>,
+    pub memory: ArrayVec<PaRange, MAX_BANKS>,
     /// Memory that is not ours to use: firmware's reservations.
-    pub reserved: ArrayVec<Range, MAX_BANKS>,
+    pub reserved: ArrayVec<PaRange, MAX_BANKS>,
     /// The CPUs' MPIDR affinity values.
     pub cpus: ArrayVec<u64, MAX_CPUS>,
     /// How to reach PSCI.
@@ -97,11 +94,11 @@ pub struct Board {
     /// What became of the console that the firmware names.
     pub named_console: Named,
     /// The registers of a PL031 real-time clock, if there is one.
-    pub rtc: Option<u64>,
+    pub rtc: Option<Pa>,
     /// Where the registers of virtio-mmio devices are.
-    pub virtio: Range,
+    pub virtio: PaRange,
     /// The bundle, when it came as the initrd.
-    pub initrd: Option<Range>,
+    pub initrd: Option<PaRange>,
     /// Entropy that the firmware hands over.
     pub seed: ArrayVec<u8, 64>,
 }
@@ -154,7 +151,7 @@ impl Board {
             cpus: ArrayVec::new_const(),
             conduit: Conduit::Smc,
             gic: Gic {
-                distributor: Range { start: 0, end: 0 },
+                distributor: PaRange::EMPTY,
                 redistributors: ArrayVec::new_const(),
                 maintenance: Intid::new(0),
             },
@@ -162,7 +159,7 @@ impl Board {
             uart: None,
             named_console: Named::Nothing,
             rtc: None,
-            virtio: Range { start: 0, end: 0 },
+            virtio: PaRange::EMPTY,
             initrd: None,
             seed: ArrayVec::new_const(),
         }
@@ -184,7 +181,7 @@ impl Board {
         let nodes = Nodes::find(root);
         // First of all: whatever is wrong with the rest can be told then.
         (self.uart, self.named_console) = nodes.console(root);
-        self.rtc = nodes.rtc.and_then(|node| Some(ranges(node).next()?.start));
+        self.rtc = nodes.rtc.and_then(|node| Some(ranges(node).next()?.start()));
         self.virtio = nodes.virtio();
         self.read_reservations(fdt, &nodes)?;
         self.cpus = read_cpus(nodes.cpus.ok_or(BoardError::NoCpus)?)?;
@@ -203,7 +200,7 @@ impl Board {
 
     fn read_reservations(&mut self, fdt: Fdt<'_>, nodes: &Nodes<'_>) -> Result<(), BoardError> {
         let mut reserved = Counted::default();
-        reserved.extend(fdt.memory_reservations().map(|entry| Range::new(entry.address(), entry.size())));
+        reserved.extend(fdt.memory_reservations().map(|entry| reg(entry.address(), entry.size())));
         for node in nodes.reserved.iter().flat_map(|node| node.children()) {
             // Whatever its status: what is not used costs some memory, what is used in error costs everything.
             reserved.extend(ranges(node));
@@ -215,7 +212,7 @@ impl Board {
     fn read_chosen(&mut self, chosen: FdtNode<'_>) {
         let number = |name: &str| chosen.property(name).and_then(|property| big_endian(property.value()));
         if let (Some(start), Some(end)) = (number("linux,initrd-start"), number("linux,initrd-end")) {
-            self.initrd = Some(Range { start, end }).filter(|range| !range.is_empty());
+            self.initrd = PaRange::between(Pa(start), Pa(end)).filter(|range| !range.is_empty());
         }
         for name in ["rng-seed", "kaslr-seed"] {
             let bytes = chosen.property(name);
@@ -240,7 +237,7 @@ struct Nodes<'a> {
     chosen: Option<FdtNode<'a>>,
     cpus: Option<FdtNode<'a>>,
     reserved: Option<FdtNode<'a>>,
-    memory: Counted<Range, MAX_BANKS>,
+    memory: Counted<PaRange, MAX_BANKS>,
     psci: Option<FdtNode<'a>>,
     gic: Option<FdtNode<'a>>,
     other_gic: OtherGic,
@@ -257,12 +254,12 @@ const VIRTIO_WINDOW: u64 = 1 << 20;
 
 impl<'a> Nodes<'a> {
     /// The addresses from the first virtio-mmio device's to the last one's, in either order.
-    fn virtio(&self) -> Range {
+    fn virtio(&self) -> PaRange {
         let ends = [self.first_virtio, self.last_virtio];
         let mut ends = ends.into_iter().filter_map(|node| ranges(node?).next());
-        let (Some(one), Some(other)) = (ends.next(), ends.next()) else { return Range::default() };
-        let window = Range { start: one.start.min(other.start), end: one.end.max(other.end) };
-        if window.len() <= VIRTIO_WINDOW { window } else { Range::default() }
+        let (Some(one), Some(other)) = (ends.next(), ends.next()) else { return PaRange::EMPTY };
+        let window = one.joined(other);
+        if window.len() <= VIRTIO_WINDOW { window } else { PaRange::EMPTY }
     }
 
     fn find(root: FdtNode<'a>) -> Self {
@@ -317,7 +314,7 @@ impl<'a> Nodes<'a> {
 
 /// The virtio-mmio devices of a sound device tree whose registers are in `window`.
 #[inline(never)]
-pub fn virtio_slots(tree: &[u8], window: Range) -> ArrayVec<VirtioSlot, MAX_VIRTIO> {
+pub fn virtio_slots(tree: &[u8], window: PaRange) -> ArrayVec<VirtioSlot, MAX_VIRTIO> {
     let root = Fdt::new_unchecked(tree).root();
     let Some(gic) = root.children().find(|node| is_compatible(*node, "arm,gic-v3")).map(Controller::of)
     else {
@@ -326,9 +323,8 @@ pub fn virtio_slots(tree: &[u8], window: Range) -> ArrayVec<VirtioSlot, MAX_VIRT
     let nodes = root.children().filter(|node| node.name_without_address() == "virtio_mmio" && is_okay(*node));
     let slots = nodes.filter_map(|node| {
         let registers = ranges(node).next()?;
-        let is_inside = window.start <= registers.start && registers.end <= window.end;
         let intid = gic.interrupts(&Place::below_root(root, node)).first().copied().flatten()?;
-        is_inside.then_some(VirtioSlot { base: registers.start, len: registers.len(), intid })
+        window.contains_range(registers).then_some(VirtioSlot { registers, intid })
     });
     slots.take(MAX_VIRTIO).collect()
 }
@@ -397,9 +393,15 @@ fn is_compatible(node: FdtNode<'_>, with: &str) -> bool {
 }
 
 /// The node's `reg`, as ranges.
-fn ranges(node: FdtNode<'_>) -> impl Iterator<Item = Range> {
-    let reg = node.reg().ok().flatten();
-    reg.into_iter().flatten().filter_map(|reg| Some(Range::new(reg.address().ok()?, reg.size().ok()?)))
+fn ranges(node: FdtNode<'_>) -> impl Iterator<Item = PaRange> {
+    let entries = node.reg().ok().flatten().into_iter().flatten();
+    entries.filter_map(|entry| Some(reg(entry.address().ok()?, entry.size().ok()?)))
+}
+
+/// An address and a size of the tree's. Some say of memory up to the end of the space, or beyond: that is kept as far as it goes,
+/// since what is reserved must not be lost.
+fn reg(address: u64, size: u64) -> PaRange {
+    PaRange::clamped(Pa(address), size)
 }
 
 /// A property of one or two cells as a number.

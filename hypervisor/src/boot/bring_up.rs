@@ -38,9 +38,10 @@ use alloc::boxed::Box;
 use vambrace_cpu::id_registers::IdRegisters;
 use vambrace_hypervisor::boot::board::{self, Board};
 use vambrace_hypervisor::boot::footprint::Footprint;
-use vambrace_hypervisor::memory::regions::{FreeMemory, Range};
+use vambrace_hypervisor::memory::regions::FreeMemory;
 use vambrace_hypervisor::traps::Features;
 use vambrace_machine::vm::Platform;
+use vambrace_memory::PaRange;
 use vambrace_memory::vmid::VmidWidth;
 use vambrace_wire::bundle::{Bundle, Directory};
 use vambrace_wire::message::FromHypervisor;
@@ -76,7 +77,7 @@ pub(super) struct Found<'a> {
     /// The memory that image, device tree and bundle take.
     pub(super) footprint: Footprint,
     /// Where the bundle is; empty if there is none.
-    pub(super) bundle: Range,
+    pub(super) bundle: PaRange,
     /// Memory for the other CPUs' stacks.
     pub(super) stacks: Stacks,
     /// How much memory EL2's own map takes, in bytes.
@@ -141,13 +142,13 @@ fn complain_of_console(board: &Board) {
     let Some(uart) = board.uart else { return };
     if let Some(why) = board.named_console.complaint() {
         console::warning!(
-            "what /chosen/stdout-path names {why}; the console is the PL011 at {:#x} instead",
+            "what /chosen/stdout-path names {why}; the console is the PL011 at {} instead",
             uart.base
         );
     }
     if uart.intid.is_none() {
         console::warning!(
-            "the device tree says of no interrupt of the GIC for the PL011 at {:#x}, so nothing typed there is heard",
+            "the device tree says of no interrupt of the GIC for the PL011 at {}, so nothing typed there is heard",
             uart.base
         );
     }
@@ -171,13 +172,13 @@ fn keep(_: &HeapUp, board: &Board) -> &'static Board {
 }
 
 /// Opens the bundle, or stops with the reason.
-fn open_bundle(range: Range) -> Bundle<'static> {
+fn open_bundle(range: PaRange) -> Bundle<'static> {
     if range.is_empty() {
         panic::fail(format_args!(
             "there is no bundle, neither as the initrd nor behind the image; `vambrace build MANIFEST -o FILE` makes both in one"
         ));
     }
-    let bytes: *const u8 = core::ptr::with_exposed_provenance(range.start as usize);
+    let bytes: *const u8 = core::ptr::with_exposed_provenance(range.start().0 as usize);
     // SAFETY: inside a memory bank, withheld from the allocator, written by nobody.
     let bytes: &'static [u8] = unsafe { core::slice::from_raw_parts(bytes, range.len() as usize) };
     match Bundle::open(bytes) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where the image lies, from the linker script's symbols.
 
-use vambrace_hypervisor::memory::regions::Range;
+use vambrace_hypervisor::invariant;
+use vambrace_memory::{Pa, PaRange};
 
 unsafe extern "C" {
     static __image_start: u8;
@@ -20,34 +21,41 @@ macro_rules! address_of {
     };
 }
 
+fn between(start: u64, end: u64) -> PaRange {
+    match PaRange::between(Pa(start), Pa(end)) {
+        Some(range) => range,
+        None => invariant!("the linker script's symbols are in this order"),
+    }
+}
+
 /// Everything, from header to boot stack.
-pub(crate) fn image() -> Range {
-    Range { start: address_of!(__image_start), end: address_of!(__image_end) }
+pub(crate) fn image() -> PaRange {
+    between(address_of!(__image_start), address_of!(__image_end))
 }
 
 /// What may be executed.
-pub(crate) fn text() -> Range {
-    Range { start: address_of!(__image_start), end: address_of!(__text_end) }
+pub(crate) fn text() -> PaRange {
+    between(address_of!(__image_start), address_of!(__text_end))
 }
 
 /// What may only be read.
-pub(crate) fn constants() -> Range {
-    Range { start: address_of!(__text_end), end: address_of!(__rodata_end) }
+pub(crate) fn constants() -> PaRange {
+    between(address_of!(__text_end), address_of!(__rodata_end))
 }
 
 /// What may be written: data and bss.
-pub(crate) fn data() -> Range {
-    Range { start: address_of!(__rodata_end), end: address_of!(__boot_stack_guard) }
+pub(crate) fn data() -> PaRange {
+    between(address_of!(__rodata_end), address_of!(__boot_stack_guard))
 }
 
 /// The page below the boot stack, never mapped.
-pub(crate) fn boot_stack_guard() -> Range {
-    Range { start: address_of!(__boot_stack_guard), end: address_of!(__boot_stack_bottom) }
+pub(crate) fn boot_stack_guard() -> PaRange {
+    between(address_of!(__boot_stack_guard), address_of!(__boot_stack_bottom))
 }
 
 /// What the first CPU writes before the MMU is on, EL2's tables apart: relocated constants, data, its stack.
-pub(crate) fn written_at_boot() -> Range {
-    Range { start: address_of!(__text_end), end: address_of!(__noinit_start) }
+pub(crate) fn written_at_boot() -> PaRange {
+    between(address_of!(__text_end), address_of!(__noinit_start))
 }
 
 /// Where a further CPU starts, for PSCI CPU_ON.

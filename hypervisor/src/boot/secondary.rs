@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 use vambrace_hypervisor::boot::arrival::Told;
 use vambrace_hypervisor::boot::board::{Board, MAX_CPUS};
 use vambrace_hypervisor::invariant;
-use vambrace_hypervisor::memory::regions::Range;
+use vambrace_memory::{Pa, PaRange};
 
 use super::cpu::CpuUp;
 use super::{affinity, firmware, layout};
@@ -24,7 +24,7 @@ const GUARD: u64 = 4 << 10;
 
 /// Memory for the stacks of all CPUs but the first.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stacks(Range);
+pub(crate) struct Stacks(PaRange);
 
 impl Stacks {
     /// How much memory they take on a board, in bytes.
@@ -33,23 +33,23 @@ impl Stacks {
     }
 
     /// In memory that nobody else has.
-    pub(super) const fn new(range: Range) -> Self {
+    pub(super) const fn new(range: PaRange) -> Self {
         Self(range)
     }
 
     /// All of it.
-    pub(super) const fn range(self) -> Range {
+    pub(super) const fn range(self) -> PaRange {
         self.0
     }
 
     /// The page below each, never mapped.
-    pub(super) fn guards(self) -> impl Iterator<Item = Range> {
-        (self.0.start..self.0.end).step_by((GUARD + STACK) as usize).map(|start| Range::new(start, GUARD))
+    pub(super) fn guards(self) -> impl Iterator<Item = PaRange> {
+        (0..self.0.len()).step_by((GUARD + STACK) as usize).map(move |offset| self.0.part(offset, GUARD))
     }
 
     /// Where the stack number `nth` begins: it grows downwards.
     const fn top(self, nth: usize) -> u64 {
-        self.0.start + (nth as u64 + 1) * (GUARD + STACK)
+        self.0.start().0 + (nth as u64 + 1) * (GUARD + STACK)
     }
 }
 
@@ -99,7 +99,7 @@ fn start(_: &HeapUp, start: SecondaryStart) {
     let start = Box::leak(Box::new(start));
     let address = core::ptr::from_ref(start).expose_provenance() as u64;
     start.myself = address;
-    barrier::clean_invalidate(address, size_of::<SecondaryStart>() as u64);
+    barrier::clean_invalidate(PaRange::clamped(Pa(address), size_of::<SecondaryStart>() as u64));
     let index = start.index;
     let Some(affinity) = start.shared.board.cpus.get(index) else {
         invariant!("only the board's CPUs are started")

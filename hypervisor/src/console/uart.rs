@@ -47,7 +47,7 @@ impl Uart {
     /// # Safety
     /// `uart.base` must be a PL011's registers, mapped as Device memory (or the MMU off), and driven by nobody else.
     pub(crate) unsafe fn new(uart: board::Uart) -> Self {
-        let this = Self { base: core::ptr::with_exposed_provenance_mut(uart.base as usize) };
+        let this = Self { base: core::ptr::with_exposed_provenance_mut(uart.base.0 as usize) };
         this.write(CR, CR_ON);
         this
     }

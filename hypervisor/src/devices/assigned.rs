@@ -14,6 +14,7 @@ use vambrace_hypervisor::boot::board::{Board, NotOnBoard};
 use vambrace_hypervisor::invariant;
 use vambrace_interrupts::{self as interrupts, Intid};
 use vambrace_machine::Lifecycle;
+use vambrace_memory::Pa;
 use vambrace_wire::bundle::Directory;
 use vambrace_wire::bundle::assigned::Trigger;
 
@@ -54,7 +55,7 @@ pub(crate) struct Assigned {
 /// A virtio-mmio slot of the board and the VM that it is for.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
-    base: u64,
+    base: Pa,
     vm: u16,
 }
 
@@ -62,7 +63,7 @@ impl Slot {
     /// Resets the device, if there is one: it touches no memory any more (virtio 1.2, 2.4.2 and 4.2.2).
     fn reset(self) {
         const STATUS: u64 = 0x70;
-        let status: *mut u32 = core::ptr::with_exposed_provenance_mut((self.base + STATUS) as usize);
+        let status: *mut u32 = core::ptr::with_exposed_provenance_mut((self.base.0 + STATUS) as usize);
         // SAFETY: `start` has seen that it is one of the board's virtio slots, which are mapped as Device memory. Writing to
         // one changes no memory of ours.
         unsafe { status.write_volatile(0) };
@@ -74,7 +75,7 @@ impl Slot {
                 return;
             }
         }
-        console::warning!("the virtio device at {:#x} does not let itself be reset", self.base);
+        console::warning!("the virtio device at {} does not let itself be reset", self.base);
     }
 }
 
@@ -105,9 +106,9 @@ pub(crate) fn start(
             has_come: Flag::new(),
         })
     });
-    let is_slot = |base: u64| base.is_multiple_of(4) && virtio.start <= base && base < virtio.end;
+    let is_slot = |base: &Pa| base.is_aligned(4) && virtio.contains(*base);
     let slots = (0..).zip(&directory.vms).flat_map(|(vm, config)| {
-        config.slots.iter().filter(|base| is_slot(**base)).map(move |base| Slot { base: *base, vm })
+        config.slots.iter().copied().map(Pa).filter(is_slot).map(move |base| Slot { base, vm })
     });
     let slots = slots.filter(|slot| !is_refused(slot.vm));
     let slots: Vec<Slot> = slots.collect();

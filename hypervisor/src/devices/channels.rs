@@ -12,7 +12,8 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use vambrace_hypervisor::invariant;
-use vambrace_hypervisor::memory::regions::{From, Range};
+use vambrace_hypervisor::memory::regions::From;
+use vambrace_memory::PaRange;
 use vambrace_memory::addr::PAGE_SIZE;
 use vambrace_wire::bundle::Directory;
 use vambrace_wire::bundle::channel::Membership;
@@ -37,7 +38,7 @@ struct Member {
 
 #[derive(Debug)]
 struct Channel {
-    memory: Range,
+    memory: PaRange,
     members: Vec<Member>,
     /// Those that run.
     state: AtomicU32,
@@ -64,19 +65,18 @@ pub(crate) fn start(_: &HeapUp, directory: &Directory) -> Channels {
             .collect()
     };
     let channels = directory.channels.iter().enumerate().map(|(index, channel)| {
-        let start = memory::take(channel.size, PAGE_SIZE, From::Top);
-        let memory = start.map_or(Range::default(), |start| Range::new(start.0, channel.size));
+        let memory = memory::take(channel.size, PAGE_SIZE, From::Top).unwrap_or_default();
         // SAFETY: mapped, and nobody's but ours since a moment ago.
         unsafe { memory::fill(memory, 0) };
         // A member may read it with its caches off.
-        barrier::clean_invalidate(memory.start, memory.len());
+        barrier::clean_invalidate(memory);
         Channel { memory, members: members(index), state: AtomicU32::new(0) }
     });
     Channels(channels.collect())
 }
 
 /// The memory of a VM's channel.
-pub(crate) fn memory_of(end: &Membership) -> Result<Range, NoMemory> {
+pub(crate) fn memory_of(end: &Membership) -> Result<PaRange, NoMemory> {
     let channel = system::get().and_then(|system| system.channels.0.get(usize::from(end.channel)));
     channel.map(|channel| channel.memory).filter(|memory| !memory.is_empty()).ok_or(NoMemory(end.channel))
 }

@@ -2,11 +2,12 @@
 //! VMs' disks: an image of the bundle with what was written over it, in RAM; or a part of a disk of the board.
 
 use vambrace_hypervisor::host_io::board_disk::{NoPlace, Owner};
-use vambrace_hypervisor::memory::regions::{From, Range};
+use vambrace_hypervisor::memory::regions::From;
 use vambrace_io::virtio::block;
 use vambrace_io::virtio::block::disk::{Operation, Step, Tag};
 use vambrace_io::virtio::block::format::SECTOR;
 use vambrace_io::virtio::block::overlay::{BLOCK, Overlay};
+use vambrace_memory::PaRange;
 use vambrace_memory::addr::PAGE_SIZE;
 use vambrace_wire::bundle::Bundle;
 use vambrace_wire::bundle::io::{self, Backing};
@@ -157,12 +158,12 @@ impl core::fmt::Debug for PartOfDisk {
 pub(crate) struct ImageDisk {
     overlay: Overlay<'static>,
     /// The memory that it has: the index, and then what is written.
-    memory: Range,
+    memory: PaRange,
     store: u64,
     /// Blocks whose index is ready.
     prepared: usize,
     /// What was written, once it is no disk any more, as far as it is not clear yet.
-    written: Range,
+    written: PaRange,
 }
 
 impl ImageDisk {
@@ -171,9 +172,9 @@ impl ImageDisk {
         let index =
             blocks.saturating_mul(size_of::<u32>() as u64).saturating_add(PAGE_SIZE - 1) & !(PAGE_SIZE - 1);
         let len = index.saturating_add(room);
-        let start = memory::take(len, PAGE_SIZE, From::Top);
-        let start = start.ok_or(DiskError::OutOfMemory { wanted: len.div_ceil(1 << 20) })?.0;
-        let memory = Range::new(start, len);
+        let memory = memory::take(len, PAGE_SIZE, From::Top);
+        let memory = memory.ok_or(DiskError::OutOfMemory { wanted: len.div_ceil(1 << 20) })?;
+        let start = memory.start().0;
         let index_at = core::ptr::with_exposed_provenance_mut(start as usize);
         let store_at = core::ptr::with_exposed_provenance_mut((start + index) as usize);
         // SAFETY: two parts of memory that is mapped, and ours alone until `drop`, which the overlay does not outlive; any bytes are
@@ -185,7 +186,7 @@ impl ImageDisk {
             )
         };
         let overlay = Overlay::new(image, index, written);
-        Ok(Self { overlay, memory, store: room, prepared: 0, written: Range::default() })
+        Ok(Self { overlay, memory, store: room, prepared: 0, written: PaRange::EMPTY })
     }
 
     fn prepare(&mut self, most: u64) -> Progress {
@@ -196,7 +197,7 @@ impl ImageDisk {
 
     fn end(&mut self) {
         let written = self.store - self.overlay.room() as u64;
-        self.written = Range::new(self.memory.end - self.store, written);
+        self.written = self.memory.part(self.memory.len() - self.store, written);
         self.overlay = Overlay::new(&[], &mut [], &mut []);
         self.store = 0;
     }
@@ -205,13 +206,13 @@ impl ImageDisk {
         if self.store != 0 {
             self.end();
         }
-        let next = Range { start: self.written.start, end: self.written.end.min(self.written.start + most) };
+        let next = self.written.part(0, most);
         if next.is_empty() {
             return Progress::Over;
         }
         // SAFETY: ours, and no reference to it is left. Nobody else is to see what a VM has written.
         unsafe { clear(next) };
-        self.written.start = next.end;
+        self.written = self.written.from(next.end());
         Progress::More
     }
 }
@@ -219,7 +220,7 @@ impl ImageDisk {
 impl Drop for ImageDisk {
     fn drop(&mut self) {
         // A VM that has lived has had it cleared, a step at a time; of one that has not nothing was written.
-        while self.clear(u64::MAX - self.memory.end) == Progress::More {}
+        while self.clear(u64::MAX) == Progress::More {}
         memory::release(self.memory);
     }
 }

@@ -3,6 +3,8 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use vambrace_memory::Pa;
+
 use crate::arch::mmu::MmuOn;
 use crate::arch::sysreg::{CntfrqEl0, CntpctEl0, Read};
 
@@ -17,9 +19,9 @@ pub(crate) struct ClockSet(());
 ///
 /// # Safety
 /// `registers` must be a PL031's, mapped as Device memory.
-pub(crate) unsafe fn start(_: &MmuOn, registers: Option<u64>) -> ClockSet {
+pub(crate) unsafe fn start(_: &MmuOn, registers: Option<Pa>) -> ClockSet {
     if let Some(registers) = registers {
-        let data: *const u32 = core::ptr::with_exposed_provenance(registers as usize);
+        let data: *const u32 = core::ptr::with_exposed_provenance(registers.0 as usize);
         // SAFETY: RTCDR, the first register of the PL031 that the caller vouches for.
         let now = unsafe { data.read_volatile() };
         BASE.store(u64::from(now).saturating_sub(uptime()), Ordering::Relaxed);

@@ -3,7 +3,7 @@
 
 use core::ptr::NonNull;
 
-use vambrace_hypervisor::memory::regions::{From, Range};
+use vambrace_hypervisor::memory::regions::From;
 use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
 
 use crate::memory;
@@ -15,10 +15,10 @@ pub(crate) struct Dma;
 /// Takes `len` bytes for good, zeroed, in whole pages.
 pub(super) fn take(len: usize) -> Option<&'static mut [u8]> {
     let size = (len as u64).next_multiple_of(PAGE_SIZE as u64);
-    let start = memory::take(size, PAGE_SIZE as u64, From::Top)?;
+    let taken = memory::take(size, PAGE_SIZE as u64, From::Top)?;
     // SAFETY: mapped, and nobody's but ours since a moment ago.
-    unsafe { memory::fill(Range::new(start.0, size), 0) };
-    let at = core::ptr::with_exposed_provenance_mut(start.0 as usize);
+    unsafe { memory::fill(taken, 0) };
+    let at = core::ptr::with_exposed_provenance_mut(taken.start().0 as usize);
     // SAFETY: zeroed, and ours alone for good.
     Some(unsafe { core::slice::from_raw_parts_mut(at, len) })
 }

@@ -5,9 +5,9 @@
 //! gets neither: memory that is not known to be clear is cleared before its first use. To forget that something is clear is
 //! always safe, and costs clearing it once more.
 
-use vambrace_memory::Pa;
+use vambrace_memory::PaRange;
 
-use crate::memory::regions::{FreeMemory, From, Range, TooManyRanges};
+use crate::memory::regions::{FreeMemory, From, TooManyRanges};
 
 /// What is in a piece of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`TooManyRanges`] when it touches no other and there is no room for more.
-    pub fn add(&mut self, range: Range, contents: Contents) -> Result<(), TooManyRanges> {
+    pub fn add(&mut self, range: PaRange, contents: Contents) -> Result<(), TooManyRanges> {
         self.free.add(range)?;
         if contents == Contents::Zeros {
             // If there is no room, that is forgotten.
@@ -56,26 +56,26 @@ impl Pool {
     ///
     /// # Errors
     /// [`TooManyRanges`] when that would split a range and there is no room for more; the upper part is then given up.
-    pub fn remove(&mut self, hole: Range) -> Result<(), TooManyRanges> {
+    pub fn remove(&mut self, hole: PaRange) -> Result<(), TooManyRanges> {
         // If there is no room, its upper part is forgotten.
         let _ = self.clear.remove(hole);
         self.free.remove(hole)
     }
 
     /// Takes `len` bytes, aligned to `align` (a power of two); `None` when no range is large enough.
-    pub fn take(&mut self, len: u64, align: u64, from: From) -> Option<(Pa, Contents)> {
-        let start = self.free.take(len, align, from)?;
-        Some((start, self.note_taken(Range::new(start.0, len))))
+    pub fn take(&mut self, len: u64, align: u64, from: From) -> Option<(PaRange, Contents)> {
+        let taken = self.free.take(len, align, from)?;
+        Some((taken, self.note_taken(taken)))
     }
 
     /// Takes this very range; `None` when not all of it is free.
-    pub fn take_exactly(&mut self, wanted: Range) -> Option<Contents> {
+    pub fn take_exactly(&mut self, wanted: PaRange) -> Option<Contents> {
         self.free.take_exactly(wanted)?;
         Some(self.note_taken(wanted))
     }
 
-    fn note_taken(&mut self, taken: Range) -> Contents {
-        let is_clear = self.clear.iter().any(|range| range.start <= taken.start && taken.end <= range.end);
+    fn note_taken(&mut self, taken: PaRange) -> Contents {
+        let is_clear = self.clear.iter().any(|range| range.contains_range(taken));
         let _ = self.clear.remove(taken);
         if is_clear { Contents::Zeros } else { Contents::Unknown }
     }
@@ -85,49 +85,59 @@ impl Pool {
 mod tests {
     use proptest::prelude::*;
 
+    use vambrace_memory::Pa;
+
     use super::*;
     use crate::memory::regions::MAX_RANGES;
 
     const KIB: u64 = 1 << 10;
 
+    fn range(start: u64, len: u64) -> PaRange {
+        PaRange::new(Pa(start), len).unwrap()
+    }
+
     fn pool(len: u64, contents: Contents) -> Pool {
         let mut pool = Pool::new();
-        pool.add(Range::new(0, len), contents).unwrap();
+        pool.add(range(0, len), contents).unwrap();
         pool
     }
 
     #[test]
     fn what_the_board_starts_with_is_unknown_and_what_comes_back_clear_is_not() {
         let mut pool = pool(64 * KIB, Contents::Unknown);
-        assert_eq!(pool.take(16 * KIB, KIB, From::Bottom), Some((Pa(0), Contents::Unknown)));
-        pool.add(Range::new(0, 16 * KIB), Contents::Zeros).unwrap();
-        assert_eq!(pool.take(16 * KIB, KIB, From::Bottom), Some((Pa(0), Contents::Zeros)));
-        pool.add(Range::new(0, 16 * KIB), Contents::Zeros).unwrap();
-        assert_eq!(pool.take(16 * KIB + 1, KIB, From::Bottom), Some((Pa(0), Contents::Unknown)), "a part");
+        assert_eq!(pool.take(16 * KIB, KIB, From::Bottom), Some((range(0, 16 * KIB), Contents::Unknown)));
+        pool.add(range(0, 16 * KIB), Contents::Zeros).unwrap();
+        assert_eq!(pool.take(16 * KIB, KIB, From::Bottom), Some((range(0, 16 * KIB), Contents::Zeros)));
+        pool.add(range(0, 16 * KIB), Contents::Zeros).unwrap();
+        assert_eq!(
+            pool.take(16 * KIB + 1, KIB, From::Bottom),
+            Some((range(0, 16 * KIB + 1), Contents::Unknown)),
+            "a part"
+        );
     }
 
     #[test]
     fn what_is_taken_is_no_longer_known() {
         let mut pool = pool(64 * KIB, Contents::Zeros);
-        assert_eq!(pool.take_exactly(Range::new(16 * KIB, 16 * KIB)), Some(Contents::Zeros));
+        assert_eq!(pool.take_exactly(range(16 * KIB, 16 * KIB)), Some(Contents::Zeros));
         // EL2 has used it, and gives it back as it is.
-        pool.add(Range::new(16 * KIB, 16 * KIB), Contents::Unknown).unwrap();
-        assert_eq!(pool.take_exactly(Range::new(16 * KIB, KIB)), Some(Contents::Unknown));
-        assert_eq!(pool.take_exactly(Range::new(0, 16 * KIB)), Some(Contents::Zeros));
-        assert_eq!(pool.take_exactly(Range::new(31 * KIB, 2 * KIB)), Some(Contents::Unknown), "half of it");
+        pool.add(range(16 * KIB, 16 * KIB), Contents::Unknown).unwrap();
+        assert_eq!(pool.take_exactly(range(16 * KIB, KIB)), Some(Contents::Unknown));
+        assert_eq!(pool.take_exactly(range(0, 16 * KIB)), Some(Contents::Zeros));
+        assert_eq!(pool.take_exactly(range(31 * KIB, 2 * KIB)), Some(Contents::Unknown), "half of it");
     }
 
     #[test]
     fn a_full_list_forgets_and_never_invents() {
         let mut pool = pool(4 * KIB * MAX_RANGES as u64, Contents::Zeros);
         for index in 0..MAX_RANGES as u64 {
-            let hole = Range::new(index * 4 * KIB + KIB, KIB);
+            let hole = range(index * 4 * KIB + KIB, KIB);
             if pool.take_exactly(hole).is_some() {
                 pool.add(hole, Contents::Unknown).unwrap();
             }
         }
         for index in 0..MAX_RANGES as u64 {
-            assert_ne!(pool.take_exactly(Range::new(index * 4 * KIB + KIB, 64)), Some(Contents::Zeros));
+            assert_ne!(pool.take_exactly(range(index * 4 * KIB + KIB, 64)), Some(Contents::Zeros));
         }
     }
 
@@ -140,25 +150,24 @@ mod tests {
             let mut pool = Pool::new();
             // A byte each: whether something is in it.
             let mut memory = vec![true; 512];
-            pool.add(Range::new(0, 512), Contents::Unknown).unwrap();
-            let mut taken: Vec<Range> = vec![];
+            pool.add(range(0, 512), Contents::Unknown).unwrap();
+            let mut taken: Vec<PaRange> = vec![];
             for (take, len, align, [top, write, clear]) in steps {
                 if take || taken.is_empty() {
                     let from = if top { From::Top } else { From::Bottom };
-                    let Some((pa, contents)) = pool.take(len, 1 << align, from) else { continue };
-                    let range = Range::new(pa.0, len);
-                    let bytes = &mut memory[range.start as usize..range.end as usize];
+                    let Some((range, contents)) = pool.take(len, 1 << align, from) else { continue };
+                    let bytes = &mut memory[range.start().0 as usize..range.end().0 as usize];
                     prop_assert!(contents == Contents::Unknown || bytes.iter().all(|used| !used));
                     bytes.iter_mut().for_each(|used| *used |= write);
                     taken.push(range);
                 } else {
                     let range = taken.swap_remove(len as usize % taken.len());
-                    let bytes = &mut memory[range.start as usize..range.end as usize];
+                    let bytes = &mut memory[range.start().0 as usize..range.end().0 as usize];
                     bytes.iter_mut().for_each(|used| *used &= !clear);
                     let contents = if clear { Contents::Zeros } else { Contents::Unknown };
                     pool.add(range, contents).unwrap();
                 }
-                prop_assert_eq!(pool.total(), 512 - taken.iter().map(Range::len).sum::<u64>());
+                prop_assert_eq!(pool.total(), 512 - taken.iter().map(|range| range.len()).sum::<u64>());
             }
         }
     }

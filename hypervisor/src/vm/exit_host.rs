@@ -170,9 +170,9 @@ impl Host for ExitHost<'_> {
 
     fn clean_memory(&mut self, done: u64) -> Option<u64> {
         let ram = self.handle.memory.ram();
-        let len = CLEAN_STEP.min(ram.len().saturating_sub(done));
-        barrier::clean_invalidate(ram.start + done, len);
-        let done = done + len;
+        let part = ram.part(done, CLEAN_STEP);
+        barrier::clean_invalidate(part);
+        let done = done + part.len();
         (done < ram.len()).then_some(done)
     }
 

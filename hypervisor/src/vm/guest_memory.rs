@@ -8,9 +8,10 @@ use alloc::vec::Vec;
 use core::mem::ManuallyDrop;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use vambrace_hypervisor::boot::board::assigned_range;
 use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::memory::pool::Contents;
-use vambrace_hypervisor::memory::regions::{From, Range};
+use vambrace_hypervisor::memory::regions::From;
 use vambrace_hypervisor::memory::room;
 use vambrace_machine::{StopReason, layout};
 use vambrace_memory::addr::PAGE_SIZE;
@@ -20,7 +21,7 @@ use vambrace_memory::stage2::{
     Attributes, FrameSource, Geometry, GeometryError, Maintenance, MapError, Mapping, Reach, Stage2,
     TableMemory,
 };
-use vambrace_memory::{GuestMemory, Ipa, OutsideMemory, Pa};
+use vambrace_memory::{GuestMemory, Ipa, OutsideMemory, Pa, PaRange};
 use vambrace_wire::bundle::VmConfig;
 use vambrace_wire::bundle::assigned::{RamPlacement, Registers};
 use vambrace_wire::bundle::channel::ChannelAccess;
@@ -53,8 +54,8 @@ pub(crate) enum SpaceError {
         free: u64,
     },
     /// The board has not the memory that the VM's addresses mean, or it is in use.
-    #[error("memory {:#x}..{:#x} of the board is not free for RAM one to one", .0.start, .0.end)]
-    Elsewhere(Range),
+    #[error("memory {0} of the board is not free for RAM one to one")]
+    Elsewhere(PaRange),
     /// A channel has no memory.
     #[error("{0}")]
     Channel(#[from] channels::NoMemory),
@@ -76,17 +77,17 @@ pub(crate) struct GuestMemoryMap {
     /// Registers of the board's devices that belong to the VM.
     registers: Vec<Registers>,
     /// Memory that it shares with others.
-    channels: Vec<(Range, ChannelAccess)>,
+    channels: Vec<(PaRange, ChannelAccess)>,
 }
 
 /// Physical memory that is the VM's alone.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    ram: Range,
+    ram: PaRange,
     /// The firmware, in whole blocks; empty for a VM without flash.
-    flash: Range,
+    flash: PaRange,
     /// One block of erased flash, shown wherever flash holds nothing.
-    erased: Range,
+    erased: PaRange,
     /// Nothing but zeros is in the RAM.
     ram_is_clear: AtomicBool,
     /// Nothing but zeros is in the flash.
@@ -128,7 +129,7 @@ impl GuestMemoryMap {
     /// How much of the heap [`GuestMemoryMap::new`] takes.
     pub(crate) fn room(config: &VmConfig) -> usize {
         room::piece(config.registers.len() * size_of::<Registers>(), 1)
-            + room::list(config.channels.len(), size_of::<(Range, ChannelAccess)>())
+            + room::list(config.channels.len(), size_of::<(PaRange, ChannelAccess)>())
     }
 
     /// Makes the tables that show its memory to a VM.
@@ -143,7 +144,7 @@ impl GuestMemoryMap {
         let bits = 64 - end.max(high).saturating_sub(1).leading_zeros();
         let mut geometry = Geometry::for_machine(pa_bits, bits)?;
         let ram = memory.ram;
-        if ram.len() >= GIB && ram.start.is_multiple_of(GIB) {
+        if ram.len() >= GIB && ram.start().is_aligned(GIB) {
             geometry = geometry.with_gib_leaves();
         }
         let shared =
@@ -157,14 +158,14 @@ impl GuestMemoryMap {
 
     fn map(&mut self) -> Result<(), MapError> {
         let Self { memory: Memory { ram, flash, erased, .. }, stage2, registers, channels, .. } = self;
-        let ram =
-            Mapping { ipa: layout::RAM, pa: Pa(ram.start), size: ram.len(), attributes: Attributes::RAM };
+        let ram = Mapping { ipa: layout::RAM, pa: ram.start(), size: ram.len(), attributes: Attributes::RAM };
         stage2.plan_map(&mut Tables, &mut FreeFrames, ram)?.commit(&mut LiveMaintenance);
         for registers in &*registers {
+            let board = assigned_range(registers);
             let device = Mapping {
                 ipa: Ipa(registers.ipa),
-                pa: Pa(registers.pa),
-                size: registers.len,
+                pa: board.start(),
+                size: board.len(),
                 attributes: Attributes::DEVICE,
             };
             stage2.plan_map(&mut Tables, &mut FreeFrames, device)?.commit(&mut LiveMaintenance);
@@ -174,20 +175,16 @@ impl GuestMemoryMap {
                 ChannelAccess::ReadWrite => Attributes::SHARED,
                 ChannelAccess::ReadOnly => Attributes::SHARED_READ_ONLY,
             };
-            let channel = Mapping { ipa: Ipa(at), pa: Pa(memory.start), size: memory.len(), attributes };
+            let channel = Mapping { ipa: Ipa(at), pa: memory.start(), size: memory.len(), attributes };
             stage2.plan_map(&mut Tables, &mut FreeFrames, channel)?.commit(&mut LiveMaintenance);
         }
         if flash.is_empty() {
             return Ok(());
         }
         for offset in (0..layout::FLASH_SIZE).step_by(BLOCK as usize) {
-            let pa = if offset < flash.len() { flash.start + offset } else { erased.start };
-            let block = Mapping {
-                ipa: Ipa(layout::FLASH.0 + offset),
-                pa: Pa(pa),
-                size: BLOCK,
-                attributes: Attributes::ROM,
-            };
+            let pa = flash.at(offset, BLOCK).unwrap_or(erased.start());
+            let block =
+                Mapping { ipa: Ipa(layout::FLASH.0 + offset), pa, size: BLOCK, attributes: Attributes::ROM };
             stage2.plan_map(&mut Tables, &mut FreeFrames, block)?.commit(&mut LiveMaintenance);
         }
         Ok(())
@@ -204,16 +201,13 @@ impl GuestMemoryMap {
     }
 
     /// The RAM.
-    pub(crate) fn ram(&self) -> Range {
+    pub(crate) fn ram(&self) -> PaRange {
         self.memory.ram
     }
 
     /// Where `len` bytes at `ipa` lie, if they all do.
     pub(crate) fn locate(&self, ipa: Ipa, len: u64) -> Option<Pa> {
-        let within = |base: Ipa, range: Range| {
-            let offset = ipa.0.checked_sub(base.0)?;
-            (offset.checked_add(len)? <= range.len()).then(|| Pa(range.start + offset))
-        };
+        let within = |base: Ipa, range: PaRange| range.at(ipa.0.checked_sub(base.0)?, len);
         within(layout::RAM, self.memory.ram).or_else(|| within(layout::FLASH, self.memory.flash))
     }
 
@@ -233,7 +227,7 @@ impl GuestMemoryMap {
         let part = part?;
         // SAFETY: the flash is mapped and owned by this space, and the VM has not started.
         unsafe { memory::fill(part, 0xFF) };
-        barrier::clean_invalidate(part.start, part.len());
+        barrier::clean_invalidate(part);
         Some(done + part.len())
     }
 
@@ -242,7 +236,7 @@ impl GuestMemoryMap {
     /// go on; `None` at the end.
     pub(crate) fn scrub(&self, done: u64, len: u64, then: StopReason) -> Option<u64> {
         let Memory { ram, flash, ram_is_clear, flash_is_clear, .. } = &self.memory;
-        let flash = if then == StopReason::Reset { Range::default() } else { *flash };
+        let flash = if then == StopReason::Reset { PaRange::EMPTY } else { *flash };
         let next = part(*ram, done, len).or_else(|| part(flash, done.checked_sub(ram.len())?, len));
         let Some(part) = next else {
             ram_is_clear.store(true, Ordering::Release);
@@ -268,7 +262,7 @@ impl GuestMemoryMap {
         let to: *mut u8 = core::ptr::with_exposed_provenance_mut(pa.0 as usize);
         // SAFETY: `locate` says that all of it is this VM's memory; images live elsewhere; its CPUs are stopped.
         unsafe { core::ptr::copy_nonoverlapping(image.as_ptr(), to, image.len()) };
-        barrier::clean_invalidate(pa.0, image.len() as u64);
+        barrier::clean_invalidate(PaRange::clamped(pa, image.len() as u64));
     }
 }
 
@@ -352,10 +346,8 @@ impl GuestMemory for GuestMemoryMap {
 }
 
 /// The part of `range` from byte `done` on, `len` bytes at most; `None` when there is none.
-fn part(range: Range, done: u64, len: u64) -> Option<Range> {
-    let start = range.start.saturating_add(done);
-    let part = Range { start, end: start.saturating_add(len).min(range.end) };
-    (!part.is_empty()).then_some(part)
+fn part(range: PaRange, done: u64, len: u64) -> Option<PaRange> {
+    Some(range.part(done, len)).filter(|part| !part.is_empty())
 }
 
 /// How many bytes to move at once where eight cannot be: 4, 2 or 1, as many as the address is aligned to and as there are; 0 at
@@ -370,17 +362,15 @@ fn unit(address: usize, len: usize) -> usize {
 }
 
 /// Takes memory in one piece, aligned so that the largest blocks fit.
-fn take(len: u64) -> Result<(Range, Contents), SpaceError> {
+fn take(len: u64) -> Result<(PaRange, Contents), SpaceError> {
     let alignments = if len >= GIB { &[GIB, BLOCK][..] } else { &[BLOCK][..] };
     let taken = alignments.iter().find_map(|align| memory::take_for_vm(len, *align, From::Bottom));
-    let (start, contents) =
-        taken.ok_or(SpaceError::OutOfMemory { wanted: len >> 20, free: memory::free_bytes() >> 20 })?;
-    Ok((Range::new(start.0, len), contents))
+    taken.ok_or(SpaceError::OutOfMemory { wanted: len >> 20, free: memory::free_bytes() >> 20 })
 }
 
 /// Takes the memory that lies where the VM has its RAM.
-fn take_one_to_one(len: u64) -> Result<(Range, Contents), SpaceError> {
-    let range = Range::new(layout::RAM.0, len);
+fn take_one_to_one(len: u64) -> Result<(PaRange, Contents), SpaceError> {
+    let range = PaRange::clamped(Pa(layout::RAM.0), len);
     let contents = memory::take_exactly(range).ok_or(SpaceError::Elsewhere(range))?;
     Ok((range, contents))
 }
@@ -412,14 +402,14 @@ impl FrameSource for FreeFrames {
 
     fn allocate_root(&mut self, frames: usize) -> Option<Pa> {
         let len = PAGE_SIZE * frames as u64;
-        let start = memory::take_tables(len)?;
+        let tables = memory::take_tables(len)?;
         // SAFETY: mapped, and nobody's but ours since a moment ago.
-        unsafe { memory::fill(Range::new(start.0, len), 0) };
-        Some(start)
+        unsafe { memory::fill(tables, 0) };
+        Some(tables.start())
     }
 
     fn free(&mut self, frame: Pa) {
-        memory::release_tables(Range::new(frame.0, PAGE_SIZE));
+        memory::release_tables(PaRange::clamped(frame, PAGE_SIZE));
     }
 }
 

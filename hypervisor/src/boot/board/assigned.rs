@@ -7,12 +7,12 @@
 
 use dtoolkit::fdt::{Fdt, FdtNode};
 use vambrace_interrupts::Intid;
+use vambrace_memory::{Pa, PaRange};
 use vambrace_wire::bundle::assigned::{Interrupt, Registers};
 
 use super::interrupts::Controller;
 use super::place::Place;
 use super::{Board, Kind, Nodes};
-use crate::memory::regions::Range;
 
 const PAGE: u64 = 4096;
 
@@ -21,18 +21,18 @@ const PAGE: u64 = 4096;
 pub enum NotOnBoard {
     /// No device has such registers.
     #[error(
-        "registers at {:#x}..{:#x} are assigned to it, and the board's device tree has no device there that is in use{}",
-        .registers.start, .registers.end, .kind.advice(SECOND_UART)
+        "registers at {} are assigned to it, and the board's device tree has no device there that is in use{}",
+        .registers, .kind.advice(SECOND_UART)
     )]
     Registers {
         /// The pages.
-        registers: Range,
+        registers: PaRange,
         /// Whose tree it is.
         kind: Kind,
     },
     /// EL2 uses them itself.
-    #[error("{:#x}..{:#x} is assigned to it, but that is {} here, which stays the hypervisor's", .0.start, .0.end, .1)]
-    Own(Range, &'static str),
+    #[error("{} is assigned to it, but that is {} here, which stays the hypervisor's", .0, .1)]
+    Own(PaRange, &'static str),
     /// None of the devices has such an interrupt.
     #[error(
         "interrupt {} (SPI {}) is assigned to it, and by the board's device tree none of its devices has that",
@@ -56,7 +56,7 @@ impl Board {
         interrupts: &[Interrupt],
     ) -> Result<(), NotOnBoard> {
         let root = Fdt::new_unchecked(tree).root();
-        for wanted in registers.iter().copied().map(pages) {
+        for wanted in registers.iter().map(assigned_range) {
             if let Some((_, what)) = self.own().find(|(own, _)| own.overlaps(wanted)) {
                 return Err(NotOnBoard::Own(wanted, what));
             }
@@ -70,7 +70,8 @@ impl Board {
             let is_own = self.uart.is_some_and(|uart| uart.intid == Some(physical));
             let has_it = |place: &Place<'_>| {
                 let intids = gic.map(|gic| gic.interrupts(place)).unwrap_or_default();
-                let is_assigned = |range: Range| registers.iter().any(|part| range.overlaps(pages(*part)));
+                let is_assigned =
+                    |range: PaRange| registers.iter().any(|part| range.overlaps(assigned_range(part)));
                 intids.contains(&Some(physical)) && place.is_usable() && place.registers().any(is_assigned)
             };
             if is_own || Place::first(root, &has_it).is_none() {
@@ -81,24 +82,26 @@ impl Board {
     }
 
     /// What EL2 drives or hands out itself.
-    fn own(&self) -> impl Iterator<Item = (Range, &'static str)> {
+    fn own(&self) -> impl Iterator<Item = (PaRange, &'static str)> {
         let gic = [self.gic.distributor].into_iter().chain(self.gic.redistributors.iter().copied());
-        let uart = self.uart.map(|uart| Range::new(uart.base, PAGE));
+        let uart = self.uart.map(|uart| PaRange::clamped(uart.base, PAGE));
         let memory = self.memory.iter().map(|bank| (*bank, "memory"));
-        let named = |what: &'static str| move |range: Range| (range.widened(PAGE), what);
+        let named = |what: &'static str| move |range: PaRange| (range.widened(PAGE), what);
         gic.map(named("the interrupt controller")).chain(uart.map(named("the console"))).chain(memory)
     }
 }
 
-fn pages(registers: Registers) -> Range {
-    Range::new(registers.pa, registers.len)
+/// Where the board has registers that a bundle assigns to a VM.
+#[must_use]
+pub const fn assigned_range(registers: &Registers) -> PaRange {
+    PaRange::clamped(Pa(registers.pa), registers.len)
 }
 
 /// The device that is in use and has all of these pages.
-fn device_at(root: FdtNode<'_>, pages: Range) -> Option<Place<'_>> {
+fn device_at(root: FdtNode<'_>, pages: PaRange) -> Option<Place<'_>> {
     let is_it = |place: &Place<'_>| {
         let mut frames = place.registers().map(|frame| frame.widened(PAGE));
-        frames.any(|frame| frame.start <= pages.start && pages.end <= frame.end) && place.is_usable()
+        frames.any(|frame| frame.contains_range(pages)) && place.is_usable()
     };
     Place::first(root, &is_it).filter(|_| !pages.is_empty())
 }

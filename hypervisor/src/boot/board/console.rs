@@ -4,6 +4,7 @@
 use dtoolkit::fdt::FdtNode;
 use dtoolkit::{Node, Property};
 use vambrace_interrupts::Intid;
+use vambrace_memory::Pa;
 
 use super::interrupts::Controller;
 use super::is_compatible;
@@ -13,7 +14,7 @@ use super::place::Place;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Uart {
     /// Its registers.
-    pub base: u64,
+    pub base: Pa,
     /// Its interrupt's INTID, an SPI; without one nothing that is typed arrives.
     pub intid: Option<Intid>,
 }
@@ -79,7 +80,7 @@ fn judge(place: &Place<'_>, gic: Option<Controller>) -> Result<Uart, Named> {
     if !place.is_usable() {
         return Err(Named::NotUsable);
     }
-    let base = place.registers().next().ok_or(Named::OutOfReach)?.start;
+    let base = place.registers().next().ok_or(Named::OutOfReach)?.start();
     let intid = gic.and_then(|gic| gic.interrupts(place).first().copied().flatten());
     Ok(Uart { base, intid: intid.filter(|intid| !intid.is_private()) })
 }

@@ -5,9 +5,9 @@
 use arrayvec::ArrayVec;
 use dtoolkit::fdt::FdtNode;
 use dtoolkit::{Node, Property};
+use vambrace_memory::{Pa, PaRange};
 
 use super::{big_endian, ranges};
-use crate::memory::regions::Range;
 
 /// Nodes that lie deeper are not looked at.
 const MAX_DEPTH: usize = 8;
@@ -76,12 +76,12 @@ impl<'a> Place<'a> {
     }
 
     /// Its registers, at the CPUs' addresses; those that a bus does not show are left out.
-    pub(super) fn registers(&self) -> impl Iterator<Item = Range> {
+    pub(super) fn registers(&self) -> impl Iterator<Item = PaRange> {
         ranges(self.node()).filter_map(|registers| self.translate(registers))
     }
 
     /// Addresses of its bus, as the root has them.
-    fn translate(&self, registers: Range) -> Option<Range> {
+    fn translate(&self, registers: PaRange) -> Option<PaRange> {
         let (_, buses) = self.path.split_last()?;
         buses.iter().rev().try_fold(registers, |range, bus| through(*bus, range))
     }
@@ -94,7 +94,7 @@ impl<'a> Place<'a> {
 }
 
 /// Addresses below a bus, as it shows them above ("ranges"): unchanged if the property is empty, not at all without it.
-fn through(bus: FdtNode<'_>, range: Range) -> Option<Range> {
+fn through(bus: FdtNode<'_>, range: PaRange) -> Option<PaRange> {
     if bus.property("ranges")?.value().is_empty() {
         return Some(range);
     }
@@ -106,9 +106,9 @@ fn through(bus: FdtNode<'_>, range: Range) -> Option<Range> {
         let child: u64 = window.child_bus_address().ok()?;
         let parent: u64 = window.parent_bus_address().ok()?;
         let len: u64 = window.length().ok()?;
-        let offset = range.start.checked_sub(child)?;
-        let fits = offset.checked_add(range.len())? <= len;
-        fits.then_some(Range::new(parent.checked_add(offset)?, range.len()))
+        let offset = range.start().0.checked_sub(child)?;
+        let start = PaRange::clamped(Pa(parent), len).at(offset, range.len())?;
+        PaRange::new(start, range.len())
     })
 }
 

@@ -8,15 +8,19 @@ use super::*;
 /// As QEMU 10 makes it for `-M virt,gic-version=3,virtualization=on -smp 4 -m 2G`.
 const QEMU_VIRT: &[u8] = include_bytes!("qemu-virt.dtb");
 
+fn range(start: u64, len: u64) -> PaRange {
+    PaRange::new(Pa(start), len).unwrap()
+}
+
 #[test]
 fn qemu_virt_is_understood() {
     let mut board = Board::unknown();
     board.discover(QEMU_VIRT).unwrap();
-    assert_eq!(board.memory.as_slice(), [Range::new(0x4000_0000, 2 << 30)]);
+    assert_eq!(board.memory.as_slice(), [range(0x4000_0000, 2 << 30)]);
     assert_eq!(board.cpus.as_slice(), [0, 1, 2, 3]);
     assert_eq!(board.conduit, Conduit::Smc);
-    assert_eq!(board.gic.distributor, Range::new(0x0800_0000, 0x1_0000));
-    assert_eq!(board.gic.redistributors.as_slice(), [Range::new(0x080A_0000, 0xF6_0000)]);
+    assert_eq!(board.gic.distributor, range(0x0800_0000, 0x1_0000));
+    assert_eq!(board.gic.redistributors.as_slice(), [range(0x080A_0000, 0xF6_0000)]);
     assert_eq!(board.gic.maintenance, Intid::new(25));
     assert_eq!(
         board.timer,
@@ -27,9 +31,9 @@ fn qemu_virt_is_understood() {
     assert!(!board.seed.is_empty());
 }
 
-const UART: Uart = Uart { base: 0x0900_0000, intid: Some(Intid::new(33)) };
+const UART: Uart = Uart { base: Pa(0x0900_0000), intid: Some(Intid::new(33)) };
 /// Where there may be a UART when there is no tree.
-const GUESS: Uart = Uart { base: 1, intid: None };
+const GUESS: Uart = Uart { base: Pa(1), intid: None };
 
 /// QEMU's tree, changed.
 fn changed(change: impl FnOnce(&mut DeviceTreeNode)) -> Vec<u8> {
@@ -248,7 +252,7 @@ fn what_is_assigned_has_to_be_a_device_of_this_board() {
     assert_eq!(has(QEMU_VIRT, &[GPIO, (0x0901_0000, 0x1000)], &[39, 34]), Ok(()));
     // A virtio slot has a part of a page.
     assert_eq!(has(QEMU_VIRT, &[(0x0A00_1000, 0x1000)], &[32 + 16 + 8]), Ok(()));
-    let registers = |(start, len)| Range::new(start, len);
+    let registers = |(start, len)| range(start, len);
     let kind = Kind::QemuVirt;
     let missing = NotOnBoard::Registers { registers: registers(SECOND_UART), kind };
     assert_eq!(has(QEMU_VIRT, &[GPIO, SECOND_UART], &[39]), Err(missing));
