@@ -3,13 +3,14 @@
 //!
 //! EL1 of a VM is AArch64, so only what AArch32 offers to user mode can come here. A register that AArch64
 //! has too is named as AArch64 does, and [`crate::trap`] decides about both alike, but that the level is no
-//! question any more: user mode may read more here than EL0 in AArch64. Everything else is UNDEFINED. A trapped instruction may fail its condition: ask [`Frame::condition_holds`] first. Source: Arm
-//! ARM, ISS encodings for exceptions from MCR, MRC, MCRR and MRRC accesses.
+//! question any more: user mode may read more here than EL0 in AArch64. Everything else is UNDEFINED. A trapped instruction may
+//! fail its condition: ask [`Frame::condition_holds`] first. Source: Arm ARM, ISS encodings for exceptions from MCR, MRC,
+//! MCRR and MRRC accesses.
 
 use crate::exit::Direction;
 use crate::pstate;
 use crate::registers::Frame;
-use crate::syndrome::{Syndrome, class};
+use crate::syndrome::{Syndrome, class, field};
 use crate::sysreg::SysReg;
 
 /// A trapped MCR, MRC, MCRR, MRRC, LDC, STC or VMRS.
@@ -47,13 +48,13 @@ const FLAGS: u8 = 15;
 
 impl CoprocessorAccess {
     pub(crate) const fn decode(syndrome: Syndrome) -> Self {
-        let rt = syndrome.register(5);
+        let rt = field::RT.of(syndrome) as u8;
         let wide = matches!(syndrome.class(), class::CP15_64 | class::CP14_64);
         Self {
             register: register(syndrome),
-            direction: if syndrome.bit(0) { Direction::Read } else { Direction::Write },
+            direction: if field::READ.is_set(syndrome) { Direction::Read } else { Direction::Write },
             syndrome,
-            operands: if wide { Operands::Two(rt, syndrome.register(10)) } else { Operands::One(rt) },
+            operands: if wide { Operands::Two(rt, field::RT2.of(syndrome) as u8) } else { Operands::One(rt) },
         }
     }
 
@@ -83,10 +84,9 @@ impl CoprocessorAccess {
 const fn register(syndrome: Syndrome) -> Option<CoprocessorRegister> {
     use CoprocessorRegister::{DebugId, SameAs};
 
-    let iss = syndrome.iss();
-    let crm = iss >> 1 & 0xF;
-    let narrow = (iss >> 14 & 0b111, iss >> 10 & 0xF, crm, iss >> 17 & 0b111);
-    let wide = (iss >> 16 & 0xF, crm);
+    let crm = field::CRM.of(syndrome);
+    let narrow = (field::OP1.of(syndrome), field::CRN.of(syndrome), crm, field::OP2.of(syndrome));
+    let wide = (field::WIDE_OPC1.of(syndrome), crm);
     match syndrome.class() {
         class::CP15_32 => match narrow {
             (0, 14, 2, 0) => Some(SameAs(SysReg::CNTP_TVAL_EL0)),
@@ -115,10 +115,10 @@ const fn register(syndrome: Syndrome) -> Option<CoprocessorRegister> {
 }
 
 /// Where the debug registers lie in memory: DBGDRAR. DBGDSAR is the offset from there, and always says that there is none.
-const DBGDRAR: (u32, u32, u32, u32) = (0, 1, 0, 0);
-const DBGDSAR: (u32, u32, u32, u32) = (0, 2, 0, 0);
-const DBGDRAR_WIDE: (u32, u32) = (0, 1);
-const DBGDSAR_WIDE: (u32, u32) = (0, 2);
+const DBGDRAR: (u64, u64, u64, u64) = (0, 1, 0, 0);
+const DBGDSAR: (u64, u64, u64, u64) = (0, 2, 0, 0);
+const DBGDRAR_WIDE: (u64, u64) = (0, 1);
+const DBGDSAR_WIDE: (u64, u64) = (0, 2);
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,7 @@ use vambrace_memory::Va;
 use crate::exit::Direction;
 use crate::pstate::{self, Level};
 use crate::registers::{El1Registers, Frame};
-use crate::syndrome::{InstructionLength, Syndrome, class};
+use crate::syndrome::{InstructionLength, Syndrome, class, field};
 
 /// An exception for a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,11 +87,11 @@ const SCTLR_SPAN: u64 = 1 << 23;
 const SCTLR_DSSBS: u64 = 1 << 44;
 
 /// ISS of an abort: WnR.
-const WRITE: u32 = 1 << 6;
+const WRITE: u32 = field::WNR.iss_with(1);
 /// ISS of an abort: CM.
-const CACHE_MAINTENANCE: u32 = 1 << 8;
+const CACHE_MAINTENANCE: u32 = field::CM.iss_with(1);
 /// ISS of an abort: FnV.
-const FAR_NOT_VALID: u32 = 1 << 10;
+const FAR_NOT_VALID: u32 = field::FNV.iss_with(1);
 /// Fault status: synchronous external abort.
 const EXTERNAL: u32 = 0x10;
 /// Fault status: synchronous external abort on a table walk, level 0.

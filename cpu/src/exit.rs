@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use vambrace_memory::{Ipa, Va};
 
 use crate::coprocessor::CoprocessorAccess;
-use crate::syndrome::{FaultStatus, InstructionLength, Syndrome, class};
+use crate::syndrome::{FaultStatus, InstructionLength, Syndrome, SyndromePattern, class, field};
 use crate::sysreg::SysReg;
 
 /// Why a vCPU came to EL2.
@@ -139,8 +139,15 @@ pub enum WaitInstruction {
 }
 
 impl Wait {
+    /// The syndrome of a WFI of AArch64, which always has the condition AL.
+    pub const WFI: Syndrome = Syndrome::new(
+        class::WAIT,
+        InstructionLength::Four,
+        field::CV.iss_with(1) | field::COND.iss_with(0b1110),
+    );
+
     pub(crate) const fn decode(syndrome: Syndrome) -> Self {
-        let (instruction, timed) = match syndrome.0 & 0b11 {
+        let (instruction, timed) = match field::TI.of(syndrome) {
             0b00 => (WaitInstruction::Wfi, false),
             0b01 => (WaitInstruction::Wfe, false),
             0b10 => (WaitInstruction::Wfit, true),
@@ -148,7 +155,8 @@ impl Wait {
         };
         // RV says whether RN holds the register; without it the wait is as good as one without a timeout,
         // since WFIT and WFET may complete for any reason.
-        let timeout = if timed && syndrome.bit(2) { Some(syndrome.register(5)) } else { None };
+        let timeout =
+            if timed && field::RV.is_set(syndrome) { Some(field::RN.of(syndrome) as u8) } else { None };
         Self { instruction, timeout, length: syndrome.length(), syndrome }
     }
 }
@@ -179,9 +187,23 @@ impl SystemRegisterAccess {
     pub(crate) const fn decode(syndrome: Syndrome) -> Self {
         Self {
             register: SysReg::from_iss(syndrome.iss()),
-            rt: syndrome.register(5),
-            direction: if syndrome.bit(0) { Direction::Read } else { Direction::Write },
+            rt: field::RT.of(syndrome) as u8,
+            direction: if field::READ.is_set(syndrome) { Direction::Read } else { Direction::Write },
         }
+    }
+
+    /// What the syndrome of an access to this register looks like, whatever Rt is.
+    #[must_use]
+    pub const fn pattern(register: SysReg, direction: Direction) -> SyndromePattern {
+        SyndromePattern::of_class(class::SYSTEM)
+            .and(field::IL, 1)
+            .and(field::ISS.part(24, 22), 0)
+            .and(field::OP0, register.op0 as u64)
+            .and(field::OP1, register.op1 as u64)
+            .and(field::CRN, register.crn as u64)
+            .and(field::CRM, register.crm as u64)
+            .and(field::OP2, register.op2 as u64)
+            .and(field::READ, matches!(direction, Direction::Read) as u64)
     }
 }
 
@@ -202,7 +224,7 @@ pub struct DataAbort {
     pub status: FaultStatus,
     /// Load or store. Cache maintenance counts as a store, whatever it does.
     pub direction: Direction,
-    /// With ISV set, its ISS says what the instruction moves; else the instruction itself must be decoded.
+    /// For [`DataAbort::transfer`].
     pub syndrome: Syndrome,
     /// S1PTW: the fault hit the guest's own table walk, not the access.
     pub on_walk: bool,
@@ -216,19 +238,47 @@ pub struct DataAbort {
 
 impl DataAbort {
     pub(crate) const fn decode(syndrome: Syndrome, far: u64, hpfar: u64) -> Self {
-        let write = syndrome.bit(6);
         Self {
             va: faulting_va(syndrome, far),
             ipa: faulting_ipa(syndrome, far, hpfar),
             status: syndrome.fault_status(),
-            direction: if write { Direction::Write } else { Direction::Read },
+            direction: if field::WNR.is_set(syndrome) { Direction::Write } else { Direction::Read },
             syndrome,
-            on_walk: syndrome.bit(7),
-            cache_maintenance: syndrome.bit(8),
-            external_type: syndrome.bit(9),
+            on_walk: field::S1PTW.is_set(syndrome),
+            cache_maintenance: field::CM.is_set(syndrome),
+            external_type: field::EA.is_set(syndrome),
             length: syndrome.length(),
         }
     }
+
+    /// What the instruction moves, if the syndrome says so (ISV). `None`: the instruction itself must be decoded.
+    #[inline]
+    #[must_use]
+    pub const fn transfer(&self) -> Option<DataTransfer> {
+        let Self { syndrome, .. } = *self;
+        if !field::ISV.is_set(syndrome) {
+            return None;
+        }
+        Some(DataTransfer {
+            log2_bytes: field::SAS.of(syndrome) as u8,
+            register: field::SRT.of(syndrome) as u8,
+            sign_extends: field::SSE.is_set(syndrome),
+            is_64_bit: field::SF.is_set(syndrome),
+        })
+    }
+}
+
+/// What a load or a store moves, as the syndrome of a data abort describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataTransfer {
+    /// SAS: the logarithm of the bytes that are moved, 0 to 3.
+    pub log2_bytes: u8,
+    /// SRT: the general-purpose register, 31 for XZR.
+    pub register: u8,
+    /// SSE: a load extends the sign, else with zeros.
+    pub sign_extends: bool,
+    /// SF: the register is one of 64 bits (Xt), else of 32 (Wt).
+    pub is_64_bit: bool,
 }
 
 /// An instruction abort.
@@ -250,7 +300,7 @@ impl InstructionAbort {
             va: faulting_va(syndrome, far),
             ipa: faulting_ipa(syndrome, far, hpfar),
             status: syndrome.fault_status(),
-            on_walk: syndrome.bit(7),
+            on_walk: field::S1PTW.is_set(syndrome),
         }
     }
 }
@@ -258,7 +308,19 @@ impl InstructionAbort {
 /// FAR_EL2, unless FnV says that an external abort left it invalid.
 const fn faulting_va(syndrome: Syndrome, far: u64) -> Option<Va> {
     let external = matches!(syndrome.fault_status(), FaultStatus::External);
-    if external && syndrome.bit(10) { None } else { Some(Va(far)) }
+    if external && field::FNV.is_set(syndrome) { None } else { Some(Va(far)) }
+}
+
+/// HPFAR_EL2.FIPA: the page of the IPA that stage 2 refused.
+const fn faulting_page(hpfar: u64) -> Ipa {
+    Ipa((hpfar & 0xFFFF_FFFF_FFF0) << 8)
+}
+
+/// The faulting IPA, to the byte, of an access that HPFAR_EL2 is valid for; see [`faulting_ipa`].
+#[inline]
+#[must_use]
+pub const fn accessed_ipa(far: u64, hpfar: u64) -> Ipa {
+    Ipa(faulting_page(hpfar).0 | far & 0xFFF)
 }
 
 /// The faulting IPA, to the byte; for a fault on a table walk, the start of the table's page.
@@ -267,13 +329,12 @@ const fn faulting_va(syndrome: Syndrome, far: u64) -> Option<Va> {
 /// fault on a stage-1 walk. For a permission fault of the access itself the caller must translate the VA.
 #[must_use]
 pub const fn faulting_ipa(syndrome: Syndrome, far: u64, hpfar: u64) -> Option<Ipa> {
-    let page = (hpfar >> 4 & 0xFFF_FFFF_FFFF) << 12;
-    let on_walk = syndrome.bit(7);
+    let on_walk = field::S1PTW.is_set(syndrome);
     match syndrome.fault_status() {
         FaultStatus::Translation(_) | FaultStatus::AccessFlag(_) | FaultStatus::AddressSize(_)
             if !on_walk =>
         {
-            Some(Ipa(page | far & 0xFFF))
+            Some(accessed_ipa(far, hpfar))
         }
         FaultStatus::Translation(_)
         | FaultStatus::AccessFlag(_)
@@ -281,7 +342,7 @@ pub const fn faulting_ipa(syndrome: Syndrome, far: u64, hpfar: u64) -> Option<Ip
         | FaultStatus::Permission(_)
             if on_walk =>
         {
-            Some(Ipa(page))
+            Some(faulting_page(hpfar))
         }
         _ => None,
     }

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::registers::Frame;
-use crate::syndrome::{InstructionLength, Syndrome};
+use crate::syndrome::{InstructionLength, Syndrome, field};
 
 /// M\[3:0\]: EL0.
 pub const EL0T: u64 = 0b0000;
@@ -54,7 +54,7 @@ pub const E: u64 = 1 << 9;
 /// SCTLR_EL1.E0E: data accesses of EL0 are big-endian.
 const SCTLR_E0E: u64 = 1 << 24;
 /// SCTLR_EL1.EE: data accesses of EL1 and table walks are big-endian.
-const SCTLR_EE: u64 = 1 << 25;
+pub const SCTLR_EE: u64 = 1 << 25;
 
 /// Where in a VM an exit came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,8 +158,8 @@ impl Frame {
         if self.pstate & AARCH32 == 0 {
             return true;
         }
-        let condition = if syndrome.bit(24) {
-            (syndrome.iss() >> 20 & 0xF) as u8
+        let condition = if field::CV.is_set(syndrome) {
+            field::COND.of(syndrome) as u8
         } else if self.pstate & T != 0 && self.it() & 0xF != 0 {
             self.it() >> 4
         } else {

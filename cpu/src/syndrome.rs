@@ -8,8 +8,10 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub mod field;
 mod words;
 
+pub use field::{SyndromeField, SyndromePattern};
 pub use words::{Description, class_name, describe};
 
 /// Exception classes: ESR_ELx.EC.
@@ -121,49 +123,53 @@ impl Syndrome {
     pub const fn new(class: u8, length: InstructionLength, iss: u32) -> Self {
         let il = match length {
             InstructionLength::Two => 0,
-            InstructionLength::Four => 1 << 25,
+            InstructionLength::Four => 1,
         };
-        Self(((class & 0x3F) as u64) << 26 | il | (iss & 0x1FF_FFFF) as u64)
+        Self(field::EC.with(class as u64) | field::IL.with(il) | field::ISS.with(iss as u64))
     }
 
     /// EC: the exception class, one of [`class`]'s when known.
+    #[inline]
     #[must_use]
     pub const fn class(self) -> u8 {
-        (self.0 >> 26 & 0x3F) as u8
+        field::EC.of(self) as u8
     }
 
     /// IL: how long the trapped instruction is.
+    #[inline]
     #[must_use]
     pub const fn length(self) -> InstructionLength {
-        if self.bit(25) { InstructionLength::Four } else { InstructionLength::Two }
+        if field::IL.is_set(self) { InstructionLength::Four } else { InstructionLength::Two }
     }
 
     /// ISS: what the class has to say, 25 bits.
+    #[inline]
     #[must_use]
     pub const fn iss(self) -> u32 {
-        (self.0 & 0x1FF_FFFF) as u32
+        field::ISS.of(self) as u32
     }
 
     /// The low 16 bits of ISS: the immediate of HVC, SMC, SVC and BRK.
+    #[inline]
     #[must_use]
     pub const fn immediate(self) -> u16 {
-        (self.0 & 0xFFFF) as u16
+        field::IMMEDIATE.of(self) as u16
     }
 
     /// The low 6 bits of ISS: the fault status of an abort.
     #[must_use]
     pub const fn fault_status(self) -> FaultStatus {
-        FaultStatus::decode((self.0 & 0x3F) as u8)
+        FaultStatus::decode(field::FAULT_STATUS.of(self) as u8)
     }
 
-    /// The 5-bit register number whose lowest bit is `lsb`.
-    pub(crate) const fn register(self, lsb: u32) -> u8 {
-        (self.0 >> lsb & 0x1F) as u8
-    }
-
-    /// Bit `n`, below 64.
-    pub(crate) const fn bit(self, n: u32) -> bool {
-        self.0 >> n & 1 != 0
+    /// Of HVC and SMC of AArch64, which of the two.
+    #[inline]
+    #[must_use]
+    pub const fn conduit(self) -> Option<Conduit> {
+        if field::CALL.of(self) != (class::HVC64 >> 1) as u64 {
+            return None;
+        }
+        Some(if field::CALL_BY_SMC.is_set(self) { Conduit::Smc } else { Conduit::Hvc })
     }
 }
 
@@ -171,6 +177,15 @@ impl fmt::Debug for Syndrome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Syndrome({:#x})", self.0)
     }
+}
+
+/// Which instruction made a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conduit {
+    /// HVC, which has moved the PC on.
+    Hvc,
+    /// SMC, trapped: the PC is at the instruction.
+    Smc,
 }
 
 /// The size of an instruction. A64 has only 4 bytes; T32, which EL0 may use, has both.

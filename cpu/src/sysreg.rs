@@ -8,6 +8,8 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::syndrome::{Syndrome, field};
+
 /// The encoding of a system register or system instruction.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SysReg {
@@ -33,23 +35,24 @@ impl SysReg {
     /// Takes the encoding out of the ISS of a trapped MSR, MRS or system instruction.
     #[must_use]
     pub const fn from_iss(iss: u32) -> Self {
+        let syndrome = Syndrome(iss as u64);
         Self::new(
-            (iss >> 20) as u8 & 0b11,
-            (iss >> 14) as u8 & 0b111,
-            (iss >> 10) as u8 & 0xF,
-            (iss >> 1) as u8 & 0xF,
-            (iss >> 17) as u8 & 0b111,
+            field::OP0.of(syndrome) as u8,
+            field::OP1.of(syndrome) as u8,
+            field::CRN.of(syndrome) as u8,
+            field::CRM.of(syndrome) as u8,
+            field::OP2.of(syndrome) as u8,
         )
     }
 
     /// The inverse of [`from_iss`](Self::from_iss), with the register number and the direction left 0.
     #[must_use]
     pub const fn to_iss(self) -> u32 {
-        (self.op0 as u32) << 20
-            | (self.op2 as u32) << 17
-            | (self.op1 as u32) << 14
-            | (self.crn as u32) << 10
-            | (self.crm as u32) << 1
+        field::OP0.iss_with(self.op0 as u32)
+            | field::OP2.iss_with(self.op2 as u32)
+            | field::OP1.iss_with(self.op1 as u32)
+            | field::CRN.iss_with(self.crn as u32)
+            | field::CRM.iss_with(self.crm as u32)
     }
 
     /// Whether EL0 can be granted access at all: only registers with op1 = 3 are for EL0.

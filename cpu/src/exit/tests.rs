@@ -35,6 +35,7 @@ fn waits() {
     assert_eq!(wait(7 << 5 | 1 << 2 | 0b10), (WaitInstruction::Wfit, Some(7)));
     assert_eq!(wait(31 << 5 | 1 << 2 | 0b11), (WaitInstruction::Wfet, Some(31)));
     assert_eq!(wait(7 << 5 | 0b11), (WaitInstruction::Wfet, None), "RV is clear");
+    assert_eq!(Wait::WFI, Syndrome(0x07E0_0000), "as hardware reports it");
 }
 
 #[test]
@@ -62,11 +63,18 @@ fn a_load_from_a_device() {
     assert_eq!(abort.direction, Direction::Read);
     assert!(!abort.on_walk && !abort.cache_maintenance);
     assert_eq!(abort.syndrome.iss(), iss);
+    let word = DataTransfer { log2_bytes: 2, register: 3, sign_extends: false, is_64_bit: false };
+    assert_eq!(abort.transfer(), Some(word));
+    // LDRSB X31 of the same address.
+    let byte = DataTransfer { log2_bytes: 0, register: 31, sign_extends: true, is_64_bit: true };
+    let iss = 1 << 24 | 1 << 21 | 31 << 16 | 1 << 15 | 0x05;
+    assert_eq!(data_abort(iss, 0xFFFF_8000_1234_5018, 0x9000 << 4).transfer(), Some(byte));
 }
 
 #[test]
 fn a_store_pair() {
     let abort = data_abort(1 << 6 | 0x06, 0x10, 0x4_0000);
+    assert_eq!(abort.transfer(), None);
     assert_eq!(abort.direction, Direction::Write);
     assert_eq!(abort.ipa, Some(Ipa(0x0400_0010)));
 }

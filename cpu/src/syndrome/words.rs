@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use super::{FaultStatus, Syndrome, class};
+use super::{FaultStatus, Syndrome, class, field};
 use crate::exit::{DataAbort, SystemRegisterAccess, Wait};
 
 /// Puts a value of ESR_ELx in words: "data abort from a lower exception level: translation fault, level 2,
@@ -47,9 +47,8 @@ fn data_abort(f: &mut fmt::Formatter<'_>, syndrome: Syndrome) -> fmt::Result {
         f.write_str("cache maintenance")?;
     } else {
         write!(f, "{}", abort.direction)?;
-        // ISV and SAS.
-        if syndrome.bit(24) {
-            let bytes = 1 << (syndrome.iss() >> 22 & 0b11);
+        if let Some(transfer) = abort.transfer() {
+            let bytes = 1 << transfer.log2_bytes;
             write!(f, " of {bytes} byte{}", if bytes == 1 { "" } else { "s" })?;
         }
     }
@@ -57,7 +56,7 @@ fn data_abort(f: &mut fmt::Formatter<'_>, syndrome: Syndrome) -> fmt::Result {
 }
 
 fn walk(f: &mut fmt::Formatter<'_>, syndrome: Syndrome) -> fmt::Result {
-    if syndrome.bit(7) { f.write_str(", in a stage 1 table walk") } else { Ok(()) }
+    if field::S1PTW.is_set(syndrome) { f.write_str(", in a stage 1 table walk") } else { Ok(()) }
 }
 
 /// The exception class (ESR_ELx.EC) in words; empty when unallocated.
