@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The MMIO bus: an access as a value, and which device lies where.
 //!
-//! An [`Access`] carries all that the instruction asked for, so whoever serves it needs no syndrome and no frame.
+//! An [`Access`] carries all that the instruction asked for, so whoever serves it needs no syndrome and no frame. It is made
+//! of what the syndrome of a data abort describes, or of the instruction ([`decode`](crate::decode)).
 //! The [`Bus`] maps addresses to identifiers, not to devices: the machine matches on its own enum, and nothing
 //! here is behind a pointer or a lock.
 
@@ -152,39 +153,17 @@ pub enum Completed {
     },
 }
 
-/// Fields of the ISS of a Data Abort (Arm ARM, "ISS encoding for an exception from a Data Abort").
-mod iss {
-    pub(super) const ISV: u64 = 1 << 24;
-    pub(super) const SAS_SHIFT: u32 = 22;
-    pub(super) const SSE: u64 = 1 << 21;
-    pub(super) const SRT_SHIFT: u32 = 16;
-    pub(super) const SRT_MASK: u64 = 0x1F;
-    pub(super) const SF: u64 = 1 << 15;
-    pub(super) const WNR: u64 = 1 << 6;
-}
-
 impl Access {
-    /// The access that the syndrome of a Data Abort describes, at the address `ipa` that the abort reports.
-    ///
-    /// `iss` is ESR_EL2.ISS; `register` reads a general-purpose register (31 gives zero). `None` when ISV is 0:
-    /// then the instruction must be decoded.
+    /// A store of the lowest bytes of `value`.
     #[must_use]
-    pub fn from_syndrome(iss: u64, ipa: Ipa, register: impl FnOnce(u8) -> u64) -> Option<Self> {
-        if iss & iss::ISV == 0 {
-            return None;
-        }
-        let width = Width::from_log2((iss >> iss::SAS_SHIFT) as u32);
-        let transfer = ((iss >> iss::SRT_SHIFT) & iss::SRT_MASK) as u8;
-        let direction = if iss & iss::WNR != 0 {
-            Direction::Write { value: register(transfer) & width.mask() }
-        } else {
-            Direction::Read(Destination {
-                register: transfer,
-                extension: if iss & iss::SSE != 0 { Extension::Sign } else { Extension::Zero },
-                register_width: if iss & iss::SF != 0 { RegisterWidth::X } else { RegisterWidth::W },
-            })
-        };
-        Some(Self { ipa, width, direction })
+    pub const fn store(ipa: Ipa, width: Width, value: u64) -> Self {
+        Self { ipa, width, direction: Direction::Write { value: value & width.mask() } }
+    }
+
+    /// A load.
+    #[must_use]
+    pub const fn load(ipa: Ipa, width: Width, destination: Destination) -> Self {
+        Self { ipa, width, direction: Direction::Read(destination) }
     }
 
     /// Carries the access out on `device`, at `offset` from its first byte, and ends it.

@@ -5,7 +5,7 @@ use spin::RelaxStrategy;
 use spin::mutex::SpinMutex;
 use vambrace_cpu::power::Remaining;
 use vambrace_cpu::smccc::{self, Call, NoEntropy, Outcome, Services, Suspend};
-use vambrace_cpu::syndrome::InstructionLength;
+use vambrace_cpu::syndrome::{Conduit, InstructionLength};
 use vambrace_cpu::vendor;
 use vambrace_interrupts::VcpuSet;
 use vambrace_memory::Ipa;
@@ -14,13 +14,6 @@ use crate::dispatch::Resume;
 use crate::host::Host;
 use crate::vcpu::Vcpu;
 use crate::vm::{Given, MemoryMap, StopReason, Vm};
-
-/// Which instruction made a call: HVC has already moved the PC on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Conduit {
-    Hvc,
-    Smc,
-}
 
 struct CallServices<'a, H> {
     host: &'a mut H,

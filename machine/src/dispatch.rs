@@ -10,9 +10,9 @@ use spin::mutex::SpinMutex;
 use vambrace_cpu::exception::Exception;
 use vambrace_cpu::exit::{DebugEvent, Exit, Wait, WaitInstruction};
 use vambrace_cpu::power::Entry;
-use vambrace_cpu::syndrome::{InstructionLength, Syndrome, class};
+use vambrace_cpu::syndrome::{Conduit, InstructionLength, Syndrome, class};
 
-use crate::call::{self, Conduit};
+use crate::call;
 use crate::host::Host;
 use crate::injection::{inject, undefined};
 use crate::vcpu::Vcpu;

@@ -7,10 +7,10 @@
 use arrayvec::ArrayVec;
 use spin::RelaxStrategy;
 use spin::mutex::SpinMutex;
-use vambrace_cpu::exit::DataAbort;
+use vambrace_cpu::exit::{self, DataAbort, DataTransfer};
 use vambrace_cpu::pstate::Level;
 use vambrace_interrupts::{Level as Line, VcpuSet, Width as GicWidth};
-use vambrace_io::bus::{Access, Completed, Direction};
+use vambrace_io::bus::{Access, Completed, Destination, Direction, Extension, RegisterWidth, Width};
 use vambrace_io::decode::{Base, Instruction, Operation, Registers, Transfer};
 use vambrace_memory::addr::PAGE_SIZE;
 use vambrace_memory::{Ipa, Va};
@@ -30,10 +30,23 @@ pub(crate) fn carry_out(
     ipa: Ipa,
     host: &mut impl Host,
 ) -> Result<(), Refusal> {
-    let frame = &vcpu.registers.frame;
-    match Access::from_syndrome(abort.syndrome.iss().into(), ipa, |register| frame.get(register)) {
-        Some(mut access) => perform(vm, vcpu, &mut access, host),
+    match abort.transfer() {
+        Some(transfer) => perform(vm, vcpu, &mut described(transfer, vcpu, abort, ipa), host),
         None => decoded(vm, vcpu, abort, ipa, host),
+    }
+}
+
+/// The access that the syndrome describes.
+fn described(transfer: DataTransfer, vcpu: &Vcpu, abort: &DataAbort, ipa: Ipa) -> Access {
+    let DataTransfer { log2_bytes, register, sign_extends, is_64_bit } = transfer;
+    let width = Width::from_log2(log2_bytes.into());
+    match abort.direction {
+        exit::Direction::Write => Access::store(ipa, width, vcpu.registers.frame.get(register)),
+        exit::Direction::Read => {
+            let extension = if sign_extends { Extension::Sign } else { Extension::Zero };
+            let register_width = if is_64_bit { RegisterWidth::X } else { RegisterWidth::W };
+            Access::load(ipa, width, Destination { register, extension, register_width })
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! The way into a guest and back: one function that returns when the guest traps.
 
 use vambrace_cpu::registers::{FpRegisters, Frame};
+use vambrace_cpu::syndrome::Syndrome;
 use vambrace_hypervisor::sched::requests::Requests;
 use vambrace_interrupts::Intid;
 use vambrace_machine::fast::{self, FastPath, FastResult, SCRATCH_REGISTERS, Trap};
@@ -106,8 +107,8 @@ struct Trapped;
 
 impl Trap for Trapped {
     #[inline(always)]
-    fn esr(&self) -> u64 {
-        EsrEl2.read()
+    fn esr(&self) -> Syndrome {
+        Syndrome(EsrEl2.read())
     }
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 
 use vambrace_cpu::timer;
 use vambrace_interrupts::{Added, CpuInterface, Level};
-use vambrace_machine::fast::Lists;
+use vambrace_machine::fast::ListRegisters;
 
 use crate::arch::sysreg::*;
 use crate::gic;
@@ -161,7 +161,7 @@ impl Interface {
     }
 }
 
-impl Lists for Interface {
+impl ListRegisters for Interface {
     #[inline(always)]
     fn empty(&self) -> u64 {
         IchElrsrEl2.read()

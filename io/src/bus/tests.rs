@@ -3,11 +3,6 @@ use proptest::prelude::*;
 
 use super::*;
 
-const SAS_BYTE: u64 = 0 << 22;
-const SAS_HALFWORD: u64 = 1 << 22;
-const SAS_WORD: u64 = 2 << 22;
-const SAS_DOUBLEWORD: u64 = 3 << 22;
-
 /// A device that remembers the last access.
 #[derive(Default)]
 struct Probe {
@@ -34,63 +29,45 @@ impl MmioDevice for Probe {
     }
 }
 
-fn load(iss: u64, answer: u64) -> Completed {
-    let access =
-        Access::from_syndrome(iss::ISV | iss, Ipa(0x1000), |_| unreachable!("a load reads no register"))
-            .expect("ISV is set");
+const REGISTER: u8 = 7;
+
+fn load(width: Width, extension: Extension, register_width: RegisterWidth, answer: u64) -> Completed {
+    let destination = Destination { register: REGISTER, extension, register_width };
+    let access = Access { ipa: Ipa(0x1000), width, direction: Direction::Read(destination) };
     access.perform(&mut Probe { answer, ..Probe::default() }, 0)
 }
 
 #[test]
-fn a_syndrome_without_isv_describes_nothing() {
-    assert_eq!(Access::from_syndrome(iss::WNR | SAS_WORD, Ipa(0), |_| 0), None);
-}
-
-#[test]
 fn loads_extend_as_the_instruction_says() {
-    let register = 7;
-    let loaded = |value| Completed::Loaded { register, value };
-    let srt = u64::from(register) << iss::SRT_SHIFT;
+    use {Extension::*, RegisterWidth::*, Width::*};
+
+    let loaded = |value| Completed::Loaded { register: REGISTER, value };
     // LDRB, LDRH, LDR W, LDR X.
-    assert_eq!(load(srt | SAS_BYTE, 0xFFFF_FF80), loaded(0x80));
-    assert_eq!(load(srt | SAS_HALFWORD, 0xFFFF_8001), loaded(0x8001));
-    assert_eq!(load(srt | SAS_WORD, 0xFFFF_FFFF_8000_0001), loaded(0x8000_0001));
-    assert_eq!(load(srt | SAS_DOUBLEWORD | iss::SF, u64::MAX), loaded(u64::MAX));
+    assert_eq!(load(Byte, Zero, W, 0xFFFF_FF80), loaded(0x80));
+    assert_eq!(load(Halfword, Zero, W, 0xFFFF_8001), loaded(0x8001));
+    assert_eq!(load(Word, Zero, W, 0xFFFF_FFFF_8000_0001), loaded(0x8000_0001));
+    assert_eq!(load(Doubleword, Zero, X, u64::MAX), loaded(u64::MAX));
     // LDRSB W and X, LDRSH W and X, LDRSW.
-    assert_eq!(load(srt | SAS_BYTE | iss::SSE, 0x80), loaded(0xFFFF_FF80));
-    assert_eq!(load(srt | SAS_BYTE | iss::SSE | iss::SF, 0x80), loaded(0xFFFF_FFFF_FFFF_FF80));
-    assert_eq!(load(srt | SAS_HALFWORD | iss::SSE, 0x8001), loaded(0xFFFF_8001));
-    assert_eq!(load(srt | SAS_HALFWORD | iss::SSE | iss::SF, 0x7001), loaded(0x7001));
-    assert_eq!(load(srt | SAS_WORD | iss::SSE | iss::SF, 0x8000_0000), loaded(0xFFFF_FFFF_8000_0000));
+    assert_eq!(load(Byte, Sign, W, 0x80), loaded(0xFFFF_FF80));
+    assert_eq!(load(Byte, Sign, X, 0x80), loaded(0xFFFF_FFFF_FFFF_FF80));
+    assert_eq!(load(Halfword, Sign, W, 0x8001), loaded(0xFFFF_8001));
+    assert_eq!(load(Halfword, Sign, X, 0x7001), loaded(0x7001));
+    assert_eq!(load(Word, Sign, X, 0x8000_0000), loaded(0xFFFF_FFFF_8000_0000));
 }
 
 #[test]
 fn a_store_carries_only_its_width() {
-    for (sas, width, value) in [
-        (SAS_BYTE, Width::Byte, 0x88),
-        (SAS_HALFWORD, Width::Halfword, 0x7788),
-        (SAS_WORD, Width::Word, 0x5566_7788),
-        (SAS_DOUBLEWORD, Width::Doubleword, 0x1122_3344_5566_7788),
+    for (width, value) in [
+        (Width::Byte, 0x88),
+        (Width::Halfword, 0x7788),
+        (Width::Word, 0x5566_7788),
+        (Width::Doubleword, 0x1122_3344_5566_7788),
     ] {
-        let iss = iss::ISV | iss::WNR | sas | 3 << iss::SRT_SHIFT;
-        let access = Access::from_syndrome(iss, Ipa(8), |register| {
-            assert_eq!(register, 3);
-            0x1122_3344_5566_7788
-        })
-        .unwrap();
+        let access = Access::store(Ipa(8), width, 0x1122_3344_5566_7788);
         let mut probe = Probe::default();
         assert_eq!(access.perform(&mut probe, 0x18), Completed::Stored);
         assert_eq!(probe.seen, Some((0x18, width, Some(value))));
     }
-}
-
-#[test]
-fn register_31_is_the_zero_register() {
-    let frame = |register: u8| [5u64; 31].get(usize::from(register)).copied().unwrap_or(0);
-    let store = iss::ISV | iss::WNR | SAS_WORD | 31 << iss::SRT_SHIFT;
-    let access = Access::from_syndrome(store, Ipa(0), frame).unwrap();
-    assert_eq!(access.direction, Direction::Write { value: 0 });
-    assert_eq!(load(SAS_WORD | 31 << iss::SRT_SHIFT, 9), Completed::Loaded { register: 31, value: 9 });
 }
 
 #[test]
@@ -171,14 +148,5 @@ proptest! {
         prop_assert_eq!(extend(Zero, W, Byte), u64::from(raw as u8));
         prop_assert_eq!(extend(Zero, W, Word), u64::from(raw as u32));
         prop_assert_eq!(extend(Zero, X, Doubleword), raw);
-    }
-
-    /// Every syndrome with ISV set describes an access, whatever its other bits.
-    #[test]
-    fn every_valid_syndrome_is_an_access(iss in 0u64..1 << 25, value: u64) {
-        let access = Access::from_syndrome(iss | iss::ISV, Ipa(0), |_| value).unwrap();
-        let _ = access.perform(&mut Probe { answer: value, ..Probe::default() }, 0);
-        prop_assert_eq!(access.width.bytes(), 1 << ((iss >> 22) & 3));
-        prop_assert_eq!(matches!(access.direction, Direction::Write { .. }), iss & iss::WNR != 0);
     }
 }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the fast path answers reads with.
+//! What the fast path answers reads with: made once for each vCPU, since none of it changes while the VM lives.
+//!
+//! Left to the long path: registers whose value depends on more than the vCPU.
 
 use vambrace_cpu::sysreg::SysReg;
 use vambrace_interrupts::Width;

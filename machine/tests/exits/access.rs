@@ -12,7 +12,8 @@ pub(crate) const TRANSLATION: u32 = 0x07;
 /// Fault status: permission fault, level 3.
 pub(crate) const PERMISSION: u32 = 0x0F;
 
-/// Bits of a data abort's ISS.
+/// Bits of a data abort's ISS. Not those of `vambrace_cpu::syndrome::field`, which this crate decodes exits with: a wrong one
+/// there would agree with itself.
 pub(crate) mod iss {
     pub(crate) const ISV: u32 = 1 << 24;
     pub(crate) const SSE: u32 = 1 << 21;

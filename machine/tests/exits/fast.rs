@@ -8,11 +8,11 @@ use std::cell::RefCell;
 
 use spin::mutex::SpinMutex;
 use vambrace_cpu::pstate;
-use vambrace_cpu::syndrome::class;
+use vambrace_cpu::syndrome::{Syndrome, class};
 use vambrace_cpu::sysreg::SysReg;
 use vambrace_interrupts::{Added, CpuInterface, Level, ListRegister, State, VcpuSet};
 use vambrace_machine::fast::{
-    Constants, FastResult, Lists, SCRATCH_REGISTERS, SiblingVcpus, Trap, serve, wait,
+    Constants, FastResult, ListRegisters, SCRATCH_REGISTERS, SiblingVcpus, Trap, serve, wait,
 };
 use vambrace_machine::{Resume, Vcpu, Vm, layout};
 
@@ -36,8 +36,8 @@ struct Registers {
 }
 
 impl Trap for Registers {
-    fn esr(&self) -> u64 {
-        self.esr
+    fn esr(&self) -> Syndrome {
+        Syndrome(self.esr)
     }
 
     fn far(&self) -> u64 {
@@ -72,7 +72,7 @@ impl Trap for Registers {
 /// List registers as plain values.
 struct FakeLists(CpuInterface);
 
-impl Lists for FakeLists {
+impl ListRegisters for FakeLists {
     fn empty(&self) -> u64 {
         let is_empty = |lr: ListRegister| lr.state() == State::Inactive && !lr.wants_eoi_maintenance();
         (0..).zip(self.0.lr).fold(0, |empty, (n, lr)| empty | u64::from(is_empty(ListRegister(lr))) << n)
@@ -119,7 +119,7 @@ pub(crate) fn predict(bench: &mut Bench, index: usize, [esr, far, hpfar]: [u64; 
     let mut vcpu = bench.vcpus[index].clone();
     let frame = &vcpu.registers.frame;
     // These come from AArch64 EL1 only, so the fast path does not ask.
-    let only_el1 = [class::SYSTEM, class::HVC64, class::SMC64].map(u64::from).contains(&(esr >> 26));
+    let only_el1 = matches!(Syndrome(esr).class(), class::SYSTEM | class::HVC64 | class::SMC64);
     if only_el1 && frame.pstate & 0b1_1110 != 0b0_0100 {
         return None;
     }
@@ -146,7 +146,7 @@ pub(crate) fn predict(bench: &mut Bench, index: usize, [esr, far, hpfar]: [u64; 
         FastResult::Yes => None,
         FastResult::YesInto(register) => Some(usize::from(register)),
     };
-    if trap.pc == frame.pc && esr >> 26 == u64::from(class::SYSTEM) {
+    if trap.pc == frame.pc && Syndrome(esr).class() == class::SYSTEM {
         // It runs again, and the long way does not: what comes of it is the same, and not at this exit.
         return None;
     }

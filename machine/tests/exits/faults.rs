@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use vambrace_cpu::power::Entry;
 use vambrace_cpu::pstate::Endianness;
-use vambrace_cpu::syndrome::{InstructionLength, Syndrome, class};
+use vambrace_cpu::syndrome::{FaultStatus, InstructionLength, Syndrome, class};
 use vambrace_machine::vcpu::CrashCause;
 use vambrace_machine::{Lifecycle, Resume, StopReason, layout, report};
 use vambrace_memory::Ipa;
@@ -114,7 +114,7 @@ fn a_walk_to_nowhere_is_an_external_abort_of_its_level() {
         let stage2 = 0x04 + 3 - level;
         assert_eq!(bench.data_abort_at(iss::S1PTW | iss::WNR | stage2, 0x8018, nowhere), Resume::Guest);
         let taken = bench.taken_syndrome().expect("an exception");
-        assert_eq!(taken.iss() & 0x3F, 0x14 + level, "level {level}");
+        assert_eq!(taken.fault_status(), FaultStatus::ExternalOnWalk(level as i8));
         assert_ne!(taken.iss() & iss::WNR, 0);
         assert_eq!(bench.el1().far, 0x8018);
         assert!(bench.took(class::DATA_ABORT_SAME));
@@ -125,7 +125,10 @@ fn a_walk_to_nowhere_is_an_external_abort_of_its_level() {
                 .clone(),
             Resume::Guest
         );
-        assert_eq!(bench.taken_syndrome().map(|taken| taken.iss() & 0x3F), Some(0x14 + level));
+        assert_eq!(
+            bench.taken_syndrome().map(Syndrome::fault_status),
+            Some(FaultStatus::ExternalOnWalk(level as i8))
+        );
     }
 }
 
@@ -134,7 +137,7 @@ fn a_descriptor_in_flash_cannot_be_updated() {
     let mut bench = Bench::with_flash();
     map(&mut bench, &[(0x8000, layout::UART.0)]);
     assert_eq!(bench.data_abort_at(iss::S1PTW | iss::WNR | PERMISSION, 0x8018, 0x1000), Resume::Guest);
-    assert_eq!(bench.taken_syndrome().map(|taken| taken.iss() & 0x3F), Some(0x17));
+    assert_eq!(bench.taken_syndrome().map(Syndrome::fault_status), Some(FaultStatus::ExternalOnWalk(3)));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Loads and stores where there is no RAM.
 
-use vambrace_cpu::syndrome::{InstructionLength, Syndrome, class};
+use vambrace_cpu::syndrome::{FaultStatus, InstructionLength, Syndrome, class};
 use vambrace_machine::{Resume, layout};
 
 use crate::access::{PERMISSION, TRANSLATION, iss, moves};
@@ -173,8 +173,8 @@ fn is_refused(bench: &mut Bench, iss: u32, ipa: u64) -> bool {
     let syndrome = bench.taken_syndrome();
     let is_abort = syndrome
         .is_some_and(|syndrome| matches!(syndrome.class(), class::DATA_ABORT_SAME | class::DATA_ABORT_LOWER));
-    let says = syndrome.map(|syndrome| (syndrome.iss() & 0x3F, syndrome.iss() & iss::WNR));
-    let refused = is_abort && says == Some((0x10, iss & iss::WNR)) && bench.el1().far == ipa;
+    let says = syndrome.map(|syndrome| (syndrome.fault_status(), syndrome.iss() & iss::WNR));
+    let refused = is_abort && says == Some((FaultStatus::External, iss & iss::WNR)) && bench.el1().far == ipa;
     assert!(bench.took(class::DATA_ABORT_SAME) || !refused || before.pstate & 0xF == 0);
     assert_eq!(*bench.frame(), before, "back at the instruction, nothing changed");
     refused
