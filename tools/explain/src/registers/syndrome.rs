@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! ESR_ELx: a table for each exception class's ISS.
 //!
-//! Classes, fault codes and register names come from the crate `cpu`, whose decoder EL2 itself uses.
+//! Classes, fault codes, register names and what several fields say together come from the crate `cpu`, whose decoder EL2
+//! itself uses. The tables name many more fields than EL2 looks at; a test holds those that both have against each other.
 
-use vambrace_cpu::syndrome::{FaultStatus, Syndrome, class, class_name};
-use vambrace_cpu::sysreg::SysReg;
+use vambrace_cpu::exit::{DataAbort, DataTransfer, Direction, Exit, SystemRegisterAccess};
+use vambrace_cpu::syndrome::{FaultStatus, Syndrome, class, class_name, field};
 
-use super::{Field, Remark, bits, either, number, one, says, values, words, wrong};
+use super::{Field, Remark, either, number, one, says, values, words, wrong};
 
 /// The tables that make up the layout of `esr`.
 pub(super) fn tables(esr: u64) -> Vec<&'static [Field]> {
@@ -33,7 +34,8 @@ pub(super) fn fault_status(code: u64) -> String {
 }
 
 fn iss(esr: u64) -> Vec<&'static [Field]> {
-    let valid = esr >> 24 & 1 != 0;
+    // Of an SError this is IDS.
+    let valid = field::ISV.is_set(Syndrome(esr));
     match Syndrome(esr).class() {
         class::WAIT => vec![CONDITION, WAIT],
         class::CP15_32 | class::CP14_32 | class::VMRS => vec![CONDITION, COPROCESSOR],
@@ -77,38 +79,44 @@ fn iss(esr: u64) -> Vec<&'static [Field]> {
 
 /// What several fields say together.
 pub(super) fn remarks(esr: u64) -> Vec<Remark> {
-    let syndrome = Syndrome(esr);
-    match syndrome.class() {
-        class::SYSTEM => vec![system(esr)],
-        class::DATA_ABORT_LOWER | class::DATA_ABORT_SAME => data_abort(esr),
+    match decode(Syndrome(esr)) {
+        Exit::SystemRegister(access) => vec![system(access)],
+        Exit::DataAbort(abort) => data_abort(&abort),
         _ => Vec::new(),
     }
 }
 
-fn system(esr: u64) -> Remark {
-    let register = SysReg::from_iss(Syndrome(esr).iss());
-    let rt = general(bits(esr, 9, 5), Width::Double);
-    says(match (register.op0, esr & 1) {
+/// As EL2 decodes it. An abort that EL1 takes from itself has another class, and the same ISS.
+fn decode(syndrome: Syndrome) -> Exit {
+    let class = match syndrome.class() {
+        class::DATA_ABORT_SAME => class::DATA_ABORT_LOWER,
+        class => class,
+    };
+    Exit::decode(Syndrome::new(class, syndrome.length(), syndrome.iss()).0, 0, 0)
+}
+
+fn system(access: SystemRegisterAccess) -> Remark {
+    let SystemRegisterAccess { register, rt, direction } = access;
+    let rt = general(rt, Width::Double);
+    says(match (register.op0, direction) {
         (1, _) => format!("the instruction is {register}, with {rt}"),
-        (_, 1) => format!("the instruction is MRS {rt}, {register}"),
-        _ => format!("the instruction is MSR {register}, {rt}"),
+        (_, Direction::Read) => format!("the instruction is MRS {rt}, {register}"),
+        (_, Direction::Write) => format!("the instruction is MSR {register}, {rt}"),
     })
 }
 
-fn data_abort(esr: u64) -> Vec<Remark> {
+fn data_abort(abort: &DataAbort) -> Vec<Remark> {
     let mut remarks = Vec::new();
-    if esr >> 24 & 1 != 0 {
-        let bytes = 1u32 << bits(esr, 23, 22);
-        let width = if esr >> 15 & 1 != 0 { Width::Double } else { Width::Single };
-        let register = general(bits(esr, 20, 16), width);
-        let signed = if esr >> 21 & 1 != 0 { ", sign-extended" } else { "" };
+    if let Some(DataTransfer { log2_bytes, register, sign_extends, is_64_bit }) = abort.transfer() {
+        let bytes = 1u32 << log2_bytes;
+        let register = general(register, if is_64_bit { Width::Double } else { Width::Single });
+        let signed = if sign_extends { ", sign-extended" } else { "" };
         let plural = if bytes == 1 { "" } else { "s" };
-        remarks.push(says(if esr >> 6 & 1 != 0 {
-            format!("the instruction stores {bytes} byte{plural} of {register}")
-        } else {
-            format!("the instruction loads {bytes} byte{plural} into {register}{signed}")
+        remarks.push(says(match abort.direction {
+            Direction::Write => format!("the instruction stores {bytes} byte{plural} of {register}"),
+            Direction::Read => format!("the instruction loads {bytes} byte{plural} into {register}{signed}"),
         }));
-        if esr >> 7 & 1 != 0 {
+        if abort.on_walk {
             remarks
                 .push(wrong("ISV is set with S1PTW: hardware leaves ISV clear for a fault on a table walk"));
         }
@@ -117,7 +125,7 @@ fn data_abort(esr: u64) -> Vec<Remark> {
             "without ISV the syndrome does not say what the instruction moves: it has to be fetched and decoded",
         ));
     }
-    if esr >> 7 & 1 != 0 {
+    if abort.on_walk {
         remarks.push(says("the access itself may be innocent: stage 2 refused one of stage 1's tables"));
     }
     remarks
@@ -129,7 +137,7 @@ enum Width {
 }
 
 /// A general-purpose register's name; 31 is the zero register.
-fn general(number: u64, width: Width) -> String {
+fn general(number: u8, width: Width) -> String {
     match (number, width) {
         (31, Width::Double) => "XZR".to_owned(),
         (31, Width::Single) => "WZR".to_owned(),
@@ -139,7 +147,7 @@ fn general(number: u64, width: Width) -> String {
 }
 
 fn register_x(number: u64) -> String {
-    general(number, Width::Double)
+    general(number as u8, Width::Double)
 }
 
 fn status_register(number: u64) -> String {

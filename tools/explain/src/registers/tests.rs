@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The tables themselves: no field overlaps another, no name comes twice.
 
+use vambrace_cpu::syndrome::{InstructionLength, Syndrome, SyndromeField, class, field};
+
 use super::*;
 
 #[test]
@@ -49,6 +51,61 @@ fn no_value_breaks_a_remark() {
                 let _ = (register.remarks)(value);
                 let _ = register.fields(value);
             }
+        }
+    }
+}
+
+/// Fields of a class that have a name here and are decoded by EL2.
+type Decoded = (u8, &'static [(&'static str, SyndromeField)]);
+
+const DECODED: &[Decoded] = &[
+    (
+        class::DATA_ABORT_LOWER,
+        &[
+            ("EC", field::EC),
+            ("IL", field::IL),
+            ("ISV", field::ISV),
+            ("SAS", field::SAS),
+            ("SSE", field::SSE),
+            ("SRT", field::SRT),
+            ("SF", field::SF),
+            ("VNCR", field::VNCR),
+            ("FnV", field::FNV),
+            ("EA", field::EA),
+            ("CM", field::CM),
+            ("S1PTW", field::S1PTW),
+            ("WnR", field::WNR),
+            ("DFSC", field::FAULT_STATUS),
+        ],
+    ),
+    (class::INSTRUCTION_ABORT_LOWER, &[("FnV", field::FNV), ("IFSC", field::FAULT_STATUS)]),
+    (
+        class::SYSTEM,
+        &[
+            ("Op0", field::OP0),
+            ("Op2", field::OP2),
+            ("Op1", field::OP1),
+            ("CRn", field::CRN),
+            ("Rt", field::RT),
+            ("CRm", field::CRM),
+            ("Direction", field::READ),
+        ],
+    ),
+    (class::CP15_32, &[("Opc2", field::OP2), ("Opc1", field::OP1), ("CV", field::CV), ("COND", field::COND)]),
+    (class::CP15_64, &[("Opc1", field::WIDE_OPC1), ("Rt2", field::RT2), ("Rt", field::RT)]),
+    (class::WAIT, &[("RN", field::RN), ("RV", field::RV), ("TI", field::TI)]),
+    (class::HVC64, &[("imm16", field::IMMEDIATE)]),
+];
+
+#[test]
+fn the_syndromes_fields_are_those_that_el2_decodes() {
+    let esr_el2 = all().find(|register| register.names.contains(&"ESR_EL2")).expect("it is there");
+    for (class, decoded) in DECODED {
+        let esr = Syndrome::new(*class, InstructionLength::Four, field::ISV.iss_with(1));
+        let named = esr_el2.fields(esr.0);
+        for (name, field) in *decoded {
+            let mask = named.iter().find(|named| named.name == *name).map(|named| named.mask());
+            assert_eq!(mask, Some(field.mask()), "{name} of class {class:#x}");
         }
     }
 }
