@@ -4,7 +4,7 @@
 use core::arch::asm;
 use core::sync::atomic::Ordering;
 
-use crate::cpu;
+use crate::{cpu, exceptions};
 
 /// An exception that an instruction took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +21,13 @@ impl Fault {
     /// The exception class.
     #[must_use]
     pub fn class(&self) -> u64 {
-        self.esr >> 26
+        exceptions::class(self.esr)
     }
 
     /// The fault status code of an abort.
     #[must_use]
     pub fn status(&self) -> u64 {
-        self.esr & 0x3F
+        exceptions::fault_status(self.esr)
     }
 
     /// Whether an abort says that it was a write (ISS.WnR).

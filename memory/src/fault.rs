@@ -80,7 +80,8 @@ impl Fault {
     /// `ESR_EL1` or, for stage 2, `ESR_EL2` of the exception that an access from EL1 or EL0 takes, without what describes
     /// the instruction (`ISV` and below it `SAS` to `AR`), which stage 2 alone may add.
     ///
-    /// A stage-2 fault is always taken from a lower level.
+    /// A stage-2 fault is always taken from a lower level. The bits are spelled out: this crate is below `cpu`, where
+    /// syndromes are decoded, and a test there reads these.
     #[must_use]
     pub const fn syndrome(self, access: Access, taken: Taken) -> u64 {
         let class: u64 = match (access, taken) {

@@ -88,7 +88,7 @@ pub fn run(machine: &Machine) {
 /// What an exception calls: counts, and goes back to the instruction until it has come often enough.
 fn fault(frame: &mut Frame) {
     let esr = read_register!("esr_el1");
-    if SVC.contains(&(esr >> 26)) {
+    if SVC.contains(&exceptions::class(esr)) {
         return frame.go_to(el0_return as *const () as u64, EL1);
     }
     ESR.store(esr, Ordering::Relaxed);
@@ -107,8 +107,9 @@ fn expect(times: u64) {
 /// How often it did, the class, and of an abort its fault status.
 fn taken() -> (u64, u64, u64) {
     let esr = ESR.load(Ordering::Relaxed);
-    let status = if esr >> 26 == UNKNOWN { 0 } else { esr & 0x3F };
-    (TAKEN.load(Ordering::Relaxed), esr >> 26, status)
+    let class = exceptions::class(esr);
+    let status = if class == UNKNOWN { 0 } else { exceptions::fault_status(esr) };
+    (TAKEN.load(Ordering::Relaxed), class, status)
 }
 
 /// Runs one instruction at EL0, with `x1` in its register 1, and gives its register 0.

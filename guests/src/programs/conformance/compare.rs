@@ -14,6 +14,7 @@ use super::pool::{Pool, landing_word};
 use super::registers::SCTLR_EE;
 use super::stub;
 use super::tables::Set;
+use crate::exceptions;
 
 /// What is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,8 +152,8 @@ const fn is_external(status: u8) -> bool {
 fn observe_report(case: Case, stages: Stages) -> Answer {
     match machine::translate(stages, case.access, case.el, case.va) {
         Translated::Par(par) => Answer::Reports(Report::from_register(par)),
-        Translated::Exception(esr) if esr >> 26 == CLASS_DATA_ABORT_SAME => {
-            Answer::Aborts { status: (esr & 0x3f) as u8, stage1_walk: esr & 1 << 7 != 0 }
+        Translated::Exception(esr) if exceptions::class(esr) == CLASS_DATA_ABORT_SAME => {
+            Answer::Aborts { status: exceptions::fault_status(esr) as u8, stage1_walk: esr & 1 << 7 != 0 }
         }
         Translated::Exception(esr) => Answer::Wild(Return { x0: 0, el2: [esr, 0, 0], el1: [0; 2] }),
     }
@@ -209,7 +210,7 @@ fn observe_access(pool: &Pool, set: &Set, case: Case, model: Answer) -> Answer {
     };
     let back = machine::enter(&set.registers, stub::entry(set.stub, access, el, va), level, value, va);
     let [esr, far, hpfar] = back.el2;
-    let class = esr >> 26;
+    let class = exceptions::class(esr);
     match (class, esr & 0xffff) {
         (CLASS_BRK, number) if access == Access::Execute => Answer::Takes(number),
         (CLASS_HVC, stub::DONE) if access == Access::Read => Answer::Takes(back.x0),

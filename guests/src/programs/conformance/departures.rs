@@ -17,6 +17,7 @@ use super::pool::Pool;
 use super::random::bits;
 use super::registers::{SCTLR_CACHES, SCTLR_WXN};
 use super::tables::Set;
+use crate::exceptions;
 
 /// A translation fault at level 0.
 const TRANSLATION: u8 = 0x04;
@@ -244,7 +245,10 @@ fn protected_walk(of: &Circumstances<'_>, machine: Answer) -> bool {
         (
             Answer::Faults { taken_by: 2, esr, far, hpfar },
             Answer::Faults { taken_by: 2, esr: other, far: address, hpfar: page },
-        ) => (esr & !0b11, far, hpfar) == (other, address, page) && other & 0x3f == u64::from(PERMISSION),
+        ) => {
+            (esr & !0b11, far, hpfar) == (other, address, page)
+                && exceptions::fault_status(other) == u64::from(PERMISSION)
+        }
         _ => false,
     }
 }
