@@ -13,7 +13,7 @@ use vambrace_io::decode::Unsupported;
 use vambrace_memory::{Ipa, Va};
 
 use crate::dispatch::Resume;
-use crate::host::Host;
+use crate::host::{GuestRam, Host, LoadedVcpu, Report};
 use crate::injection::inject;
 use crate::mmio;
 use crate::translation::{self, Stage1Access};
@@ -65,7 +65,7 @@ fn place(
     vm: &SpinMutex<Vm, impl RelaxStrategy>,
     vcpu: &mut Vcpu,
     abort: &DataAbort,
-    host: &mut impl Host,
+    host: &mut (impl LoadedVcpu + GuestRam),
 ) -> Result<Ipa, Refusal> {
     match abort.status {
         FaultStatus::Translation(_) if !abort.on_walk => abort.ipa.ok_or(Refusal::Nothing),
@@ -82,7 +82,7 @@ fn rom(
     vm: &SpinMutex<Vm, impl RelaxStrategy>,
     vcpu: &mut Vcpu,
     abort: &DataAbort,
-    host: &mut impl Host,
+    host: &mut (impl LoadedVcpu + GuestRam),
 ) -> Option<Ipa> {
     let access = if abort.cache_maintenance { Stage1Access::Read } else { Stage1Access::Write };
     let ipa = translation::translate(vcpu, abort.va?, access, host).ok()?.ipa;
@@ -95,7 +95,7 @@ fn refuse(
     vcpu: &mut Vcpu,
     abort: &DataAbort,
     why: Refusal,
-    host: &mut impl Host,
+    host: &mut (impl LoadedVcpu + GuestRam + Report),
 ) -> Resume {
     let (index, pc) = (vcpu.index, vcpu.registers.frame.pc);
     let what = if abort.on_walk { "table walk for a " } else { "" };
@@ -115,7 +115,7 @@ pub(crate) fn instruction(
     vm: &SpinMutex<Vm, impl RelaxStrategy>,
     vcpu: &mut Vcpu,
     abort: &InstructionAbort,
-    host: &mut impl Host,
+    host: &mut (impl LoadedVcpu + GuestRam + Report),
 ) -> Resume {
     vcpu.recent.note_address(abort.va);
     let (index, at) = (vcpu.index, Place(abort.ipa, abort.va));
@@ -132,7 +132,12 @@ pub(crate) fn instruction(
 
 /// For a fault on the guest's own table walk: the level of the table that is out of reach. The syndrome does not say
 /// it (its level is stage 2's), so the walk is done again.
-fn walk_level(vcpu: &mut Vcpu, va: Option<Va>, access: Stage1Access, host: &mut impl Host) -> WalkLevel {
+fn walk_level(
+    vcpu: &mut Vcpu,
+    va: Option<Va>,
+    access: Stage1Access,
+    host: &mut (impl LoadedVcpu + GuestRam),
+) -> WalkLevel {
     let fault = translation::translate(vcpu, va.unwrap_or_default(), access, host).err();
     match fault.map(|fault| fault.level) {
         Some(0) => WalkLevel::L0,

@@ -11,7 +11,7 @@ use vambrace_interrupts::VcpuSet;
 use vambrace_memory::Ipa;
 
 use crate::dispatch::Resume;
-use crate::host::Host;
+use crate::host::{Entropy, LoadedVcpu, Notify, Report};
 use crate::vcpu::Vcpu;
 use crate::vm::{Given, MemoryMap, StopReason, Vm};
 
@@ -20,7 +20,7 @@ struct CallServices<'a, H> {
     memory: MemoryMap,
 }
 
-impl<H: Host> Services for CallServices<'_, H> {
+impl<H: Entropy> Services for CallServices<'_, H> {
     fn is_executable(&self, address: Ipa) -> bool {
         self.memory.is_executable(address)
     }
@@ -36,7 +36,7 @@ pub(crate) fn call(
     vcpu: &mut Vcpu,
     immediate: u16,
     conduit: Conduit,
-    host: &mut impl Host,
+    host: &mut (impl LoadedVcpu + Entropy + Notify + Report),
 ) -> Resume {
     match conduit {
         Conduit::Smc => vcpu.skip_instruction(InstructionLength::Four),

@@ -13,7 +13,7 @@ use vambrace_cpu::power::Entry;
 use vambrace_cpu::syndrome::{Conduit, InstructionLength, Syndrome, class};
 
 use crate::call;
-use crate::host::Host;
+use crate::host::{Host, Report};
 use crate::injection::{inject, undefined};
 use crate::vcpu::Vcpu;
 use crate::vm::Vm;
@@ -82,7 +82,7 @@ fn wait(vcpu: &mut Vcpu, wait: Wait) -> Resume {
 /// The machine signals an error that no instruction waited for. It came while this guest ran, so it is the guest's
 /// to judge; but only when the guest no longer masks it (PSTATE.A), which the CPU itself watches for: the error is
 /// made virtual and pending.
-fn system_error(vcpu: &mut Vcpu, syndrome: Syndrome, host: &mut impl Host) -> Resume {
+fn system_error(vcpu: &mut Vcpu, syndrome: Syndrome, host: &mut impl Report) -> Resume {
     vcpu.virtual_serror = true;
     let (index, iss) = (vcpu.index, syndrome.iss());
     host.guest_error(format_args!("vCPU {index}: the machine signals a system error (ISS {iss:#x})"));

@@ -8,7 +8,7 @@ use vambrace_cpu::exit::Direction;
 use vambrace_cpu::sysreg::SysReg;
 use vambrace_interrupts::{Answer, Group, GroupRegister, Level, Look};
 
-use crate::host::Host;
+use crate::host::{LoadedVcpu, Notify};
 use crate::layout;
 use crate::mmio::take_back;
 use crate::system_register::Served;
@@ -56,7 +56,7 @@ pub(crate) fn access(
     vcpu: &Vcpu,
     (register, direction): (SysReg, Direction),
     value: u64,
-    host: &mut impl Host,
+    host: &mut (impl LoadedVcpu + Notify),
 ) -> Served {
     let Some(access) = decode(register) else { return Served::Undefined };
     let index = usize::from(vcpu.index);

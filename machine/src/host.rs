@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a VM needs of the machine below it.
+//! What a VM needs of the machine below it, by ability: a function takes those that it uses, and no more.
 //!
-//! EL2 implements it with registers and page tables, tests with plain values.
+//! EL2 implements them with registers and page tables, tests with plain values. [`Host`] is all of them together: the
+//! machine, as one exit sees it, on the physical CPU where the vCPU runs.
 
 use vambrace_cpu::exit::SystemRegisterAccess;
 use vambrace_cpu::registers::DebugRegisters;
@@ -12,26 +13,17 @@ use vambrace_memory::features::Features;
 
 use crate::vcpu::Vcpu;
 
-/// The machine, as one exit sees it: on the physical CPU where the vCPU runs.
-pub trait Host {
-    /// The VM's memory.
-    fn memory(&self) -> &impl GuestMemory;
-
-    /// What the CPU makes of translation tables.
-    fn translation_features(&self) -> Features;
-
+/// What time it is.
+pub trait Clock {
     /// The physical count, in ticks of CNTFRQ_EL0.
     fn now(&self) -> u64;
 
     /// Seconds since 1970.
     fn seconds(&self) -> u64;
+}
 
-    /// Fills `bytes` with entropy that is fit for keys.
-    ///
-    /// # Errors
-    /// [`NoEntropy`] when there is none.
-    fn entropy(&mut self, bytes: &mut [u8]) -> Result<(), NoEntropy>;
-
+/// What of the vCPU is loaded into the machine, and not true in the value [`Vcpu`] meanwhile.
+pub trait LoadedVcpu {
     /// SCTLR_EL1 of the vCPU.
     fn sctlr_el1(&self) -> u64;
 
@@ -60,14 +52,23 @@ pub trait Host {
 
     /// The same, and the registers beside that are the guest's: they have been written for it.
     fn set_whole_interface(&mut self, interface: &CpuInterface);
+}
 
-    /// Makes these vCPUs of the VM look at their interrupts and their power state again, this one included.
-    fn notify(&mut self, vcpus: &VcpuSet);
+/// The VM's RAM.
+pub trait GuestRam {
+    /// The VM's memory.
+    fn memory(&self) -> &impl GuestMemory;
+
+    /// What the CPU makes of translation tables.
+    fn translation_features(&self) -> Features;
 
     /// Cleans and invalidates the next part of the VM's memory in the data caches, down to the point of coherency,
     /// from byte `done` of its RAM on. Says how far it came: a bounded step, `None` at the end.
     fn clean_memory(&mut self, done: u64) -> Option<u64>;
+}
 
+/// The VM's console, as the world outside sees it.
+pub trait Output {
     /// Sends bytes of the VM's console on, and says how many: fewer than all when there is no room for more. Call
     /// [`crate::Vm::output_has_room`] when there is.
     fn print(&mut self, bytes: &[u8]) -> usize;
@@ -77,16 +78,39 @@ pub trait Host {
 
     /// The guest has taken input from its console, and so much still waits there ([`crate::Vm::waiting_input`]).
     fn input_taken(&mut self, waiting: usize);
+}
 
-    /// A virtio device has work: call [`crate::Vm::serve_virtio`] soon.
-    fn serve_virtio_soon(&mut self);
+/// Who has to act on what the guest did.
+pub trait Notify {
+    /// Makes these vCPUs of the VM look at their interrupts and their power state again, this one included.
+    fn notify(&mut self, vcpus: &VcpuSet);
 
     /// The guest calls members of one of its channels, a bit each: to be done after this exit, with [`crate::Vm::called`].
     fn ring(&mut self, channel: usize, members: u32);
 
+    /// A virtio device has work: call [`crate::Vm::serve_virtio`] soon.
+    fn serve_virtio_soon(&mut self);
+}
+
+/// Random numbers.
+pub trait Entropy {
+    /// Fills `bytes` with entropy that is fit for keys.
+    ///
+    /// # Errors
+    /// [`NoEntropy`] when there is none.
+    fn entropy(&mut self, bytes: &mut [u8]) -> Result<(), NoEntropy>;
+}
+
+/// What is told of the VM.
+pub trait Report {
     /// The VM has given this number as its result.
     fn result(&mut self, number: u32);
 
     /// One line about an error that the guest made. It may make as many as it likes: who logs them bounds that.
     fn guest_error(&mut self, text: core::fmt::Arguments<'_>);
 }
+
+/// All of it: what [`handle`](crate::handle) needs.
+pub trait Host: Clock + LoadedVcpu + GuestRam + Output + Notify + Entropy + Report {}
+
+impl<H: Clock + LoadedVcpu + GuestRam + Output + Notify + Entropy + Report> Host for H {}

@@ -19,7 +19,7 @@ use vambrace_cpu::power::Remaining;
 use vambrace_cpu::registers::{El1Registers, Frame};
 
 use crate::dispatch::Resume;
-use crate::host::Host;
+use crate::host::{LoadedVcpu, Report};
 use crate::report::Mode;
 use crate::vcpu::{CrashCause, Vcpu};
 use crate::vm::{StopReason, Vm};
@@ -35,7 +35,7 @@ const LONGEST_ROUND: u16 = 32;
 pub(crate) fn undefined(
     vm: &SpinMutex<Vm, impl RelaxStrategy>,
     vcpu: &mut Vcpu,
-    host: &mut impl Host,
+    host: &mut (impl LoadedVcpu + Report),
 ) -> Resume {
     inject(vm, vcpu, Exception::Undefined, host)
 }
@@ -45,7 +45,7 @@ pub(crate) fn inject(
     vm: &SpinMutex<Vm, impl RelaxStrategy>,
     vcpu: &mut Vcpu,
     exception: Exception,
-    host: &mut impl Host,
+    host: &mut (impl LoadedVcpu + Report),
 ) -> Resume {
     host.borrow_el1(vcpu);
     let features = vm.lock().id_registers.pstate_features();
@@ -67,7 +67,7 @@ pub(crate) fn inject(
 }
 
 /// The vector's first instruction takes the exception that brought the vCPU there: only another vCPU can change that.
-fn dead_end(vm: &SpinMutex<Vm, impl RelaxStrategy>, vcpu: &mut Vcpu, host: &mut impl Host) -> Resume {
+fn dead_end(vm: &SpinMutex<Vm, impl RelaxStrategy>, vcpu: &mut Vcpu, host: &mut impl Report) -> Resume {
     let index = vcpu.index;
     let mut shared = vm.lock();
     if shared.power.remaining_beside(usize::from(index)) == Remaining::None {

@@ -16,7 +16,7 @@ use vambrace_memory::addr::PAGE_SIZE;
 use vambrace_memory::{Ipa, Va};
 
 use crate::abort::Refusal;
-use crate::host::Host;
+use crate::host::{Clock, GuestRam, Host, LoadedVcpu, Notify};
 use crate::layout;
 use crate::translation::{self, Stage1Access, read_instruction};
 use crate::vcpu::Vcpu;
@@ -89,7 +89,7 @@ fn accesses(
     vcpu: &mut Vcpu,
     abort: &DataAbort,
     ipa: Ipa,
-    host: &mut impl Host,
+    host: &mut (impl LoadedVcpu + GuestRam),
 ) -> Result<ArrayVec<Access, 2>, Refusal> {
     let first = instruction.address(registers);
     let address = |transfer: &Transfer| Va(first.0.wrapping_add(transfer.offset));
@@ -115,7 +115,7 @@ fn accesses(
     Ok(accesses)
 }
 
-/// SP as the guest's present level sees it. True after [`Host::borrow_el1`].
+/// SP as the guest's present level sees it. True after [`LoadedVcpu::borrow_el1`].
 fn stack_pointer(vcpu: &mut Vcpu) -> u64 {
     *stack_pointer_mut(vcpu)
 }
@@ -207,7 +207,7 @@ fn exchange(
 }
 
 /// An access to a virtio device's registers. The work that it may ask for comes later.
-fn virtio(shared: &mut Vm, access: &Access, slot: usize, offset: u64, host: &mut impl Host) -> u64 {
+fn virtio(shared: &mut Vm, access: &Access, slot: usize, offset: u64, host: &mut impl Notify) -> u64 {
     let Some(registers) = shared.virtio.registers(slot) else { return 0 };
     let raw = access.exchange(registers, offset);
     shared.virtio.note(slot);
@@ -222,7 +222,7 @@ fn virtio(shared: &mut Vm, access: &Access, slot: usize, offset: u64, host: &mut
 }
 
 /// An access to a doorbell. Whom it calls is called later, when this VM's lock is no longer held.
-fn doorbell(shared: &mut Vm, access: &Access, channel: usize, offset: u64, host: &mut impl Host) -> u64 {
+fn doorbell(shared: &mut Vm, access: &Access, channel: usize, offset: u64, host: &mut impl Notify) -> u64 {
     let Some(doorbell) = shared.doorbells.get_mut(channel) else { return 0 };
     let raw = access.exchange(doorbell, offset);
     let rung = doorbell.take_rung();
@@ -252,7 +252,7 @@ fn gic(
     access: &Access,
     frame: Frame,
     offset: u64,
-    host: &mut impl Host,
+    host: &mut (impl Clock + LoadedVcpu + Notify),
 ) -> u64 {
     let width = GicWidth::from_bytes(access.width.bytes()).unwrap_or(GicWidth::Word);
     // What the vCPU's physical timer has come to by now shows here too.
@@ -301,14 +301,14 @@ fn gic(
 }
 
 /// Takes the vCPU's interrupts back from the machine. Returns the vCPUs that have to look again.
-pub(crate) fn take_back(shared: &mut Vm, vcpu: &Vcpu, host: &mut impl Host) -> VcpuSet {
+pub(crate) fn take_back(shared: &mut Vm, vcpu: &Vcpu, host: &mut impl LoadedVcpu) -> VcpuSet {
     let mut notify = shared.gic.sync_from(usize::from(vcpu.index), |known| host.read_interrupts(known));
     notify.extend(&retract_timer(shared, vcpu, host));
     notify
 }
 
 /// The virtual timer's interrupt does not pend any more if the guest has moved the timer on.
-fn retract_timer(shared: &mut Vm, vcpu: &Vcpu, host: &impl Host) -> VcpuSet {
+fn retract_timer(shared: &mut Vm, vcpu: &Vcpu, host: &impl LoadedVcpu) -> VcpuSet {
     match host.virtual_timer_line() {
         Line::Low => shared.retract_virtual_timer(usize::from(vcpu.index)),
         Line::High => VcpuSet::new(),
@@ -316,7 +316,7 @@ fn retract_timer(shared: &mut Vm, vcpu: &Vcpu, host: &impl Host) -> VcpuSet {
 }
 
 /// Flushes the vCPU's interrupts to the machine's list registers again.
-pub(crate) fn flush_lrs(shared: &mut Vm, vcpu: &Vcpu, host: &mut impl Host) {
+pub(crate) fn flush_lrs(shared: &mut Vm, vcpu: &Vcpu, host: &mut impl LoadedVcpu) {
     if let Some(interface) = shared.flush_interrupts(vcpu) {
         host.set_interrupt_interface(interface);
     }

@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 use vambrace_cpu::trap::SetWay;
 
-use crate::host::Host;
+use crate::host::{Clock, GuestRam};
 
 /// Instructions of one loop follow each other within this time, in ticks: 10 ms at 1 GHz, and longer where the counter
 /// is slower, as the CPUs are too. A later one begins anew. Generous, since the vCPU may be interrupted or have to wait
@@ -50,7 +50,7 @@ pub(crate) enum Progress {
 
 impl Sweep {
     /// Emulates an instruction, or a part of it.
-    pub(crate) fn step(&mut self, instruction: Instruction, host: &mut impl Host) -> Progress {
+    pub(crate) fn step(&mut self, instruction: Instruction, host: &mut (impl Clock + GuestRam)) -> Progress {
         let now = host.now();
         let done = match *self {
             Self::Under { way, done } if way == instruction => done,

@@ -17,7 +17,7 @@ use vambrace_interrupts::{SgiRegister, SgiRequest, VcpuSet};
 
 use crate::dispatch::Resume;
 use crate::group_register;
-use crate::host::Host;
+use crate::host::{Clock, Host, LoadedVcpu, Notify};
 use crate::injection::undefined;
 use crate::mmio::flush_lrs;
 use crate::set_way::Progress;
@@ -151,7 +151,7 @@ fn gic(
     vcpu: &Vcpu,
     register: GicRegister,
     value: u64,
-    host: &mut impl Host,
+    host: &mut (impl LoadedVcpu + Notify),
 ) -> Served {
     let from = usize::from(vcpu.index);
     let sgi = match register {
@@ -179,7 +179,7 @@ fn read_timer(
     vm: &SpinMutex<Vm, impl RelaxStrategy>,
     vcpu: &Vcpu,
     register: TimerRegister,
-    host: &mut impl Host,
+    host: &mut (impl Clock + Notify),
 ) -> u64 {
     let (timer, now) = (&vcpu.physical_timer, host.now());
     if timer.line(now) {
@@ -200,7 +200,7 @@ fn write_timer(
     vcpu: &mut Vcpu,
     register: TimerRegister,
     value: u64,
-    host: &mut impl Host,
+    host: &mut (impl Clock + Notify),
 ) -> Served {
     let now = host.now();
     match register {

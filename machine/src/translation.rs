@@ -9,7 +9,7 @@ use vambrace_memory::{GuestMemory, Va};
 
 use vambrace_cpu::pstate;
 
-use crate::host::Host;
+use crate::host::{GuestRam, LoadedVcpu};
 use crate::vcpu::Vcpu;
 
 /// Translates an address as the vCPU itself would for this access.
@@ -17,7 +17,7 @@ pub(crate) fn translate(
     vcpu: &mut Vcpu,
     va: Va,
     access: Stage1Access,
-    host: &mut impl Host,
+    host: &mut (impl LoadedVcpu + GuestRam),
 ) -> Result<Translation, Fault> {
     host.borrow_el1(vcpu);
     let (frame, el1) = (&vcpu.registers.frame, &vcpu.registers.el1);
@@ -36,7 +36,7 @@ pub(crate) fn translate(
 }
 
 /// Reads the A64 instruction at the vCPU's PC. Instructions are little-endian whatever the data are.
-pub(crate) fn read_instruction(vcpu: &mut Vcpu, host: &mut impl Host) -> Option<u32> {
+pub(crate) fn read_instruction(vcpu: &mut Vcpu, host: &mut (impl LoadedVcpu + GuestRam)) -> Option<u32> {
     let pc = Va(vcpu.registers.frame.pc);
     let ipa = translate(vcpu, pc, Stage1Access::Execute, host).ok()?.ipa;
     host.memory().read_u32(ipa).ok()

@@ -78,7 +78,7 @@ pub struct Vcpu {
     version: Version<1>,
     /// Its number in the VM.
     pub index: u16,
-    /// Its registers. All but the frame may be out of date while it runs; see [`crate::Host::borrow_el1`].
+    /// Its registers. All but the frame may be out of date while it runs; see [`crate::host::LoadedVcpu::borrow_el1`].
     pub registers: CpuRegisters,
     /// The emulated EL1 physical timer.
     pub physical_timer: PhysicalTimer,

@@ -42,7 +42,7 @@ pub trait Backends {
     /// The guest has taken input from its console, and so much still waits there ([`Vm::waiting_input`]).
     fn input_taken(&mut self, waiting: usize);
 
-    /// One line about an error that the guest made, as [`crate::Host::guest_error`].
+    /// One line about an error that the guest made, as [`crate::host::Report::guest_error`].
     fn guest_error(&mut self, text: core::fmt::Arguments<'_>);
 }
 

@@ -19,7 +19,7 @@ use vambrace_io::state::Version;
 use vambrace_memory::Ipa;
 use vambrace_wire::bundle::VmConfig;
 
-use crate::host::Host;
+use crate::host::Output;
 use crate::layout;
 use crate::mmio::Target;
 use crate::vcpu::Vcpu;
@@ -409,7 +409,7 @@ impl Vm {
 
     /// Takes what the guest has sent, as far as there is room; passes it on by the line, or when there is much of it. The rest
     /// stays in the UART's FIFO, which the guest sees.
-    pub(crate) fn collect_output(&mut self, host: &mut impl Host) {
+    pub(crate) fn collect_output(&mut self, host: &mut impl Output) {
         let Some(uart) = &mut self.uart else { return };
         let mut sent = core::iter::from_fn(|| uart.take_output());
         if self.console.put_each(&mut sent, &mut |bytes: &[u8]| host.print(bytes)) == Unfinished::Since {

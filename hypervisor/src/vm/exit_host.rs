@@ -5,7 +5,8 @@ use vambrace_cpu::exit::SystemRegisterAccess;
 use vambrace_cpu::registers::DebugRegisters;
 use vambrace_cpu::smccc::NoEntropy;
 use vambrace_interrupts::{self as interrupts, CpuInterface, VcpuSet};
-use vambrace_machine::{Host, Vcpu};
+use vambrace_machine::Vcpu;
+use vambrace_machine::host::{Clock, Entropy, GuestRam, LoadedVcpu, Notify, Output, Report};
 use vambrace_memory::GuestMemory;
 use vambrace_memory::features::Features;
 use vambrace_wire::bundle::channel::{MAX_CHANNELS, MAX_MEMBERS};
@@ -107,15 +108,7 @@ impl<'a> ExitHost<'a> {
     }
 }
 
-impl Host for ExitHost<'_> {
-    fn memory(&self) -> &impl GuestMemory {
-        &self.handle.memory
-    }
-
-    fn translation_features(&self) -> Features {
-        features::translation()
-    }
-
+impl Clock for ExitHost<'_> {
     fn now(&self) -> u64 {
         CntpctEl0.read()
     }
@@ -123,11 +116,9 @@ impl Host for ExitHost<'_> {
     fn seconds(&self) -> u64 {
         clock::seconds()
     }
+}
 
-    fn entropy(&mut self, bytes: &mut [u8]) -> Result<(), NoEntropy> {
-        random::fill(bytes)
-    }
-
+impl LoadedVcpu for ExitHost<'_> {
     fn sctlr_el1(&self) -> u64 {
         SctlrEl1.read()
     }
@@ -163,9 +154,15 @@ impl Host for ExitHost<'_> {
     fn set_whole_interface(&mut self, interface: &CpuInterface) {
         self.interface.write_all(interface);
     }
+}
 
-    fn notify(&mut self, vcpus: &VcpuSet) {
-        self.handle.notify(vcpus);
+impl GuestRam for ExitHost<'_> {
+    fn memory(&self) -> &impl GuestMemory {
+        &self.handle.memory
+    }
+
+    fn translation_features(&self) -> Features {
+        features::translation()
     }
 
     fn clean_memory(&mut self, done: u64) -> Option<u64> {
@@ -175,7 +172,9 @@ impl Host for ExitHost<'_> {
         let done = done + part.len();
         (done < ram.len()).then_some(done)
     }
+}
 
+impl Output for ExitHost<'_> {
     fn print(&mut self, bytes: &[u8]) -> usize {
         console::print(self.handle.id, bytes)
     }
@@ -189,15 +188,29 @@ impl Host for ExitHost<'_> {
             self.work = Work::Due;
         }
     }
+}
 
-    fn serve_virtio_soon(&mut self) {
-        self.work = Work::Due;
+impl Notify for ExitHost<'_> {
+    fn notify(&mut self, vcpus: &VcpuSet) {
+        self.handle.notify(vcpus);
     }
 
     fn ring(&mut self, channel: usize, members: u32) {
         self.rung.add(channel, members);
     }
 
+    fn serve_virtio_soon(&mut self) {
+        self.work = Work::Due;
+    }
+}
+
+impl Entropy for ExitHost<'_> {
+    fn entropy(&mut self, bytes: &mut [u8]) -> Result<(), NoEntropy> {
+        random::fill(bytes)
+    }
+}
+
+impl Report for ExitHost<'_> {
     fn result(&mut self, number: u32) {
         console::say(&FromHypervisor::Result { vm: self.handle.id, number });
     }

@@ -17,8 +17,9 @@ use vambrace_cpu::syndrome::{InstructionLength, Syndrome};
 use vambrace_cpu::sysreg::SysReg;
 use vambrace_interrupts::{CpuInterface, Level, VcpuSet};
 use vambrace_machine::fast::wait;
+use vambrace_machine::host::{Clock, Entropy, GuestRam, LoadedVcpu, Notify, Output, Report};
 use vambrace_machine::vm::Platform;
-use vambrace_machine::{Host, Resume, Vcpu, Vm, handle, layout};
+use vambrace_machine::{Resume, Vcpu, Vm, handle, layout};
 use vambrace_memory::features::Features;
 use vambrace_memory::{GuestMemory, Ipa, OutsideMemory};
 use vambrace_wire::bundle::assigned::RamPlacement;
@@ -167,15 +168,7 @@ impl FakeHost {
     }
 }
 
-impl Host for FakeHost {
-    fn memory(&self) -> &impl GuestMemory {
-        &self.ram
-    }
-
-    fn translation_features(&self) -> Features {
-        Features::ARMV8_0
-    }
-
+impl Clock for FakeHost {
     fn now(&self) -> u64 {
         self.now
     }
@@ -183,12 +176,9 @@ impl Host for FakeHost {
     fn seconds(&self) -> u64 {
         self.seconds
     }
+}
 
-    fn entropy(&mut self, bytes: &mut [u8]) -> Result<(), NoEntropy> {
-        bytes.fill(self.entropy.ok_or(NoEntropy)?);
-        Ok(())
-    }
-
+impl LoadedVcpu for FakeHost {
     fn sctlr_el1(&self) -> u64 {
         self.cores[self.current].el1.sctlr
     }
@@ -234,9 +224,15 @@ impl Host for FakeHost {
     fn set_whole_interface(&mut self, interface: &CpuInterface) {
         self.core().interface = interface.clone();
     }
+}
 
-    fn notify(&mut self, vcpus: &VcpuSet) {
-        self.notified.extend(vcpus);
+impl GuestRam for FakeHost {
+    fn memory(&self) -> &impl GuestMemory {
+        &self.ram
+    }
+
+    fn translation_features(&self) -> Features {
+        Features::ARMV8_0
     }
 
     fn clean_memory(&mut self, done: u64) -> Option<u64> {
@@ -245,7 +241,9 @@ impl Host for FakeHost {
         let done = done + len;
         (done < RAM_SIZE).then_some(done)
     }
+}
 
+impl Output for FakeHost {
     fn print(&mut self, bytes: &[u8]) -> usize {
         let taken = bytes.len().min(self.room);
         self.room -= taken;
@@ -260,15 +258,30 @@ impl Host for FakeHost {
     fn input_taken(&mut self, waiting: usize) {
         self.input_waits = waiting;
     }
+}
 
-    fn serve_virtio_soon(&mut self) {
-        self.work_asked = true;
+impl Notify for FakeHost {
+    fn notify(&mut self, vcpus: &VcpuSet) {
+        self.notified.extend(vcpus);
     }
 
     fn ring(&mut self, channel: usize, members: u32) {
         self.rings[channel] |= members;
     }
 
+    fn serve_virtio_soon(&mut self) {
+        self.work_asked = true;
+    }
+}
+
+impl Entropy for FakeHost {
+    fn entropy(&mut self, bytes: &mut [u8]) -> Result<(), NoEntropy> {
+        bytes.fill(self.entropy.ok_or(NoEntropy)?);
+        Ok(())
+    }
+}
+
+impl Report for FakeHost {
     fn result(&mut self, number: u32) {
         self.results.push(number);
     }

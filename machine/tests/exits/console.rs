@@ -3,8 +3,9 @@
 
 use vambrace_interrupts::{Activity, ListRegister, State, VcpuSet};
 use vambrace_io::pl011::FIFO_DEPTH;
+use vambrace_machine::host::Output;
 use vambrace_machine::vm::Input;
-use vambrace_machine::{Host, StopReason, layout};
+use vambrace_machine::{StopReason, layout};
 use vambrace_wire::message::INPUT_WINDOW;
 
 use crate::bench::Bench;
