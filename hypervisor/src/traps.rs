@@ -34,11 +34,11 @@ pub struct Features {
 
 /// Whether a guest's WFI and WFE come to EL2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waiting {
-    /// It waits in the machine's own WFI: nobody else wants the CPU.
-    InTheMachine,
-    /// It traps, and another vCPU may run.
-    Traps,
+pub enum WfiTrap {
+    /// They do not: the guest waits in the machine's own WFI, since nobody else wants the CPU.
+    Off,
+    /// They do, and another vCPU may run.
+    On,
 }
 
 /// Which fine-grained trap registers a CPU has.
@@ -116,11 +116,11 @@ impl Features {
         }
     }
 
-    /// HCR_EL2 for a guest. `Waiting` decides whether its WFI and WFE trap.
+    /// HCR_EL2 for a guest.
     #[must_use]
-    pub const fn hcr(self, waiting: Waiting) -> u64 {
+    pub const fn hcr(self, wfi: WfiTrap) -> u64 {
         let mut hcr = const { always(Register::Hcr) };
-        if matches!(waiting, Waiting::Traps) {
+        if matches!(wfi, WfiTrap::On) {
             hcr |= const { bits(Register::Hcr, Setting::WhileOthersWait) };
         }
         if self.pointer_auth {

@@ -4,7 +4,7 @@
 use vambrace_cpu::id_registers::HostIdRegisters;
 use vambrace_cpu::sysreg::SysReg;
 use vambrace_hypervisor::traps::control::{Register, always};
-use vambrace_hypervisor::traps::{self, CPTR, CPTR_TFP, Features, FineGrained, HCR_VSE, Optional, Waiting};
+use vambrace_hypervisor::traps::{self, CPTR, CPTR_TFP, Features, FineGrained, HCR_VSE, Optional, WfiTrap};
 use vambrace_memory::features as memory;
 
 use crate::arch::sysreg::*;
@@ -47,7 +47,7 @@ pub(crate) fn start_cpu(features: Features) {
     let has = Optional::of(&id_registers());
     // SAFETY: these only make more of what EL1 and EL0 do trap.
     unsafe {
-        HcrEl2.write(features.hcr(Waiting::Traps));
+        HcrEl2.write(features.hcr(WfiTrap::On));
         MdcrEl2.write(traps::mdcr(MdcrEl2.read()));
         HstrEl2.write(0);
         if has.fine_grained >= FineGrained::First {

@@ -45,7 +45,7 @@ pub enum Setting {
     Reserved,
     /// What the register held before.
     Kept,
-    /// 1 while another vCPU waits for this CPU; written by the switch, see [`super::Waiting`].
+    /// 1 while another vCPU waits for this CPU; written by the switch, see [`super::WfiTrap`].
     WhileOthersWait,
     /// 1 on CPUs with FEAT_PAuth.
     WithPointerAuth,

@@ -23,7 +23,7 @@ fn every_cpu_can_leave_its_vms_tables() {
 #[test]
 fn waiting_traps_only_while_others_want_the_cpu() {
     let features = Features::of(&HostIdRegisters::default());
-    let (alone, wanted) = (features.hcr(Waiting::InTheMachine), features.hcr(Waiting::Traps));
+    let (alone, wanted) = (features.hcr(WfiTrap::Off), features.hcr(WfiTrap::On));
     assert_eq!(wanted & !alone, 1 << 13 | 1 << 14, "TWI and TWE");
     assert_eq!(alone & !wanted, 0);
 }
@@ -63,10 +63,10 @@ fn the_registers_hold_what_they_have_to() {
         vmids: VmidWidth::Eight,
         pa_bits: 48,
     };
-    assert_eq!(plain.hcr(Waiting::InTheMachine), 0x18_807D_063F);
-    assert_eq!(plain.hcr(Waiting::Traps), 0x18_807D_663F);
+    assert_eq!(plain.hcr(WfiTrap::Off), 0x18_807D_063F);
+    assert_eq!(plain.hcr(WfiTrap::On), 0x18_807D_663F);
     let full = Features { pointer_auth: true, encoding: Stage2Encoding::Forcing, ..plain };
-    assert_eq!(full.hcr(Waiting::InTheMachine), 0x4318_807D_063F);
+    assert_eq!(full.hcr(WfiTrap::Off), 0x4318_807D_063F);
     assert_eq!(HCR_VSE, 0x100);
     assert_eq!((CPTR, CPTR_TFP), (0x4010_33FF, 0x400));
     assert_eq!((mdcr(0), mdcr(u64::MAX)), (0x808_4E60, 0x808_4E7F));

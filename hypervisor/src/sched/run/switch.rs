@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use vambrace_cpu::registers::El1Registers;
 use vambrace_cpu::timer;
 use vambrace_hypervisor::speculative_at::{self, Step, Switch};
-use vambrace_hypervisor::traps::{HCR_VSE, Waiting};
+use vambrace_hypervisor::traps::{HCR_VSE, WfiTrap};
 use vambrace_interrupts::{Level, Put, VcpuSet};
 use vambrace_machine::{Vcpu, Vm, layout};
 use vambrace_memory::vmid::Flush;
@@ -299,9 +299,9 @@ impl Pcpu {
     /// Sets the traps: the guest waits in the machine's own WFI and WFE only while nobody else wants this CPU. Whoever only
     /// sleeps does not: what wakes it is an interrupt, and ends the WFI. And lets a virtual SError pend.
     pub(super) fn set_hcr(&self, vcpu: &Vcpu) {
-        let waiting = if self.queue.has_waiting() { Waiting::Traps } else { Waiting::InTheMachine };
+        let wfi = if self.queue.has_waiting() { WfiTrap::On } else { WfiTrap::Off };
         let serror = if vcpu.virtual_serror { HCR_VSE } else { 0 };
         // SAFETY: the traps that confine a guest are always the same.
-        unsafe { HcrEl2.write(self.features.hcr(waiting) | serror) };
+        unsafe { HcrEl2.write(self.features.hcr(wfi) | serror) };
     }
 }
