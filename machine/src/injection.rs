@@ -57,7 +57,7 @@ pub(crate) fn inject(
     if handler == pc && registers.frame.pstate == pstate {
         return dead_end(vm, vcpu, host);
     }
-    if verdict == Verdict::Loops && vm.lock().should_log_loop() {
+    if verdict == LoopVerdict::Loops && vm.lock().should_log_loop() {
         host.guest_error(format_args!(
             "vCPU {index} takes the same exceptions again and again, this one at PC {pc:#x} ({mode}), for the \
              handler at {handler:#x}: it goes on"
@@ -75,7 +75,7 @@ fn dead_end(vm: &SpinMutex<Vm, impl RelaxStrategy>, vcpu: &mut Vcpu, host: &mut 
         shared.stop(StopReason::Crash);
         return Resume::Stop;
     }
-    if vcpu.exceptions.note_dead_end() == Verdict::Loops && shared.should_log_loop() {
+    if vcpu.exceptions.note_dead_end() == LoopVerdict::Loops && shared.should_log_loop() {
         let handler = vcpu.registers.frame.pc;
         host.guest_error(format_args!(
             "vCPU {index} cannot take an exception: its handler at {handler:#x} faults itself; the VM goes on, since \
@@ -104,7 +104,7 @@ pub(crate) struct ExceptionLoop {
 
 /// What there is to say of a vCPU that takes an exception.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum LoopVerdict {
     /// Nothing, or it has been said.
     Nothing,
     /// It goes round in a circle. Said once of each.
@@ -119,7 +119,7 @@ impl ExceptionLoop {
     }
 
     /// The vCPU, in this state, takes an exception.
-    fn note(&mut self, frame: &Frame, el1: &El1Registers) -> Verdict {
+    fn note(&mut self, frame: &Frame, el1: &El1Registers) -> LoopVerdict {
         let is_nested = self.last == Some((el1.elr, el1.spsr));
         if !is_nested {
             *self = Self::default();
@@ -134,18 +134,22 @@ impl ExceptionLoop {
         } else {
             self.since = self.since.saturating_add(1);
         }
-        Verdict::Nothing
+        LoopVerdict::Nothing
     }
 
     /// The circle is known to be one, without waiting for it to come round.
-    fn note_dead_end(&mut self) -> Verdict {
+    fn note_dead_end(&mut self) -> LoopVerdict {
         self.come_round(REMARKABLE)
     }
 
-    fn come_round(&mut self, times: u16) -> Verdict {
+    fn come_round(&mut self, times: u16) -> LoopVerdict {
         let before = self.rounds;
         self.rounds = before.saturating_add(times).min(REMARKABLE);
-        if before < REMARKABLE && self.rounds == REMARKABLE { Verdict::Loops } else { Verdict::Nothing }
+        if before < REMARKABLE && self.rounds == REMARKABLE {
+            LoopVerdict::Loops
+        } else {
+            LoopVerdict::Nothing
+        }
     }
 }
 

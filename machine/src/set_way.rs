@@ -13,27 +13,27 @@ use crate::host::{Clock, GuestRam};
 
 /// Instructions of one loop follow each other within this time, in ticks: 10 ms at 1 GHz, and longer where the counter
 /// is slower, as the CPUs are too. A later one begins anew. Generous, since the vCPU may be interrupted or have to wait
-/// for its turn in between, and a loop that is taken for two costs a second sweep at each of its steps.
+/// for its turn in between, and a loop that is taken for two costs a second flush at each of its steps.
 const LOOP_GAP: u64 = 10_000_000;
 
 /// An operation and its operand: what tells one instruction of a loop from the next.
 type Instruction = (SetWay, u64);
 
-/// How far the emulation has come.
+/// How far the flush has come that stands for a loop over sets and ways.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Sweep {
-    /// Nothing is known to be swept.
+pub enum SetWayFlush {
+    /// Nothing is known to be flushed.
     #[default]
     None,
-    /// The memory is being swept for this instruction.
-    Under {
+    /// The memory is being flushed for this instruction.
+    Running {
         /// The operation and its operand.
-        way: (SetWay, u64),
+        instruction: (SetWay, u64),
         /// Bytes of RAM done.
         done: u64,
     },
-    /// All of it has been swept for the loop that began with this instruction.
-    Swept {
+    /// All of it has been flushed for the loop that began with this instruction.
+    Done {
         /// The operation and its operand.
         first: (SetWay, u64),
         /// When the last instruction of the loop came, as a physical count.
@@ -48,30 +48,30 @@ pub(crate) enum Progress {
     Done,
 }
 
-impl Sweep {
+impl SetWayFlush {
     /// Emulates an instruction, or a part of it.
     pub(crate) fn step(&mut self, instruction: Instruction, host: &mut (impl Clock + GuestRam)) -> Progress {
         let now = host.now();
         let done = match *self {
-            Self::Under { way, done } if way == instruction => done,
-            Self::Swept { first, last }
+            Self::Running { instruction: of, done } if of == instruction => done,
+            Self::Done { first, last }
                 if first.0 == instruction.0
                     && first.1 != instruction.1
                     && now.saturating_sub(last) < LOOP_GAP =>
             {
-                *self = Self::Swept { first, last: now };
+                *self = Self::Done { first, last: now };
                 return Progress::Done;
             }
             _ => 0,
         };
         match host.clean_memory(done) {
             Some(done) => {
-                *self = Self::Under { way: instruction, done };
+                *self = Self::Running { instruction, done };
                 Progress::Unfinished
             }
             None => {
-                // Not `now`: the sweep itself takes its time.
-                *self = Self::Swept { first: instruction, last: host.now() };
+                // Not `now`: the flush itself takes its time.
+                *self = Self::Done { first: instruction, last: host.now() };
                 Progress::Done
             }
         }

@@ -112,10 +112,12 @@ fn serve(
             Direction::Read => Served::Value(read_timer(vm, vcpu, register, host)),
             Direction::Write => write_timer(vm, vcpu, register, operand, host),
         },
-        Outcome::Emulate(Emulated::SetWay(operation)) => match vcpu.sweep.step((operation, operand), host) {
-            Progress::Unfinished => Served::Unfinished,
-            Progress::Done => Served::Written,
-        },
+        Outcome::Emulate(Emulated::SetWay(operation)) => {
+            match vcpu.set_way_flush.step((operation, operand), host) {
+                Progress::Unfinished => Served::Unfinished,
+                Progress::Done => Served::Written,
+            }
+        }
         Outcome::Emulate(Emulated::OsLock(OsLockRegister::Access)) => {
             host.borrow_el1(vcpu);
             vcpu.registers.os_lock.write(operand, &mut vcpu.registers.el1.mdscr);

@@ -10,7 +10,7 @@ use vambrace_io::state::Version;
 use vambrace_memory::Va;
 
 use crate::injection::ExceptionLoop;
-pub use crate::set_way::Sweep;
+pub use crate::set_way::SetWayFlush;
 
 /// How many exits are remembered for a crash report.
 pub const RECENT_EXITS: usize = 8;
@@ -86,7 +86,7 @@ pub struct Vcpu {
     /// by clearing the bit; then this is to be cleared too.
     pub virtual_serror: bool,
     /// Cache maintenance by set and way.
-    pub sweep: Sweep,
+    pub set_way_flush: SetWayFlush,
     /// The last exits.
     pub recent: Recent,
     /// Why it crashed, if it did.
