@@ -3,8 +3,8 @@
 //!
 //! One page of 32-bit registers for each member, described in `docs/channel.md`. Who rings sets a bit in each called member's
 //! CAUSE, and that member's interrupt is asserted while CAUSE is not 0: so no call is lost, and many calls are one interrupt.
-//! What is rung has to be taken ([`Doorbell::take_rung`]) and brought to the others by the caller, since nobody may hold two
-//! VMs' locks.
+//! The bits that are set have to be taken ([`Doorbell::take_doorbell_mask`]) and the others notified by the caller, since nobody
+//! may hold two VMs' locks.
 
 use serde::{Deserialize, Serialize};
 
@@ -44,14 +44,15 @@ pub struct Doorbell {
     members: u8,
     state: u32,
     cause: u32,
-    rung: u32,
+    /// The members to be notified, a bit each.
+    doorbell_mask: u32,
 }
 
 impl Doorbell {
     /// That of member `number`, of `members`: 31 at most, since the last bit of CAUSE is another's.
     #[must_use]
     pub fn new(number: u8, members: u8) -> Self {
-        Self { version: Version, number, members: members.min(31), state: 0, cause: 0, rung: 0 }
+        Self { version: Version, number, members: members.min(31), state: 0, cause: 0, doorbell_mask: 0 }
     }
 
     /// Whether the interrupt is asserted.
@@ -61,8 +62,8 @@ impl Doorbell {
     }
 
     /// The members that the guest has called since this was asked last, a bit each.
-    pub fn take_rung(&mut self) -> u32 {
-        core::mem::take(&mut self.rung)
+    pub fn take_doorbell_mask(&mut self) -> u32 {
+        core::mem::take(&mut self.doorbell_mask)
     }
 
     /// Member `from` calls.
@@ -93,8 +94,8 @@ impl Doorbell {
 
     fn write_register(&mut self, at: u64, value: u32) {
         match at {
-            // Whom there is not nobody calls.
-            registers::RING => self.rung |= value & ((1 << self.members) - 1),
+            // Bits beyond the members are ignored.
+            registers::RING => self.doorbell_mask |= value & ((1 << self.members) - 1),
             registers::CAUSE => self.cause &= !value,
             _ => {}
         }
@@ -116,7 +117,7 @@ impl MmioDevice for Doorbell {
 
     /// Nobody has called; who runs stays true.
     fn reset(&mut self) {
-        (self.cause, self.rung) = (0, 0);
+        (self.cause, self.doorbell_mask) = (0, 0);
     }
 }
 
@@ -151,11 +152,11 @@ mod tests {
     }
 
     #[test]
-    fn only_members_are_rung() {
+    fn only_members_are_notified() {
         let mut doorbell = Doorbell::new(0, 3);
         doorbell.write(registers::RING, Width::Word, 0xFFFF_FFFC);
         doorbell.write(registers::RING, Width::Word, 1);
-        assert_eq!((doorbell.take_rung(), doorbell.take_rung()), (0b101, 0));
+        assert_eq!((doorbell.take_doorbell_mask(), doorbell.take_doorbell_mask()), (0b101, 0));
     }
 
     #[test]
@@ -177,7 +178,7 @@ mod tests {
         doorbell.called(1);
         doorbell.write(registers::RING, Width::Word, 2);
         doorbell.reset();
-        assert_eq!((doorbell.irq_asserted(), doorbell.take_rung()), (false, 0));
+        assert_eq!((doorbell.irq_asserted(), doorbell.take_doorbell_mask()), (false, 0));
         assert_eq!(read(&mut doorbell, registers::STATE), 0b11);
     }
 }

@@ -85,8 +85,8 @@ pub trait Notify {
     /// Makes these vCPUs of the VM look at their interrupts and their power state again, this one included.
     fn notify(&mut self, vcpus: &VcpuSet);
 
-    /// The guest calls members of one of its channels, a bit each: to be done after this exit, with [`crate::Vm::called`].
-    fn ring(&mut self, channel: usize, members: u32);
+    /// Notifies members of one of the VM's channels, a bit each: after this exit, by [`crate::Vm::called`].
+    fn notify_members(&mut self, channel: usize, members: u32);
 
     /// A virtio device has work: call [`crate::Vm::serve_virtio`] soon.
     fn serve_virtio_soon(&mut self);

@@ -221,13 +221,13 @@ fn virtio(shared: &mut Vm, access: &Access, slot: usize, offset: u64, host: &mut
     raw
 }
 
-/// An access to a doorbell. Whom it calls is called later, when this VM's lock is no longer held.
+/// An access to a doorbell. The members are notified later, when this VM's lock is no longer held.
 fn doorbell(shared: &mut Vm, access: &Access, channel: usize, offset: u64, host: &mut impl Notify) -> u64 {
     let Some(doorbell) = shared.doorbells.get_mut(channel) else { return 0 };
     let raw = access.exchange(doorbell, offset);
-    let rung = doorbell.take_rung();
-    if rung != 0 {
-        host.ring(channel, rung);
+    let mask = doorbell.take_doorbell_mask();
+    if mask != 0 {
+        host.notify_members(channel, mask);
     }
     let moved = shared.settle_doorbell(channel);
     if !moved.is_empty() {

@@ -5,7 +5,7 @@ use crate::lexer::lex;
 use crate::sources::{self, Source};
 
 /// Words of our own that the field's have replaced, as identifiers.
-const REPLACED: [&str; 23] = [
+const REPLACED: &[&str] = &[
     "VmCell",
     "Attention",
     "Adopt",
@@ -29,6 +29,12 @@ const REPLACED: [&str; 23] = [
     "park_one",
     "begin_life",
     "take_arrived",
+    "Hope",
+    "Sweep",
+    "Rung",
+    "take_rung",
+    "ring_each",
+    "Lists",
 ];
 
 fn identifiers(text: &str) -> impl Iterator<Item = &str> {

@@ -29,7 +29,7 @@ use crate::vm::shared::{VmHandle, VmShared};
 #[derive(Debug)]
 struct Member {
     vm: u16,
-    /// The VM itself, once it has started: who rings looks nowhere else.
+    /// The VM itself, once it has started: who notifies it looks nowhere else.
     handle: SpinMutex<Weak<VmShared>>,
     /// Which of its channels it is to that VM.
     index: usize,
@@ -81,13 +81,13 @@ pub(crate) fn memory_of(end: &Membership) -> Result<PaRange, NoMemory> {
     channel.map(|channel| channel.memory).filter(|memory| !memory.is_empty()).ok_or(NoMemory(end.channel))
 }
 
-/// The guest calls members of one of its channels, a bit each. They hear it if they run.
-pub(crate) fn ring(handle: &VmShared, index: usize, called: u32) {
+/// Notifies members of one of the VM's channels, a bit each: those that run.
+pub(crate) fn notify_members(handle: &VmShared, index: usize, members: u32) {
     let Some((channel, Member { number, .. })) = end(handle.id, index) else {
         invariant!("a VM's doorbells are its channels")
     };
-    let called = called & channel.state.load(Ordering::Acquire);
-    for member in channel.members.iter().filter(|member| called & bit(member.number) != 0) {
+    let running = members & channel.state.load(Ordering::Acquire);
+    for member in channel.members.iter().filter(|member| running & bit(member.number) != 0) {
         tell(member, |vm| vm.called(member.index, *number));
     }
 }

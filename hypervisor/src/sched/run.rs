@@ -300,8 +300,8 @@ impl Pcpu {
     fn serve(&mut self, id: u16, handle: &VmHandle, vcpu: &mut Vcpu, exit: Exit) -> Served {
         let mut host = ExitHost::new(handle, &mut self.interface, &mut self.debug);
         let resume = vambrace_machine::handle(&handle.vm, vcpu, exit, &mut host);
-        let (flush, work, rung) = host.finish(vcpu);
-        rung.ring(handle);
+        let (flush, work, doorbells) = host.finish(vcpu);
+        doorbells.notify(handle);
         if flush == Flush::Soon {
             self.flush_soon(id);
         }

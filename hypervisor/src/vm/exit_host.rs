@@ -33,35 +33,35 @@ pub(crate) struct ExitHost<'a> {
     el1: El1,
     flush: Flush,
     work: Work,
-    rung: Rung,
+    doorbells: DoorbellMask,
 }
 
-/// The members of the VM's channels that the guest calls: a bit for each member of each channel.
+/// The members of the VM's channels that the guest notifies: a bit for each member of each channel.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Rung(u64);
+pub(crate) struct DoorbellMask(u64);
 
 const _: () = assert!(MAX_CHANNELS * MAX_MEMBERS <= u64::BITS as usize);
 
-impl Rung {
+impl DoorbellMask {
     fn add(&mut self, channel: usize, members: u32) {
         let members = u64::from(members) & ((1 << MAX_MEMBERS) - 1);
         self.0 |= members.checked_shl((channel * MAX_MEMBERS) as u32).unwrap_or(0);
     }
 
-    /// Calls them, when the exit is over.
+    /// Notifies them, when the exit is over.
     #[inline]
-    pub(crate) fn ring(self, handle: &VmShared) {
+    pub(crate) fn notify(self, handle: &VmShared) {
         if self.0 != 0 {
-            self.ring_each(handle);
+            self.notify_each(handle);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn ring_each(self, handle: &VmShared) {
+    fn notify_each(self, handle: &VmShared) {
         for (channel, members) in self.0.to_le_bytes().into_iter().enumerate() {
             if members != 0 {
-                channels::ring(handle, channel, members.into());
+                channels::notify_members(handle, channel, members.into());
             }
         }
     }
@@ -95,16 +95,24 @@ enum El1 {
 impl<'a> ExitHost<'a> {
     pub(crate) fn new(handle: &'a VmShared, interface: &'a mut Interface, debug: &'a mut Debug) -> Self {
         let (flush, work) = (Flush::NotNeeded, Work::None);
-        Self { handle, interface, debug, el1: El1::InTheMachine, flush, work, rung: Rung::default() }
+        Self {
+            handle,
+            interface,
+            debug,
+            el1: El1::InTheMachine,
+            flush,
+            work,
+            doorbells: DoorbellMask::default(),
+        }
     }
 
     /// Ends the exit: what was borrowed goes back to the machine. Says whether console output waits to be flushed, whether
-    /// devices have work, and who is called.
-    pub(crate) fn finish(self, vcpu: &Vcpu) -> (Flush, Work, Rung) {
+    /// devices have work, and who is to be notified.
+    pub(crate) fn finish(self, vcpu: &Vcpu) -> (Flush, Work, DoorbellMask) {
         if self.el1 == El1::InTheValue {
             sysreg_context::load_el1(&vcpu.registers.el1);
         }
-        (self.flush, self.work, self.rung)
+        (self.flush, self.work, self.doorbells)
     }
 }
 
@@ -195,8 +203,8 @@ impl Notify for ExitHost<'_> {
         self.handle.notify(vcpus);
     }
 
-    fn ring(&mut self, channel: usize, members: u32) {
-        self.rung.add(channel, members);
+    fn notify_members(&mut self, channel: usize, members: u32) {
+        self.doorbells.add(channel, members);
     }
 
     fn serve_virtio_soon(&mut self) {

@@ -124,8 +124,8 @@ pub(crate) struct FakeHost {
     pub(crate) work_asked: bool,
     /// How much input waits in the console since the guest last took some.
     pub(crate) input_waits: usize,
-    /// For each channel, the members that the guest has called.
-    pub(crate) rings: [u32; MAX_CHANNELS],
+    /// For each channel, the members that the guest has notified.
+    pub(crate) doorbell_masks: [u32; MAX_CHANNELS],
     /// What the guest did wrong, a line each.
     pub(crate) guest_errors: String,
     /// The results that were told.
@@ -154,7 +154,7 @@ impl FakeHost {
             flush_asked: false,
             work_asked: false,
             input_waits: 0,
-            rings: [0; MAX_CHANNELS],
+            doorbell_masks: [0; MAX_CHANNELS],
             guest_errors: String::with_capacity(1 << 16),
             results: Vec::with_capacity(16),
             cleaned: (0, 0),
@@ -265,8 +265,8 @@ impl Notify for FakeHost {
         self.notified.extend(vcpus);
     }
 
-    fn ring(&mut self, channel: usize, members: u32) {
-        self.rings[channel] |= members;
+    fn notify_members(&mut self, channel: usize, members: u32) {
+        self.doorbell_masks[channel] |= members;
     }
 
     fn serve_virtio_soon(&mut self) {

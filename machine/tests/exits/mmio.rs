@@ -105,7 +105,7 @@ fn a_doorbell_is_rung_after_the_exit_and_asserts_its_interrupt_until_it_is_heard
     assert_eq!(bench.read(at + NUMBER), 1);
     bench.write(at + RING, 0b1101);
     // There are three members.
-    assert_eq!(bench.host.rings[..2], [0b101, 0]);
+    assert_eq!(bench.host.doorbell_masks[..2], [0b101, 0]);
     let _ = bench.vm.lock().called(0, 2);
     let pending = GICD + 0x200 + 4 * u64::from((layout::SPI_BASE + layout::DOORBELL_SPI) / 32);
     let bit = 1 << ((layout::SPI_BASE + layout::DOORBELL_SPI) % 32);
