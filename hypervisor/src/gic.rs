@@ -7,8 +7,8 @@
 
 pub(crate) mod vgic;
 
+use vambrace_hypervisor::arch::sre::{self, Guard, Register, Step};
 use vambrace_hypervisor::boot::board::Gic as Description;
-use vambrace_hypervisor::sre::{self, Guard, Register, Step};
 use vambrace_interrupts::Intid;
 use vambrace_memory::PaRange;
 use vambrace_wire::bundle::assigned::Trigger;

@@ -7,11 +7,15 @@
 
 extern crate alloc;
 
-pub mod el1;
 pub mod invariant;
-pub mod speculative_at;
-pub mod sre;
-pub mod traps;
+
+/// What is Arm's, as tables and values: what traps, which registers a guest reaches, in which order registers are written.
+pub mod arch {
+    pub mod el1;
+    pub mod speculative_at;
+    pub mod sre;
+    pub mod traps;
+}
 
 /// What is known before the first VM: the board, its CPUs, what lies in memory.
 pub mod boot {

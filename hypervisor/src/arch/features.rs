@@ -3,8 +3,10 @@
 
 use vambrace_cpu::id_registers::HostIdRegisters;
 use vambrace_cpu::sysreg::SysReg;
-use vambrace_hypervisor::traps::control::{Register, always};
-use vambrace_hypervisor::traps::{self, CPTR, CPTR_TFP, Features, FineGrained, HCR_VSE, Optional, WfiTrap};
+use vambrace_hypervisor::arch::traps::control::{Register, always};
+use vambrace_hypervisor::arch::traps::{
+    self, CPTR, CPTR_TFP, Features, FineGrained, HCR_VSE, Optional, WfiTrap,
+};
 use vambrace_memory::features as memory;
 
 use crate::arch::sysreg::*;

@@ -36,10 +36,10 @@
 use alloc::boxed::Box;
 
 use vambrace_cpu::id_registers::IdRegisters;
+use vambrace_hypervisor::arch::traps::Features;
 use vambrace_hypervisor::boot::board::{self, Board};
 use vambrace_hypervisor::boot::footprint::Footprint;
 use vambrace_hypervisor::memory::regions::FreeMemory;
-use vambrace_hypervisor::traps::Features;
 use vambrace_machine::vm::Platform;
 use vambrace_memory::PaRange;
 use vambrace_memory::vmid::VmidWidth;

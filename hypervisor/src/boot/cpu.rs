@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What each CPU sets up of itself before it can run a vCPU.
 
+use vambrace_hypervisor::arch::speculative_at::Switch;
+use vambrace_hypervisor::arch::traps::Features;
 use vambrace_hypervisor::boot::board::Board;
-use vambrace_hypervisor::speculative_at::Switch;
-use vambrace_hypervisor::traps::Features;
 
 use super::affinity;
 use crate::arch::debug::Debug;

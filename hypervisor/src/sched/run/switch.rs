@@ -5,8 +5,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use vambrace_cpu::registers::El1Registers;
 use vambrace_cpu::timer;
-use vambrace_hypervisor::speculative_at::{self, Step, Switch};
-use vambrace_hypervisor::traps::{HCR_VSE, WfiTrap};
+use vambrace_hypervisor::arch::speculative_at::{self, Step, Switch};
+use vambrace_hypervisor::arch::traps::{HCR_VSE, WfiTrap};
 use vambrace_interrupts::{Level, Put, VcpuSet};
 use vambrace_machine::{Vcpu, Vm, layout};
 use vambrace_memory::vmid::Flush;

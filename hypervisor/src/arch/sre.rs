@@ -5,7 +5,7 @@
 //! ICC registers are UNDEFINED. So it is set once, and closed: with ICC_SRE_EL2.Enable = 0 EL1's accesses trap. Source:
 //! GICv3 architecture specification (IHI 0069), ICC_SRE_EL1 and ICC_SRE_EL2.
 
-use crate::traps::control::{self as traps, always};
+use crate::arch::traps::control::{self as traps, always};
 
 /// A register of the sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub const ENABLE: u64 = 1 << 3;
 /// ICC_SRE_EL1 on every CPU and for every guest.
 pub const EL1: u64 = NO_BYPASS | SRE;
 
-/// ICC_SRE_EL2 on every CPU, as [`traps::table`](crate::traps::table) has it: Enable is 0.
+/// ICC_SRE_EL2 on every CPU, as [`traps::table`](crate::arch::traps::table) has it: Enable is 0.
 pub const EL2: u64 = always(traps::Register::IccSre);
 
 /// What each CPU does once. ICC_SRE_EL1.SRE ignores writes while ICC_SRE_EL2.SRE is 0, so EL2's comes first; it comes with

@@ -6,7 +6,7 @@
 //! table against Arm's list of registers, and each entry against the values and groups that EL2 really uses. Source: Arm ARM,
 //! "AArch64 System register descriptions", where each register's access conditions name its trap controls.
 
-use crate::traps::trap::Trap;
+use crate::arch::traps::trap::Trap;
 
 /// What keeps a register's value from the next VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub enum Keeper {
     Trapped(&'static [Trap]),
     /// It moves with the vCPU.
     Switched(Group),
-    /// EL2 sets it where the trap that should guard it cannot be set; see [`crate::sre`].
+    /// EL2 sets it where the trap that should guard it cannot be set; see [`crate::arch::sre`].
     Reset(&'static [Trap]),
     /// No guest can write it, or nothing is kept in it.
     Constant,

@@ -3,7 +3,7 @@ use super::control::Control;
 use super::hidden::{Guard, Hidden};
 use super::table::TABLE;
 use super::*;
-use crate::el1::{self, Keeper};
+use crate::arch::el1::{self, Keeper};
 
 mod document;
 mod features;

@@ -8,7 +8,7 @@ use vambrace_cpu::sysreg::SysReg;
 
 use super::*;
 
-const FIELDS: &str = include_str!("../../../../cpu/src/id_registers/fields.txt");
+const FIELDS: &str = include_str!("../../../../../cpu/src/id_registers/fields.txt");
 
 /// A field of an ID register, by Arm's list.
 #[derive(Clone, Copy, Debug)]

@@ -5,9 +5,9 @@ use std::fmt::Write;
 
 use super::*;
 
-const DOCUMENT: &str = include_str!("../../../../docs/traps.md");
+const DOCUMENT: &str = include_str!("../../../../../docs/traps.md");
 /// What is printed begins behind this line, and goes on to the document's end.
-const BEGIN: &str = "<!-- printed from hypervisor/src/traps -->\n";
+const BEGIN: &str = "<!-- printed from hypervisor/src/arch/traps -->\n";
 
 /// Each register's name, or both of a pair.
 pub(super) const REGISTERS: [(Register, &str); 13] = [

@@ -5,8 +5,8 @@ use vambrace_cpu::registers::{El1Registers, PointerAuthKeys};
 use vambrace_cpu::sysreg::SysReg;
 
 use super::*;
-use crate::traps::control::Register;
-use crate::traps::trap::{TIDCP, Value};
+use crate::arch::traps::control::Register;
+use crate::arch::traps::trap::{TIDCP, Value};
 
 /// Arm's list.
 const REGISTERS: &str = include_str!("registers.txt");

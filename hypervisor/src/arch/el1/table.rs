@@ -2,7 +2,7 @@
 //! The table itself, by encoding: debug and trace (op0 = 2), then all others (op0 = 3).
 
 use super::*;
-use crate::traps::trap::*;
+use crate::arch::traps::trap::*;
 use Keeper::{Absent, Constant, Later, Reset, Switched, Trapped, View};
 
 const EL1: Keeper = Switched(Group::El1);

@@ -17,7 +17,7 @@ pub enum Guard {
     /// It traps, or is off, by each of these controls.
     Controlled(&'static [&'static [Trap]]),
     /// It acts on memory, general-purpose registers and these, all of which move with the vCPU: what it is, and
-    /// [`el1`](crate::el1)'s names of the registers.
+    /// [`el1`](crate::arch::el1)'s names of the registers.
     Switched(&'static str, &'static [&'static str]),
     /// It hurts nobody, as said.
     Harmless(&'static str),
