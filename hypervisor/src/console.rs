@@ -15,6 +15,7 @@ use arrayvec::ArrayString;
 use vambrace_hypervisor::boot::board;
 use vambrace_hypervisor::console::serial::{Refused, SerialQueue, Source};
 use vambrace_memory::Pa;
+use vambrace_wire::VmId;
 use vambrace_wire::message::{FromHypervisor, Level, MAX_FRAME, MAX_TEXT, encode};
 
 use crate::arch::lock::SpinMutex;
@@ -106,18 +107,14 @@ pub(crate) fn start_queue(_: &HeapUp, vms: usize) {
     CONSOLE.lock().queue = Some(queue);
 }
 
-/// Sends a message, or its text. What finds no room is counted, and the count is told.
+/// Sends a message that is of no VM's affairs ([`tell_of`]), or its text. What finds no room is counted, and the count is told.
 pub(crate) fn say(message: &FromHypervisor<'_>) {
-    let source = match message {
-        FromHypervisor::State { vm, .. }
-        | FromHypervisor::Result { vm, .. }
-        | FromHypervisor::Report { vm, .. }
-        | FromHypervisor::Life { vm, .. }
-        | FromHypervisor::Gone { vm, .. } => Source::Affairs(*vm),
-        FromHypervisor::Console { vm, .. } | FromHypervisor::Taken { vm, .. } => Source::Console(*vm),
-        _ => Source::Hypervisor,
-    };
-    say_of(source, message);
+    say_of(Source::Hypervisor, message);
+}
+
+/// Says what became of a VM, in a message that names it by its index.
+pub(crate) fn tell_of<'a>(vm: VmId, message: impl FnOnce(u16) -> FromHypervisor<'a>) {
+    say_of(Source::Affairs(vm), &message(vm.wire_index()));
 }
 
 /// Sends a message on somebody's account.
@@ -126,21 +123,21 @@ pub(crate) fn say_of(source: Source, message: &FromHypervisor<'_>) {
 }
 
 /// Sends what a VM has written to its console; says how much of it found room. The VM is called when there is room for more.
-pub(crate) fn print(vm: u16, bytes: &[u8]) -> usize {
+pub(crate) fn print(vm: VmId, bytes: &[u8]) -> usize {
     print_of(Source::Console(vm), vm, bytes)
 }
 
 /// Sends the last that a VM has written. What finds no room is counted.
-pub(crate) fn print_last(vm: u16, bytes: &[u8]) -> usize {
+pub(crate) fn print_last(vm: VmId, bytes: &[u8]) -> usize {
     print_of(Source::Affairs(vm), vm, bytes);
     bytes.len()
 }
 
-fn print_of(source: Source, vm: u16, bytes: &[u8]) -> usize {
+fn print_of(source: Source, vm: VmId, bytes: &[u8]) -> usize {
     let at_once = if FRAMES.load(Ordering::Relaxed) { MAX_TEXT } else { CONSOLE_AT_ONCE };
     let mut done = 0;
     for bytes in bytes.chunks(at_once) {
-        if send(source, &FromHypervisor::Console { vm, bytes }).is_err() {
+        if send(source, &FromHypervisor::Console { vm: vm.wire_index(), bytes }).is_err() {
             break;
         }
         done += bytes.len();
@@ -169,7 +166,7 @@ pub(crate) fn log(level: Level, text: fmt::Arguments<'_>) {
 }
 
 /// Writes one line of the log about a VM, by whose doing it may come again.
-pub(crate) fn warn_of(vm: u16, text: fmt::Arguments<'_>) {
+pub(crate) fn warn_of(vm: VmId, text: fmt::Arguments<'_>) {
     let line = one_line(text);
     say_of(Source::Affairs(vm), &FromHypervisor::Log { level: Level::Warning, text: &line });
 }
@@ -273,7 +270,7 @@ impl Console {
         }
     }
 
-    fn take_call(&mut self) -> Option<u16> {
+    fn take_call(&mut self) -> Option<VmId> {
         let (uart, queue) = (self.uart?, self.queue.as_mut()?);
         let vm = queue.take_call(&uart);
         WAITS.store(queue.has_something_to_do(), Ordering::Relaxed);

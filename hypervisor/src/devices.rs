@@ -17,6 +17,7 @@ use vambrace_hypervisor::memory::room;
 use vambrace_io::virtio::net::MAX_FRAME;
 use vambrace_io::virtio::quota::Quota;
 use vambrace_machine::virtio::{Backends, Step};
+use vambrace_wire::VmId;
 use vambrace_wire::bundle::Bundle;
 use vambrace_wire::bundle::io::{Backing, VirtioDevice};
 
@@ -66,9 +67,9 @@ pub(crate) enum Polled {
 }
 
 impl Devices {
-    /// Takes what the devices of VM number `vm` need.
+    /// Takes what the devices of VM `vm` need.
     pub(crate) fn new(
-        vm: u16,
+        vm: VmId,
         devices: &[VirtioDevice],
         bundle: &Bundle<'static>,
     ) -> Result<Self, DiskError> {

@@ -11,6 +11,7 @@ use vambrace_hypervisor::boot::board::{VirtioSlot, assigned_range};
 use vambrace_hypervisor::host_io::board_disk::Conduct;
 use vambrace_interrupts::Intid;
 use vambrace_io::virtio::net::{Frame, Mac, Offload};
+use vambrace_wire::VmId;
 use vambrace_wire::bundle::Directory;
 use vambrace_wire::bundle::io::Uplink;
 use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
@@ -160,7 +161,7 @@ pub(crate) fn disk(index: u16) -> Option<&'static SpinMutex<BoardDisk>> {
 }
 
 /// VMs' disks have got on: the VMs look at them.
-fn wake(vms: &[u16]) {
+fn wake(vms: &[VmId]) {
     for vm in vms {
         if let Some(handle) = registry::find(*vm) {
             handle.backend_is_ready();

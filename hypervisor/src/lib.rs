@@ -51,4 +51,5 @@ pub mod sched {
 /// VMs, as EL2 accounts for them.
 pub mod vm {
     pub mod ratelimit;
+    pub mod table;
 }

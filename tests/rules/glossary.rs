@@ -43,7 +43,7 @@ fn identifiers(text: &str) -> impl Iterator<Item = &str> {
 
 fn is_ours(source: &Source) -> bool {
     let path = source.path.to_string_lossy();
-    let is_at_el2 = ["hypervisor", "machine", "interrupts", "io", "cpu", "memory"];
+    let is_at_el2 = ["hypervisor", "machine", "interrupts", "io", "cpu", "memory", "wire"];
     source.is_rust() && is_at_el2.iter().any(|folder| path.starts_with(&format!("{folder}/src/")))
 }
 

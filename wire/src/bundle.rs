@@ -19,6 +19,7 @@ pub mod assigned;
 pub mod channel;
 pub mod io;
 
+use crate::VmId;
 use assigned::{Interrupt, RamPlacement, Registers};
 use channel::{Channel, MAX_CHANNELS, MAX_MEMBERS, MAX_SIZE, Membership};
 use io::{Backing, BoardDisk, MAX_VIRTIO, Network, VirtioDevice};
@@ -51,6 +52,13 @@ pub struct Directory {
     pub disks: Vec<BoardDisk>,
     /// The memory that VMs share.
     pub channels: Vec<Channel>,
+}
+
+impl Directory {
+    /// The VMs with their ids, as long as none of them has given its index to another.
+    pub fn first_vms(&self) -> impl Iterator<Item = (VmId, &VmConfig)> {
+        (0..).map(VmId::first).zip(&self.vms)
+    }
 }
 
 /// One image inside the bundle.

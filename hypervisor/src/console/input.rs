@@ -11,6 +11,7 @@ use arrayvec::ArrayVec;
 use vambrace_hypervisor::console::serial::{Refused, Source};
 use vambrace_hypervisor::invariant;
 use vambrace_machine::vm::Input;
+use vambrace_wire::VmId;
 use vambrace_wire::message::{Decoder, FromHypervisor, INPUT_WINDOW, MAX_TEXT, Piece, ToHypervisor, decode};
 
 use super::{CONSOLE, Console, FRAMES, Mode, send};
@@ -101,12 +102,12 @@ fn read(uart: Uart, mut on_input: impl FnMut(Heard)) {
 
 /// A VM has taken its input up to this position: its sender is told. Says whether that was possible, and whether there is
 /// more to read.
-pub(crate) fn input_taken(vm: u16, position: u32) -> Result<Held, Refused> {
+pub(crate) fn input_taken(vm: VmId, position: u32) -> Result<Held, Refused> {
     if FRAMES.load(Ordering::Relaxed) {
-        send(Source::Console(vm), &FromHypervisor::Taken { vm, position })?;
+        send(Source::Console(vm), &FromHypervisor::Taken { vm: vm.wire_index(), position })?;
         return Ok(Held::Nothing);
     }
-    if vm != 0 {
+    if vm.wire_index() != 0 {
         return Ok(Held::Nothing);
     }
     let listener = &mut CONSOLE.lock().listener;

@@ -10,6 +10,7 @@ use vambrace_hypervisor::console::serial::Refused;
 use vambrace_interrupts::VcpuSet;
 use vambrace_machine::Vm;
 use vambrace_machine::inbox::Inbox;
+use vambrace_wire::VmId;
 
 use crate::arch::lock::SpinMutex;
 use crate::console::{self, Heard, Held};
@@ -50,9 +51,9 @@ impl Link {
         self.is_called.store(true, Ordering::Release);
     }
 
-    /// The VM of this index has taken input, and so much waits in its console: tells the sender when it is time. If the line has
+    /// The VM, whose link this is, has taken input, and so much waits in its console: tells the sender when it is time. If the line has
     /// no room the VM is called when it has, and tells it then.
-    pub(crate) fn input_taken(&self, vm: u16, waiting: usize) -> Held {
+    pub(crate) fn input_taken(&self, vm: VmId, waiting: usize) -> Held {
         let mut inbox = self.inbox.lock();
         let Some(position) = inbox.untold(waiting) else { return Held::Nothing };
         match console::input_taken(vm, position) {

@@ -13,6 +13,8 @@
 use alloc::boxed::Box;
 use alloc::vec;
 
+use vambrace_wire::VmId;
+
 /// What may wait of a VM's console, in bytes.
 pub const SHARE: usize = 512;
 /// What may wait of what EL2 has to say.
@@ -25,16 +27,16 @@ pub const AFFAIRS_OF_ONE: usize = 3 << 10;
 /// The longest piece that is given at once.
 pub const LONGEST: usize = 512;
 
-/// Before each piece: its source and its length.
-const HEADER: usize = 5;
+/// Before each piece: its source, which is a kind and a VM, and its length.
+const HEADER: usize = 1 + size_of::<VmId>() + size_of::<u16>();
 
 /// Who says something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A VM's console, or what is owed to it alone: it is refused when its share is full, and called when there is room.
-    Console(u16),
+    Console(VmId),
     /// EL2, of what became of this VM.
-    Affairs(u16),
+    Affairs(VmId),
     /// EL2.
     Hypervisor,
 }
@@ -78,9 +80,10 @@ struct Used {
 enum Call {
     #[default]
     No,
-    /// When there is room for it again.
-    WhenRoom,
-    Now,
+    /// This one that has the index, when there is room for it again.
+    WhenRoom(VmId),
+    /// This one, now.
+    Now(VmId),
 }
 
 /// What waits for the line, in order.
@@ -92,6 +95,7 @@ pub struct SerialQueue {
     len: usize,
     /// The piece that is being sent, and how much of it is left.
     under_way: Option<(Source, usize)>,
+    /// By index: a VM has the share of the one that had its index before.
     vms: Box<[Used]>,
     /// What waits of EL2's, all together.
     reserved: usize,
@@ -169,7 +173,7 @@ impl SerialQueue {
     #[must_use]
     pub fn has_room(&self, source: Source, len: usize) -> bool {
         let len = len + HEADER;
-        let vm = |vm: u16| self.vms.get(usize::from(vm)).copied().unwrap_or_default();
+        let vm = |vm: VmId| self.vms.get(vm.index()).copied().unwrap_or_default();
         let fits = match source {
             // One piece at least, however long.
             Source::Console(of) => vm(of).console == 0 || vm(of).console + len <= SHARE,
@@ -213,22 +217,25 @@ impl SerialQueue {
 
     /// A VM that was refused and has room now, each once. To be asked for, to the last, when the UART has interrupted:
     /// whoever sends by the way cannot call, and leaves it to the interrupt.
-    pub fn take_call(&mut self, to: &impl Transmitter) -> Option<u16> {
+    pub fn take_call(&mut self, to: &impl Transmitter) -> Option<VmId> {
         if self.calls == 0 {
             return None;
         }
-        let (vm, used) = (0..).zip(&mut self.vms).find(|(_, used)| used.call == Call::Now)?;
+        let (vm, used) = self.vms.iter_mut().find_map(|used| match used.call {
+            Call::Now(vm) => Some((vm, used)),
+            _ => None,
+        })?;
         used.call = Call::No;
         self.calls = self.calls.saturating_sub(1);
         self.listen(to);
         Some(vm)
     }
 
-    fn call_when_room(&mut self, vm: u16) {
-        if let Some(used) = self.vms.get_mut(usize::from(vm))
+    fn call_when_room(&mut self, vm: VmId) {
+        if let Some(used) = self.vms.get_mut(vm.index())
             && used.call == Call::No
         {
-            used.call = Call::WhenRoom;
+            used.call = Call::WhenRoom(vm);
         }
     }
 
@@ -247,10 +254,10 @@ impl SerialQueue {
         let (kind, vm) = match source {
             Source::Console(vm) => (0, vm),
             Source::Affairs(vm) => (1, vm),
-            Source::Hypervisor => (2, 0),
+            Source::Hypervisor => (2, VmId::first(0)),
         };
-        let ([a, b], [c, d]) = (vm.to_le_bytes(), (piece.len() as u16).to_le_bytes());
-        for byte in [kind, a, b, c, d].iter().chain(piece) {
+        let ([a, b, c, d], [e, f]) = (vm.to_bits().to_le_bytes(), (piece.len() as u16).to_le_bytes());
+        for byte in [kind, a, b, c, d, e, f].iter().chain(piece) {
             let at = (self.first + self.len) % self.ring.len();
             if self.len < self.ring.len()
                 && let Some(place) = self.ring.get_mut(at)
@@ -274,26 +281,26 @@ impl SerialQueue {
         for to in &mut header {
             *to = self.take()?;
         }
-        let [kind, a, b, c, d] = header;
-        let vm = u16::from_le_bytes([a, b]);
+        let [kind, a, b, c, d, e, f] = header;
+        let vm = VmId::from_bits(u32::from_le_bytes([a, b, c, d]));
         let source = match kind {
             0 => Source::Console(vm),
             1 => Source::Affairs(vm),
             _ => Source::Hypervisor,
         };
         self.release(source, HEADER);
-        Some((source, u16::from_le_bytes([c, d]).into()))
+        Some((source, u16::from_le_bytes([e, f]).into()))
     }
 
     /// So much of a source's is gone.
     fn release(&mut self, source: Source, bytes: usize) {
         self.account(source, |used| *used = used.saturating_sub(bytes));
         if let Source::Console(vm) = source
-            && let Some(used) = self.vms.get_mut(usize::from(vm))
-            && used.call == Call::WhenRoom
+            && let Some(used) = self.vms.get_mut(vm.index())
+            && let Call::WhenRoom(called) = used.call
             && used.console <= SHARE / 2
         {
-            used.call = Call::Now;
+            used.call = Call::Now(called);
             self.calls = self.calls.saturating_add(1);
         }
     }
@@ -301,12 +308,12 @@ impl SerialQueue {
     fn account(&mut self, source: Source, mut change: impl FnMut(&mut usize)) {
         match source {
             Source::Console(vm) => {
-                if let Some(used) = self.vms.get_mut(usize::from(vm)) {
+                if let Some(used) = self.vms.get_mut(vm.index()) {
                     change(&mut used.console);
                 }
             }
             Source::Affairs(vm) => {
-                if let Some(used) = self.vms.get_mut(usize::from(vm)) {
+                if let Some(used) = self.vms.get_mut(vm.index()) {
                     change(&mut used.affairs);
                 }
                 change(&mut self.affairs);

@@ -15,6 +15,7 @@ use vambrace_hypervisor::invariant;
 use vambrace_interrupts::{self as interrupts, Intid};
 use vambrace_machine::Lifecycle;
 use vambrace_memory::Pa;
+use vambrace_wire::VmId;
 use vambrace_wire::bundle::Directory;
 use vambrace_wire::bundle::assigned::Trigger;
 
@@ -37,7 +38,7 @@ struct Owned {
     /// In the VM.
     intid: Intid,
     trigger: Trigger,
-    vm: u16,
+    vm: VmId,
     /// It was acknowledged and left active, and its VM has not taken it yet.
     has_come: Flag,
 }
@@ -49,14 +50,14 @@ pub(crate) struct Assigned {
     owned: Vec<Owned>,
     slots: Vec<Slot>,
     /// VMs whose devices the board does not have.
-    refused: Vec<(u16, NotOnBoard)>,
+    refused: Vec<(VmId, NotOnBoard)>,
 }
 
 /// A virtio-mmio slot of the board and the VM that it is for.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     base: Pa,
-    vm: u16,
+    vm: VmId,
 }
 
 impl Slot {
@@ -90,14 +91,14 @@ pub(crate) fn start(
     board: &Board,
     tree: &[u8],
 ) -> Assigned {
-    let judged = (0..).zip(&directory.vms).filter_map(|(vm, config)| {
+    let judged = directory.first_vms().filter_map(|(vm, config)| {
         let devices = board.has_devices(tree, &config.registers, &config.interrupts);
         devices.err().map(|why| (vm, why))
     });
     let refused: Vec<_> = judged.collect();
-    let is_refused = |vm: u16| refused.iter().any(|(other, _)| *other == vm);
+    let is_refused = |vm: VmId| refused.iter().any(|(other, _)| *other == vm);
     let virtio = board.virtio;
-    let owned = (0..).zip(&directory.vms).flat_map(|(vm, config)| {
+    let owned = directory.first_vms().flat_map(|(vm, config)| {
         config.interrupts.iter().map(move |interrupt| Owned {
             physical: Intid::new(interrupt.physical),
             intid: Intid::new(interrupt.intid),
@@ -107,7 +108,7 @@ pub(crate) fn start(
         })
     });
     let is_slot = |base: &Pa| base.is_aligned(4) && virtio.contains(*base);
-    let slots = (0..).zip(&directory.vms).flat_map(|(vm, config)| {
+    let slots = directory.first_vms().flat_map(|(vm, config)| {
         config.slots.iter().copied().map(Pa).filter(is_slot).map(move |base| Slot { base, vm })
     });
     let slots = slots.filter(|slot| !is_refused(slot.vm));
@@ -119,7 +120,7 @@ pub(crate) fn start(
 }
 
 /// Whether a VM's devices are there.
-pub(crate) fn judge(vm: u16) -> Result<(), NotOnBoard> {
+pub(crate) fn judge(vm: VmId) -> Result<(), NotOnBoard> {
     let refused = system::get().map_or(&[][..], |system| &system.assigned.refused);
     refused.iter().find(|(other, _)| *other == vm).map_or(Ok(()), |(_, why)| Err(*why))
 }
@@ -154,7 +155,7 @@ pub(crate) fn disconnect(handle: &VmShared) {
 /// the VM in the machine.
 ///
 /// Only that one's lock is taken here, in its own time. Another VM is called, and takes its interrupt in its time.
-pub(crate) fn forward_irq(intid: Intid, resident: Option<&VmShared>) -> Option<u16> {
+pub(crate) fn forward_irq(intid: Intid, resident: Option<&VmShared>) -> Option<VmId> {
     let assigned = &system::get()?.assigned;
     let owned = assigned.owned.iter().find(|owned| owned.physical == intid)?;
     CpuInterface::drop_priority(intid);

@@ -15,6 +15,7 @@ use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::memory::regions::From;
 use vambrace_memory::PaRange;
 use vambrace_memory::addr::PAGE_SIZE;
+use vambrace_wire::VmId;
 use vambrace_wire::bundle::Directory;
 use vambrace_wire::bundle::channel::Membership;
 
@@ -28,7 +29,7 @@ use crate::vm::shared::{VmHandle, VmShared};
 /// A VM in a channel.
 #[derive(Debug)]
 struct Member {
-    vm: u16,
+    vm: VmId,
     /// The VM itself, once it has started: who notifies it looks nowhere else.
     handle: SpinMutex<Weak<VmShared>>,
     /// Which of its channels it is to that VM.
@@ -56,7 +57,7 @@ pub(crate) struct NoMemory(u16);
 /// Takes the channels' memory; once, before the first VM.
 pub(crate) fn start(_: &HeapUp, directory: &Directory) -> Channels {
     let members = |channel: usize| {
-        let ends = (0..).zip(&directory.vms).flat_map(|(vm, config)| {
+        let ends = directory.first_vms().flat_map(|(vm, config)| {
             config.channels.iter().enumerate().map(move |(index, end)| (vm, index, *end))
         });
         let of_it = ends.filter(move |(_, _, end)| usize::from(end.channel) == channel);
@@ -122,7 +123,7 @@ fn tell(member: &Member, what: impl FnOnce(&mut vambrace_machine::Vm) -> vambrac
 }
 
 /// A VM's channel, and itself there.
-fn end(vm: u16, index: usize) -> Option<(&'static Channel, &'static Member)> {
+fn end(vm: VmId, index: usize) -> Option<(&'static Channel, &'static Member)> {
     let end = registry::channels(vm).get(index)?;
     let channel = system::get()?.channels.0.get(usize::from(end.channel))?;
     Some((channel, channel.members.iter().find(|member| member.vm == vm)?))

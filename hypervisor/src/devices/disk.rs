@@ -9,6 +9,7 @@ use vambrace_io::virtio::block::format::SECTOR;
 use vambrace_io::virtio::block::overlay::{BLOCK, Overlay};
 use vambrace_memory::PaRange;
 use vambrace_memory::addr::PAGE_SIZE;
+use vambrace_wire::VmId;
 use vambrace_wire::bundle::Bundle;
 use vambrace_wire::bundle::io::{self, Backing};
 
@@ -47,8 +48,8 @@ pub(crate) enum Disk {
 }
 
 impl Disk {
-    /// For VM number `vm`.
-    pub(crate) fn new(vm: u16, disk: &io::Disk, bundle: &Bundle<'static>) -> Result<Self, DiskError> {
+    /// For VM `vm`.
+    pub(crate) fn new(vm: VmId, disk: &io::Disk, bundle: &Bundle<'static>) -> Result<Self, DiskError> {
         match disk.backing {
             Backing::Image { blob, room } => {
                 ImageDisk::new(bundle.blob(blob), disk.sectors, room).map(Self::Image)
@@ -112,7 +113,7 @@ pub(crate) struct PartOfDisk {
 }
 
 impl PartOfDisk {
-    fn new(vm: u16, index: u16, first: u64, sectors: u64) -> Result<Self, DiskError> {
+    fn new(vm: VmId, index: u16, first: u64, sectors: u64) -> Result<Self, DiskError> {
         let on = host_io::disk(index).ok_or(DiskError::TooLarge { sectors: 0 })?;
         let mut disk = on.lock();
         let capacity = disk.capacity();

@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 use arrayvec::ArrayVec;
 use vambrace_io::virtio::block::disk::{Blocks, Operation, Step, Tag};
 use vambrace_io::virtio::block::format::{ID_LEN, request as kind};
+use vambrace_wire::VmId;
 use zerocopy::IntoBytes;
 
 pub use self::request::{Buffer, Data, Direction, Features};
@@ -98,7 +99,7 @@ pub enum Conduct {
 }
 
 /// VMs, each once.
-pub type Vms = ArrayVec<u16, MAX_REQUESTS>;
+pub type Vms = ArrayVec<VmId, MAX_REQUESTS>;
 
 /// A disk of the board.
 #[derive(Debug)]
@@ -166,7 +167,7 @@ impl<'a, L: Link> BoardDisk<'a, L> {
     ///
     /// # Errors
     /// [`NoPlace`], and nothing has changed.
-    pub fn attach(&mut self, vm: u16, room: impl FnOnce() -> Option<Buffer<'a>>) -> Result<Owner, NoPlace> {
+    pub fn attach(&mut self, vm: VmId, room: impl FnOnce() -> Option<Buffer<'a>>) -> Result<Owner, NoPlace> {
         let owner = self.sharing.attach(vm).ok_or(NoPlace::Queue)?;
         let wanted = SHARED.saturating_add(self.sharing.len());
         let is_short = self.places.len() < wanted || self.free() < self.sharing.owed();
@@ -416,7 +417,7 @@ fn fill(to: &mut [u8], from: &[u8]) -> Option<Data> {
 }
 
 /// Adds a VM, unless it is there.
-fn note(vms: &mut Vms, vm: u16) {
+fn note(vms: &mut Vms, vm: VmId) {
     if !vms.contains(&vm) {
         // There are no more owners of places than places.
         let _ = vms.try_push(vm);

@@ -8,6 +8,7 @@ use vambrace_hypervisor::host_io::board_disk::{
     self, Buffer, Data, Direction, Features, Link, NoPlace, Owner, QUEUE, SHARED, Vms,
 };
 use vambrace_io::virtio::block::disk::Step;
+use vambrace_wire::VmId;
 use virtio_drivers::queue::VirtQueue;
 use virtio_drivers::transport::mmio::MmioTransport;
 use virtio_drivers::transport::{InterruptStatus, Transport};
@@ -43,7 +44,7 @@ pub(super) fn start(mut transport: MmioTransport<'static>) -> Option<BoardDisk> 
         disk.add_place(buffer()).ok()?;
     }
     // A moment's owner; what it had is the first VM's.
-    let us = attach(&mut disk, u16::MAX).ok()?;
+    let us = attach(&mut disk, NO_VM).ok()?;
     let is_asked = disk.ask_for_name(us) == Step::Pending;
     let has_come = is_asked && patience::waits_for(|| !collect(&mut disk).is_empty());
     let is_there = has_come && disk.take_name(us) == Step::Done;
@@ -62,8 +63,11 @@ fn buffer() -> Option<Buffer<'static>> {
     Buffer::new(dma::take(Buffer::size(DATA))?.get_mut(..Buffer::size(DATA))?, DATA)
 }
 
-/// A disk of VM number `vm` lies on this one.
-pub(crate) fn attach(disk: &mut BoardDisk, vm: u16) -> Result<Owner, NoPlace> {
+/// Of no VM: a bundle has fewer.
+const NO_VM: VmId = VmId::first(u16::MAX);
+
+/// A disk of a VM's lies on this one.
+pub(crate) fn attach(disk: &mut BoardDisk, vm: VmId) -> Result<Owner, NoPlace> {
     disk.attach(vm, buffer)
 }
 

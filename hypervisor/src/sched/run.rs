@@ -20,6 +20,7 @@ use vambrace_hypervisor::boot::board::Board;
 use vambrace_hypervisor::invariant;
 use vambrace_interrupts::Intid;
 use vambrace_machine::{Resume, StopReason, Vcpu, fast, report};
+use vambrace_wire::VmId;
 use vambrace_wire::message::FromHypervisor;
 
 use crate::arch::debug::Debug;
@@ -82,8 +83,8 @@ pub(crate) struct Pcpu {
     hypervisor_timer: Intid,
     maintenance: Intid,
     uart: Option<Intid>,
-    /// The VM whose stage 2 is loaded, by its index in the bundle.
-    translation: Option<u16>,
+    /// The VM whose stage 2 is loaded.
+    translation: Option<VmId>,
     debug: Debug,
     queued: Vec<Option<QueuedVcpu>>,
     queue: RunQueue,
@@ -336,7 +337,7 @@ impl Pcpu {
         let esr = EsrEl2.read();
         report::crash(&handle.vm.lock(), vcpu, esr, |line| {
             let text = console::one_line(line);
-            console::say(&FromHypervisor::Report { vm: handle.id, text: &text });
+            console::tell_of(handle.id, |vm| FromHypervisor::Report { vm, text: &text });
         });
     }
 }

@@ -149,7 +149,7 @@ fn start(handle: &VmHandle) {
         handle.devices.set_due();
     }
     let state = if resets == 0 { VmState::Running } else { VmState::Reset(resets) };
-    console::say(&FromHypervisor::State { vm: handle.id, state });
+    console::tell_of(handle.id, |vm| FromHypervisor::State { vm, state });
     handle.notify_all();
 }
 

@@ -220,7 +220,7 @@ impl Entropy for ExitHost<'_> {
 
 impl Report for ExitHost<'_> {
     fn result(&mut self, number: u32) {
-        console::say(&FromHypervisor::Result { vm: self.handle.id, number });
+        console::tell_of(self.handle.id, |vm| FromHypervisor::Result { vm, number });
     }
 
     fn guest_error(&mut self, text: core::fmt::Arguments<'_>) {

@@ -3,6 +3,7 @@
 
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
+use vambrace_wire::VmId;
 use vambrace_wire::message::FromHypervisor;
 
 use crate::arch::sysreg::{CntpctEl0, Read};
@@ -21,14 +22,14 @@ pub(crate) fn count() -> u16 {
 /// memory, are told: so it is dropped after all that the VM has.
 #[derive(Debug)]
 pub(crate) struct GoneGuard {
-    vm: u16,
+    vm: VmId,
     /// The physical count when the VM's memory was last clear; 0 before it has run.
     cleared: AtomicU64,
 }
 
 impl GoneGuard {
     /// For a VM that is about to be made: before it takes anything.
-    pub(crate) fn new(vm: u16) -> Self {
+    pub(crate) fn new(vm: VmId) -> Self {
         VMS.fetch_add(1, Ordering::Relaxed);
         Self { vm, cleared: AtomicU64::new(0) }
     }
@@ -45,7 +46,7 @@ impl Drop for GoneGuard {
         let cleared = self.cleared.load(Ordering::Relaxed);
         // A VM that could not be made never ran.
         if cleared != 0 {
-            console::say(&FromHypervisor::Gone { vm: self.vm, cleared, at: CntpctEl0.read() });
+            console::tell_of(self.vm, |vm| FromHypervisor::Gone { vm, cleared, at: CntpctEl0.read() });
         }
         registry::note_gone(self.vm);
     }

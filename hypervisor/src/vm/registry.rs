@@ -10,12 +10,14 @@ use vambrace_hypervisor::boot::board::NotOnBoard;
 use vambrace_hypervisor::memory::room::{self, NoRoom};
 use vambrace_hypervisor::sched::placement::NoPlace;
 use vambrace_hypervisor::vm::ratelimit::LogRatelimit;
+use vambrace_hypervisor::vm::table::VmTable;
 use vambrace_machine::fast::Constants;
 use vambrace_machine::vm::Platform;
 use vambrace_machine::{StopReason, Vcpu, Vm};
 use vambrace_memory::Ipa;
 use vambrace_memory::attributes::Stage2Encoding;
 use vambrace_memory::vmid::{VmidHolder, VmidWidth};
+use vambrace_wire::VmId;
 use vambrace_wire::bundle::assigned::RamPlacement;
 use vambrace_wire::bundle::channel::Membership;
 use vambrace_wire::bundle::{Bundle, Seed, VmConfig};
@@ -58,7 +60,7 @@ pub(crate) struct Registry {
     machine: Machine,
     states: SpinMutex<States>,
     /// For each VM whether it is over and its memory free.
-    gone: Vec<AtomicBool>,
+    gone: VmTable<AtomicBool>,
     /// VMs that have not ended.
     remaining: AtomicUsize,
 }
@@ -66,9 +68,9 @@ pub(crate) struct Registry {
 /// Where the VMs of the bundle are.
 #[derive(Debug)]
 struct States {
-    vms: Vec<State>,
+    vms: VmTable<State>,
     /// Those that are yet to be made, in order. The others are not looked at when one is gone.
-    waiting: Vec<u16>,
+    waiting: Vec<VmId>,
 }
 
 /// Where a VM of the bundle is.
@@ -90,18 +92,21 @@ impl Registry {
     /// The bundle's VMs, of which none is made yet.
     pub(crate) fn new(_: &HeapUp, bundle: Bundle<'static>, machine: Machine) -> Self {
         let count = bundle.directory.vms.len();
-        let vms = (0..count).map(|_| State::Waiting).collect();
+        let vms = VmTable::new(count, || State::Waiting);
         // Memory at a certain place is taken before others take what they find.
         let placed = |wanted: RamPlacement| {
-            let ids = (0..).zip(&bundle.directory.vms);
-            ids.filter(move |(_, config)| config.placement == wanted).map(|(id, _)| id)
+            bundle
+                .directory
+                .first_vms()
+                .filter(move |(_, config)| config.placement == wanted)
+                .map(|(id, _)| id)
         };
         let waiting = placed(RamPlacement::OneToOne).chain(placed(RamPlacement::Anywhere)).collect();
         Self {
             bundle,
             machine,
             states: SpinMutex::new(States { vms, waiting }),
-            gone: (0..count).map(|_| AtomicBool::new(false)).collect(),
+            gone: VmTable::new(count, || AtomicBool::new(false)),
             remaining: AtomicUsize::new(count),
         }
     }
@@ -132,7 +137,7 @@ pub(crate) fn advance() -> Advance {
     if let Err(error) = registry.create(id, config) {
         console::warning!("{} cannot be made: {error}", config.name);
         registry.set(id, State::Failed);
-        console::say(&FromHypervisor::State { vm: id, state: VmState::NotMade });
+        console::tell_of(id, |vm| FromHypervisor::State { vm, state: VmState::NotMade });
         ended_one(registry);
     }
     Advance::More
@@ -148,8 +153,8 @@ pub(crate) enum Advance {
 }
 
 /// A VM is over, and what it had is free: one that waits for it, or for its memory, can be made.
-pub(crate) fn note_gone(id: u16) {
-    if let Some(gone) = registry().and_then(|registry| registry.gone.get(usize::from(id))) {
+pub(crate) fn note_gone(id: VmId) {
+    if let Some(gone) = registry().and_then(|registry| registry.gone.get(id)) {
         gone.store(true, Ordering::Release);
     }
     percpu::request_after_gone();
@@ -173,22 +178,25 @@ enum CreateError {
 }
 
 impl Registry {
-    fn is_gone(&self, id: u16) -> bool {
-        self.gone.get(usize::from(id)).is_some_and(|gone| gone.load(Ordering::Acquire))
+    /// Whether the VM that has this index of the bundle's is over.
+    fn is_gone(&self, wire_index: u16) -> bool {
+        let gone = self.gone.current(wire_index).and_then(|id| self.gone.get(id));
+        gone.is_some_and(|gone| gone.load(Ordering::Acquire))
     }
 
     /// The first VM that waits for nothing; it does not wait any more.
-    fn next(&self) -> Option<(u16, &'static VmConfig)> {
+    fn next(&self) -> Option<(VmId, &'static VmConfig)> {
         let mut states = self.states.lock();
-        let may_be_made =
-            |id: &u16| config(*id).is_some_and(|config| config.after.is_none_or(|after| self.is_gone(after)));
+        let may_be_made = |id: &VmId| {
+            config(*id).is_some_and(|config| config.after.is_none_or(|after| self.is_gone(after)))
+        };
         let at = states.waiting.iter().position(may_be_made)?;
         let id = states.waiting.remove(at);
         Some((id, config(id)?))
     }
 
-    fn set(&self, id: u16, state: State) {
-        if let Some(place) = self.states.lock().vms.get_mut(usize::from(id)) {
+    fn set(&self, id: VmId, state: State) {
+        if let Some(place) = self.states.lock().vms.get_mut(id) {
             *place = state;
         }
     }
@@ -196,7 +204,7 @@ impl Registry {
     /// Makes a VM, and hands it to its CPUs. Apart, as its values pass over the stack.
     #[cold]
     #[inline(never)]
-    fn create(&self, id: u16, config: &VmConfig) -> Result<(), CreateError> {
+    fn create(&self, id: VmId, config: &VmConfig) -> Result<(), CreateError> {
         // The first, so that it is dropped after all that is taken below if something of it cannot be had.
         let gone = GoneGuard::new(id);
         let stats = VmStats::new(id);
@@ -288,7 +296,7 @@ pub(crate) fn end(handle: &VmHandle, reason: StopReason) -> BackgroundTask {
     let state = if reason == StopReason::Off { VmState::Off } else { VmState::Crashed };
     handle.finish_guest_errors();
     handle.vm.lock().flush_console(|bytes| console::print_last(handle.id, bytes));
-    console::say(&FromHypervisor::State { vm: handle.id, state });
+    console::tell_of(handle.id, |vm| FromHypervisor::State { vm, state });
     handle.tell_boot_epoch();
     handle.devices.detach();
     handle.has_ended.store(true, Ordering::Release);
@@ -317,52 +325,56 @@ fn finish() -> ! {
 }
 
 /// The weight of a VM's vCPUs.
-pub(crate) fn weight(id: u16) -> u32 {
+pub(crate) fn weight(id: VmId) -> u32 {
     config(id).map_or(1, |config| config.weight)
 }
 
 /// The name of a VM.
-pub(crate) fn name(id: u16) -> &'static str {
+pub(crate) fn name(id: VmId) -> &'static str {
     config(id).map_or("?", |config| &config.name)
 }
 
-fn config(id: u16) -> Option<&'static VmConfig> {
-    registry()?.bundle.directory.vms.get(usize::from(id))
+fn config(id: VmId) -> Option<&'static VmConfig> {
+    let registry = registry()?;
+    // An id that is out of date has none.
+    registry.gone.get(id)?;
+    registry.bundle.directory.vms.get(id.index())
 }
 
 /// A VM's image number `index`, and where it goes.
-pub(crate) fn image(id: u16, index: usize) -> Option<(Ipa, &'static [u8])> {
+pub(crate) fn image(id: VmId, index: usize) -> Option<(Ipa, &'static [u8])> {
     let load = config(id)?.loads.get(index)?;
     Some((Ipa(load.ipa), registry()?.bundle.blob(load.blob)))
 }
 
 /// Where a VM wants random bytes.
-pub(crate) fn seeds(id: u16) -> &'static [Seed] {
+pub(crate) fn seeds(id: VmId) -> &'static [Seed] {
     config(id).map_or(&[], |config| &config.seeds)
 }
 
 /// A VM's ends of channels.
-pub(crate) fn channels(id: u16) -> &'static [Membership] {
+pub(crate) fn channels(id: VmId) -> &'static [Membership] {
     config(id).map_or(&[], |config| &config.channels)
 }
 
 /// Input has come for a VM. One that is no more needs none.
 pub(crate) fn hear(heard: Heard) {
-    if let Some(handle) = find(heard.vm) {
+    let vm = registry().and_then(|registry| registry.gone.current(heard.vm));
+    if let Some(handle) = vm.and_then(find) {
         handle.hear(&heard);
     }
 }
 
 /// The serial line has room for what a VM has written.
-pub(crate) fn call_for_output(id: u16) {
+pub(crate) fn call_for_output(id: VmId) {
     if let Some(handle) = find(id) {
         handle.call_for_output();
     }
 }
 
-/// The VM with this index, while it exists.
-pub(crate) fn find(id: u16) -> Option<VmHandle> {
-    match registry()?.states.lock().vms.get(usize::from(id))? {
+/// The VM, while it exists.
+pub(crate) fn find(id: VmId) -> Option<VmHandle> {
+    match registry()?.states.lock().vms.get(id)? {
         State::Alive(handle) => handle.upgrade(),
         _ => None,
     }

@@ -15,6 +15,7 @@ use vambrace_interrupts::VcpuSet;
 use vambrace_machine::fast::{Constants, SiblingVcpus};
 use vambrace_machine::{Lifecycle, StopReason, Vcpu, Vm};
 use vambrace_memory::vmid::VmidHolder;
+use vambrace_wire::VmId;
 
 use crate::arch::lock::SpinMutex;
 use crate::arch::sysreg::{CntfrqEl0, CntpctEl0, Read};
@@ -87,8 +88,8 @@ impl StopReasonCell {
 /// A VM that exists.
 #[derive(Debug)]
 pub(crate) struct VmShared {
-    /// Its index in the bundle.
-    pub(crate) id: u16,
+    /// Which it is.
+    pub(crate) id: VmId,
     /// What its CPUs share.
     pub(crate) vm: SpinMutex<Vm>,
     /// Its CPUs.

@@ -6,6 +6,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use vambrace_hypervisor::console::serial::Source;
+use vambrace_wire::VmId;
 use vambrace_wire::message::{FromHypervisor, Life, MemoryUse};
 
 use crate::arch::sysreg::{CntpctEl0, Read};
@@ -62,14 +63,14 @@ pub(crate) fn tell_boot() {
 /// A VM's part.
 #[derive(Debug)]
 pub(crate) struct VmStats {
-    vm: u16,
+    vm: VmId,
     began: AtomicU64,
     copied: AtomicU64,
 }
 
 impl VmStats {
     /// For a VM that is about to be made.
-    pub(crate) fn new(vm: u16) -> Self {
+    pub(crate) fn new(vm: VmId) -> Self {
         Self { vm, began: AtomicU64::new(now()), copied: AtomicU64::new(0) }
     }
 
@@ -87,7 +88,7 @@ impl VmStats {
     pub(crate) fn tell(&self, started: u64) {
         let at = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let life = Life { began: at(&self.began), copied: at(&self.copied), started, ended: now() };
-        console::say(&FromHypervisor::Life { vm: self.vm, life });
+        console::tell_of(self.vm, |vm| FromHypervisor::Life { vm, life });
         let memory = FromHypervisor::Memory { vms: gone::count(), memory: in_use() };
         console::say_of(Source::Affairs(self.vm), &memory);
     }

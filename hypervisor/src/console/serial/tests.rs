@@ -10,6 +10,14 @@ use super::*;
 
 const VMS: u16 = 3;
 
+fn console(vm: u16) -> Source {
+    Source::Console(VmId::first(vm))
+}
+
+fn affairs(vm: u16) -> Source {
+    Source::Affairs(VmId::first(vm))
+}
+
 /// A UART whose FIFO empties when the test lets it.
 struct Line {
     depth: usize,
@@ -73,13 +81,13 @@ impl Transmitter for Line {
 }
 
 /// Serves the UART's interrupt. Says which VMs are called.
-fn serve(queue: &mut SerialQueue, line: &Line) -> Vec<u16> {
+fn serve(queue: &mut SerialQueue, line: &Line) -> Vec<VmId> {
     queue.drain(line);
     std::iter::from_fn(|| queue.take_call(line)).collect()
 }
 
 /// Runs the line until nothing happens any more, by its interrupts alone. Says which VMs were called.
-fn run_dry(queue: &mut SerialQueue, line: &Line) -> Vec<u16> {
+fn run_dry(queue: &mut SerialQueue, line: &Line) -> Vec<VmId> {
     let mut called = Vec::new();
     loop {
         line.pass(1);
@@ -94,8 +102,8 @@ fn run_dry(queue: &mut SerialQueue, line: &Line) -> Vec<u16> {
 /// A piece of a source's, each byte of which tells whose it is.
 fn piece(source: Source, len: usize) -> Vec<u8> {
     let byte = match source {
-        Source::Console(vm) => 1 + vm as u8,
-        Source::Affairs(vm) => 101 + vm as u8,
+        Source::Console(vm) => 1 + vm.index() as u8,
+        Source::Affairs(vm) => 101 + vm.index() as u8,
         Source::Hypervisor => 200,
     };
     vec![byte; len]
@@ -110,7 +118,7 @@ fn flood(queue: &mut SerialQueue, line: &Line, source: Source, len: usize) -> us
 fn a_line_that_is_never_full_leaves_nothing_behind() {
     let (mut queue, line) = (SerialQueue::new(1), Line::new(usize::MAX));
     for _ in 0..1000 {
-        assert_eq!(queue.push(Source::Console(0), &[7; 140], &line), Ok(()));
+        assert_eq!(queue.push(console(0), &[7; 140], &line), Ok(()));
         assert!(queue.is_empty() && !line.state.borrow().unmasked);
     }
     line.pass(usize::MAX);
@@ -121,26 +129,26 @@ fn a_line_that_is_never_full_leaves_nothing_behind() {
 fn a_vm_that_floods_is_refused_alone_and_called_when_there_is_room() {
     let (mut queue, line) = (SerialQueue::new(VMS.into()), Line::new(16));
     for vm in 0..VMS - 1 {
-        assert!(flood(&mut queue, &line, Source::Console(vm), 100) > 0);
-        assert_eq!(flood(&mut queue, &line, Source::Console(vm), 100), 0);
+        assert!(flood(&mut queue, &line, console(vm), 100) > 0);
+        assert_eq!(flood(&mut queue, &line, console(vm), 100), 0);
     }
     assert_eq!(queue.take_call(&line), None, "there is no room yet");
     // The last one has its own share, and EL2 its reserve.
-    assert_eq!(queue.push(Source::Console(VMS - 1), &[9; 100], &line), Ok(()));
-    assert_eq!(queue.push(Source::Affairs(0), &[9; 100], &line), Ok(()));
+    assert_eq!(queue.push(console(VMS - 1), &[9; 100], &line), Ok(()));
+    assert_eq!(queue.push(affairs(0), &[9; 100], &line), Ok(()));
     assert_eq!(queue.push(Source::Hypervisor, &[9; 100], &line), Ok(()));
-    assert_eq!(run_dry(&mut queue, &line), [0, 1], "each that was refused, once");
+    assert_eq!(run_dry(&mut queue, &line), [0, 1].map(VmId::first), "each that was refused, once");
     assert!(queue.is_empty());
 }
 
 #[test]
 fn what_el2_says_has_room_whatever_becomes_of_vms() {
     let (mut queue, line) = (SerialQueue::new(VMS.into()), Line::new(16));
-    let one = flood(&mut queue, &line, Source::Affairs(0), 100);
+    let one = flood(&mut queue, &line, affairs(0), 100);
     assert!((AFFAIRS_OF_ONE - 200..=AFFAIRS_OF_ONE + 16).contains(&(one * 105)), "{one}");
-    assert!(flood(&mut queue, &line, Source::Affairs(1), 100) >= one - 1, "another's are not impaired");
+    assert!(flood(&mut queue, &line, affairs(1), 100) >= one - 1, "another's are not impaired");
     (0..VMS).for_each(|vm| {
-        flood(&mut queue, &line, Source::Affairs(vm), 20);
+        flood(&mut queue, &line, affairs(vm), 20);
     });
     let own = flood(&mut queue, &line, Source::Hypervisor, 100);
     assert!(own >= (RESERVE - AFFAIRS) / 105, "{own}");
@@ -151,7 +159,7 @@ fn what_was_dropped_is_counted_and_told_when_there_is_room() {
     let (mut queue, line) = (SerialQueue::new(1), Line::new(16));
     flood(&mut queue, &line, Source::Hypervisor, 100);
     for _ in 0..4 {
-        assert_eq!(queue.push(Source::Affairs(0), &[0; 100], &line), Err(Refused));
+        assert_eq!(queue.push(affairs(0), &[0; 100], &line), Err(Refused));
     }
     assert_eq!(queue.take_lost(100), None, "there is no room for it");
     run_dry(&mut queue, &line);
@@ -164,8 +172,8 @@ fn a_long_piece_is_taken_when_its_vm_has_nothing_waiting() {
     // So that something waits.
     assert_eq!(queue.push(Source::Hypervisor, &[0; 100], &line), Ok(()));
     for vm in 0..VMS {
-        assert_eq!(queue.push(Source::Console(vm), &piece(Source::Console(vm), LONGEST), &line), Ok(()));
-        assert_eq!(queue.push(Source::Console(vm), &[1], &line), Err(Refused));
+        assert_eq!(queue.push(console(vm), &piece(console(vm), LONGEST), &line), Ok(()));
+        assert_eq!(queue.push(console(vm), &[1], &line), Err(Refused));
     }
 }
 
@@ -181,8 +189,8 @@ enum Event {
 
 fn event() -> impl Strategy<Value = Event> {
     let source = prop_oneof![
-        6 => (0..VMS).prop_map(Source::Console),
-        2 => (0..VMS).prop_map(Source::Affairs),
+        6 => (0..VMS).prop_map(console),
+        2 => (0..VMS).prop_map(affairs),
         1 => Just(Source::Hypervisor),
     ];
     prop_oneof![
@@ -213,7 +221,7 @@ proptest! {
                         (Ok(()), _) => due.extend(piece),
                         (Err(Refused), Source::Console(vm)) => {
                             prop_assert!(others_wait);
-                            refused[usize::from(*vm)] = true;
+                            refused[vm.index()] = true;
                         }
                         (Err(Refused), _) => lost += 1,
                     }
@@ -221,7 +229,7 @@ proptest! {
                 Event::Pass(bytes) => line.pass(*bytes),
                 Event::Serve if line.interrupts() => {
                     for vm in serve(&mut queue, &line) {
-                        prop_assert!(std::mem::take(&mut refused[usize::from(vm)]), "{vm} was not refused");
+                        prop_assert!(std::mem::take(&mut refused[vm.index()]), "{vm:?} was not refused");
                     }
                 }
                 Event::Serve => {}
@@ -233,7 +241,7 @@ proptest! {
             prop_assert_eq!(something_waits, line.state.borrow().unmasked);
         }
         for vm in run_dry(&mut queue, &line) {
-            prop_assert!(std::mem::take(&mut refused[usize::from(vm)]));
+            prop_assert!(std::mem::take(&mut refused[vm.index()]));
         }
         prop_assert_eq!(line.out(), due);
         prop_assert_eq!(refused, [false; VMS as usize]);
@@ -256,7 +264,7 @@ proptest! {
                 Event::Serve | Event::Idle => queue.drain(&line),
             }
             if queue.vms[usize::from(MODEST)].console + 140 + HEADER <= SHARE {
-                prop_assert_eq!(queue.push(Source::Console(MODEST), &[MODEST as u8; 140], &line), Ok(()));
+                prop_assert_eq!(queue.push(console(MODEST), &[MODEST as u8; 140], &line), Ok(()));
             }
         }
     }

@@ -7,6 +7,7 @@
 
 use crate::invariant;
 use alloc::vec::Vec;
+use vambrace_wire::VmId;
 
 /// Places beyond those that belong to a disk.
 pub const SHARED: usize = 16;
@@ -14,9 +15,9 @@ pub const SHARED: usize = 16;
 /// Whose a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// The VM, by its index in the bundle.
-    pub vm: u16,
-    /// Which disk it is: others may have had the index before.
+    /// The VM.
+    pub vm: VmId,
+    /// Which of the disks there have been.
     disk: u64,
 }
 
@@ -46,7 +47,7 @@ struct Attached {
 /// A VM that has any of them.
 #[derive(Clone, Copy, Debug)]
 struct Tenant {
-    vm: u16,
+    vm: VmId,
     disks: usize,
     /// What it has of the places that are shared.
     shared: usize,
@@ -78,7 +79,7 @@ impl Sharing {
     }
 
     /// Another disk of a VM, if there may be one more.
-    pub(super) fn attach(&mut self, vm: u16) -> Option<Owner> {
+    pub(super) fn attach(&mut self, vm: VmId) -> Option<Owner> {
         if self.attached.len() == self.attached.capacity() {
             return None;
         }
@@ -122,7 +123,7 @@ impl Sharing {
     }
 
     /// The VMs that have any.
-    pub(super) fn vms(&self) -> impl Iterator<Item = u16> {
+    pub(super) fn vms(&self) -> impl Iterator<Item = VmId> {
         self.tenants.iter().map(|tenant| tenant.vm)
     }
 
@@ -131,7 +132,7 @@ impl Sharing {
         self.owed
     }
 
-    fn find(&self, vm: u16) -> Result<usize, usize> {
+    fn find(&self, vm: VmId) -> Result<usize, usize> {
         self.tenants.binary_search_by_key(&vm, |tenant| tenant.vm)
     }
 
@@ -141,7 +142,7 @@ impl Sharing {
     }
 
     /// What a VM has of the shared places.
-    fn shared(&mut self, vm: u16) -> Option<&mut usize> {
+    fn shared(&mut self, vm: VmId) -> Option<&mut usize> {
         let at = self.find(vm).ok()?;
         self.tenants.get_mut(at).map(|tenant| &mut tenant.shared)
     }
@@ -191,7 +192,7 @@ impl Sharing {
     }
 
     /// The VM of the first disk that waits, does not know yet that it may try again, and may have one of `free` places.
-    pub(super) fn tell_first(&mut self, free: usize) -> Option<u16> {
+    pub(super) fn tell_first(&mut self, free: usize) -> Option<VmId> {
         let waiting = self.attached.iter().enumerate().filter_map(|(at, disk)| {
             let wait = disk.waits.filter(|wait| wait.told == Told::No)?;
             self.may_take(disk, free).then_some((wait.since, at))

@@ -108,7 +108,7 @@ fn disk() -> (Disk, Device) {
 }
 
 fn attach(disk: &mut Disk, vm: u16) -> Owner {
-    disk.attach(vm, buffer).unwrap()
+    disk.attach(VmId::first(vm), buffer).unwrap()
 }
 
 fn begin_read(disk: &mut Disk, owner: Owner, tag: u8) -> Step {
@@ -170,7 +170,7 @@ fn a_disk_that_ends_what_was_not_made_is_used_no_more() {
     assert_eq!(begin_read(&mut disk, one, 1), Step::Pending);
     assert!(device.serve());
     device.0.borrow_mut().done.push_back(0x1234);
-    assert_eq!(disk.collect()[..], [3, 7], "all look again, also who waits for a place");
+    assert_eq!(disk.collect()[..], [3, 7].map(VmId::first), "all look again, also who waits for a place");
     assert_eq!(disk.news(), Some(Conduct::Astray));
     let mut to = [0x11; DATA];
     assert_eq!(disk.poll(one, Tag(0), &mut to), Step::Done, "it was there before");
@@ -199,7 +199,7 @@ fn a_name_may_be_shorter_than_its_place() {
         assert_eq!(disk.ask_for_name(owner), Step::Pending);
         assert_eq!(disk.take_name(owner), Step::Pending);
         device.serve();
-        assert_eq!(disk.collect()[..], [0]);
+        assert_eq!(disk.collect()[..], [0].map(VmId::first));
         assert_eq!(disk.take_name(owner), Step::Done);
         assert!(disk.is_called(name), "{answer:?}");
         assert!(!disk.is_called("AA") && !disk.is_called("AAAAAAAAAAAAAAAAAAAAA"));
@@ -224,7 +224,7 @@ fn a_write_goes_to_the_disk_and_a_range_too() {
     assert_eq!(disk.places[0].buffer.header[8..], 7u64.to_le_bytes());
     assert_eq!(disk.places[2].buffer.data[..16], [1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
     while device.serve() {}
-    assert_eq!(disk.collect()[..], [0]);
+    assert_eq!(disk.collect()[..], [0].map(VmId::first));
     for tag in 1..4 {
         assert_eq!(disk.poll(owner, Tag(tag), &mut []), Step::Done);
     }

@@ -46,7 +46,7 @@ impl Pcpu {
             *place = Some(ToldExit { esr: exit.esr, pc: exit.pc, address });
         }
         console::say(&FromHypervisor::Vcpu(VcpuReport {
-            vm: queued.handle.id,
+            vm: queued.handle.id.wire_index(),
             vcpu: queued.vcpu,
             cpu: self.index as u16,
             activity,

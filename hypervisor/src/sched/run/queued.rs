@@ -13,6 +13,7 @@ use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::memory::room;
 use vambrace_interrupts::{Activity, Put};
 use vambrace_machine::Vcpu;
+use vambrace_wire::VmId;
 
 use super::account::Payer;
 use super::switch::Unloaded;
@@ -50,7 +51,7 @@ pub(super) struct QueuedVcpu {
 impl QueuedVcpu {
     /// When it may take the place of a vCPU of the VM whose stage 2 is loaded. A VM may take the machine from itself whenever it
     /// likes.
-    pub(super) fn claim(&self, loaded: Option<u16>) -> Claim {
+    pub(super) fn claim(&self, loaded: Option<VmId>) -> Claim {
         if loaded == Some(self.handle.id) { Claim::AtOnce } else { Claim::AfterMinimum }
     }
 }

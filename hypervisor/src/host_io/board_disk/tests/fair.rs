@@ -47,7 +47,7 @@ fn run(disk: &mut Disk, device: &Device, disks: &mut [Greedy], mut each: impl Fn
     disks.iter_mut().for_each(|greedy| greedy.turn(disk));
     for _ in 0..10_000 {
         assert!(device.serve(), "nothing is under way, and everybody waits");
-        let mut told: Vec<u16> = disk.collect().to_vec();
+        let mut told: Vec<VmId> = disk.collect().to_vec();
         while let Some(vm) = told.pop() {
             disks.iter_mut().filter(|greedy| greedy.owner.vm == vm).for_each(|greedy| greedy.turn(disk));
             told.extend(disk.take_woken());
@@ -116,11 +116,11 @@ fn a_vm_that_comes_later_gets_its_part() {
     assert_eq!(begin_read(&mut disk, late, 1), Step::Busy);
     assert_eq!(disk.take_woken()[..], []);
     assert!(device.serve());
-    assert_eq!(disk.collect()[..], [0]);
+    assert_eq!(disk.collect()[..], [0].map(VmId::first));
     assert_eq!(disk.take_woken()[..], [], "not free before its owner has looked");
     assert_eq!(begin_read(&mut disk, many[1], 3), Step::Busy, "one that has more than its part gets none");
     assert_eq!(disk.poll(many[0], Tag(0), &mut [0; DATA]), Step::Done);
-    assert_eq!(disk.take_woken()[..], [1], "the first who waits is told by whoever is done");
+    assert_eq!(disk.take_woken()[..], [1].map(VmId::first), "the first who waits is told by whoever is done");
     assert_eq!(begin_read(&mut disk, many[1], 3), Step::Busy);
     assert_eq!(begin_read(&mut disk, late, 1), Step::Pending);
 }
@@ -136,16 +136,16 @@ fn a_vm_that_goes_leaves_its_places() {
     assert_eq!(disk.take_woken()[..], []);
     // Ended, and not looked at.
     assert!(device.serve());
-    assert_eq!(disk.collect()[..], [0]);
+    assert_eq!(disk.collect()[..], [0].map(VmId::first));
     many.iter().for_each(|owner| disk.detach(*owner));
     // Those of the other VM that wait are told, too, as long as it is there.
-    assert_eq!(disk.take_woken().first(), Some(&1));
+    assert_eq!(disk.take_woken().first(), Some(&VmId::first(1)));
     assert_eq!(begin_read(&mut disk, late, 1), Step::Pending);
     assert_eq!(begin_read(&mut disk, late, 2), Step::Busy);
     assert_eq!(disk.take_woken()[..], []);
     assert!(device.serve());
     assert_eq!(disk.collect()[..], [], "nobody is told of what was nobody's");
-    assert_eq!(disk.take_woken()[..], [1]);
+    assert_eq!(disk.take_woken()[..], [1].map(VmId::first));
     while device.serve() {}
     disk.collect();
     assert_eq!(disk.free(), disk.places.len() - 2, "all of it is free, but what the other has");
@@ -154,10 +154,10 @@ fn a_vm_that_goes_leaves_its_places() {
 #[test]
 fn there_are_no_more_disks_than_places() {
     let (mut disk, _device) = disk();
-    assert_eq!(disk.attach(0, || None), Err(NoPlace::Memory));
+    assert_eq!(disk.attach(VmId::first(0), || None), Err(NoPlace::Memory));
     assert_eq!((disk.sharing.len(), disk.places.len()), (0, SHARED), "nothing has changed");
     let owners: Vec<Owner> = (0..MAX_REQUESTS - SHARED).map(|vm| attach(&mut disk, vm as u16)).collect();
-    assert_eq!(disk.attach(0, buffer), Err(NoPlace::Queue));
+    assert_eq!(disk.attach(VmId::first(0), buffer), Err(NoPlace::Queue));
     assert!(owners.iter().all(|owner| begin_read(&mut disk, *owner, 0) == Step::Pending));
     // Its place is in use yet, and one of those that all share has to stand for it.
     disk.detach(owners[5]);
