@@ -11,4 +11,5 @@ pub(crate) mod mem;
 pub(crate) mod mmu;
 pub(crate) mod sysreg;
 pub(crate) mod sysreg_context;
+pub(crate) mod timeout;
 pub(crate) mod world;

@@ -20,7 +20,7 @@ use vambrace_wire::message::{FromHypervisor, Level, MAX_FRAME, MAX_TEXT, encode}
 
 use crate::arch::lock::SpinMutex;
 use crate::arch::mmu::MmuOn;
-use crate::arch::sysreg::{CntfrqEl0, CntpctEl0, Read};
+use crate::arch::timeout::Timeout;
 use crate::console::uart::Uart;
 use crate::memory::HeapUp;
 use crate::vm::registry;
@@ -284,13 +284,9 @@ impl Console {
     /// Waits until the UART has sent what it has, and gives it more. Says whether there was any.
     fn drain_a_piece(&mut self) -> bool {
         let Some(uart) = self.uart else { return false };
-        let began = CntpctEl0.read();
-        while uart.is_busy() {
-            // It holds 32 bytes, which take 3 ms at the usual speed: nothing moves.
-            if CntpctEl0.read().wrapping_sub(began) > CntfrqEl0.read() {
-                return false;
-            }
-            core::hint::spin_loop();
+        // It holds 32 bytes, which take 3 ms at the usual speed: after a second nothing moves.
+        if !Timeout::of_seconds(1).waits_for(|| !uart.is_busy()) {
+            return false;
         }
         match &mut self.queue {
             Some(queue) if !queue.is_empty() => {

@@ -33,7 +33,6 @@ pub(crate) mod clock;
 pub(crate) mod disk;
 mod dma;
 mod entropy;
-mod patience;
 pub(crate) mod random;
 
 /// A device of the board and its interrupt.
@@ -47,6 +46,10 @@ impl<D> Found<D> {
         Self { intid, device: SpinMutex::new(device) }
     }
 }
+
+/// How long the boot waits for a device of the board, in seconds. One that works answers within a millisecond; but it may be a
+/// model on a computer with much else to do.
+const PATIENCE: u64 = 60;
 
 /// Frames that one interrupt brings at most. The rest come with another, which EL2 asks for itself: the card sends none for
 /// frames behind one that has not been taken yet (virtio 1.2, 2.7.10).

@@ -13,8 +13,9 @@ use virtio_drivers::queue::VirtQueue;
 use virtio_drivers::transport::mmio::MmioTransport;
 use virtio_drivers::transport::{InterruptStatus, Transport};
 
+use super::PATIENCE;
 use super::dma::{self, Dma};
-use super::patience;
+use crate::arch::timeout::Timeout;
 
 const REQUESTS: u16 = 0;
 /// The most bytes of an operation: as many as a VM's devices move in one piece.
@@ -46,7 +47,7 @@ pub(super) fn start(mut transport: MmioTransport<'static>) -> Option<BoardDisk> 
     // A moment's owner; what it had is the first VM's.
     let us = attach(&mut disk, NO_VM).ok()?;
     let is_asked = disk.ask_for_name(us) == Step::Pending;
-    let has_come = is_asked && patience::waits_for(|| !collect(&mut disk).is_empty());
+    let has_come = is_asked && Timeout::of_seconds(PATIENCE).waits_for(|| !collect(&mut disk).is_empty());
     let is_there = has_come && disk.take_name(us) == Step::Done;
     disk.detach(us);
     is_there.then_some(disk)

@@ -6,8 +6,9 @@ use virtio_drivers::queue::VirtQueue;
 use virtio_drivers::transport::Transport;
 use virtio_drivers::transport::mmio::MmioTransport;
 
+use super::PATIENCE;
 use super::dma::{self, Dma};
-use super::patience;
+use crate::arch::timeout::Timeout;
 use crate::host_io::random::SEED;
 
 /// Gets a seed from the device. It is left to itself then, with nothing to write to.
@@ -21,7 +22,7 @@ pub(super) fn seed(mut transport: MmioTransport<'static>) -> Option<[u8; SEED]> 
     // SAFETY: nobody else ever uses this memory.
     let token = unsafe { queue.add(&[], &mut [memory]) }.ok()?;
     transport.notify(0);
-    if !patience::waits_for(|| queue.can_pop()) {
+    if !Timeout::of_seconds(PATIENCE).waits_for(|| queue.can_pop()) {
         return None;
     }
     // SAFETY: the same memory as above.

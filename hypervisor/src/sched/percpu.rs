@@ -22,7 +22,7 @@ use vambrace_interrupts::MAX_VCPUS;
 use vambrace_wire::bundle::io::VirtioDevice;
 
 use crate::arch::lock::{SpinMutex, Yield};
-use crate::arch::sysreg::{CntfrqEl0, CntpctEl0, Read};
+use crate::arch::timeout::Timeout;
 use crate::boot::secondary::CpusStarted;
 use crate::devices;
 use crate::gic::Kick;
@@ -139,7 +139,7 @@ impl CpusUp {
 /// Waits for all CPUs that the firmware has started. This one, which has index `me`, is there.
 pub(crate) fn wait_for_all(_: CpusStarted, me: usize) -> CpusUp {
     let _ = arrive(me);
-    let end = CntpctEl0.read().saturating_add(PATIENCE.saturating_mul(CntfrqEl0.read()));
+    let timeout = Timeout::of_seconds(PATIENCE);
     let give_up = |cpu: usize| {
         let affinity = all().get(cpu).map_or(0, |shared| shared.affinity);
         console::warning!(
@@ -148,7 +148,7 @@ pub(crate) fn wait_for_all(_: CpusStarted, me: usize) -> CpusUp {
         );
     };
     let arrivals = all().iter().map(|shared| &shared.arrival);
-    arrival::wait_for_all(arrivals.clone(), || CntpctEl0.read() > end, Yield::relax, give_up);
+    arrival::wait_for_all(arrivals.clone(), || timeout.is_over(), Yield::relax, give_up);
     CpusUp { count: arrivals.filter(|arrival| arrival.is_here()).count() }
 }
 
