@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Word from one CPU to another that something is there.
+//!
+//! A flag is not a call by itself. Who sets one calls the other CPU after that, by a request or by the devices' work being due,
+//! both with release; who takes one has taken that call before, with acquire. So one load without order sees a flag that was set
+//! for this call. One that it misses was set for a later call, which comes yet.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 

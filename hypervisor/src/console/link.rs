@@ -4,14 +4,13 @@
 //! Input is received in anybody's time and taken in the VM's own: whoever receives it takes the inbox's lock only, which
 //! nobody holds for longer than it takes to copy, and calls the VM.
 
-use core::sync::atomic::{AtomicBool, Ordering};
-
 use vambrace_hypervisor::console::serial::Refused;
 use vambrace_interrupts::VcpuSet;
 use vambrace_machine::Vm;
 use vambrace_machine::inbox::Inbox;
 use vambrace_wire::VmId;
 
+use crate::arch::flag::Flag;
 use crate::arch::lock::SpinMutex;
 use crate::console::{self, Heard, Held};
 
@@ -20,25 +19,25 @@ use crate::console::{self, Heard, Held};
 pub(crate) struct Link {
     inbox: SpinMutex<Inbox>,
     /// One of the VM's CPUs has to look at it.
-    is_called: AtomicBool,
+    is_called: Flag,
 }
 
 impl Link {
     /// Nothing is on its way.
     pub(crate) const fn new() -> Self {
-        Self { inbox: SpinMutex::new(Inbox::new()), is_called: AtomicBool::new(false) }
+        Self { inbox: SpinMutex::new(Inbox::new()), is_called: Flag::new() }
     }
 
     /// Takes input. Says how much of it is missing. One of the VM's CPUs is to be called.
     pub(crate) fn receive(&self, heard: &Heard) -> u32 {
         let missing = self.inbox.lock().receive(heard.position, heard.input.iter().copied());
-        self.is_called.store(true, Ordering::Release);
+        self.is_called.set();
         missing
     }
 
     /// Whether the VM was called since this was last asked.
     pub(crate) fn take_call(&self) -> bool {
-        self.is_called.swap(false, Ordering::AcqRel)
+        self.is_called.take()
     }
 
     /// Gives the VM what has come for it. The vCPUs are to be notified.
@@ -48,7 +47,7 @@ impl Link {
 
     /// There is room for the VM's output. One of its CPUs is to be called.
     pub(crate) fn call(&self) {
-        self.is_called.store(true, Ordering::Release);
+        self.is_called.set();
     }
 
     /// The VM, whose link this is, has taken input, and so much waits in its console: tells the sender when it is time. If the line has

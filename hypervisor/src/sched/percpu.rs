@@ -21,6 +21,7 @@ use vambrace_hypervisor::sched::requests::{MAX_VCPUS_PER_CPU, NeedKick, Requests
 use vambrace_interrupts::MAX_VCPUS;
 use vambrace_wire::bundle::io::VirtioDevice;
 
+use crate::arch::flag::Flag;
 use crate::arch::lock::{SpinMutex, Yield};
 use crate::arch::timeout::Timeout;
 use crate::boot::secondary::CpusStarted;
@@ -70,7 +71,7 @@ pub(crate) struct Shared {
     pub(crate) requests: Requests,
     mailbox: SpinMutex<VecDeque<Message>>,
     /// The user asks what the vCPUs here do.
-    is_asked: AtomicBool,
+    is_asked: Flag,
     indices: SpinMutex<TakenIndices>,
 }
 
@@ -101,7 +102,7 @@ pub(crate) fn start(_: &HeapUp, affinities: &[u64]) -> CpusKnown {
             kick: Kick::new(*affinity),
             requests: Requests::new(),
             mailbox: SpinMutex::new(VecDeque::new()),
-            is_asked: AtomicBool::new(false),
+            is_asked: Flag::new(),
             indices: SpinMutex::new(TakenIndices { taken: [0; MAX_VCPUS_PER_CPU / BITS], count: 0 }),
         };
         affinities.iter().map(shared).collect()
@@ -189,7 +190,7 @@ pub(crate) fn send(cpu: u16, message: Message) {
 /// Makes each CPU tell what its vCPUs do.
 pub(crate) fn ask_all() {
     for shared in all() {
-        shared.is_asked.store(true, Ordering::Release);
+        shared.is_asked.set();
         send_kick(shared, shared.requests.request_message());
     }
 }
@@ -219,7 +220,7 @@ impl Shared {
 
     /// Whether it is to tell what its vCPUs do; once.
     pub(crate) fn take_question(&self) -> bool {
-        self.is_asked.swap(false, Ordering::AcqRel)
+        self.is_asked.take()
     }
 
     /// Takes the next piece of mail.
