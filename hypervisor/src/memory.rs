@@ -142,7 +142,7 @@ impl Room {
     pub(crate) fn keep(&mut self, bytes: usize) {
         let rest = self.0.saturating_sub(bytes);
         PROMISES.lock().end(rest);
-        self.0 -= rest;
+        self.0 = self.0.min(bytes);
     }
 }
 
