@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! VMs' disks: an image of the bundle with what was written over it, in RAM; or a part of a disk of the board.
 
-use vambrace_hypervisor::host_io::board_disk::{NoPlace, Owner};
+use vambrace_hypervisor::host_io::board_disk::{NoSlot, Owner};
 use vambrace_hypervisor::memory::regions::From;
 use vambrace_io::virtio::block;
 use vambrace_io::virtio::block::disk::{Operation, Step, Tag};
@@ -35,7 +35,7 @@ pub(crate) enum DiskError {
     },
     /// What it lies on has no room for its requests.
     #[error("{0}")]
-    NoPlace(#[from] NoPlace),
+    NoSlot(#[from] NoSlot),
 }
 
 /// What stands behind a VM's disk.
@@ -143,7 +143,7 @@ impl PartOfDisk {
 impl Drop for PartOfDisk {
     fn drop(&mut self) {
         self.on.lock().detach(self.owner);
-        // Its places are for others now.
+        // Its slots are for others now.
         host_io::wake_waiting();
     }
 }

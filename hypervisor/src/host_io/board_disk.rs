@@ -30,13 +30,13 @@ pub const MAX_REQUESTS: usize = QUEUE / 3;
 /// A queue of the disk, and the register that says that something is in it.
 pub trait Link {
     /// Puts a request into the queue, and tells the disk. The buffer is left alone until the token comes out again.
-    fn begin(&mut self, buffer: &mut Buffer<'_>, data: Data) -> Option<u16>;
+    fn submit(&mut self, buffer: &mut Buffer<'_>, data: Data) -> Option<u16>;
 
     /// The token of a request that the disk is done with and that has not been taken out.
-    fn next_done(&mut self) -> Option<u16>;
+    fn next_completed(&mut self) -> Option<u16>;
 
     /// Takes that request out. Says how many bytes the disk has written, by its own account.
-    fn end(&mut self, token: u16, buffer: &mut Buffer<'_>, data: Data) -> Option<u32>;
+    fn complete(&mut self, token: u16, buffer: &mut Buffer<'_>, data: Data) -> Option<u32>;
 }
 
 /// How far a request is.
@@ -44,13 +44,13 @@ pub trait Link {
 enum State {
     Free,
     /// The owner is nobody if it is no more.
-    Begun {
+    Submitted {
         token: u16,
         owner: Option<Owner>,
         tag: Tag,
         data: Data,
     },
-    Ended {
+    Completed {
         owner: Owner,
         tag: Tag,
         outcome: Outcome,
@@ -67,16 +67,16 @@ enum Outcome {
     Failed,
 }
 
-/// A place for a request.
+/// A slot for a request.
 #[derive(Debug)]
-struct Place<'a> {
+struct RequestSlot<'a> {
     state: State,
     buffer: Buffer<'a>,
 }
 
-/// There is no place for another disk's requests.
+/// There is no slot for another disk's requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoPlace {
+pub enum NoSlot {
     /// No memory.
     #[error("no memory is left for the requests of a disk on the board's")]
     Memory,
@@ -109,9 +109,9 @@ pub struct BoardDisk<'a, L> {
     /// In sectors.
     capacity: u64,
     name: [u8; ID_LEN],
-    places: Vec<Place<'a>>,
+    slots: Vec<RequestSlot<'a>>,
     sharing: Sharing,
-    /// VMs that wait for a place and may have one now.
+    /// VMs that wait for a slot and may have one now.
     woken: Vms,
     conduct: Conduct,
     /// What the user knows of that.
@@ -119,13 +119,13 @@ pub struct BoardDisk<'a, L> {
 }
 
 impl<'a, L: Link> BoardDisk<'a, L> {
-    /// A disk of `capacity` sectors whose features were agreed on. It has no places and no name yet, but all memory of the heap that it
+    /// A disk of `capacity` sectors whose features were agreed on. It has no slots and no name yet, but all memory of the heap that it
     /// will ever take.
     pub fn new(link: L, features: Features, capacity: u64) -> Self {
-        let places = Vec::with_capacity(MAX_REQUESTS);
+        let slots = Vec::with_capacity(MAX_REQUESTS);
         let sharing = Sharing::new(MAX_REQUESTS);
         let (woken, conduct, told) = Default::default();
-        Self { link, features, capacity, name: [0; ID_LEN], places, sharing, woken, conduct, told }
+        Self { link, features, capacity, name: [0; ID_LEN], slots, sharing, woken, conduct, told }
     }
 
     /// Its size in sectors.
@@ -150,28 +150,28 @@ impl<'a, L: Link> BoardDisk<'a, L> {
         name.len() <= ID_LEN && name.bytes().chain(core::iter::repeat(0)).zip(self.name).all(|(a, b)| a == b)
     }
 
-    /// Adds a place.
+    /// Adds a slot.
     ///
     /// # Errors
-    /// [`NoPlace`], and there is none more.
-    pub fn add_place(&mut self, buffer: Option<Buffer<'a>>) -> Result<(), NoPlace> {
-        if self.places.len() >= MAX_REQUESTS {
-            return Err(NoPlace::Queue);
+    /// [`NoSlot`], and there is none more.
+    pub fn add_slot(&mut self, buffer: Option<Buffer<'a>>) -> Result<(), NoSlot> {
+        if self.slots.len() >= MAX_REQUESTS {
+            return Err(NoSlot::Queue);
         }
-        let buffer = buffer.ok_or(NoPlace::Memory)?;
-        self.places.push(Place { state: State::Free, buffer });
+        let buffer = buffer.ok_or(NoSlot::Memory)?;
+        self.slots.push(RequestSlot { state: State::Free, buffer });
         Ok(())
     }
 
     /// Another disk of a VM lies on this one. `room` is asked for a buffer if there is none for it.
     ///
     /// # Errors
-    /// [`NoPlace`], and nothing has changed.
-    pub fn attach(&mut self, vm: VmId, room: impl FnOnce() -> Option<Buffer<'a>>) -> Result<Owner, NoPlace> {
-        let owner = self.sharing.attach(vm).ok_or(NoPlace::Queue)?;
+    /// [`NoSlot`], and nothing has changed.
+    pub fn attach(&mut self, vm: VmId, room: impl FnOnce() -> Option<Buffer<'a>>) -> Result<Owner, NoSlot> {
+        let owner = self.sharing.attach(vm).ok_or(NoSlot::Queue)?;
         let wanted = SHARED.saturating_add(self.sharing.len());
-        let is_short = self.places.len() < wanted || self.free() < self.sharing.owed();
-        if is_short && let Err(error) = self.add_place(room()) {
+        let is_short = self.slots.len() < wanted || self.free() < self.sharing.owed();
+        if is_short && let Err(error) = self.add_slot(room()) {
             self.sharing.detach(owner);
             return Err(error);
         }
@@ -180,10 +180,10 @@ impl<'a, L: Link> BoardDisk<'a, L> {
 
     /// A VM's disk is no more: nobody asks for its requests.
     pub fn detach(&mut self, owner: Owner) {
-        for place in &mut self.places {
-            match &mut place.state {
-                State::Ended { owner: whose, .. } if *whose == owner => place.state = State::Free,
-                State::Begun { owner: whose, .. } if *whose == Some(owner) => *whose = None,
+        for slot in &mut self.slots {
+            match &mut slot.state {
+                State::Completed { owner: whose, .. } if *whose == owner => slot.state = State::Free,
+                State::Submitted { owner: whose, .. } if *whose == Some(owner) => *whose = None,
                 _ => {}
             }
         }
@@ -192,10 +192,10 @@ impl<'a, L: Link> BoardDisk<'a, L> {
     }
 
     fn free(&self) -> usize {
-        self.places.iter().filter(|place| place.state == State::Free).count()
+        self.slots.iter().filter(|slot| slot.state == State::Free).count()
     }
 
-    /// A place may be free for somebody who waits: as many are told as there are places for them.
+    /// A slot may be free for somebody who waits: as many are told as there are slots for them.
     fn wake(&mut self) {
         let free = self.free();
         for _ in 0..free {
@@ -205,19 +205,19 @@ impl<'a, L: Link> BoardDisk<'a, L> {
         }
     }
 
-    /// The VMs that wait for a place and may have one now: they are to be told.
+    /// The VMs that wait for a slot and may have one now: they are to be told.
     pub fn take_woken(&mut self) -> Vms {
         if self.woken.is_empty() { Vms::new() } else { core::mem::take(&mut self.woken) }
     }
 
-    /// Asks for its name, with a place of `owner`. [`BoardDisk::take_name`] has it when a request is done.
+    /// Asks for its name, with a slot of `owner`. [`BoardDisk::take_name`] has it when a request is done.
     pub fn ask_for_name(&mut self, owner: Owner) -> Step {
         let header = Header { kind: kind::GET_ID.into(), ..Header::default() };
         let data = Data { direction: Direction::FromDisk, len: ID_LEN };
-        self.begin(owner, Tag(0), header, |_| Some(data))
+        self.submit(owner, Tag(0), header, |_| Some(data))
     }
 
-    /// Takes the name that has come. It may be shorter than its place.
+    /// Takes the name that has come. It may be shorter than its field.
     pub fn take_name(&mut self, owner: Owner) -> Step {
         let mut name = [0; ID_LEN];
         let step = match self.take(owner, Tag(0), &mut name) {
@@ -236,15 +236,15 @@ impl<'a, L: Link> BoardDisk<'a, L> {
         match operation {
             Operation::Read { sector, to } => {
                 let len = to.len();
-                self.begin(owner, tag, header(kind::IN, sector), |data| {
+                self.submit(owner, tag, header(kind::IN, sector), |data| {
                     (len <= data.len()).then_some(Data { direction: Direction::FromDisk, len })
                 })
             }
             Operation::Write { sector, from } => {
-                self.begin(owner, tag, header(kind::OUT, sector), |data| fill(data, from))
+                self.submit(owner, tag, header(kind::OUT, sector), |data| fill(data, from))
             }
             Operation::Flush if !self.features.contains(Features::FLUSH) => Step::Done,
-            Operation::Flush => self.begin(owner, tag, header(kind::FLUSH, 0), |_| {
+            Operation::Flush => self.submit(owner, tag, header(kind::FLUSH, 0), |_| {
                 Some(Data { direction: Direction::None, len: 0 })
             }),
             // Only a hint.
@@ -264,10 +264,10 @@ impl<'a, L: Link> BoardDisk<'a, L> {
         let sectors = u32::try_from(sectors).unwrap_or(u32::MAX);
         let span = Span { sector: sector.into(), sectors: sectors.into(), flags: flags.into() };
         let header = Header { kind: kind.into(), ..Header::default() };
-        self.begin(owner, tag, header, |data| fill(data, span.as_bytes()))
+        self.submit(owner, tag, header, |data| fill(data, span.as_bytes()))
     }
 
-    fn begin(
+    fn submit(
         &mut self,
         owner: Owner,
         tag: Tag,
@@ -281,33 +281,33 @@ impl<'a, L: Link> BoardDisk<'a, L> {
         if self.sharing.take(owner, free).is_none() {
             return Step::Busy;
         }
-        let step = self.begin_in_free_place(owner, tag, header, fill);
+        let step = self.submit_in_free_slot(owner, tag, header, fill);
         if step != Step::Pending {
             self.sharing.give_back(owner);
         }
         step
     }
 
-    fn begin_in_free_place(
+    fn submit_in_free_slot(
         &mut self,
         owner: Owner,
         tag: Tag,
         header: Header,
         fill: impl FnOnce(&mut [u8]) -> Option<Data>,
     ) -> Step {
-        let Some(place) = self.places.iter_mut().find(|place| place.state == State::Free) else {
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.state == State::Free) else {
             return Step::Failed;
         };
-        let Some(data) = fill(place.buffer.data) else { return Step::Failed };
-        place.buffer.header.copy_from_slice(header.as_bytes());
-        place.buffer.status.fill(NOT_WRITTEN);
-        // There are no more places than the queue has descriptors for.
-        let Some(token) = self.link.begin(&mut place.buffer, data) else { return Step::Failed };
-        place.state = State::Begun { token, owner: Some(owner), tag, data };
+        let Some(data) = fill(slot.buffer.data) else { return Step::Failed };
+        slot.buffer.header.copy_from_slice(header.as_bytes());
+        slot.buffer.status.fill(NOT_WRITTEN);
+        // There are no more slots than the queue has descriptors for.
+        let Some(token) = self.link.submit(&mut slot.buffer, data) else { return Step::Failed };
+        slot.state = State::Submitted { token, owner: Some(owner), tag, data };
         Step::Pending
     }
 
-    /// Asks for an operation that was begun.
+    /// Asks for an operation that was submitted.
     pub fn poll(&mut self, owner: Owner, tag: Tag, read: &mut [u8]) -> Step {
         let Some(outcome) = self.take(owner, tag, read) else { return Step::Pending };
         self.wake();
@@ -324,14 +324,14 @@ impl<'a, L: Link> BoardDisk<'a, L> {
 
     /// Takes a request back that has ended, and its data. `None` while it has not.
     fn take(&mut self, owner: Owner, tag: Tag, read: &mut [u8]) -> Option<Outcome> {
-        let is_it = |place: &&mut Place<'_>| match place.state {
-            State::Begun { owner: whose, tag: which, .. } => (whose, which) == (Some(owner), tag),
-            State::Ended { owner: whose, tag: which, .. } => (whose, which) == (owner, tag),
+        let is_it = |slot: &&mut RequestSlot<'_>| match slot.state {
+            State::Submitted { owner: whose, tag: which, .. } => (whose, which) == (Some(owner), tag),
+            State::Completed { owner: whose, tag: which, .. } => (whose, which) == (owner, tag),
             State::Free => false,
         };
-        let Some(place) = self.places.iter_mut().find(is_it) else { return Some(Outcome::Failed) };
-        let State::Ended { outcome, .. } = place.state else { return None };
-        place.state = State::Free;
+        let Some(slot) = self.slots.iter_mut().find(is_it) else { return Some(Outcome::Failed) };
+        let State::Completed { outcome, .. } = slot.state else { return None };
+        slot.state = State::Free;
         self.sharing.give_back(owner);
         // What is not there of a short answer is zero.
         let len = match outcome {
@@ -339,7 +339,7 @@ impl<'a, L: Link> BoardDisk<'a, L> {
             Outcome::Short => read.len(),
             Outcome::Failed => 0,
         };
-        if let (Some(to), Some(from)) = (read.get_mut(..len), place.buffer.data.get(..len)) {
+        if let (Some(to), Some(from)) = (read.get_mut(..len), slot.buffer.data.get(..len)) {
             to.copy_from_slice(from);
         }
         Some(outcome)
@@ -349,12 +349,12 @@ impl<'a, L: Link> BoardDisk<'a, L> {
     pub fn collect(&mut self) -> Vms {
         let mut owners = Vms::new();
         // No more come out than went in, whatever the disk says.
-        for _ in 0..self.places.len() {
-            let Some(token) = self.link.next_done() else { break };
+        for _ in 0..self.slots.len() {
+            let Some(token) = self.link.next_completed() else { break };
             if self.conduct == Conduct::Astray {
                 break;
             }
-            match self.end(token) {
+            match self.complete(token) {
                 Some(Some(owner)) => note(&mut owners, owner.vm),
                 Some(None) => {}
                 None => self.give_up(&mut owners),
@@ -365,15 +365,14 @@ impl<'a, L: Link> BoardDisk<'a, L> {
     }
 
     /// Ends the request with this token. Says whose it was; `None` if there is none.
-    fn end(&mut self, token: u16) -> Option<Option<Owner>> {
-        let is_it =
-            |place: &&mut Place<'_>| matches!(place.state, State::Begun { token: of, .. } if of == token);
-        let place = self.places.iter_mut().find(is_it)?;
-        let State::Begun { owner, tag, data, .. } = place.state else { return None };
-        let written = self.link.end(token, &mut place.buffer, data)?;
-        let outcome = judge(&mut place.buffer, data, written);
-        place.state = match owner {
-            Some(owner) => State::Ended { owner, tag, outcome },
+    fn complete(&mut self, token: u16) -> Option<Option<Owner>> {
+        let is_it = |slot: &&mut RequestSlot<'_>| matches!(slot.state, State::Submitted { token: of, .. } if of == token);
+        let slot = self.slots.iter_mut().find(is_it)?;
+        let State::Submitted { owner, tag, data, .. } = slot.state else { return None };
+        let written = self.link.complete(token, &mut slot.buffer, data)?;
+        let outcome = judge(&mut slot.buffer, data, written);
+        slot.state = match owner {
+            Some(owner) => State::Completed { owner, tag, outcome },
             None => State::Free,
         };
         Some(owner)
@@ -382,13 +381,13 @@ impl<'a, L: Link> BoardDisk<'a, L> {
     /// What comes out of the queue is nothing that went in: all that is under way has failed, and nobody waits for it for ever.
     fn give_up(&mut self, owners: &mut Vms) {
         self.conduct = Conduct::Astray;
-        for place in &mut self.places {
-            if let State::Begun { owner: Some(owner), tag, .. } = place.state {
-                place.state = State::Ended { owner, tag, outcome: Outcome::Failed };
+        for slot in &mut self.slots {
+            if let State::Submitted { owner: Some(owner), tag, .. } = slot.state {
+                slot.state = State::Completed { owner, tag, outcome: Outcome::Failed };
                 note(owners, owner.vm);
             }
         }
-        // Who waits for a place is to be refused.
+        // Who waits for a slot is to be refused.
         self.sharing.vms().for_each(|vm| note(owners, vm));
     }
 }
@@ -410,7 +409,7 @@ fn judge(buffer: &mut Buffer<'_>, data: Data, written: u32) -> Outcome {
     Outcome::Short
 }
 
-/// Puts the data of a request in their place.
+/// Puts the data of a request in their slot.
 fn fill(to: &mut [u8], from: &[u8]) -> Option<Data> {
     to.get_mut(..from.len())?.copy_from_slice(from);
     Some(Data { direction: Direction::ToDisk, len: from.len() })
@@ -419,7 +418,7 @@ fn fill(to: &mut [u8], from: &[u8]) -> Option<Data> {
 /// Adds a VM, unless it is there.
 fn note(vms: &mut Vms, vm: VmId) {
     if !vms.contains(&vm) {
-        // There are no more owners of places than places.
+        // There are no more owners of slots than slots.
         let _ = vms.try_push(vm);
     }
 }

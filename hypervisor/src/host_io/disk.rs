@@ -5,7 +5,7 @@
 use alloc::boxed::Box;
 
 use vambrace_hypervisor::host_io::board_disk::{
-    self, Buffer, Data, Direction, Features, Link, NoPlace, Owner, QUEUE, SHARED, Vms,
+    self, Buffer, Data, Direction, Features, Link, NoSlot, Owner, QUEUE, SHARED, Vms,
 };
 use vambrace_io::virtio::block::disk::Step;
 use vambrace_wire::VmId;
@@ -42,7 +42,7 @@ pub(super) fn start(mut transport: MmioTransport<'static>) -> Option<BoardDisk> 
     transport.finish_init();
     let mut disk = BoardDisk::new(Registers { transport, queue }, features, capacity);
     for _ in 0..SHARED {
-        disk.add_place(buffer()).ok()?;
+        disk.add_slot(buffer()).ok()?;
     }
     // A moment's owner; what it had is the first VM's.
     let us = attach(&mut disk, NO_VM).ok()?;
@@ -68,7 +68,7 @@ fn buffer() -> Option<Buffer<'static>> {
 const NO_VM: VmId = VmId::first(u16::MAX);
 
 /// A disk of a VM's lies on this one.
-pub(crate) fn attach(disk: &mut BoardDisk, vm: VmId) -> Result<Owner, NoPlace> {
+pub(crate) fn attach(disk: &mut BoardDisk, vm: VmId) -> Result<Owner, NoSlot> {
     disk.attach(vm, buffer)
 }
 
@@ -79,8 +79,8 @@ pub(super) fn collect(disk: &mut BoardDisk) -> Vms {
 }
 
 impl Link for Registers {
-    fn begin(&mut self, buffer: &mut Buffer<'_>, data: Data) -> Option<u16> {
-        // SAFETY: buffers are static memory, and left alone until `end` has taken the token out.
+    fn submit(&mut self, buffer: &mut Buffer<'_>, data: Data) -> Option<u16> {
+        // SAFETY: buffers are static memory, and left alone until `complete` has taken the token out.
         let token =
             unsafe { with_parts(buffer, data, |inputs, outputs| self.queue.add(inputs, outputs)) }.ok()?;
         if self.queue.should_notify() {
@@ -89,11 +89,11 @@ impl Link for Registers {
         Some(token)
     }
 
-    fn next_done(&mut self) -> Option<u16> {
+    fn next_completed(&mut self) -> Option<u16> {
         self.queue.peek_used()
     }
 
-    fn end(&mut self, token: u16, buffer: &mut Buffer<'_>, data: Data) -> Option<u32> {
+    fn complete(&mut self, token: u16, buffer: &mut Buffer<'_>, data: Data) -> Option<u32> {
         // SAFETY: the buffer that was added with this token.
         unsafe {
             with_parts(buffer, data, |inputs, outputs| self.queue.pop_used(token, inputs, outputs)).ok()

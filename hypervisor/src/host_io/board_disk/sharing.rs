@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who may have another request under way, and who is next.
 //!
-//! Each VM's disk has a place of its own: where nothing of it is under way, the next request always finds one. The rest is
+//! Each VM's disk has a slot of its own: where nothing of it is under way, the next request always finds one. The rest is
 //! shared by VM, so that a VM gets no more of it by having more disks: each may have its part at any time, whatever the others do.
-//! Who is refused waits, and the first who waits is told when a place is free that it may have.
+//! Who is refused waits, and the first who waits is told when a slot is free that it may have.
 
 use crate::invariant;
 use alloc::vec::Vec;
 use vambrace_wire::VmId;
 
-/// Places beyond those that belong to a disk.
+/// Slots beyond those that belong to a disk.
 pub const SHARED: usize = 16;
 
 /// Whose a request is.
@@ -39,8 +39,8 @@ struct Wait {
 #[derive(Clone, Copy, Debug)]
 struct Attached {
     owner: Owner,
-    /// Places that it has.
-    places: usize,
+    /// Slots that it has.
+    slots: usize,
     waits: Option<Wait>,
 }
 
@@ -49,7 +49,7 @@ struct Attached {
 struct Tenant {
     vm: VmId,
     disks: usize,
-    /// What it has of the places that are shared.
+    /// What it has of the slots that are shared.
     shared: usize,
 }
 
@@ -59,7 +59,7 @@ pub(super) struct Sharing {
     attached: Vec<Attached>,
     /// By VM.
     tenants: Vec<Tenant>,
-    /// Disks that have no place now, and have a right to one.
+    /// Disks that have no slot now, and have a right to one.
     owed: usize,
     /// Disks that there have been.
     disks_so_far: u64,
@@ -85,7 +85,7 @@ impl Sharing {
         }
         let owner = Owner { vm, disk: self.disks_so_far };
         self.disks_so_far = self.disks_so_far.wrapping_add(1);
-        self.attached.push(Attached { owner, places: 0, waits: None });
+        self.attached.push(Attached { owner, slots: 0, waits: None });
         self.owed = self.owed.saturating_add(1);
         match self.find(vm) {
             Ok(tenant) => {
@@ -104,12 +104,12 @@ impl Sharing {
             invariant!("who detaches has attached")
         };
         let disk = self.attached.remove(at);
-        if disk.places == 0 {
+        if disk.slots == 0 {
             self.owed = self.owed.saturating_sub(1);
         }
         let Ok(at) = self.find(owner.vm) else { invariant!("a VM with a disk is a tenant") };
         if let Some(tenant) = self.tenants.get_mut(at) {
-            tenant.shared = tenant.shared.saturating_sub(disk.places.saturating_sub(1));
+            tenant.shared = tenant.shared.saturating_sub(disk.slots.saturating_sub(1));
             tenant.disks = tenant.disks.saturating_sub(1);
             if tenant.disks == 0 {
                 self.tenants.remove(at);
@@ -127,7 +127,7 @@ impl Sharing {
         self.tenants.iter().map(|tenant| tenant.vm)
     }
 
-    /// How many disks have no place now, and have a right to one.
+    /// How many disks have no slot now, and have a right to one.
     pub(super) fn owed(&self) -> usize {
         self.owed
     }
@@ -136,27 +136,27 @@ impl Sharing {
         self.tenants.binary_search_by_key(&vm, |tenant| tenant.vm)
     }
 
-    /// What a VM may have of the shared places at any time.
+    /// What a VM may have of the shared slots at any time.
     fn part(&self) -> usize {
         (SHARED / self.tenants.len().max(1)).max(1)
     }
 
-    /// What a VM has of the shared places.
+    /// What a VM has of the shared slots.
     fn shared(&mut self, vm: VmId) -> Option<&mut usize> {
         let at = self.find(vm).ok()?;
         self.tenants.get_mut(at).map(|tenant| &mut tenant.shared)
     }
 
-    /// Whether a disk may have one of `free` places.
+    /// Whether a disk may have one of `free` slots.
     fn may_take(&self, disk: &Attached, free: usize) -> bool {
-        if disk.places == 0 {
+        if disk.slots == 0 {
             return free > 0;
         }
         let tenant = self.find(disk.owner.vm).ok().and_then(|at| self.tenants.get(at));
         free > self.owed && tenant.is_some_and(|tenant| tenant.shared < self.part())
     }
 
-    /// Gives a disk one of `free` places. If that cannot be it waits from now on, unless it did before.
+    /// Gives a disk one of `free` slots. If that cannot be it waits from now on, unless it did before.
     pub(super) fn take(&mut self, owner: Owner, free: usize) -> Option<()> {
         let at = self.attached.iter().position(|disk| disk.owner == owner)?;
         let is_given = self.attached.get(at).is_some_and(|disk| self.may_take(disk, free));
@@ -167,8 +167,8 @@ impl Sharing {
             self.refusals = self.refusals.wrapping_add(1);
             return None;
         }
-        let had = disk.places;
-        disk.places = had.saturating_add(1);
+        let had = disk.slots;
+        disk.slots = had.saturating_add(1);
         disk.waits = None;
         if had == 0 {
             self.owed = self.owed.saturating_sub(1);
@@ -178,12 +178,12 @@ impl Sharing {
         Some(())
     }
 
-    /// A disk's place is free again.
+    /// A disk's slot is free again.
     pub(super) fn give_back(&mut self, owner: Owner) {
         // What a disk that is no more had under way is in nobody's account.
         let Some(disk) = self.attached.iter_mut().find(|disk| disk.owner == owner) else { return };
-        let Some(left) = disk.places.checked_sub(1) else { invariant!("who gives a place back had one") };
-        disk.places = left;
+        let Some(left) = disk.slots.checked_sub(1) else { invariant!("who gives a slot back had one") };
+        disk.slots = left;
         if left == 0 {
             self.owed = self.owed.saturating_add(1);
         } else if let Some(shared) = self.shared(owner.vm) {
@@ -191,7 +191,7 @@ impl Sharing {
         }
     }
 
-    /// The VM of the first disk that waits, does not know yet that it may try again, and may have one of `free` places.
+    /// The VM of the first disk that waits, does not know yet that it may try again, and may have one of `free` slots.
     pub(super) fn tell_first(&mut self, free: usize) -> Option<VmId> {
         let waiting = self.attached.iter().enumerate().filter_map(|(at, disk)| {
             let wait = disk.waits.filter(|wait| wait.told == Told::No)?;

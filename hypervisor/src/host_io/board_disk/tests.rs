@@ -61,7 +61,7 @@ impl Device {
 }
 
 impl Link for Device {
-    fn begin(&mut self, _buffer: &mut Buffer<'_>, _data: Data) -> Option<u16> {
+    fn submit(&mut self, _buffer: &mut Buffer<'_>, _data: Data) -> Option<u16> {
         let mut inside = self.0.borrow_mut();
         let token = inside.next;
         inside.next += 1;
@@ -70,11 +70,11 @@ impl Link for Device {
         Some(token)
     }
 
-    fn next_done(&mut self) -> Option<u16> {
+    fn next_completed(&mut self) -> Option<u16> {
         self.0.borrow().done.front().copied()
     }
 
-    fn end(&mut self, token: u16, buffer: &mut Buffer<'_>, data: Data) -> Option<u32> {
+    fn complete(&mut self, token: u16, buffer: &mut Buffer<'_>, data: Data) -> Option<u32> {
         let mut inside = self.0.borrow_mut();
         assert_eq!(inside.done.pop_front(), Some(token));
         let (whole, all) = match data.direction {
@@ -99,11 +99,11 @@ fn buffer() -> Option<Buffer<'static>> {
     Buffer::new(vec![0xEE; Buffer::size(DATA)].leak(), DATA)
 }
 
-/// A disk with the places that all share, and what is in it.
+/// A disk with the slots that all share, and what is in it.
 fn disk() -> (Disk, Device) {
     let device = Device::new();
     let mut disk = BoardDisk::new(device.clone(), Features::all(), 1000);
-    (0..SHARED).for_each(|_| disk.add_place(buffer()).unwrap());
+    (0..SHARED).for_each(|_| disk.add_slot(buffer()).unwrap());
     (disk, device)
 }
 
@@ -111,14 +111,14 @@ fn attach(disk: &mut Disk, vm: u16) -> Owner {
     disk.attach(VmId::first(vm), buffer).unwrap()
 }
 
-fn begin_read(disk: &mut Disk, owner: Owner, tag: u8) -> Step {
+fn submit_read(disk: &mut Disk, owner: Owner, tag: u8) -> Step {
     disk.operate(owner, Tag(tag), Operation::Read { sector: 0, to: &mut [0; DATA] })
 }
 
 /// Reads until it is done, and says what came.
 fn read(disk: &mut Disk, device: &Device, owner: Owner) -> (Step, Vec<u8>) {
     let mut to = vec![0x11; DATA];
-    assert_eq!(begin_read(disk, owner, TAG.0), Step::Pending);
+    assert_eq!(submit_read(disk, owner, TAG.0), Step::Pending);
     assert_eq!(disk.poll(owner, TAG, &mut to), Step::Pending);
     assert!(device.serve());
     assert_eq!(disk.collect()[..], [owner.vm]);
@@ -139,7 +139,7 @@ fn whole_answers_come_whole() {
     assert_eq!(disk.poll(owner, TAG, &mut []), Step::Failed, "nothing is under way");
 }
 
-/// The one place that both use has what the other one read.
+/// The one slot that both use has what the other one read.
 #[test]
 fn a_short_answer_shows_nothing_of_anothers_data() {
     let (mut disk, device) = disk();
@@ -166,16 +166,16 @@ fn a_short_answer_shows_nothing_of_anothers_data() {
 fn a_disk_that_ends_what_was_not_made_is_used_no_more() {
     let (mut disk, device) = disk();
     let (one, other) = (attach(&mut disk, 3), attach(&mut disk, 7));
-    assert_eq!(begin_read(&mut disk, one, 0), Step::Pending);
-    assert_eq!(begin_read(&mut disk, one, 1), Step::Pending);
+    assert_eq!(submit_read(&mut disk, one, 0), Step::Pending);
+    assert_eq!(submit_read(&mut disk, one, 1), Step::Pending);
     assert!(device.serve());
     device.0.borrow_mut().done.push_back(0x1234);
-    assert_eq!(disk.collect()[..], [3, 7].map(VmId::first), "all look again, also who waits for a place");
+    assert_eq!(disk.collect()[..], [3, 7].map(VmId::first), "all look again, also who waits for a slot");
     assert_eq!(disk.news(), Some(Conduct::Astray));
     let mut to = [0x11; DATA];
     assert_eq!(disk.poll(one, Tag(0), &mut to), Step::Done, "it was there before");
     assert_eq!(disk.poll(one, Tag(1), &mut to), Step::Failed);
-    assert_eq!(begin_read(&mut disk, other, 0), Step::Failed, "no buffer is given to it any more");
+    assert_eq!(submit_read(&mut disk, other, 0), Step::Failed, "no buffer is given to it any more");
     assert_eq!(disk.collect()[..], [], "and nothing goes round");
 }
 
@@ -190,7 +190,7 @@ fn a_status_that_was_not_written_is_no_success() {
 }
 
 #[test]
-fn a_name_may_be_shorter_than_its_place() {
+fn a_name_may_be_shorter_than_its_field() {
     let (mut disk, device) = disk();
     let owner = attach(&mut disk, 0);
     for (answer, name) in [(Answer::Short(3), "AAA"), (Answer::Whole, "AAAAAAAAAAAAAAAAAAAA")] {
@@ -219,10 +219,10 @@ fn a_write_goes_to_the_disk_and_a_range_too() {
     ] {
         assert_eq!(disk.operate(owner, Tag(tag), operation), Step::Pending);
     }
-    let headers: Vec<u8> = disk.places.iter().map(|place| place.buffer.header[0]).take(3).collect();
+    let headers: Vec<u8> = disk.slots.iter().map(|slot| slot.buffer.header[0]).take(3).collect();
     assert_eq!(headers, [1, 4, 11]);
-    assert_eq!(disk.places[0].buffer.header[8..], 7u64.to_le_bytes());
-    assert_eq!(disk.places[2].buffer.data[..16], [1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(disk.slots[0].buffer.header[8..], 7u64.to_le_bytes());
+    assert_eq!(disk.slots[2].buffer.data[..16], [1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
     while device.serve() {}
     assert_eq!(disk.collect()[..], [0].map(VmId::first));
     for tag in 1..4 {
@@ -236,5 +236,5 @@ fn a_write_goes_to_the_disk_and_a_range_too() {
     assert_eq!(plain.operate(owner, TAG, zeroes), Step::Failed);
     let too_much = Operation::Write { sector: 0, from: &[0; DATA + 1] };
     assert_eq!(disk.operate(owner, TAG, too_much), Step::Failed);
-    assert_eq!(disk.free(), SHARED + 1, "what failed has no place");
+    assert_eq!(disk.free(), SHARED + 1, "what failed has no slot");
 }

@@ -30,7 +30,7 @@ impl Greedy {
                     other => panic!("{other:?}"),
                 }
             }
-            *begun = *begun || begin_read(disk, self.owner, tag) == Step::Pending;
+            *begun = *begun || submit_read(disk, self.owner, tag) == Step::Pending;
         }
     }
 }
@@ -38,7 +38,7 @@ impl Greedy {
 /// As many requests as the disk can have of VMs' disks.
 fn fill(disk: &mut Disk, owners: &[Owner]) {
     for tag in 0..DEPTH {
-        owners.iter().for_each(|owner| _ = begin_read(disk, *owner, tag));
+        owners.iter().for_each(|owner| _ = submit_read(disk, *owner, tag));
     }
 }
 
@@ -69,13 +69,13 @@ fn twenty_partitions_all_get_on() {
 }
 
 /// The bound: a disk that asks for one read at a time has it before the disk of the board has served as many others as there
-/// are places, of which each disk has one and all share 16.
+/// are slots, of which each disk has one and all share 16.
 #[test]
-fn a_modest_vm_waits_for_no_more_requests_than_there_are_places() {
+fn a_modest_vm_waits_for_no_more_requests_than_there_are_slots() {
     let (mut disk, device) = disk();
     let mut disks: Vec<Greedy> = (0..8).map(|_| Greedy::new(&mut disk, 0)).collect();
     let modest = attach(&mut disk, 1);
-    let places = SHARED as u64 + 9;
+    let slots = SHARED as u64 + 9;
     let (mut since, mut longest, mut reads) = (0, 0, 0);
     let mut is_begun = false;
     run(&mut disk, &device, &mut disks, |disk| {
@@ -83,15 +83,15 @@ fn a_modest_vm_waits_for_no_more_requests_than_there_are_places() {
             (longest, reads, is_begun) = (longest.max(since), reads + 1, false);
         }
         if !is_begun {
-            assert_eq!(begin_read(disk, modest, TAG.0), Step::Pending, "it has a place of its own");
+            assert_eq!(submit_read(disk, modest, TAG.0), Step::Pending, "it has a slot of its own");
             (since, is_begun) = (0, true);
         }
         since += 1;
     });
-    assert!(longest <= places && reads > 10_000 / places - 2, "{reads} reads, one after {longest} others");
+    assert!(longest <= slots && reads > 10_000 / slots - 2, "{reads} reads, one after {longest} others");
 }
 
-/// A VM has no more of the shared places for having more disks.
+/// A VM has no more of the shared slots for having more disks.
 #[test]
 fn the_rest_is_shared_by_vm() {
     let (mut disk, _device) = disk();
@@ -100,7 +100,7 @@ fn the_rest_is_shared_by_vm() {
     fill(&mut disk, &many);
     assert_eq!(disk.free(), SHARED + 9 - 8 - SHARED / 2, "its own eight and half of the others");
     for tag in 0..DEPTH {
-        assert_eq!(begin_read(&mut disk, one, tag), Step::Pending, "whatever the other has");
+        assert_eq!(submit_read(&mut disk, one, tag), Step::Pending, "whatever the other has");
     }
 }
 
@@ -112,55 +112,55 @@ fn a_vm_that_comes_later_gets_its_part() {
     fill(&mut disk, &many);
     assert_eq!(disk.free(), 0);
     let late = attach(&mut disk, 1);
-    assert_eq!(begin_read(&mut disk, late, 0), Step::Pending, "a place of its own came with it");
-    assert_eq!(begin_read(&mut disk, late, 1), Step::Busy);
+    assert_eq!(submit_read(&mut disk, late, 0), Step::Pending, "a slot of its own came with it");
+    assert_eq!(submit_read(&mut disk, late, 1), Step::Busy);
     assert_eq!(disk.take_woken()[..], []);
     assert!(device.serve());
     assert_eq!(disk.collect()[..], [0].map(VmId::first));
     assert_eq!(disk.take_woken()[..], [], "not free before its owner has looked");
-    assert_eq!(begin_read(&mut disk, many[1], 3), Step::Busy, "one that has more than its part gets none");
+    assert_eq!(submit_read(&mut disk, many[1], 3), Step::Busy, "one that has more than its part gets none");
     assert_eq!(disk.poll(many[0], Tag(0), &mut [0; DATA]), Step::Done);
     assert_eq!(disk.take_woken()[..], [1].map(VmId::first), "the first who waits is told by whoever is done");
-    assert_eq!(begin_read(&mut disk, many[1], 3), Step::Busy);
-    assert_eq!(begin_read(&mut disk, late, 1), Step::Pending);
+    assert_eq!(submit_read(&mut disk, many[1], 3), Step::Busy);
+    assert_eq!(submit_read(&mut disk, late, 1), Step::Pending);
 }
 
 /// What a VM had goes to those who wait when it is gone, at once or as the disk is done with it.
 #[test]
-fn a_vm_that_goes_leaves_its_places() {
+fn a_vm_that_goes_leaves_its_slots() {
     let (mut disk, device) = disk();
     let many: Vec<Owner> = (0..8).map(|_| attach(&mut disk, 0)).collect();
     fill(&mut disk, &many);
     let late = attach(&mut disk, 1);
     fill(&mut disk, &[late]);
     assert_eq!(disk.take_woken()[..], []);
-    // Ended, and not looked at.
+    // Completed, and not looked at.
     assert!(device.serve());
     assert_eq!(disk.collect()[..], [0].map(VmId::first));
     many.iter().for_each(|owner| disk.detach(*owner));
     // Those of the other VM that wait are told, too, as long as it is there.
     assert_eq!(disk.take_woken().first(), Some(&VmId::first(1)));
-    assert_eq!(begin_read(&mut disk, late, 1), Step::Pending);
-    assert_eq!(begin_read(&mut disk, late, 2), Step::Busy);
+    assert_eq!(submit_read(&mut disk, late, 1), Step::Pending);
+    assert_eq!(submit_read(&mut disk, late, 2), Step::Busy);
     assert_eq!(disk.take_woken()[..], []);
     assert!(device.serve());
     assert_eq!(disk.collect()[..], [], "nobody is told of what was nobody's");
     assert_eq!(disk.take_woken()[..], [1].map(VmId::first));
     while device.serve() {}
     disk.collect();
-    assert_eq!(disk.free(), disk.places.len() - 2, "all of it is free, but what the other has");
+    assert_eq!(disk.free(), disk.slots.len() - 2, "all of it is free, but what the other has");
 }
 
 #[test]
-fn there_are_no_more_disks_than_places() {
+fn there_are_no_more_disks_than_slots() {
     let (mut disk, _device) = disk();
-    assert_eq!(disk.attach(VmId::first(0), || None), Err(NoPlace::Memory));
-    assert_eq!((disk.sharing.len(), disk.places.len()), (0, SHARED), "nothing has changed");
+    assert_eq!(disk.attach(VmId::first(0), || None), Err(NoSlot::Memory));
+    assert_eq!((disk.sharing.len(), disk.slots.len()), (0, SHARED), "nothing has changed");
     let owners: Vec<Owner> = (0..MAX_REQUESTS - SHARED).map(|vm| attach(&mut disk, vm as u16)).collect();
-    assert_eq!(disk.attach(VmId::first(0), buffer), Err(NoPlace::Queue));
-    assert!(owners.iter().all(|owner| begin_read(&mut disk, *owner, 0) == Step::Pending));
-    // Its place is in use yet, and one of those that all share has to stand for it.
+    assert_eq!(disk.attach(VmId::first(0), buffer), Err(NoSlot::Queue));
+    assert!(owners.iter().all(|owner| submit_read(&mut disk, *owner, 0) == Step::Pending));
+    // Its slot is in use yet, and one of those that all share has to stand for it.
     disk.detach(owners[5]);
     let next = attach(&mut disk, 0);
-    assert_eq!(begin_read(&mut disk, next, 0), Step::Pending);
+    assert_eq!(submit_read(&mut disk, next, 0), Step::Pending);
 }
