@@ -7,17 +7,19 @@
 
 use alloc::vec::Vec;
 
+use crate::scheduler::RunQueueIndex;
+
 /// No deadline.
 pub const NEVER: u64 = u64::MAX;
 
 /// Not in the heap.
 const NOWHERE: u16 = u16::MAX;
 
-/// Deadlines of vCPUs, which are named by small numbers.
+/// Deadlines of the vCPUs of one physical CPU.
 #[derive(Clone, Debug, Default)]
 pub struct Deadlines {
     /// Each deadline is no later than the two at twice its place, and one further.
-    heap: Vec<(u64, u16)>,
+    heap: Vec<(u64, RunQueueIndex)>,
     /// Where in the heap each vCPU's is.
     places: Vec<u16>,
 }
@@ -30,8 +32,8 @@ impl Deadlines {
     }
 
     /// Makes room for a vCPU.
-    pub fn add(&mut self, id: u16) {
-        let count = usize::from(id) + 1;
+    pub fn add(&mut self, id: RunQueueIndex) {
+        let count = id.index() + 1;
         if self.places.len() < count {
             self.places.resize(count, NOWHERE);
             self.heap.reserve(count.saturating_sub(self.heap.len()));
@@ -47,21 +49,21 @@ impl Deadlines {
 
     /// A vCPU whose deadline is `now` or earlier.
     #[must_use]
-    pub fn due(&self, now: u64) -> Option<u16> {
+    pub fn due(&self, now: u64) -> Option<RunQueueIndex> {
         self.heap.first().filter(|&&(at, _)| at <= now).map(|&(_, id)| id)
     }
 
     /// Sets a vCPU's deadline; [`NEVER`] takes it away. No effect if there is no room for it.
     #[inline]
-    pub fn set(&mut self, id: u16, at: u64) {
-        match self.places.get(usize::from(id)) {
+    pub fn set(&mut self, id: RunQueueIndex, at: u64) {
+        match self.places.get(id.index()) {
             Some(&NOWHERE) if at == NEVER => {}
             Some(&place) => self.move_to(usize::from(place), id, at),
             None => {}
         }
     }
 
-    fn move_to(&mut self, place: usize, id: u16, at: u64) {
+    fn move_to(&mut self, place: usize, id: RunQueueIndex, at: u64) {
         if at == NEVER {
             self.take_out(place, id);
         } else if let Some(entry) = self.heap.get_mut(place) {
@@ -73,7 +75,7 @@ impl Deadlines {
         }
     }
 
-    fn take_out(&mut self, place: usize, id: u16) {
+    fn take_out(&mut self, place: usize, id: RunQueueIndex) {
         self.note(id, NOWHERE);
         let Some(last) = self.heap.pop() else { return };
         if let Some(hole) = self.heap.get_mut(place) {
@@ -108,15 +110,15 @@ impl Deadlines {
         Some(if self.heap.get(right).is_some_and(|right| right.0 < left_at) { right } else { left })
     }
 
-    fn put(&mut self, place: usize, entry: (u64, u16)) {
+    fn put(&mut self, place: usize, entry: (u64, RunQueueIndex)) {
         if let Some(slot) = self.heap.get_mut(place) {
             *slot = entry;
         }
         self.note(entry.1, place as u16);
     }
 
-    fn note(&mut self, id: u16, place: u16) {
-        if let Some(slot) = self.places.get_mut(usize::from(id)) {
+    fn note(&mut self, id: RunQueueIndex, place: u16) {
+        if let Some(slot) = self.places.get_mut(id.index()) {
             *slot = place;
         }
     }
@@ -128,14 +130,18 @@ mod tests {
 
     use super::*;
 
+    fn at(number: u16) -> RunQueueIndex {
+        RunQueueIndex::new(number)
+    }
+
     #[test]
     fn without_room_nothing_is_set() {
         let mut deadlines = Deadlines::new();
-        deadlines.set(0, 5);
+        deadlines.set(at(0), 5);
         assert_eq!((deadlines.next(), deadlines.due(NEVER)), (NEVER, None));
-        deadlines.add(0);
-        deadlines.set(0, 5);
-        assert_eq!((deadlines.next(), deadlines.due(4), deadlines.due(5)), (5, None, Some(0)));
+        deadlines.add(at(0));
+        deadlines.set(at(0), 5);
+        assert_eq!((deadlines.next(), deadlines.due(4), deadlines.due(5)), (5, None, Some(at(0))));
     }
 
     proptest! {
@@ -144,15 +150,15 @@ mod tests {
         fn the_next_one_is_first(steps in prop::collection::vec((0u16..40, 0u64..60), 1..400)) {
             let mut deadlines = Deadlines::new();
             let mut all = [NEVER; 40];
-            (0..40).for_each(|id| deadlines.add(id));
-            for (id, at) in steps {
-                let at = if at < 10 { NEVER } else { at };
-                deadlines.set(id, at);
-                all[usize::from(id)] = at;
+            (0..40).for_each(|id| deadlines.add(at(id)));
+            for (id, time) in steps {
+                let time = if time < 10 { NEVER } else { time };
+                deadlines.set(at(id), time);
+                all[usize::from(id)] = time;
                 let next = all.iter().copied().min().unwrap_or(NEVER);
                 prop_assert_eq!(deadlines.next(), next);
                 let due = deadlines.due(30);
-                prop_assert_eq!(due.map(|id| all[usize::from(id)]), Some(next).filter(|at| *at <= 30));
+                prop_assert_eq!(due.map(|id| all[id.index()]), Some(next).filter(|time| *time <= 30));
             }
         }
     }

@@ -11,7 +11,7 @@
 //! has to make room, or a neighbour that sleeps for a moment again and again would keep it from running at all. Only its
 //! own VM's vCPUs need not wait for that, since a VM can only delay itself by them.
 //!
-//! vCPUs are named by small numbers, so that finding one is an index; those that want to run and do not are in a heap. So
+//! vCPUs are named by small numbers ([`RunQueueIndex`]), so that finding one is an index; those that want to run and do not are in a heap. So
 //! a switch costs the same however many sleep, and grows with the logarithm of those that do not.
 
 use alloc::collections::BinaryHeap;
@@ -19,7 +19,28 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 use core::num::{NonZeroU32, NonZeroU64};
 
-/// The vCPUs of one physical CPU, by number.
+/// Which vCPU of a physical CPU's: its index in that CPU's run queue. On another CPU the same index is another vCPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct RunQueueIndex(u16);
+
+impl RunQueueIndex {
+    /// The vCPU of this number.
+    #[inline]
+    #[must_use]
+    pub const fn new(number: u16) -> Self {
+        Self(number)
+    }
+
+    /// Its place in a list of all vCPUs of the CPU.
+    #[inline]
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The vCPUs of one physical CPU, by index.
 #[derive(Clone, Debug)]
 pub struct RunQueue {
     entities: Vec<Option<Entity>>,
@@ -47,12 +68,12 @@ struct Entity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Turn {
     used: u128,
-    id: u16,
+    id: RunQueueIndex,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Current {
-    id: u16,
+    id: RunQueueIndex,
     slice_end: Option<u64>,
     /// Until when it is protected from those that wake.
     minimum_end: u64,
@@ -81,8 +102,8 @@ pub enum Claim {
 /// Which vCPU to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pick {
-    /// Its number.
-    pub id: u16,
+    /// Its index.
+    pub id: RunQueueIndex,
     /// When to [pick](RunQueue::pick) again at the latest; `None` while no other wants to run.
     pub slice_end: Option<u64>,
 }
@@ -138,9 +159,9 @@ impl RunQueue {
     ///
     /// # Errors
     /// [`AlreadyQueued`] when there is one of that number.
-    pub fn add(&mut self, id: u16, weight: NonZeroU32) -> Result<(), AlreadyQueued> {
+    pub fn add(&mut self, id: RunQueueIndex, weight: NonZeroU32) -> Result<(), AlreadyQueued> {
         self.raise_floor();
-        let place = usize::from(id);
+        let place = id.index();
         if self.entities.len() <= place {
             self.entities.resize(place + 1, None);
         }
@@ -157,15 +178,15 @@ impl RunQueue {
     }
 
     /// Removes a vCPU; no effect when it is not there.
-    pub fn remove(&mut self, id: u16) {
+    pub fn remove(&mut self, id: RunQueueIndex) {
         self.withdraw(id);
-        if let Some(entity) = self.entities.get_mut(usize::from(id)) {
+        if let Some(entity) = self.entities.get_mut(id.index()) {
             *entity = None;
         }
     }
 
     /// A vCPU has something to do. [Pick](Self::pick) afterwards: it may have to go first.
-    pub fn wake(&mut self, id: u16, claim: Claim) {
+    pub fn wake(&mut self, id: RunQueueIndex, claim: Claim) {
         self.raise_floor();
         let (floor, slice) = (self.floor, self.slice);
         let Some(entity) = self.entity_mut(id).filter(|entity| !entity.runnable) else { return };
@@ -202,13 +223,13 @@ impl RunQueue {
 
     /// A vCPU has nothing to do until it is woken. [Pick](Self::pick) afterwards.
     #[inline(always)]
-    pub fn block(&mut self, id: u16) {
+    pub fn block(&mut self, id: RunQueueIndex) {
         self.withdraw(id);
     }
 
     /// A vCPU has run for `ran` counts. To be said before [`wake`](Self::wake), [`block`](Self::block) or
     /// [`pick`](Self::pick), which compare what each has used.
-    pub fn charge(&mut self, id: u16, ran: u64) {
+    pub fn charge(&mut self, id: RunQueueIndex, ran: u64) {
         let is_current = self.current.is_some_and(|current| current.id == id);
         let Some(entity) = self.entity_mut(id) else { return };
         // At least one count: however short the runs of a vCPU are, they add up.
@@ -256,7 +277,7 @@ impl RunQueue {
     }
 
     /// The one that has used least; the one that ran goes back to the others, if it is not the same.
-    fn next(&mut self) -> Option<u16> {
+    fn next(&mut self) -> Option<RunQueueIndex> {
         let Some(current) = self.current_turn() else {
             return self.waiting.pop().map(|Reverse(turn)| turn.id);
         };
@@ -277,7 +298,7 @@ impl RunQueue {
 
     /// The one that was picked last, while it is runnable.
     #[must_use]
-    pub fn current(&self) -> Option<u16> {
+    pub fn current(&self) -> Option<RunQueueIndex> {
         self.current.map(|current| current.id)
     }
 
@@ -294,20 +315,20 @@ impl RunQueue {
         !self.waiting.is_empty()
     }
 
-    fn entity_mut(&mut self, id: u16) -> Option<&mut Entity> {
-        self.entities.get_mut(usize::from(id))?.as_mut()
+    fn entity_mut(&mut self, id: RunQueueIndex) -> Option<&mut Entity> {
+        self.entities.get_mut(id.index())?.as_mut()
     }
 
     /// How the one that was picked last stands now.
     fn current_turn(&self) -> Option<Turn> {
         let id = self.current?.id;
-        let used = self.entities.get(usize::from(id))?.as_ref()?.used;
+        let used = self.entities.get(id.index())?.as_ref()?.used;
         Some(Turn { used, id })
     }
 
     /// Takes a vCPU out of those that are runnable.
     #[inline(always)]
-    fn withdraw(&mut self, id: u16) {
+    fn withdraw(&mut self, id: RunQueueIndex) {
         let Some(entity) = self.entity_mut(id) else { return };
         if !core::mem::replace(&mut entity.runnable, false) {
             return;

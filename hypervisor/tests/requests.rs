@@ -8,6 +8,7 @@ use std::sync::PoisonError;
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
+use vambrace_cpu::scheduler::RunQueueIndex;
 use vambrace_hypervisor::sched::requests::{Handler, Received, Requests, Word};
 
 /// The model's own atomic.
@@ -43,7 +44,7 @@ type Calls = Requests<Modelled<AtomicU32>, Modelled<AtomicU64>>;
 /// What CPUs share of one of them.
 struct Shared {
     requests: Calls,
-    mailbox: Mutex<Vec<u16>>,
+    mailbox: Mutex<Vec<RunQueueIndex>>,
     /// A vCPU is to start: what its CPU has to find.
     is_pending: AtomicU32,
 }
@@ -60,8 +61,8 @@ impl Shared {
 }
 
 /// The index of the vCPU that comes by a message, and that of one that is there and shares a word with it.
-const NEW: u16 = 1;
-const OLD: u16 = 0;
+const NEW: RunQueueIndex = RunQueueIndex::new(1);
+const OLD: RunQueueIndex = RunQueueIndex::new(0);
 
 /// A CPU: it knows which indices are taken.
 struct Cpu {
@@ -82,7 +83,7 @@ impl Cpu {
 }
 
 impl Handler for Cpu {
-    fn look(&mut self, index: u16) {
+    fn look(&mut self, index: RunQueueIndex) {
         // A free index is passed over.
         if index == NEW && self.knows_new && self.shared.is_pending.load(Ordering::Relaxed) != 0 {
             self.has_started = true;

@@ -11,7 +11,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 
 use vambrace_cpu::deadlines::Deadlines;
 use vambrace_cpu::id_registers::{HostIdRegisters, IdRegisters};
-use vambrace_cpu::scheduler::RunQueue;
+use vambrace_cpu::scheduler::{RunQueue, RunQueueIndex};
 use vambrace_hypervisor::memory::room;
 use vambrace_machine::Vm;
 use vambrace_machine::vm::Platform;
@@ -132,7 +132,7 @@ fn queues_take_no_more_than_they_are_promised() {
         let (taken, _) = taken(|| {
             let mut queue = RunQueue::new(NonZeroU64::MIN);
             let mut deadlines = Deadlines::new();
-            for id in 0..vcpus {
+            for id in (0..vcpus).map(RunQueueIndex::new) {
                 queue.add(id, NonZeroU32::MIN).unwrap();
                 deadlines.add(id);
             }

@@ -4,11 +4,15 @@ use proptest::prelude::*;
 
 use super::*;
 
+fn at(number: u16) -> RunQueueIndex {
+    RunQueueIndex::new(number)
+}
+
 const SLICE: u64 = 1000;
 
 fn queue(weights: &[u32]) -> RunQueue {
     let mut queue = RunQueue::new(NonZeroU64::new(SLICE).unwrap());
-    for (id, weight) in (0..).zip(weights) {
+    for (id, weight) in (0..).map(at).zip(weights) {
         queue.add(id, NonZeroU32::new(*weight).unwrap()).unwrap();
         queue.wake(id, Claim::AtOnce);
     }
@@ -28,11 +32,11 @@ impl Machine {
     }
 
     /// Runs the next vCPU for at most `limit` counts; returns its name.
-    fn step(&mut self, limit: u64) -> Option<u16> {
+    fn step(&mut self, limit: u64) -> Option<RunQueueIndex> {
         let Pick { id, slice_end } = self.queue.pick(self.now)?;
         let ran = slice_end.map_or(SLICE, |end| end - self.now).min(limit);
         self.now += ran;
-        self.ran[usize::from(id)] += ran;
+        self.ran[id.index()] += ran;
         self.queue.charge(id, ran);
         Some(id)
     }
@@ -48,13 +52,13 @@ fn an_empty_queue_picks_nothing() {
 #[test]
 fn a_vcpu_alone_has_no_slice() {
     let mut queue = queue(&[1, 1]);
-    queue.block(1);
-    assert_eq!(queue.pick(0), Some(Pick { id: 0, slice_end: None }));
+    queue.block(at(1));
+    assert_eq!(queue.pick(0), Some(Pick { id: at(0), slice_end: None }));
     // Until another wakes: then the slice begins, or the other goes first.
-    queue.wake(1, Claim::AtOnce);
+    queue.wake(at(1), Claim::AtOnce);
     assert!(queue.pick(10).unwrap().slice_end.is_some());
-    queue.block(1);
-    assert_eq!(queue.pick(20), Some(Pick { id: 0, slice_end: None }));
+    queue.block(at(1));
+    assert_eq!(queue.pick(20), Some(Pick { id: at(0), slice_end: None }));
 }
 
 #[test]
@@ -73,19 +77,19 @@ fn a_slice_is_not_cut_short_by_picking() {
 #[test]
 fn a_blocked_or_removed_vcpu_is_not_picked() {
     let mut queue = queue(&[1, 1]);
-    queue.block(0);
-    assert_eq!(queue.pick(0).map(|pick| pick.id), Some(1));
-    queue.remove(1);
+    queue.block(at(0));
+    assert_eq!(queue.pick(0).map(|pick| pick.id), Some(at(1)));
+    queue.remove(at(1));
     assert_eq!(queue.pick(0), None);
-    queue.wake(1, Claim::AtOnce);
+    queue.wake(at(1), Claim::AtOnce);
     assert_eq!(queue.pick(0), None, "a vCPU that is gone cannot wake");
-    queue.wake(0, Claim::AtOnce);
-    assert_eq!(queue.pick(0).map(|pick| pick.id), Some(0));
+    queue.wake(at(0), Claim::AtOnce);
+    assert_eq!(queue.pick(0).map(|pick| pick.id), Some(at(0)));
 }
 
 #[test]
 fn a_name_is_queued_once() {
-    assert_eq!(queue(&[1]).add(0, NonZeroU32::MIN), Err(AlreadyQueued));
+    assert_eq!(queue(&[1]).add(at(0), NonZeroU32::MIN), Err(AlreadyQueued));
 }
 
 /// The minimum of the model's slices.
@@ -94,60 +98,60 @@ const MINIMUM: u64 = SLICE / MINIMUMS_PER_SLICE;
 #[test]
 fn one_that_was_just_put_in_has_its_minimum() {
     let mut queue = queue(&[1, 1]);
-    queue.block(0);
-    assert_eq!(queue.pick(0).map(|pick| pick.id), Some(1));
-    queue.charge(1, 500);
+    queue.block(at(0));
+    assert_eq!(queue.pick(0).map(|pick| pick.id), Some(at(1)));
+    queue.charge(at(1), 500);
     // Whoever wakes after the minimum goes first at once.
-    queue.wake(0, Claim::AfterMinimum);
-    assert_eq!(queue.pick(500).map(|pick| pick.id), Some(0));
-    queue.block(0);
+    queue.wake(at(0), Claim::AfterMinimum);
+    assert_eq!(queue.pick(500).map(|pick| pick.id), Some(at(0)));
+    queue.block(at(0));
     // Whoever wakes before waits for its end, and no longer.
-    assert_eq!(queue.pick(510).map(|pick| pick.id), Some(1));
-    queue.wake(0, Claim::AfterMinimum);
+    assert_eq!(queue.pick(510).map(|pick| pick.id), Some(at(1)));
+    queue.wake(at(0), Claim::AfterMinimum);
     let end = 510 + MINIMUM;
-    assert_eq!(queue.keep(511), Some(Pick { id: 1, slice_end: Some(end) }));
+    assert_eq!(queue.keep(511), Some(Pick { id: at(1), slice_end: Some(end) }));
     assert!(queue.is_contested());
     assert_eq!(queue.keep(end), None);
-    queue.charge(1, MINIMUM);
-    assert_eq!(queue.pick(end).map(|pick| pick.id), Some(0));
-    queue.block(0);
+    queue.charge(at(1), MINIMUM);
+    assert_eq!(queue.pick(end).map(|pick| pick.id), Some(at(0)));
+    queue.block(at(0));
     // One of the same VM waits for nothing.
-    assert_eq!(queue.pick(600).map(|pick| pick.id), Some(1));
-    queue.wake(0, Claim::AtOnce);
-    assert_eq!(queue.pick(601).map(|pick| pick.id), Some(0));
+    assert_eq!(queue.pick(600).map(|pick| pick.id), Some(at(1)));
+    queue.wake(at(0), Claim::AtOnce);
+    assert_eq!(queue.pick(601).map(|pick| pick.id), Some(at(0)));
 }
 
 #[test]
 fn one_that_has_used_more_does_not_cut_a_slice_short() {
     let mut queue = queue(&[1, 1]);
-    assert_eq!(queue.pick(0).map(|pick| pick.id), Some(0));
-    queue.charge(0, 700);
-    queue.block(0);
-    assert_eq!(queue.pick(700), Some(Pick { id: 1, slice_end: None }));
-    queue.wake(0, Claim::AtOnce);
-    assert_eq!(queue.pick(701), Some(Pick { id: 1, slice_end: Some(701 + SLICE) }));
-    assert_eq!(queue.pick(901), Some(Pick { id: 1, slice_end: Some(701 + SLICE) }));
+    assert_eq!(queue.pick(0).map(|pick| pick.id), Some(at(0)));
+    queue.charge(at(0), 700);
+    queue.block(at(0));
+    assert_eq!(queue.pick(700), Some(Pick { id: at(1), slice_end: None }));
+    queue.wake(at(0), Claim::AtOnce);
+    assert_eq!(queue.pick(701), Some(Pick { id: at(1), slice_end: Some(701 + SLICE) }));
+    assert_eq!(queue.pick(901), Some(Pick { id: at(1), slice_end: Some(701 + SLICE) }));
 }
 
 #[test]
 fn one_that_gives_way_is_behind_the_next_and_saves_nothing_up() {
     let mut queue = queue(&[1, 1, 1]);
     for (id, ran) in [(1, 300), (2, 600)] {
-        queue.charge(id, ran);
+        queue.charge(at(id), ran);
     }
-    assert_eq!(queue.pick(0).map(|pick| pick.id), Some(0));
-    queue.charge(0, 10);
+    assert_eq!(queue.pick(0).map(|pick| pick.id), Some(at(0)));
+    queue.charge(at(0), 10);
     queue.give_way();
-    assert_eq!(queue.pick(10).map(|pick| pick.id), Some(1));
+    assert_eq!(queue.pick(10).map(|pick| pick.id), Some(at(1)));
     // What it gave up is 290: it is level with the one that went first, which now has 100 more.
-    queue.charge(1, 100);
+    queue.charge(at(1), 100);
     queue.give_way();
-    assert_eq!(queue.pick(110).map(|pick| pick.id), Some(0));
+    assert_eq!(queue.pick(110).map(|pick| pick.id), Some(at(0)));
     // Alone it has nobody to give way to.
-    queue.block(1);
-    queue.block(2);
+    queue.block(at(1));
+    queue.block(at(2));
     queue.give_way();
-    assert_eq!(queue.pick(120), Some(Pick { id: 0, slice_end: None }));
+    assert_eq!(queue.pick(120), Some(Pick { id: at(0), slice_end: None }));
 }
 
 /// One computes; the other sleeps for so long, and wakes to sleep again. A switch costs a fortieth of a minimum, and more
@@ -155,7 +159,7 @@ fn one_that_gives_way_is_behind_the_next_and_saves_nothing_up() {
 fn beside_a_sleeper(nap: u64) -> f64 {
     const SWITCH: u64 = 500;
     let mut queue = RunQueue::new(NonZeroU64::new(1_000_000).unwrap());
-    for id in 0..2 {
+    for id in [0, 1].map(at) {
         queue.add(id, NonZeroU32::MIN).unwrap();
         queue.wake(id, Claim::AfterMinimum);
     }
@@ -164,10 +168,10 @@ fn beside_a_sleeper(nap: u64) -> f64 {
         let pick = queue.pick(now).unwrap();
         now += SWITCH;
         queue.charge(pick.id, SWITCH);
-        if pick.id == 0 {
+        if pick.id == at(0) {
             now += 10;
-            queue.charge(0, 10 + SWITCH);
-            queue.block(0);
+            queue.charge(at(0), 10 + SWITCH);
+            queue.block(at(0));
             wake_at = Some(now + nap);
             now += SWITCH;
             continue;
@@ -177,14 +181,14 @@ fn beside_a_sleeper(nap: u64) -> f64 {
         loop {
             let until = end.into_iter().chain(wake_at).min().unwrap().max(now);
             computed += until - now;
-            queue.charge(1, until - now);
+            queue.charge(at(1), until - now);
             now = until;
             if wake_at.is_some_and(|at| at <= now) {
                 wake_at = None;
-                queue.wake(0, Claim::AfterMinimum);
+                queue.wake(at(0), Claim::AfterMinimum);
             }
             let next = queue.pick(now).unwrap();
-            if next.id != 1 {
+            if next.id != at(1) {
                 break;
             }
             end = next.slice_end;
@@ -206,11 +210,11 @@ fn naps_do_not_take_the_cpu_from_a_neighbour() {
 #[test]
 fn a_long_sleep_earns_half_a_slice() {
     let mut machine = Machine::new(&[1, 1]);
-    machine.queue.block(0);
+    machine.queue.block(at(0));
     for _ in 0..1000 {
         machine.step(SLICE);
     }
-    machine.queue.wake(0, Claim::AtOnce);
+    machine.queue.wake(at(0), Claim::AtOnce);
     let before = machine.ran.clone();
     for _ in 0..10 {
         machine.step(SLICE);
@@ -237,7 +241,7 @@ fn runs_too_short_to_measure_do_not_starve_others() {
     let mut picked = [0; 2];
     for now in 0..10_000 {
         let id = queue.pick(now).unwrap().id;
-        picked[usize::from(id)] += 1;
+        picked[id.index()] += 1;
         queue.charge(id, 0);
         queue.block(id);
         queue.wake(id, Claim::AtOnce);
@@ -268,13 +272,13 @@ proptest! {
     #[test]
     fn one_that_wakes_goes_first(weights in vec(1u32..=64, 2..8), cut in 1..SLICE) {
         let mut machine = Machine::new(&weights);
-        machine.queue.block(0);
+        machine.queue.block(at(0));
         for _ in 0..2000 {
             machine.step(SLICE);
         }
         machine.step(cut);
-        machine.queue.wake(0, Claim::AtOnce);
-        prop_assert_eq!(machine.step(SLICE), Some(0));
+        machine.queue.wake(at(0), Claim::AtOnce);
+        prop_assert_eq!(machine.step(SLICE), Some(at(0)));
     }
 
     /// Whatever one vCPU does about sleeping and waking, another of the same weight gets half of the CPU, but
@@ -283,12 +287,12 @@ proptest! {
     fn sleeping_earns_no_more_than_the_share(steps in vec((1..SLICE, any::<bool>()), 1..2000)) {
         let mut machine = Machine::new(&[1, 1]);
         for (limit, nap) in steps {
-            let limit = if machine.queue.pick(machine.now).unwrap().id == 0 { limit } else { SLICE };
+            let limit = if machine.queue.pick(machine.now).unwrap().id == at(0) { limit } else { SLICE };
             let id = machine.step(limit).unwrap();
-            if nap && id == 0 {
-                machine.queue.block(0);
+            if nap && id == at(0) {
+                machine.queue.block(at(0));
                 machine.step(limit);
-                machine.queue.wake(0, Claim::AtOnce);
+                machine.queue.wake(at(0), Claim::AtOnce);
             }
         }
         prop_assert!(machine.ran[0] <= machine.now / 2 + 2 * SLICE, "{:?}", machine.ran);
@@ -304,7 +308,7 @@ proptest! {
         let mut last = 0;
         for nap in naps {
             let id = machine.step(SLICE).unwrap();
-            if id == 0 {
+            if id == at(0) {
                 last = machine.now;
             } else if nap {
                 machine.queue.block(id);
@@ -321,28 +325,29 @@ proptest! {
         let mut runnable = [false; 6];
         let mut there = [false; 6];
         for (call, id, number) in calls {
+            let id = at(id);
             match call {
                 0 => {
                     let weight = NonZeroU32::new(number as u32).unwrap_or(NonZeroU32::MIN);
-                    prop_assert_eq!(queue.add(id, weight).is_ok(), !there[usize::from(id)]);
-                    there[usize::from(id)] = true;
+                    prop_assert_eq!(queue.add(id, weight).is_ok(), !there[id.index()]);
+                    there[id.index()] = true;
                 }
                 1 => {
                     queue.remove(id);
-                    (there[usize::from(id)], runnable[usize::from(id)]) = (false, false);
+                    (there[id.index()], runnable[id.index()]) = (false, false);
                 }
                 2 => {
                     queue.wake(id, Claim::AtOnce);
-                    runnable[usize::from(id)] = there[usize::from(id)];
+                    runnable[id.index()] = there[id.index()];
                 }
                 3 => {
                     queue.block(id);
-                    runnable[usize::from(id)] = false;
+                    runnable[id.index()] = false;
                 }
                 4 => queue.charge(id, number),
                 _ => match queue.pick(number) {
                     Some(pick) => {
-                        prop_assert!(runnable[usize::from(pick.id)]);
+                        prop_assert!(runnable[pick.id.index()]);
                         let alone = runnable.iter().filter(|runnable| **runnable).count() == 1;
                         prop_assert_eq!(pick.slice_end.is_none(), alone);
                     }

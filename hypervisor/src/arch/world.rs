@@ -2,6 +2,7 @@
 //! The way into a guest and back: one function that returns when the guest traps.
 
 use vambrace_cpu::registers::{FpRegisters, Frame};
+use vambrace_cpu::scheduler::RunQueueIndex;
 use vambrace_cpu::syndrome::Syndrome;
 use vambrace_hypervisor::sched::requests::Requests;
 use vambrace_interrupts::Intid;
@@ -41,8 +42,8 @@ pub(crate) struct EntryContext<'a> {
     pub(crate) siblings: SiblingsOfVm<'a>,
     /// Who calls this CPU.
     pub(crate) requests: &'a Requests,
-    /// The vCPU's index.
-    pub(crate) index: u16,
+    /// The vCPU's run-queue index.
+    pub(crate) index: RunQueueIndex,
     /// The physical interrupt of the virtual timer.
     pub(crate) virtual_timer: Intid,
 }

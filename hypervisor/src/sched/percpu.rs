@@ -12,6 +12,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use arrayvec::ArrayVec;
 use spin::{Once, RelaxStrategy};
+use vambrace_cpu::scheduler::RunQueueIndex;
 use vambrace_hypervisor::boot::arrival::{self, Arrival};
 use vambrace_hypervisor::boot::board::MAX_CPUS;
 use vambrace_hypervisor::invariant;
@@ -43,14 +44,14 @@ pub(crate) enum Message {
         /// The vCPU.
         vcpu: u16,
         /// The run-queue index.
-        index: u16,
+        index: RunQueueIndex,
         /// Room in the heap for taking it in.
         room: Arc<Room>,
     },
     /// Work for the VM of the vCPU with this run-queue index, in that vCPU's time.
     Background {
         /// The run-queue index.
-        index: u16,
+        index: RunQueueIndex,
         /// The work.
         task: BackgroundTask,
     },
@@ -166,14 +167,14 @@ pub(crate) fn get(cpu: u16) -> &'static Shared {
 }
 
 /// Makes a CPU look at one of its vCPUs.
-pub(crate) fn kick(cpu: u16, index: u16) {
+pub(crate) fn kick(cpu: u16, index: RunQueueIndex) {
     let shared = get(cpu);
     send_kick(shared, shared.requests.make(index));
 }
 
 /// Makes a CPU that is not this one look at one of its vCPUs.
 #[inline]
-pub(crate) fn kick_other(cpu: u16, index: u16) {
+pub(crate) fn kick_other(cpu: u16, index: RunQueueIndex) {
     let shared = get(cpu);
     if shared.requests.make(index) == NeedKick::Yes {
         shared.kick.send();
@@ -293,7 +294,7 @@ impl Chosen {
                 .0
                 .iter()
                 .filter(|placement| placement.cpu == cpu)
-                .map(|placement| usize::from(placement.index) + 1);
+                .map(|placement| placement.index.index() + 1);
             let Some(last) = indices.clone().max() else { return 0 };
             let messages = shared.mailbox.lock().len() + indices.count() + 1;
             let wants_buffer = !devices.is_empty() && !shared.has_buffer.load(Ordering::Acquire);
@@ -318,13 +319,13 @@ impl Shared {
         Candidate { presence, of_this_vm, in_all: self.indices.lock().count }
     }
 
-    fn take_index(&self) -> Option<u16> {
+    fn take_index(&self) -> Option<RunQueueIndex> {
         let mut indices = self.indices.lock();
         let (word, taken) = (0..).zip(&mut indices.taken).find(|(_, taken)| **taken != u64::MAX)?;
         let bit = taken.trailing_ones() as u16;
         *taken |= 1 << bit;
         indices.count = indices.count.saturating_add(1);
-        Some(word * BITS as u16 + bit)
+        Some(RunQueueIndex::new(word * BITS as u16 + bit))
     }
 }
 
@@ -332,8 +333,7 @@ impl Shared {
 fn give_index_back(placement: Placement) {
     if let Some(shared) = all().get(usize::from(placement.cpu)) {
         let mut indices = shared.indices.lock();
-        let (word, bit) =
-            (usize::from(placement.index) / BITS, 1u64 << (usize::from(placement.index) % BITS));
+        let (word, bit) = (placement.index.index() / BITS, 1u64 << (placement.index.index() % BITS));
         if let Some(taken) = indices.taken.get_mut(word)
             && *taken & bit != 0
         {

@@ -9,6 +9,7 @@
 
 use crate::invariant;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use vambrace_cpu::scheduler::RunQueueIndex;
 
 /// vCPUs that one physical CPU can have.
 pub const MAX_VCPUS_PER_CPU: usize = WORDS * 64;
@@ -72,7 +73,7 @@ pub struct Requests<S = AtomicU32, W = AtomicU64> {
 /// The CPU that handles requests.
 pub trait Handler {
     /// Looks at the vCPU of this run-queue index, which may be free.
-    fn look(&mut self, index: u16);
+    fn look(&mut self, index: RunQueueIndex);
 
     /// Receives the next message.
     fn receive_message(&mut self) -> Received;
@@ -84,7 +85,7 @@ pub enum Received {
     /// There was none.
     None,
     /// It added a vCPU with this run-queue index.
-    Vcpu(u16),
+    Vcpu(RunQueueIndex),
     /// It was something else.
     Other,
 }
@@ -130,8 +131,8 @@ impl<S: Word<u32>, W: Word<u64>> Requests<S, W> {
     }
 
     /// Requests a look at the vCPU of this run-queue index. All that was written before is seen by whoever looks.
-    pub fn make(&self, index: u16) -> NeedKick {
-        let (word, bit) = (usize::from(index / 64), index % 64);
+    pub fn make(&self, index: RunQueueIndex) -> NeedKick {
+        let (word, bit) = (index.index() / 64, index.index() % 64);
         // No vCPU has this index.
         let Some(target) = self.words.get(word) else { return NeedKick::No };
         // The word is set before the summary, and the caller's change is seen before both.
@@ -161,9 +162,9 @@ impl<S: Word<u32>, W: Word<u64>> Requests<S, W> {
     }
 
     /// Takes the request for `index`, if there is no other. Else everything stays.
-    fn take_only(&self, index: u16) -> bool {
-        let (word, bit) = (index / 64, 1 << (index % 64));
-        let Some(slots) = self.words.get(usize::from(word)) else { return false };
+    fn take_only(&self, index: RunQueueIndex) -> bool {
+        let (word, bit) = (index.index() / 64, 1 << (index.index() % 64));
+        let Some(slots) = self.words.get(word) else { return false };
         if !self.summary.take_just(1 << word) {
             return false;
         }
@@ -180,7 +181,7 @@ impl<S: Word<u32>, W: Word<u64>> Requests<S, W> {
     /// Takes the request for `index`, if there is no other and `serve` says that it has done all that was requested. Else
     /// everything stays. Requests for several things are one request: `serve` has to look at each, behind this.
     #[inline]
-    pub fn handle_only(&self, index: u16, serve: impl FnOnce() -> bool) -> bool {
+    pub fn handle_only(&self, index: RunQueueIndex, serve: impl FnOnce() -> bool) -> bool {
         if !self.take_only(index) {
             return false;
         }
@@ -204,7 +205,7 @@ impl<S: Word<u32>, W: Word<u64>> Requests<S, W> {
             };
             let mut bits = slots.take();
             while bits != 0 {
-                handler.look(word as u16 * 64 + bits.trailing_zeros() as u16);
+                handler.look(RunQueueIndex::new(word as u16 * 64 + bits.trailing_zeros() as u16));
                 bits &= bits - 1;
             }
         }
@@ -232,15 +233,19 @@ impl<S: Word<u32>, W: Word<u64>> Requests<S, W> {
 mod tests {
     use super::*;
 
+    fn at(number: u16) -> RunQueueIndex {
+        RunQueueIndex::new(number)
+    }
+
     /// Remembers what was looked at; its messages add vCPUs.
     #[derive(Default)]
     struct Looks {
-        seen: Vec<u16>,
+        seen: Vec<RunQueueIndex>,
         messages: Vec<Received>,
     }
 
     impl Handler for Looks {
-        fn look(&mut self, index: u16) {
+        fn look(&mut self, index: RunQueueIndex) {
             self.seen.push(index);
         }
 
@@ -249,8 +254,8 @@ mod tests {
         }
     }
 
-    fn looks(requests: &Requests) -> Vec<u16> {
-        let mut handler = Looks { messages: vec![Received::Vcpu(9)], ..Looks::default() };
+    fn looks(requests: &Requests) -> Vec<RunQueueIndex> {
+        let mut handler = Looks { messages: vec![Received::Vcpu(at(9))], ..Looks::default() };
         assert_eq!(requests.handle(&mut handler), Gone::None);
         assert!(!requests.is_pending());
         handler.seen
@@ -260,10 +265,10 @@ mod tests {
     fn each_request_is_seen_once_and_in_order() {
         let requests: Requests = Requests::new();
         assert!(!requests.is_pending());
-        assert_eq!(requests.make(700), NeedKick::Yes);
-        assert_eq!(requests.make(3), NeedKick::No);
-        assert_eq!(requests.make(3), NeedKick::No);
-        assert_eq!(looks(&requests), [3, 700]);
+        assert_eq!(requests.make(at(700)), NeedKick::Yes);
+        assert_eq!(requests.make(at(3)), NeedKick::No);
+        assert_eq!(requests.make(at(3)), NeedKick::No);
+        assert_eq!(looks(&requests), [3, 700].map(at));
         assert_eq!(looks(&requests), [], "nothing is left");
     }
 
@@ -271,11 +276,11 @@ mod tests {
     fn messages_are_told_apart_and_what_they_add_is_looked_at() {
         let requests: Requests = Requests::new();
         assert_eq!(requests.request_message(), NeedKick::Yes);
-        assert_eq!(requests.make(1), NeedKick::No);
-        let messages = vec![Received::Other, Received::Vcpu(7), Received::Other];
+        assert_eq!(requests.make(at(1)), NeedKick::No);
+        let messages = vec![Received::Other, Received::Vcpu(at(7)), Received::Other];
         let mut handler = Looks { messages, ..Looks::default() };
         assert_eq!(requests.handle(&mut handler), Gone::None);
-        assert_eq!((handler.seen, handler.messages), (vec![1, 7], vec![]));
+        assert_eq!((handler.seen, handler.messages), ([1, 7].map(at).to_vec(), vec![]));
     }
 
     #[test]
@@ -283,7 +288,7 @@ mod tests {
         let requests: Requests = Requests::new();
         assert_eq!(requests.request_after_gone(), NeedKick::Yes);
         assert_eq!(requests.request_after_gone(), NeedKick::No);
-        assert!(!requests.take_only(0));
+        assert!(!requests.take_only(at(0)));
         assert_eq!(requests.handle(&mut Looks::default()), Gone::Some);
         assert_eq!(requests.handle(&mut Looks::default()), Gone::None);
     }
@@ -291,27 +296,27 @@ mod tests {
     #[test]
     fn a_request_is_taken_alone_or_not_at_all() {
         let requests: Requests = Requests::new();
-        assert!(!requests.take_only(70));
-        let _ = requests.make(70);
-        assert!(requests.take_only(70) && !requests.is_pending());
-        for others in [[70, 71], [70, 3]] {
+        assert!(!requests.take_only(at(70)));
+        let _ = requests.make(at(70));
+        assert!(requests.take_only(at(70)) && !requests.is_pending());
+        for others in [[70, 71], [70, 3]].map(|others| others.map(at)) {
             for index in others {
                 let _ = requests.make(index);
             }
-            assert!(!requests.take_only(70));
+            assert!(!requests.take_only(at(70)));
             let mut seen = looks(&requests);
             seen.sort_by_key(|index| others.iter().position(|other| other == index));
             assert_eq!(seen, others, "nothing is lost");
         }
-        let _ = requests.make(70);
+        let _ = requests.make(at(70));
         let _ = requests.request_message();
-        assert!(!requests.take_only(70));
+        assert!(!requests.take_only(at(70)));
     }
 
     #[test]
     fn an_index_beyond_the_last_is_nobody() {
         let requests: Requests = Requests::new();
-        let _ = requests.make(MAX_VCPUS_PER_CPU as u16);
+        let _ = requests.make(at(MAX_VCPUS_PER_CPU as u16));
         assert!(!requests.is_pending());
     }
 }

@@ -12,7 +12,7 @@ use core::num::NonZeroU64;
 
 use vambrace_cpu::deadlines::{Deadlines, NEVER};
 use vambrace_cpu::exit::Exit;
-use vambrace_cpu::scheduler::RunQueue;
+use vambrace_cpu::scheduler::{RunQueue, RunQueueIndex};
 use vambrace_cpu::syndrome::Syndrome;
 use vambrace_hypervisor::arch::speculative_at::Switch;
 use vambrace_hypervisor::arch::traps::Features;
@@ -94,7 +94,7 @@ pub(crate) struct Pcpu {
     /// The user asks what the vCPUs here do.
     is_asked: bool,
     /// The vCPU whose floating-point registers are in the machine.
-    fp_owner: Option<u16>,
+    fp_owner: Option<RunQueueIndex>,
     /// What CNTHP is set to.
     programmed: u64,
     /// When the resident vCPU's physical timer was last brought to its line.
@@ -171,8 +171,8 @@ impl Pcpu {
 
     /// Gives a vCPU the machine until there is a reason to take it away.
     #[inline(always)]
-    fn run_slot(&mut self, id: u16, slice_end: Option<u64>) {
-        let Some(Some(queued)) = self.queued.get(usize::from(id)) else {
+    fn run_slot(&mut self, id: RunQueueIndex, slice_end: Option<u64>) {
+        let Some(Some(queued)) = self.queued.get(id.index()) else {
             invariant!("the run queue has vCPUs only")
         };
         let handle = Arc::clone(&queued.handle);
@@ -211,7 +211,13 @@ impl Pcpu {
     }
 
     /// The resident loop: enter, exit, serve, until the vCPU has to leave.
-    fn stay(&mut self, id: u16, handle: &VmHandle, vcpu: &mut Vcpu, slice_end: Option<u64>) -> Leave {
+    fn stay(
+        &mut self,
+        id: RunQueueIndex,
+        handle: &VmHandle,
+        vcpu: &mut Vcpu,
+        slice_end: Option<u64>,
+    ) -> Leave {
         let mut turn_end = slice_end.unwrap_or(NEVER);
         // What has to be done before the next entry: look at the list registers, and at timer and traps.
         let (mut refresh, mut replan) = (false, true);
@@ -287,7 +293,7 @@ impl Pcpu {
     }
 
     /// Others may have woken: says until when the vCPU that runs now goes on, if at all.
-    fn goes_on(&mut self, id: u16, turn_end: u64) -> Option<u64> {
+    fn goes_on(&mut self, id: RunQueueIndex, turn_end: u64) -> Option<u64> {
         let now = now();
         // A turn that is over is charged for before the next one is given.
         if now >= turn_end {
@@ -298,7 +304,7 @@ impl Pcpu {
     }
 
     /// Serves one exit.
-    fn serve(&mut self, id: u16, handle: &VmHandle, vcpu: &mut Vcpu, exit: Exit) -> Served {
+    fn serve(&mut self, id: RunQueueIndex, handle: &VmHandle, vcpu: &mut Vcpu, exit: Exit) -> Served {
         let mut host = ExitHost::new(handle, &mut self.interface, &mut self.debug);
         let resume = vambrace_machine::handle(&handle.vm, vcpu, exit, &mut host);
         let (flush, work, doorbells) = host.finish(vcpu);

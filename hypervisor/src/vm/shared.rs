@@ -9,6 +9,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use vambrace_cpu::scheduler::RunQueueIndex;
 use vambrace_hypervisor::boot::board::MAX_CPUS;
 use vambrace_hypervisor::vm::ratelimit::{LogRatelimit, Verdict};
 use vambrace_interrupts::VcpuSet;
@@ -34,7 +35,7 @@ use crate::vm::stats::VmStats;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Placement {
     pub(crate) cpu: u16,
-    pub(crate) index: u16,
+    pub(crate) index: RunQueueIndex,
 }
 
 /// Whether a VM goes on.

@@ -5,7 +5,7 @@
 //! and for putting in the next one. One that wakes and takes another's place pays for both halves, too. At the end of a
 //! slice each pays its own half. So what a neighbour does is in no vCPU's account, and to sleep often costs what it costs.
 
-use vambrace_cpu::scheduler::RunQueue;
+use vambrace_cpu::scheduler::{RunQueue, RunQueueIndex};
 
 use super::now;
 
@@ -24,7 +24,7 @@ pub(super) enum Payer {
     /// The one that is put in, with what comes after.
     Next,
     /// The vCPU with this run-queue index, which has left.
-    Left(u16),
+    Left(RunQueueIndex),
 }
 
 impl Account {
@@ -34,7 +34,7 @@ impl Account {
 
     /// The vCPU with run-queue index `id` pays for all until now.
     #[inline(always)]
-    pub(super) fn settle(&mut self, queue: &mut RunQueue, id: u16) {
+    pub(super) fn settle(&mut self, queue: &mut RunQueue, id: RunQueueIndex) {
         let now = now();
         queue.charge(id, now.saturating_sub(self.since));
         self.since = now;

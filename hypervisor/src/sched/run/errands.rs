@@ -7,6 +7,7 @@
 
 use core::sync::atomic::Ordering;
 
+use vambrace_cpu::scheduler::RunQueueIndex;
 use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::sched::requests::{Gone, Handler, Received};
 use vambrace_interrupts::Activity;
@@ -31,13 +32,13 @@ pub(super) enum Errand {
 struct Handling<'a> {
     cpu: &'a mut Pcpu,
     /// The run-queue index of the vCPU that is in the machine.
-    resident: Option<u16>,
+    resident: Option<RunQueueIndex>,
     /// It was called.
     is_requested: bool,
 }
 
 impl Handler for Handling<'_> {
-    fn look(&mut self, index: u16) {
+    fn look(&mut self, index: RunQueueIndex) {
         if Some(index) == self.resident {
             self.is_requested = true;
         } else {
@@ -66,7 +67,7 @@ impl Handler for Handling<'_> {
 
 impl Pcpu {
     /// Sees who called. Says whether the resident vCPU is among them.
-    pub(super) fn handle_requests(&mut self, resident: Option<u16>) -> bool {
+    pub(super) fn handle_requests(&mut self, resident: Option<RunQueueIndex>) -> bool {
         let shared = self.shared;
         let mut handling = Handling { cpu: self, resident, is_requested: false };
         let gone = shared.requests.handle(&mut handling);
@@ -90,9 +91,9 @@ impl Pcpu {
     }
 
     /// Somebody calls a vCPU that is not in the machine: it is looked at when it is its turn.
-    fn note_request(&mut self, id: u16) {
+    fn note_request(&mut self, id: RunQueueIndex) {
         // It may be gone by now.
-        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else { return };
+        let Some(Some(queued)) = self.queued.get_mut(id.index()) else { return };
         // One that is ready finds out when it is put in.
         if queued.state != State::Ready {
             queued.is_requested = true;
@@ -102,10 +103,8 @@ impl Pcpu {
 
     /// Does a vCPU's errands.
     #[inline(always)]
-    pub(super) fn see_to(&mut self, id: u16, handle: &VmHandle) -> Errand {
-        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else {
-            invariant!("errands are for vCPUs")
-        };
+    pub(super) fn see_to(&mut self, id: RunQueueIndex, handle: &VmHandle) -> Errand {
+        let Some(Some(queued)) = self.queued.get_mut(id.index()) else { invariant!("errands are for vCPUs") };
         queued.is_requested = false;
         if queued.task.is_none()
             && !queued.is_flush_due
@@ -121,10 +120,8 @@ impl Pcpu {
     /// Does errands that are not a look at a vCPU that waits.
     #[cold]
     #[inline(never)]
-    fn see_to_seldom(&mut self, id: u16, handle: &VmHandle) -> Errand {
-        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else {
-            invariant!("errands are for vCPUs")
-        };
+    fn see_to_seldom(&mut self, id: RunQueueIndex, handle: &VmHandle) -> Errand {
+        let Some(Some(queued)) = self.queued.get_mut(id.index()) else { invariant!("errands are for vCPUs") };
         let index = queued.vcpu.into();
         if let Some(task) = queued.task.take() {
             queued.task = task.step();
@@ -151,7 +148,7 @@ impl Pcpu {
     }
 
     /// A vCPU that waits is called: is what it waits for there?
-    fn look_at_waiting(&mut self, id: u16, handle: &VmHandle, index: usize) -> Errand {
+    fn look_at_waiting(&mut self, id: RunQueueIndex, handle: &VmHandle, index: usize) -> Errand {
         if handle.devices.is_due() {
             self.work(id, handle);
         }
@@ -172,7 +169,7 @@ impl Pcpu {
     }
 
     /// A vCPU that is off is called: is it to start?
-    fn look_at_off(&mut self, id: u16, handle: &VmHandle, index: usize) -> Errand {
+    fn look_at_off(&mut self, id: RunQueueIndex, handle: &VmHandle, index: usize) -> Errand {
         let entry = handle.vm.lock().power.take_pending(index);
         let Some(entry) = entry else {
             handle.pass_kick_on(index);
@@ -185,8 +182,8 @@ impl Pcpu {
 
     /// A console line of the VM of the vCPU with run-queue index `id` has waited for its end for long enough: it is passed on in that
     /// vCPU's time.
-    pub(super) fn flush_now(&mut self, id: u16, resident: Option<u16>) {
-        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else {
+    pub(super) fn flush_now(&mut self, id: RunQueueIndex, resident: Option<RunQueueIndex>) {
+        let Some(Some(queued)) = self.queued.get_mut(id.index()) else {
             invariant!("deadlines are of vCPUs")
         };
         queued.flush_at = NEVER;

@@ -4,6 +4,7 @@
 //! Each physical CPU tells of the vCPUs that live on it: their locks are its own, and no VM's lock is taken. So a VM that
 //! holds its lock for long, or stands still, is told of like any other.
 
+use vambrace_cpu::scheduler::RunQueueIndex;
 use vambrace_hypervisor::invariant;
 use vambrace_machine::Vcpu;
 use vambrace_wire::message::{FromHypervisor, TOLD_EXITS, ToldExit, VcpuActivity, VcpuReport};
@@ -18,8 +19,8 @@ impl Pcpu {
     /// Tells of all vCPUs here; `running` is the one in the machine, with its run-queue index.
     #[cold]
     #[inline(never)]
-    pub(super) fn tell_vcpus(&self, mut running: Option<(u16, &mut Vcpu)>) {
-        for (id, queued) in (0..).zip(&self.queued) {
+    pub(super) fn tell_vcpus(&self, mut running: Option<(RunQueueIndex, &mut Vcpu)>) {
+        for (id, queued) in (0..).map(RunQueueIndex::new).zip(&self.queued) {
             // The index is free.
             let Some(queued) = queued else { continue };
             match &mut running {

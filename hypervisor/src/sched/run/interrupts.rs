@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Physical interrupts and deadlines of a CPU.
 
+use vambrace_cpu::scheduler::RunQueueIndex;
 use vambrace_interrupts::{Intid, Trigger};
 use vambrace_machine::{Vcpu, layout};
 
@@ -109,13 +110,13 @@ impl Pcpu {
 
     /// Wakes who waited for the time that has come, and passes unfinished console lines on. `resident` is the run-queue index of the
     /// vCPU in the machine.
-    pub(super) fn deadlines_passed(&mut self, resident: Option<u16>) {
+    pub(super) fn deadlines_passed(&mut self, resident: Option<RunQueueIndex>) {
         let now = now();
         while let Some(id) = self.deadlines.due(now) {
             // Whatever is due there is done below.
             self.deadlines.set(id, NEVER);
             // The index may be free by now.
-            let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else { continue };
+            let Some(Some(queued)) = self.queued.get_mut(id.index()) else { continue };
             let is_flush_due = queued.flush_at <= now;
             let works = queued.work_at <= now;
             if works {

@@ -7,7 +7,7 @@ use core::num::NonZeroU32;
 use core::sync::atomic::Ordering;
 
 use vambrace_cpu::power::Entry;
-use vambrace_cpu::scheduler::Claim;
+use vambrace_cpu::scheduler::{Claim, RunQueueIndex};
 use vambrace_cpu::timer;
 use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::memory::room;
@@ -115,7 +115,7 @@ impl Pcpu {
     #[inline(never)]
     pub(super) fn leave(
         &mut self,
-        id: u16,
+        id: RunQueueIndex,
         handle: &VmHandle,
         vcpu: &mut Vcpu,
         unloaded: Unloaded<'_>,
@@ -139,10 +139,17 @@ impl Pcpu {
     }
 
     /// Lets a vCPU wait, and then start anew.
-    fn suspend(&mut self, id: u16, handle: &VmHandle, vcpu: &mut Vcpu, unloaded: Unloaded<'_>, entry: Entry) {
+    fn suspend(
+        &mut self,
+        id: RunQueueIndex,
+        handle: &VmHandle,
+        vcpu: &mut Vcpu,
+        unloaded: Unloaded<'_>,
+        entry: Entry,
+    ) {
         if self.wait(id, handle, vcpu, unloaded, None) == Waits::No {
             start_vcpu(handle, vcpu, entry);
-        } else if let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) {
+        } else if let Some(Some(queued)) = self.queued.get_mut(id.index()) {
             queued.suspended = Some(entry);
         }
     }
@@ -151,7 +158,7 @@ impl Pcpu {
     #[inline(always)]
     pub(super) fn wait(
         &mut self,
-        id: u16,
+        id: RunQueueIndex,
         handle: &VmShared,
         vcpu: &Vcpu,
         Unloaded { mut vm, put }: Unloaded<'_>,
@@ -176,7 +183,7 @@ impl Pcpu {
         }
         vm.gic.set_activity(index, Activity::Waiting);
         drop(vm);
-        if let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) {
+        if let Some(Some(queued)) = self.queued.get_mut(id.index()) {
             queued.state = State::Waiting;
             queued.wake_at = wake_at;
             self.deadlines.set(id, wake_at.min(queued.flush_at).min(queued.work_at));
@@ -186,24 +193,20 @@ impl Pcpu {
     }
 
     /// A vCPU is off from now on, or halted.
-    fn switch_off(&mut self, id: u16) {
-        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else {
-            invariant!("only vCPUs are queued")
-        };
+    fn switch_off(&mut self, id: RunQueueIndex) {
+        let Some(Some(queued)) = self.queued.get_mut(id.index()) else { invariant!("only vCPUs are queued") };
         queued.state = State::Off;
         self.queue.block(id);
     }
 
     /// There is something to do in the time of the vCPU with run-queue index `id`.
-    pub(super) fn queue_up(&mut self, id: u16) {
-        let Some(Some(queued)) = self.queued.get(usize::from(id)) else {
-            invariant!("only vCPUs are queued")
-        };
+    pub(super) fn queue_up(&mut self, id: RunQueueIndex) {
+        let Some(Some(queued)) = self.queued.get(id.index()) else { invariant!("only vCPUs are queued") };
         self.queue.wake(id, queued.claim(self.translation));
     }
 
     /// The vCPU number `index` of a VM, with run-queue index `id`, which was off, starts.
-    pub(super) fn start(&mut self, id: u16, handle: &VmShared, index: usize, entry: Entry) {
+    pub(super) fn start(&mut self, id: RunQueueIndex, handle: &VmShared, index: usize, entry: Entry) {
         if let Some(vcpu) = handle.vcpus.get(index) {
             start_vcpu(handle, &mut vcpu.lock(), entry);
         }
@@ -215,23 +218,21 @@ impl Pcpu {
     }
 
     /// The next time at which something is due for a vCPU may have changed.
-    pub(super) fn note_deadline(&mut self, id: u16) {
-        if let Some(Some(queued)) = self.queued.get(usize::from(id)) {
+    pub(super) fn note_deadline(&mut self, id: RunQueueIndex) {
+        if let Some(Some(queued)) = self.queued.get(id.index()) {
             self.deadlines.set(id, queued.wake_at.min(queued.flush_at).min(queued.work_at));
         }
     }
 
     /// A vCPU that waited has something to do.
-    pub(super) fn wake(&mut self, id: u16) {
+    pub(super) fn wake(&mut self, id: RunQueueIndex) {
         self.make_ready(id);
         self.queue_up(id);
     }
 
     /// A vCPU that waited, and that is in the queue, waits no longer.
-    pub(super) fn make_ready(&mut self, id: u16) {
-        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else {
-            invariant!("only vCPUs are queued")
-        };
+    pub(super) fn make_ready(&mut self, id: RunQueueIndex) {
+        let Some(Some(queued)) = self.queued.get_mut(id.index()) else { invariant!("only vCPUs are queued") };
         queued.state = State::Ready;
         queued.wake_at = NEVER;
         self.deadlines.set(id, queued.flush_at.min(queued.work_at));
@@ -243,10 +244,8 @@ impl Pcpu {
     }
 
     /// A vCPU's VM has come to an end: it never enters the guest again in this boot epoch. No vCPU is in the machine.
-    pub(super) fn halt(&mut self, id: u16) {
-        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else {
-            invariant!("only vCPUs are queued")
-        };
+    pub(super) fn halt(&mut self, id: RunQueueIndex) {
+        let Some(Some(queued)) = self.queued.get_mut(id.index()) else { invariant!("only vCPUs are queued") };
         let epoch = queued.handle.boot_epoch.load(Ordering::Acquire);
         let Some(reason) = queued.handle.stop_reason.get() else { invariant!("who halts knows why") };
         if queued.halted_in.replace(epoch) == Some(epoch) {
@@ -271,8 +270,8 @@ impl Pcpu {
     }
 
     /// A vCPU is affine to this CPU from now on.
-    pub(super) fn add_vcpu(&mut self, handle: VmHandle, vcpu: u16, id: u16) {
-        let at = usize::from(id);
+    pub(super) fn add_vcpu(&mut self, handle: VmHandle, vcpu: u16, id: RunQueueIndex) {
+        let at = id.index();
         if self.queued.len() <= at {
             self.queued.resize_with(at + 1, || None);
         }
@@ -300,24 +299,22 @@ impl Pcpu {
     }
 
     /// Long work for the VM of the vCPU with run-queue index `id`, which is off: done in that vCPU's turns.
-    pub(super) fn give_task(&mut self, id: u16, task: BackgroundTask) {
-        let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) else {
-            invariant!("only vCPUs are queued")
-        };
+    pub(super) fn give_task(&mut self, id: RunQueueIndex, task: BackgroundTask) {
+        let Some(Some(queued)) = self.queued.get_mut(id.index()) else { invariant!("only vCPUs are queued") };
         queued.task = Some(task);
         queued.is_requested = true;
         self.queue_up(id);
     }
 
     /// The VM of this vCPU is no more.
-    pub(super) fn forget(&mut self, id: u16) {
+    pub(super) fn forget(&mut self, id: RunQueueIndex) {
         self.switch_off(id);
         self.queue.remove(id);
         self.deadlines.set(id, NEVER);
         if self.fp_owner == Some(id) {
             self.fp_owner = None;
         }
-        if let Some(place) = self.queued.get_mut(usize::from(id)) {
+        if let Some(place) = self.queued.get_mut(id.index()) {
             *place = None;
         }
     }

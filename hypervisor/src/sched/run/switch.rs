@@ -4,6 +4,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use vambrace_cpu::registers::El1Registers;
+use vambrace_cpu::scheduler::RunQueueIndex;
 use vambrace_cpu::timer;
 use vambrace_hypervisor::arch::speculative_at::{self, Step, Switch};
 use vambrace_hypervisor::arch::traps::{HCR_VSE, WfiTrap};
@@ -142,7 +143,7 @@ impl Pcpu {
     }
 
     /// Puts a vCPU into the machine, its list registers up to date. If its VM is stopping, it is not to be entered.
-    pub(super) fn load(&mut self, id: u16, handle: &VmShared, vcpu: &Vcpu) -> Lives {
+    pub(super) fn load(&mut self, id: RunQueueIndex, handle: &VmShared, vcpu: &Vcpu) -> Lives {
         let registers = &vcpu.registers;
         VmpidrEl2.write(1 << 31 | layout::affinity(vcpu.index));
         CntvoffEl2.write(handle.time_offset.load(Ordering::Acquire));
@@ -280,11 +281,11 @@ impl Pcpu {
     }
 
     /// Gives the vCPU with run-queue index `id`, which is resident, the floating-point registers.
-    pub(super) fn take_fp(&mut self, id: u16, vcpu: &Vcpu) {
+    pub(super) fn take_fp(&mut self, id: RunQueueIndex, vcpu: &Vcpu) {
         features::set_fp(Fp::IsLoaded);
         barrier::isb();
         if let Some(owner) = self.fp_owner.filter(|owner| *owner != id) {
-            let queued = self.queued.get(usize::from(owner)).and_then(Option::as_ref);
+            let queued = self.queued.get(owner.index()).and_then(Option::as_ref);
             let before =
                 queued.and_then(|queued| queued.handle.vcpus.get(usize::from(queued.vcpu))?.try_lock());
             let Some(mut before) = before else {

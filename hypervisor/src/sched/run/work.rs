@@ -7,20 +7,21 @@ use crate::devices::{self, Polled};
 use crate::sched::percpu;
 use crate::vm::exit_host::Flush;
 use crate::vm::shared::VmShared;
+use vambrace_cpu::scheduler::RunQueueIndex;
 
 impl Pcpu {
     /// Polls the devices of the VM with run-queue index `id`, in that vCPU's time. If it is not enough, the next comes when the
     /// guest has had as much time as this one took.
     #[cold]
     #[inline(never)]
-    pub(super) fn work(&mut self, id: u16, handle: &VmShared) {
+    pub(super) fn work(&mut self, id: RunQueueIndex, handle: &VmShared) {
         let began = now();
         let (polled, flush) = devices::poll(handle, &mut self.buffer);
         if flush == Flush::Soon {
             self.flush_soon(id);
         }
         if polled == Polled::NotOver
-            && let Some(Some(queued)) = self.queued.get_mut(usize::from(id))
+            && let Some(Some(queued)) = self.queued.get_mut(id.index())
         {
             let now = now();
             queued.work_at = now.saturating_add(now.saturating_sub(began));
@@ -29,16 +30,16 @@ impl Pcpu {
     }
 
     /// It is time for the next poll of the VM with run-queue index `id`: its vCPU is called, or another if that has been switched off.
-    pub(super) fn work_again(&mut self, id: u16) {
-        match self.queued.get(usize::from(id)) {
+    pub(super) fn work_again(&mut self, id: RunQueueIndex) {
+        match self.queued.get(id.index()) {
             Some(Some(queued)) if queued.state == State::Off => queued.handle.kick_worker(),
             _ => percpu::kick(self.index as u16, id),
         }
     }
 
     /// The VM with run-queue index `id` has said something, and is perhaps about to say more.
-    pub(super) fn flush_soon(&mut self, id: u16) {
-        if let Some(Some(queued)) = self.queued.get_mut(usize::from(id)) {
+    pub(super) fn flush_soon(&mut self, id: RunQueueIndex) {
+        if let Some(Some(queued)) = self.queued.get_mut(id.index()) {
             queued.flush_at = now().saturating_add(self.flush_delay);
             self.note_deadline(id);
         }
