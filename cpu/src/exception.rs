@@ -8,7 +8,7 @@
 use vambrace_memory::Va;
 
 use crate::exit::Direction;
-use crate::pstate::{self, Level};
+use crate::pstate::{self, ExceptionLevel};
 use crate::registers::{El1Registers, Frame};
 use crate::syndrome::{InstructionLength, Syndrome, class, field};
 
@@ -130,7 +130,7 @@ struct Report {
 }
 
 impl Report {
-    fn new(exception: Exception, from: Level) -> Self {
+    fn new(exception: Exception, from: ExceptionLevel) -> Self {
         match exception {
             Exception::Undefined => Self {
                 syndrome: Syndrome::new(class::UNKNOWN, InstructionLength::Four, 0),
@@ -156,7 +156,7 @@ impl Report {
 }
 
 impl ExternalAbort {
-    fn report(&self, from: Level) -> Report {
+    fn report(&self, from: ExceptionLevel) -> Report {
         let (class, what) = match self.access {
             AbortedAccess::Fetch => (class::INSTRUCTION_ABORT_LOWER, 0),
             AbortedAccess::Data(Direction::Read) => (class::DATA_ABORT_LOWER, 0),
@@ -179,7 +179,7 @@ impl ExternalAbort {
 }
 
 /// The class of an exception that says "from a lower exception level", when EL1 takes it.
-const fn class_at_el1(class: u8, from: Level) -> u8 {
+const fn class_at_el1(class: u8, from: ExceptionLevel) -> u8 {
     let lower = matches!(
         class,
         class::INSTRUCTION_ABORT_LOWER
@@ -207,12 +207,12 @@ const fn sets_far(class: u8) -> bool {
 }
 
 /// Where the group of four vectors for exceptions from `from` begins.
-const fn group_offset(from: Level) -> u64 {
+const fn group_offset(from: ExceptionLevel) -> u64 {
     match from {
-        Level::El1t => 0x000,
-        Level::El1h => 0x200,
-        Level::El0 => 0x400,
-        Level::El0Aarch32 => 0x600,
+        ExceptionLevel::El1t => 0x000,
+        ExceptionLevel::El1h => 0x200,
+        ExceptionLevel::El0 => 0x400,
+        ExceptionLevel::El0Aarch32 => 0x600,
     }
 }
 

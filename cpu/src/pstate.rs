@@ -58,7 +58,7 @@ pub const SCTLR_EE: u64 = 1 << 25;
 
 /// Where in a VM an exit came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Level {
+pub enum ExceptionLevel {
     /// EL0 in AArch64.
     El0,
     /// EL0 in AArch32.
@@ -69,7 +69,7 @@ pub enum Level {
     El1h,
 }
 
-impl Level {
+impl ExceptionLevel {
     /// Whether it is EL0, in either execution state.
     #[must_use]
     pub const fn is_el0(self) -> bool {
@@ -110,14 +110,14 @@ impl Frame {
     /// Where the guest was. A mode that a VM cannot be in counts as EL1h, so that what follows is the guest's
     /// own exception.
     #[must_use]
-    pub const fn level(&self) -> Level {
+    pub const fn level(&self) -> ExceptionLevel {
         if self.pstate & AARCH32 != 0 {
-            return Level::El0Aarch32;
+            return ExceptionLevel::El0Aarch32;
         }
         match self.pstate & MODE {
-            EL0T => Level::El0,
-            EL1T => Level::El1t,
-            _ => Level::El1h,
+            EL0T => ExceptionLevel::El0,
+            EL1T => ExceptionLevel::El1t,
+            _ => ExceptionLevel::El1h,
         }
     }
 
@@ -131,9 +131,9 @@ impl Frame {
     #[must_use]
     pub const fn endianness(&self, sctlr: u64) -> Endianness {
         let big = match self.level() {
-            Level::El0Aarch32 => self.pstate & E != 0,
-            Level::El0 => sctlr & SCTLR_E0E != 0,
-            Level::El1t | Level::El1h => sctlr & SCTLR_EE != 0,
+            ExceptionLevel::El0Aarch32 => self.pstate & E != 0,
+            ExceptionLevel::El0 => sctlr & SCTLR_E0E != 0,
+            ExceptionLevel::El1t | ExceptionLevel::El1h => sctlr & SCTLR_EE != 0,
         };
         if big { Endianness::Big } else { Endianness::Little }
     }
@@ -211,11 +211,11 @@ mod tests {
 
     #[test]
     fn the_level_follows_the_mode() {
-        assert_eq!(frame(0, EL0T).level(), Level::El0);
-        assert_eq!(frame(0, EL1T).level(), Level::El1t);
-        assert_eq!(frame(0, EL1H).level(), Level::El1h);
-        assert_eq!(frame(0, AARCH32).level(), Level::El0Aarch32);
-        assert_eq!(frame(0, 0b1001).level(), Level::El1h, "EL2h cannot be");
+        assert_eq!(frame(0, EL0T).level(), ExceptionLevel::El0);
+        assert_eq!(frame(0, EL1T).level(), ExceptionLevel::El1t);
+        assert_eq!(frame(0, EL1H).level(), ExceptionLevel::El1h);
+        assert_eq!(frame(0, AARCH32).level(), ExceptionLevel::El0Aarch32);
+        assert_eq!(frame(0, 0b1001).level(), ExceptionLevel::El1h, "EL2h cannot be");
     }
 
     #[test]

@@ -68,14 +68,14 @@ mod tests {
     use vambrace_memory::Ipa;
 
     use super::*;
-    use crate::pstate::Level;
+    use crate::pstate::ExceptionLevel;
 
     #[test]
     fn a_cpu_starts_masked_at_el1_with_its_context() {
         let entry = Entry { address: Ipa(0x4008_0000), context: 7, endianness: Endianness::Little };
         let cpu = CpuRegisters::starting_at(entry);
         assert_eq!((cpu.frame.pc, cpu.frame.get(0), cpu.frame.pstate), (0x4008_0000, 7, 0x3C5));
-        assert_eq!(cpu.frame.level(), Level::El1h);
+        assert_eq!(cpu.frame.level(), ExceptionLevel::El1h);
         assert_eq!(cpu.frame.endianness(cpu.el1.sctlr), Endianness::Little);
         // M, A, C and I are off.
         assert_eq!(cpu.el1.sctlr & (1 | 1 << 1 | 1 << 2 | 1 << 12), 0);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::exit::{Direction, SystemRegisterAccess};
 use crate::id_registers::IdRegisters;
-use crate::pstate::Level;
+use crate::pstate::ExceptionLevel;
 use crate::sysreg::SysReg;
 
 /// What to do about an access.
@@ -138,7 +138,7 @@ impl OsLock {
 }
 
 /// Decides about `access`, made by a guest at `level`.
-pub fn access(access: SystemRegisterAccess, level: Level, id_registers: &IdRegisters) -> Outcome {
+pub fn access(access: SystemRegisterAccess, level: ExceptionLevel, id_registers: &IdRegisters) -> Outcome {
     let register = access.register;
     if level.is_el0() && !register.is_for_el0() {
         return Outcome::Undefined;

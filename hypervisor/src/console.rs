@@ -16,7 +16,7 @@ use vambrace_hypervisor::boot::board;
 use vambrace_hypervisor::console::serial::{Refused, SerialQueue, Source};
 use vambrace_memory::Pa;
 use vambrace_wire::VmId;
-use vambrace_wire::message::{FromHypervisor, Level, MAX_FRAME, MAX_TEXT, encode};
+use vambrace_wire::message::{FromHypervisor, LogLevel, MAX_FRAME, MAX_TEXT, encode};
 
 use crate::arch::lock::SpinMutex;
 use crate::arch::mmu::MmuOn;
@@ -160,7 +160,7 @@ fn send(source: Source, message: &FromHypervisor<'_>) -> Result<(), Refused> {
 }
 
 /// Writes one line of the hypervisor's log.
-pub(crate) fn log(level: Level, text: fmt::Arguments<'_>) {
+pub(crate) fn log(level: LogLevel, text: fmt::Arguments<'_>) {
     let line = one_line(text);
     say(&FromHypervisor::Log { level, text: &line });
 }
@@ -168,7 +168,7 @@ pub(crate) fn log(level: Level, text: fmt::Arguments<'_>) {
 /// Writes one line of the log about a VM, by whose doing it may come again.
 pub(crate) fn warn_of(vm: VmId, text: fmt::Arguments<'_>) {
     let line = one_line(text);
-    say_of(Source::Affairs(vm), &FromHypervisor::Log { level: Level::Warning, text: &line });
+    say_of(Source::Affairs(vm), &FromHypervisor::Log { level: LogLevel::Warning, text: &line });
 }
 
 /// Formats at most one message's worth; what is longer is cut.
@@ -299,6 +299,6 @@ impl Console {
 }
 
 macro_rules! warning {
-    ($($argument:tt)*) => { $crate::console::log(vambrace_wire::message::Level::Warning, format_args!($($argument)*)) };
+    ($($argument:tt)*) => { $crate::console::log(vambrace_wire::message::LogLevel::Warning, format_args!($($argument)*)) };
 }
 pub(crate) use warning;

@@ -60,4 +60,4 @@ pub use put_load::Put;
 pub use resample::{Answer, Group, GroupRegister, Look, Trigger};
 pub use sgi::{SgiRegister, SgiRequest, SgiTargets};
 pub use vcpu_set::{MAX_VCPUS, VcpuSet};
-pub use vgic::{Activity, Level, Vgic, Width};
+pub use vgic::{Activity, LineLevel, Vgic, Width};

@@ -18,7 +18,7 @@ use crate::vcpu_set::VcpuSet;
 
 /// A line's level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Level {
+pub enum LineLevel {
     /// Not asserted.
     Low,
     /// Asserted.
@@ -285,12 +285,12 @@ impl Vgic {
     }
 
     /// Sets the level of an SPI's line. A rising edge makes an edge-triggered SPI pending.
-    pub fn set_spi_level(&mut self, intid: Intid, level: Level) -> VcpuSet {
+    pub fn set_spi_level(&mut self, intid: Intid, level: LineLevel) -> VcpuSet {
         let mut kicks = VcpuSet::new();
         if let Some((spi, bank)) = self.spi_mut(intid) {
             let changed = match level {
-                Level::High => bank.raise(spi.n()),
-                Level::Low => bank.lower(spi.n()),
+                LineLevel::High => bank.raise(spi.n()),
+                LineLevel::Low => bank.lower(spi.n()),
             };
             if changed != 0 {
                 self.refresh(spi, &mut kicks);
@@ -300,12 +300,12 @@ impl Vgic {
     }
 
     /// Sets the level of a PPI's line.
-    pub fn set_ppi_level(&mut self, vcpu: usize, intid: Intid, level: Level) -> VcpuSet {
+    pub fn set_ppi_level(&mut self, vcpu: usize, intid: Intid, level: LineLevel) -> VcpuSet {
         let mut kicks = VcpuSet::new();
         if let Some(bank) = self.ppi_mut(vcpu, intid) {
             let changed = match level {
-                Level::High => bank.raise(intid.get()),
-                Level::Low => bank.lower(intid.get()),
+                LineLevel::High => bank.raise(intid.get()),
+                LineLevel::Low => bank.lower(intid.get()),
             };
             self.note_private(vcpu, changed, &mut kicks);
         }
@@ -315,15 +315,15 @@ impl Vgic {
     /// Raises an SPI's line and lowers it: what an edge-triggered device does. A level-sensitive SPI is left as it
     /// was, since nothing asserts it any more.
     pub fn pulse_spi(&mut self, intid: Intid) -> VcpuSet {
-        let mut kicks = self.set_spi_level(intid, Level::High);
-        kicks.extend(&self.set_spi_level(intid, Level::Low));
+        let mut kicks = self.set_spi_level(intid, LineLevel::High);
+        kicks.extend(&self.set_spi_level(intid, LineLevel::Low));
         kicks
     }
 
     /// Raises a PPI's line and lowers it; see [`Self::pulse_spi`].
     pub fn pulse_ppi(&mut self, vcpu: usize, intid: Intid) -> VcpuSet {
-        let mut kicks = self.set_ppi_level(vcpu, intid, Level::High);
-        kicks.extend(&self.set_ppi_level(vcpu, intid, Level::Low));
+        let mut kicks = self.set_ppi_level(vcpu, intid, LineLevel::High);
+        kicks.extend(&self.set_ppi_level(vcpu, intid, LineLevel::Low));
         kicks
     }
 

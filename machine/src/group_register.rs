@@ -6,7 +6,7 @@ use spin::RelaxStrategy;
 use spin::mutex::SpinMutex;
 use vambrace_cpu::exit::Direction;
 use vambrace_cpu::sysreg::SysReg;
-use vambrace_interrupts::{Answer, Group, GroupRegister, Level, Look};
+use vambrace_interrupts::{Answer, Group, GroupRegister, LineLevel, Look};
 
 use crate::host::{LoadedVcpu, Notify};
 use crate::layout;
@@ -64,7 +64,7 @@ pub(crate) fn access(
     let mut notify = take_back(&mut shared, vcpu, host);
     let served = match (access, direction) {
         (Access::Pending(group, look), _) => {
-            if host.virtual_timer_line() == Level::High {
+            if host.virtual_timer_line() == LineLevel::High {
                 shared.gic.confirm_line(index, layout::VIRTUAL_TIMER_INTID);
             }
             match shared.gic.read_pending(index, group, look, &mut notify) {

@@ -7,7 +7,7 @@
 use vambrace_cpu::exit::SystemRegisterAccess;
 use vambrace_cpu::registers::DebugRegisters;
 use vambrace_cpu::smccc::NoEntropy;
-use vambrace_interrupts::{CpuInterface, Level, VcpuSet};
+use vambrace_interrupts::{CpuInterface, LineLevel, VcpuSet};
 use vambrace_memory::GuestMemory;
 use vambrace_memory::features::Features;
 
@@ -28,7 +28,7 @@ pub trait LoadedVcpu {
     fn sctlr_el1(&self) -> u64;
 
     /// Whether the vCPU's virtual timer asserts its interrupt.
-    fn virtual_timer_line(&self) -> Level;
+    fn virtual_timer_line(&self) -> LineLevel;
 
     /// Makes `vcpu.registers.el1` true, and sees that what is changed there reaches the machine before the vCPU goes
     /// on.

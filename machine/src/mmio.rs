@@ -8,8 +8,8 @@ use arrayvec::ArrayVec;
 use spin::RelaxStrategy;
 use spin::mutex::SpinMutex;
 use vambrace_cpu::exit::{self, DataAbort, DataTransfer};
-use vambrace_cpu::pstate::Level;
-use vambrace_interrupts::{Level as Line, VcpuSet, Width as GicWidth};
+use vambrace_cpu::pstate::ExceptionLevel;
+use vambrace_interrupts::{LineLevel, VcpuSet, Width as GicWidth};
 use vambrace_io::bus::{Access, Completed, Destination, Direction, Extension, RegisterWidth, Width};
 use vambrace_io::decode::{Base, Instruction, Operation, Registers, Transfer};
 use vambrace_memory::addr::PAGE_SIZE;
@@ -60,7 +60,7 @@ fn decoded(
     host: &mut impl Host,
 ) -> Result<(), Refusal> {
     let word = match vcpu.registers.frame.level() {
-        Level::El0Aarch32 => None,
+        ExceptionLevel::El0Aarch32 => None,
         _ => read_instruction(vcpu, host),
     };
     let instruction = Instruction::decode(word.ok_or(Refusal::Unreadable)?).map_err(Refusal::Instruction)?;
@@ -122,8 +122,10 @@ fn stack_pointer(vcpu: &mut Vcpu) -> u64 {
 
 fn stack_pointer_mut(vcpu: &mut Vcpu) -> &mut u64 {
     match vcpu.registers.frame.level() {
-        Level::El1h => &mut vcpu.registers.el1.sp_el1,
-        Level::El1t | Level::El0 | Level::El0Aarch32 => &mut vcpu.registers.el1.sp_el0,
+        ExceptionLevel::El1h => &mut vcpu.registers.el1.sp_el1,
+        ExceptionLevel::El1t | ExceptionLevel::El0 | ExceptionLevel::El0Aarch32 => {
+            &mut vcpu.registers.el1.sp_el0
+        }
     }
 }
 
@@ -310,8 +312,8 @@ pub(crate) fn take_back(shared: &mut Vm, vcpu: &Vcpu, host: &mut impl LoadedVcpu
 /// The virtual timer's interrupt does not pend any more if the guest has moved the timer on.
 fn retract_timer(shared: &mut Vm, vcpu: &Vcpu, host: &impl LoadedVcpu) -> VcpuSet {
     match host.virtual_timer_line() {
-        Line::Low => shared.retract_virtual_timer(usize::from(vcpu.index)),
-        Line::High => VcpuSet::new(),
+        LineLevel::Low => shared.retract_virtual_timer(usize::from(vcpu.index)),
+        LineLevel::High => VcpuSet::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use core::fmt::{self, Arguments};
 
-use vambrace_cpu::pstate::Level;
+use vambrace_cpu::pstate::ExceptionLevel;
 use vambrace_cpu::syndrome;
 
 use crate::vcpu::{CrashCause, PastExit, Vcpu};
@@ -86,15 +86,15 @@ impl fmt::Display for Exit<'_> {
 
 /// Where a guest is, in words.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Mode(pub(crate) Level);
+pub(crate) struct Mode(pub(crate) ExceptionLevel);
 
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            Level::El0 => "EL0",
-            Level::El0Aarch32 => "EL0, AArch32",
-            Level::El1t => "EL1 with SP_EL0",
-            Level::El1h => "EL1 with SP_EL1",
+            ExceptionLevel::El0 => "EL0",
+            ExceptionLevel::El0Aarch32 => "EL0, AArch32",
+            ExceptionLevel::El1t => "EL1 with SP_EL0",
+            ExceptionLevel::El1h => "EL1 with SP_EL1",
         })
     }
 }

@@ -8,7 +8,7 @@ use spin::RelaxStrategy;
 use spin::mutex::SpinMutex;
 use vambrace_cpu::coprocessor::{CoprocessorAccess, CoprocessorRegister};
 use vambrace_cpu::exit::{Direction, SystemRegisterAccess};
-use vambrace_cpu::pstate::Level;
+use vambrace_cpu::pstate::ExceptionLevel;
 use vambrace_cpu::reset::CpuRegisters;
 use vambrace_cpu::syndrome::InstructionLength;
 use vambrace_cpu::sysreg::SysReg;
@@ -72,7 +72,7 @@ pub(crate) fn coprocessor(
                 let operand = access.value(&vcpu.registers.frame);
                 let same = SystemRegisterAccess { register, rt: XZR, direction };
                 // Only what user mode may use has a name here.
-                serve(vm, vcpu, same, Level::El1h, operand, host)
+                serve(vm, vcpu, same, ExceptionLevel::El1h, operand, host)
             }
             (Some(CoprocessorRegister::DebugId), Direction::Read) => {
                 Served::Value(vm.lock().id_registers.debug_id())
@@ -95,7 +95,7 @@ fn serve(
     vm: &SpinMutex<Vm, impl RelaxStrategy>,
     vcpu: &mut Vcpu,
     access: SystemRegisterAccess,
-    level: Level,
+    level: ExceptionLevel,
     operand: u64,
     host: &mut impl Host,
 ) -> Served {

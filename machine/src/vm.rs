@@ -9,7 +9,7 @@ use vambrace_cpu::id_registers::IdRegisters;
 use vambrace_cpu::power::{Entry, PowerStates};
 use vambrace_cpu::pstate::Endianness;
 use vambrace_interrupts::{
-    ConfigError, CpuInterface, Intid, Level, VcpuSet, Vgic, VgicConfig, Width as GicWidth,
+    ConfigError, CpuInterface, Intid, LineLevel, VcpuSet, Vgic, VgicConfig, Width as GicWidth,
 };
 use vambrace_io::bus::{Access, Bus, BusError, Direction, MmioDevice};
 use vambrace_io::doorbell::Doorbell;
@@ -253,7 +253,7 @@ impl Vm {
             let _ = self.settle_doorbell(channel);
         }
         for vcpu in 0..self.gic.config().affinities.len() {
-            let _ = self.gic.set_ppi_level(vcpu, layout::PHYSICAL_TIMER_INTID, Level::Low);
+            let _ = self.gic.set_ppi_level(vcpu, layout::PHYSICAL_TIMER_INTID, LineLevel::Low);
         }
         self.gic.reset();
         self.result = None;
@@ -302,7 +302,7 @@ impl Vm {
 
     /// Brings the devices' interrupt lines to the GIC.
     pub fn update_irq_lines(&mut self) -> VcpuSet {
-        let level = |asserted: bool| if asserted { Level::High } else { Level::Low };
+        let level = |asserted: bool| if asserted { LineLevel::High } else { LineLevel::Low };
         let mut notify = VcpuSet::new();
         if let Some(uart) = &self.uart {
             let line = level(uart.irq_asserted());
@@ -327,7 +327,7 @@ impl Vm {
 
     /// Brings a vCPU's physical timer's line to the GIC, of one that was just written to.
     pub fn settle_physical_timer(&mut self, vcpu: &Vcpu, now: u64) -> VcpuSet {
-        let level = if vcpu.physical_timer.line(now) { Level::High } else { Level::Low };
+        let level = if vcpu.physical_timer.line(now) { LineLevel::High } else { LineLevel::Low };
         self.gic.set_ppi_level(usize::from(vcpu.index), layout::PHYSICAL_TIMER_INTID, level)
     }
 

@@ -35,7 +35,7 @@ pub use commit::{MAX_BY_ADDRESS, Maintenance, Reach, tlbi_ipa_operand};
 pub use descriptor::{Attributes, Memory, Permissions};
 use descriptor::{Descriptor, Kind};
 use edit::{Change, Edit};
-pub use geometry::{Geometry, GeometryError, Level, MAX_BITS, MAX_ROOT_TABLES, MIN_IPA_BITS};
+pub use geometry::{Geometry, GeometryError, MAX_BITS, MAX_ROOT_TABLES, MIN_IPA_BITS, TableLevel};
 pub use plan::Plan;
 pub use regime::{BadVtcr, Doubt, Regime};
 use tables::{Extent, Table, visit};
@@ -123,7 +123,7 @@ pub struct Translation {
     /// How it is mapped.
     pub attributes: Attributes,
     /// The level of the block or page that maps it.
-    pub level: Level,
+    pub level: TableLevel,
 }
 
 /// One VM's stage-2 tables.
@@ -265,7 +265,7 @@ impl Stage2 {
         }
         let leaf = walk::descend_in(memory, &self.geometry.walk_from(self.root), ipa)?;
         let descriptor = Descriptor(leaf.raw);
-        let level = Level::of_leaf(leaf.level)?;
+        let level = TableLevel::of_leaf(leaf.level)?;
         Some(Translation {
             pa: Pa(leaf.output | ipa.0 & (level.span() - 1)),
             attributes: descriptor.attributes(self.encoding),

@@ -49,7 +49,7 @@ pub enum FromHypervisor<'a> {
     /// A line of the hypervisor's own log.
     Log {
         /// How serious.
-        level: Level,
+        level: LogLevel,
         /// One line, without its end.
         text: &'a str,
     },
@@ -126,7 +126,7 @@ pub enum FromHypervisor<'a> {
 
 /// How serious a log line is. A guest that misbehaves is never an error of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Level {
+pub enum LogLevel {
     /// Ours to mend.
     Error,
     /// Something the user should know.

@@ -8,16 +8,16 @@ fn id_registers() -> IdRegisters {
     IdRegisters::for_vm(&HostIdRegisters { aa64isar0: 0x1120, ..HostIdRegisters::default() })
 }
 
-fn at(level: Level, register: SysReg, direction: Direction) -> Outcome {
+fn at(level: ExceptionLevel, register: SysReg, direction: Direction) -> Outcome {
     access(SystemRegisterAccess { register, rt: 0, direction }, level, &id_registers())
 }
 
 fn read(register: SysReg) -> Outcome {
-    at(Level::El1h, register, Direction::Read)
+    at(ExceptionLevel::El1h, register, Direction::Read)
 }
 
 fn write(register: SysReg) -> Outcome {
-    at(Level::El1h, register, Direction::Write)
+    at(ExceptionLevel::El1h, register, Direction::Write)
 }
 
 #[test]
@@ -32,8 +32,8 @@ fn id_registers_are_read_only() {
 fn actlr_is_zero_for_el1_only() {
     assert_eq!(read(SysReg::ACTLR_EL1), Outcome::Read(0));
     assert_eq!(write(SysReg::ACTLR_EL1), Outcome::WriteIgnored);
-    assert_eq!(at(Level::El0, SysReg::ACTLR_EL1, Direction::Read), Outcome::Undefined);
-    assert_eq!(at(Level::El0Aarch32, SysReg::ACTLR_EL1, Direction::Read), Outcome::Undefined);
+    assert_eq!(at(ExceptionLevel::El0, SysReg::ACTLR_EL1, Direction::Read), Outcome::Undefined);
+    assert_eq!(at(ExceptionLevel::El0Aarch32, SysReg::ACTLR_EL1, Direction::Read), Outcome::Undefined);
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn the_physical_timer_is_for_el0_too() {
         (SysReg::CNTP_TVAL_EL0, TimerRegister::TimerValue),
     ];
     for (register, timer) in registers {
-        for level in [Level::El0, Level::El1h] {
+        for level in [ExceptionLevel::El0, ExceptionLevel::El1h] {
             for direction in [Direction::Read, Direction::Write] {
                 assert_eq!(at(level, register, direction), Outcome::Emulate(Emulated::Timer(timer)));
             }
@@ -124,7 +124,7 @@ fn set_and_way_is_an_instruction() {
     assert_eq!(write(SysReg::DC_CSW), Outcome::Emulate(Emulated::SetWay(SetWay::Clean)));
     assert_eq!(write(SysReg::DC_CISW), Outcome::Emulate(Emulated::SetWay(SetWay::CleanInvalidate)));
     assert_eq!(read(SysReg::DC_CISW), Outcome::Undefined);
-    assert_eq!(at(Level::El0, SysReg::DC_CISW, Direction::Write), Outcome::Undefined);
+    assert_eq!(at(ExceptionLevel::El0, SysReg::DC_CISW, Direction::Write), Outcome::Undefined);
 }
 
 #[test]
@@ -143,8 +143,8 @@ fn debug_registers() {
             assert_eq!(write(SysReg::new(2, 0, 0, number, op2)), Outcome::Emulate(Emulated::Debug));
         }
     }
-    assert_eq!(at(Level::El0, SysReg::MDCCSR_EL0, Direction::Read), Outcome::Read(0));
-    assert_eq!(at(Level::El0, SysReg::MDSCR_EL1, Direction::Read), Outcome::Undefined);
+    assert_eq!(at(ExceptionLevel::El0, SysReg::MDCCSR_EL0, Direction::Read), Outcome::Read(0));
+    assert_eq!(at(ExceptionLevel::El0, SysReg::MDSCR_EL1, Direction::Read), Outcome::Undefined);
 }
 
 #[test]
@@ -186,7 +186,7 @@ proptest! {
     fn any_access_has_an_outcome(iss in 0u32..1 << 22, esr_read: bool) {
         let register = SysReg::from_iss(iss);
         let direction = if esr_read { Direction::Read } else { Direction::Write };
-        for level in [Level::El0, Level::El0Aarch32, Level::El1t, Level::El1h] {
+        for level in [ExceptionLevel::El0, ExceptionLevel::El0Aarch32, ExceptionLevel::El1t, ExceptionLevel::El1h] {
             match at(level, register, direction) {
                 Outcome::Read(_) => prop_assert_eq!(direction, Direction::Read),
                 Outcome::WriteIgnored => prop_assert_eq!(direction, Direction::Write),

@@ -13,7 +13,7 @@ use arrayvec::ArrayVec;
 use vambrace_memory::addr::PAGE_SIZE;
 use vambrace_memory::attributes::Stage2Encoding;
 use vambrace_memory::stage2::{
-    Attributes, FrameSource, Geometry, Level, Maintenance, MapError, Mapping, Reach, Stage2, TableMemory,
+    Attributes, FrameSource, Geometry, TableLevel, Maintenance, MapError, Mapping, Reach, Stage2, TableMemory,
 };
 use vambrace_memory::vmid::VmidWidth;
 use vambrace_memory::{Ipa, Pa};
@@ -208,7 +208,7 @@ impl Maintenance for Instructions {
         instruction!("dsb ishst");
     }
 
-    fn invalidate_ipa(&mut self, ipa: Ipa, _leaf: Option<Level>, _reach: Reach) {
+    fn invalidate_ipa(&mut self, ipa: Ipa, _leaf: Option<TableLevel>, _reach: Reach) {
         instruction!("tlbi ipas2e1is, {}"; ipa.0 >> 12);
     }
 

@@ -5,7 +5,7 @@ use core::fmt::{self, Write};
 
 use arrayvec::ArrayVec;
 use vambrace_hypervisor::console::serial::LONGEST;
-use vambrace_wire::message::{FromHypervisor, Level, VmState};
+use vambrace_wire::message::{FromHypervisor, LogLevel, VmState};
 
 /// As much of a console as is said at once: with a name before each byte it is not more than a piece may be.
 pub(super) const CONSOLE_AT_ONCE: usize = 32;
@@ -66,9 +66,9 @@ impl Text {
             }
             FromHypervisor::Log { level, text } => {
                 let word = match level {
-                    Level::Error => "error: ",
-                    Level::Warning => "warning: ",
-                    Level::Info => "",
+                    LogLevel::Error => "error: ",
+                    LogLevel::Warning => "warning: ",
+                    LogLevel::Info => "",
                 };
                 self.line(format_args!("vambrace: {word}{text}\r\n"));
             }

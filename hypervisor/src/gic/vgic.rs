@@ -2,7 +2,7 @@
 //! The machine's virtual CPU interface: list registers and the registers around them, to and from values.
 
 use vambrace_cpu::timer;
-use vambrace_interrupts::{Added, CpuInterface, Level};
+use vambrace_interrupts::{Added, CpuInterface, LineLevel};
 use vambrace_machine::fast::ListRegisters;
 
 use crate::arch::sysreg::*;
@@ -179,6 +179,6 @@ impl ListRegisters for Interface {
 }
 
 /// Whether the resident vCPU's virtual timer asserts its interrupt.
-pub(crate) fn virtual_timer_line() -> Level {
-    if timer::is_asserted(CntvCtlEl0.read()) { Level::High } else { Level::Low }
+pub(crate) fn virtual_timer_line() -> LineLevel {
+    if timer::is_asserted(CntvCtlEl0.read()) { LineLevel::High } else { LineLevel::Low }
 }

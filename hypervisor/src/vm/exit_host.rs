@@ -131,7 +131,7 @@ impl LoadedVcpu for ExitHost<'_> {
         SctlrEl1.read()
     }
 
-    fn virtual_timer_line(&self) -> interrupts::Level {
+    fn virtual_timer_line(&self) -> interrupts::LineLevel {
         vgic::virtual_timer_line()
     }
 

@@ -16,7 +16,7 @@ use vambrace_hypervisor::memory::room;
 use vambrace_machine::{StopReason, layout};
 use vambrace_memory::addr::PAGE_SIZE;
 use vambrace_memory::attributes::Stage2Encoding;
-use vambrace_memory::stage2::Level;
+use vambrace_memory::stage2::TableLevel;
 use vambrace_memory::stage2::{
     Attributes, FrameSource, Geometry, GeometryError, Maintenance, MapError, Mapping, Reach, Stage2,
     TableMemory,
@@ -421,7 +421,7 @@ impl Maintenance for LiveMaintenance {
         barrier::dsb_ishst();
     }
 
-    fn invalidate_ipa(&mut self, ipa: Ipa, _leaf: Option<Level>, _reach: Reach) {
+    fn invalidate_ipa(&mut self, ipa: Ipa, _leaf: Option<TableLevel>, _reach: Reach) {
         barrier::tlbi_ipas2e1is(ipa);
     }
 

@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use crate::list_register::{HCR_EN, HCR_LRENPIE, HCR_NPIE, HCR_TDIR, HCR_VGRP0EIE, HCR_VGRP1DIE};
 use crate::{
-    Activity, CpuInterface, Intid, Level, ListRegister, SgiRegister, SgiRequest, State, Trigger, VcpuSet,
+    Activity, CpuInterface, Intid, LineLevel, ListRegister, SgiRegister, SgiRequest, State, Trigger, VcpuSet,
     Vgic, VgicConfig, Width,
 };
 
@@ -69,8 +69,8 @@ fn set(vcpus: &[usize]) -> VcpuSet {
 #[test]
 fn a_level_interrupt_is_pending_again_until_its_line_is_low() {
     let mut vgic = vgic(1, 4);
-    assert_eq!(vgic.set_spi_level(Intid::new(33), Level::High), set(&[0]));
-    assert_eq!(vgic.set_spi_level(Intid::new(33), Level::High), set(&[]));
+    assert_eq!(vgic.set_spi_level(Intid::new(33), LineLevel::High), set(&[0]));
+    assert_eq!(vgic.set_spi_level(Intid::new(33), LineLevel::High), set(&[]));
     assert!(vgic.has_deliverable(0) && vgic.needs_flush(0));
 
     let [lr] = list(&mut vgic, 0)[..] else { panic!("one interrupt") };
@@ -84,7 +84,7 @@ fn a_level_interrupt_is_pending_again_until_its_line_is_low() {
     assert_eq!(list(&mut vgic, 0)[0].state(), State::Pending);
 
     // Acknowledged, and the line goes low: active, nothing to come back for.
-    assert_eq!(vgic.set_spi_level(Intid::new(33), Level::Low), set(&[0]));
+    assert_eq!(vgic.set_spi_level(Intid::new(33), LineLevel::Low), set(&[0]));
     let active = machine(&vgic, 0, &[ACTIVE]);
     let _ = vgic.sync(0, &active);
     let [lr] = list(&mut vgic, 0)[..] else { panic!("one interrupt") };
@@ -174,7 +174,7 @@ fn what_does_not_fit_comes_by_priority() {
     let mut vgic = vgic(1, 2);
     for (intid, priority) in [(40, 0x80), (41, 0x60), (42, 0x40)] {
         let _ = vgic.write_distributor(0x400 + intid, Width::Byte, priority);
-        let _ = vgic.set_spi_level(Intid::new(intid as u32), Level::High);
+        let _ = vgic.set_spi_level(Intid::new(intid as u32), LineLevel::High);
     }
     let first: Vec<_> = list(&mut vgic, 0).iter().map(|lr| lr.intid().get()).collect();
     assert_eq!(first, [42, 41]);
@@ -189,8 +189,8 @@ fn what_does_not_fit_comes_by_priority() {
     assert_eq!(vgic.interface(0).unwrap().hcr, HCR_EN | HCR_LRENPIE | HCR_TDIR);
 
     // 42 ends in its list register, 41 by EOIcount; their lines are low by then.
-    let _ = vgic.set_spi_level(Intid::new(42), Level::Low);
-    let _ = vgic.set_spi_level(Intid::new(41), Level::Low);
+    let _ = vgic.set_spi_level(Intid::new(42), LineLevel::Low);
+    let _ = vgic.set_spi_level(Intid::new(41), LineLevel::Low);
     let mut ended = machine(&vgic, 0, &[PENDING, 0]);
     ended.hcr |= 1 << 27;
     let _ = vgic.sync(0, &ended);
@@ -202,7 +202,7 @@ fn what_does_not_fit_comes_by_priority() {
 fn a_sync_done_twice_counts_ends_once() {
     let mut vgic = vgic(1, 1);
     for intid in [40, 41] {
-        let _ = vgic.set_spi_level(Intid::new(intid), Level::High);
+        let _ = vgic.set_spi_level(Intid::new(intid), LineLevel::High);
         let _ = vgic.flush(0);
         let active = machine(&vgic, 0, &[ACTIVE]);
         let _ = vgic.sync(0, &active);
@@ -218,7 +218,7 @@ fn a_sync_done_twice_counts_ends_once() {
 #[test]
 fn rerouted_while_pending_in_a_list_register() {
     let mut vgic = vgic(2, 4);
-    assert_eq!(vgic.set_spi_level(Intid::new(50), Level::High), set(&[0]));
+    assert_eq!(vgic.set_spi_level(Intid::new(50), LineLevel::High), set(&[0]));
     let _ = vgic.flush(0);
     assert_eq!(vgic.write_distributor(0x6000 + 8 * 50, Width::Double, 1), set(&[0]));
     let pending = machine(&vgic, 0, &[PENDING]);
@@ -238,9 +238,9 @@ fn deactivated_by_another_vcpu() {
         let _ = vgic.sync(vcpu, &machine);
     }
     let _ = vgic.pulse_spi(Intid::new(50));
-    let _ = vgic.set_spi_level(Intid::new(50), Level::High);
+    let _ = vgic.set_spi_level(Intid::new(50), LineLevel::High);
     let _ = vgic.flush(0);
-    let _ = vgic.set_spi_level(Intid::new(50), Level::Low);
+    let _ = vgic.set_spi_level(Intid::new(50), LineLevel::Low);
     // Acknowledged there, deactivated here.
     assert_eq!(vgic.write_dir(1, 50), set(&[0]));
     let active = machine(&vgic, 0, &[ACTIVE]);
@@ -252,7 +252,7 @@ fn deactivated_by_another_vcpu() {
 #[test]
 fn deliverable_as_the_cpu_interface_lets_it() {
     let mut vgic = vgic(1, 4);
-    let _ = vgic.set_spi_level(Intid::new(40), Level::High);
+    let _ = vgic.set_spi_level(Intid::new(40), LineLevel::High);
     let cases: Vec<(u64, u32, bool)> = vec![
         (VMCR, 0, true),
         (VMCR & !2, 0, false),
@@ -288,8 +288,8 @@ fn a_disabled_group_does_not_block_the_other() {
     let mut closed = machine(&vgic, 0, &[]);
     closed.vmcr = 0xFF << 24 | 1;
     let _ = vgic.sync(0, &closed);
-    let _ = vgic.set_spi_level(Intid::new(40), Level::High);
-    let _ = vgic.set_spi_level(Intid::new(41), Level::High);
+    let _ = vgic.set_spi_level(Intid::new(40), LineLevel::High);
+    let _ = vgic.set_spi_level(Intid::new(41), LineLevel::High);
     assert_eq!(list(&mut vgic, 0)[0].intid().get(), 40);
 }
 
@@ -393,7 +393,7 @@ fn a_vcpu_is_told_of_what_it_cannot_find_itself() {
 #[test]
 fn a_vcpu_that_is_put_is_not_kicked_for_what_it_holds() {
     let mut vgic = vgic(2, 4);
-    let _ = vgic.set_ppi_level(1, Intid::new(TIMER), Level::High);
+    let _ = vgic.set_ppi_level(1, Intid::new(TIMER), LineLevel::High);
     let _ = vgic.flush(1);
     assert_eq!(vgic.redistributor_lr_owners(1, 0x1_0200), VcpuSet::from_iter([1]));
     let _ = vgic.put(1, |_| {});

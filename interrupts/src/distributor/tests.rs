@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use crate::{CpuInterface, Intid, Level, VcpuSet, Vgic, VgicConfig, Width};
+use crate::{CpuInterface, Intid, LineLevel, VcpuSet, Vgic, VgicConfig, Width};
 
 /// Four vCPUs; the last bank of SPIs has eight.
 fn vgic() -> Vgic {
@@ -85,19 +85,19 @@ fn bit_registers_set_and_clear_what_exists() {
 fn pending_shows_lines_and_latches() {
     let mut vgic = vgic();
     let _ = write(&mut vgic, 0xC08, 2 << 2);
-    let _ = vgic.set_spi_level(Intid::new(32), Level::High);
-    let _ = vgic.set_spi_level(Intid::new(33), Level::High);
+    let _ = vgic.set_spi_level(Intid::new(32), LineLevel::High);
+    let _ = vgic.set_spi_level(Intid::new(33), LineLevel::High);
     assert_eq!(read(&mut vgic, 0x204), 0b11);
     // A level stays pending as long as it is high, an edge until it is cleared.
     let _ = write(&mut vgic, 0x284, 0b11);
     assert_eq!(read(&mut vgic, 0x204), 0b01);
     let _ = write(&mut vgic, 0x204, 0b01);
-    let _ = vgic.set_spi_level(Intid::new(32), Level::Low);
+    let _ = vgic.set_spi_level(Intid::new(32), LineLevel::Low);
     assert_eq!(read(&mut vgic, 0x204), 0b01);
     let _ = write(&mut vgic, 0x284, 0b01);
     assert_eq!(read(&mut vgic, 0x204), 0);
     // The line is still high: no new edge before it went low.
-    let _ = vgic.set_spi_level(Intid::new(33), Level::High);
+    let _ = vgic.set_spi_level(Intid::new(33), LineLevel::High);
     assert_eq!(read(&mut vgic, 0x204), 0);
     let _ = vgic.pulse_spi(Intid::new(33));
     assert_eq!(read(&mut vgic, 0x204), 0);

@@ -5,7 +5,7 @@ use std::vec;
 
 use proptest::prelude::*;
 
-use crate::{Intid, Level, VcpuSet, Vgic, VgicConfig, Width};
+use crate::{Intid, LineLevel, VcpuSet, Vgic, VgicConfig, Width};
 
 const SGI: u64 = 0x1_0000;
 
@@ -102,12 +102,12 @@ fn ppi_lines_belong_to_one_vcpu() {
     let mut vgic = vgic();
     let _ = vgic.write_distributor(0, Width::Word, 1);
     let _ = write(&mut vgic, 2, SGI + 0x100, 1 << 30);
-    assert_eq!(vgic.set_ppi_level(2, Intid::new(30), Level::High), [2].into_iter().collect());
-    assert!(vgic.set_ppi_level(1, Intid::new(30), Level::High).is_empty());
+    assert_eq!(vgic.set_ppi_level(2, Intid::new(30), LineLevel::High), [2].into_iter().collect());
+    assert!(vgic.set_ppi_level(1, Intid::new(30), LineLevel::High).is_empty());
     assert_eq!(read(&mut vgic, 2, SGI + 0x200), 1 << 30);
     // SGIs and SPIs have no private line, and there is no such vCPU.
     for (vcpu, intid) in [(0, 3), (0, 32), (9, 30)] {
-        assert!(vgic.set_ppi_level(vcpu, Intid::new(intid), Level::High).is_empty());
+        assert!(vgic.set_ppi_level(vcpu, Intid::new(intid), LineLevel::High).is_empty());
     }
     assert_eq!(read(&mut vgic, 0, SGI + 0x200), 0);
 }

@@ -4,7 +4,8 @@
 use std::vec::Vec;
 
 use crate::{
-    Activity, Intid, Level, ListRegister, SgiRegister, SgiRequest, Trigger, VcpuSet, Vgic, VgicConfig, Width,
+    Activity, Intid, LineLevel, ListRegister, SgiRegister, SgiRequest, Trigger, VcpuSet, Vgic, VgicConfig,
+    Width,
 };
 
 const ANY: u64 = 1 << 31;
@@ -61,9 +62,9 @@ fn each_vcpu_of_many_is_reached_by_spi_and_sgi() {
         for vcpu in (0..count).step_by(if count > 20 { 13 } else { 1 }) {
             let address = affinity(vcpu);
             assert!(route(&mut vgic, 40, address).is_empty());
-            assert_eq!(vgic.set_spi_level(Intid::new(40), Level::High), set(&[vcpu]));
+            assert_eq!(vgic.set_spi_level(Intid::new(40), LineLevel::High), set(&[vcpu]));
             assert_eq!(listed(&mut vgic, vcpu), [40]);
-            let _ = vgic.set_spi_level(Intid::new(40), Level::Low);
+            let _ = vgic.set_spi_level(Intid::new(40), LineLevel::Low);
 
             let (aff1, aff2) = (address >> 8 & 0xFF, address >> 16 & 0xFF);
             let value = 5 << 24 | aff2 << 32 | aff1 << 16 | 1 << (address & 0xF);
@@ -100,7 +101,7 @@ fn aff2_and_aff3_count() {
     assert_eq!(sgi(&mut vgic, 0, 1 << 48 | 1), set(&[2]));
     assert_eq!(sgi(&mut vgic, 0, 0x12 << 48 | 0x34 << 32 | 0x56 << 16 | 1 << 7), set(&[3]));
     let _ = route(&mut vgic, 40, 0x12_0034_5607);
-    assert_eq!(vgic.set_spi_level(Intid::new(40), Level::High), set(&[3]));
+    assert_eq!(vgic.set_spi_level(Intid::new(40), LineLevel::High), set(&[3]));
 }
 
 #[test]
@@ -125,7 +126,7 @@ fn an_sgi_goes_by_its_group() {
 fn an_spi_for_nobody_waits_for_its_route() {
     let mut vgic = vgic([0, 1].into());
     let _ = route(&mut vgic, 40, 0x77);
-    assert!(vgic.set_spi_level(Intid::new(40), Level::High).is_empty());
+    assert!(vgic.set_spi_level(Intid::new(40), LineLevel::High).is_empty());
     assert_eq!((listed(&mut vgic, 0).len(), vgic.read_distributor(0x204, Width::Word)), (0, 1 << 8));
     assert_eq!(route(&mut vgic, 40, 1), set(&[1]));
     assert_eq!(listed(&mut vgic, 1), [40]);
@@ -142,7 +143,8 @@ fn one_of_n_goes_round_those_who_take_part() {
         let _ = route(&mut vgic, intid, ANY);
     }
     // Awake, and not declining Group 1: 0 and 3.
-    let takers: Vec<_> = (40..44).map(|intid| vgic.set_spi_level(Intid::new(intid), Level::High)).collect();
+    let takers: Vec<_> =
+        (40..44).map(|intid| vgic.set_spi_level(Intid::new(intid), LineLevel::High)).collect();
     assert_eq!(takers, [set(&[0]), set(&[3]), set(&[0]), set(&[3])]);
     assert_eq!((listed(&mut vgic, 0), listed(&mut vgic, 3)), ([40, 42].into(), [41, 43].into()));
     // Who falls asleep hands on what is pending.
@@ -157,7 +159,7 @@ fn one_of_n_prefers_who_waits_and_has_the_group_enabled() {
     vgic.set_activity(2, Activity::Waiting);
     vgic.set_activity(3, Activity::Waiting);
     let _ = route(&mut vgic, 40, ANY);
-    assert_eq!(vgic.set_spi_level(Intid::new(40), Level::High), set(&[3]));
+    assert_eq!(vgic.set_spi_level(Intid::new(40), LineLevel::High), set(&[3]));
 }
 
 #[test]
@@ -167,7 +169,7 @@ fn one_of_n_moves_to_who_enables_its_group() {
         let _ = vgic.reset_interface(vcpu);
     }
     let _ = route(&mut vgic, 40, ANY);
-    assert_eq!(vgic.set_spi_level(Intid::new(40), Level::High), set(&[0]));
+    assert_eq!(vgic.set_spi_level(Intid::new(40), LineLevel::High), set(&[0]));
     let mut interface = vgic.flush(1).unwrap().clone();
     interface.vmcr = 0xFF << 24 | 2;
     let _ = vgic.sync(1, &interface);
@@ -181,7 +183,7 @@ fn one_of_n_waits_until_someone_wakes() {
         let _ = vgic.write_redistributor(vcpu, 0x14, Width::Word, 0b10);
     }
     let _ = route(&mut vgic, 40, ANY);
-    assert!(vgic.set_spi_level(Intid::new(40), Level::High).is_empty());
+    assert!(vgic.set_spi_level(Intid::new(40), LineLevel::High).is_empty());
     assert_eq!(vgic.write_redistributor(1, 0x14, Width::Word, 0), set(&[1]));
     assert_eq!(listed(&mut vgic, 1), [40]);
 }
@@ -212,14 +214,14 @@ fn reset_forgets_everything_but_the_lines() {
     let mut vgic = vgic((0..4).collect());
     let fresh = Vgic::new(vgic.config().clone()).unwrap();
     let _ = route(&mut vgic, 40, 2);
-    let _ = vgic.set_spi_level(Intid::new(40), Level::High);
+    let _ = vgic.set_spi_level(Intid::new(40), LineLevel::High);
     let _ = vgic.pulse_spi(Intid::new(41));
     let _ = sgi(&mut vgic, 0, 1 << 40);
     let _ = vgic.flush(0);
     let _ = vgic.flush(2);
     vgic.reset();
     assert_eq!(vgic.read_distributor(0x204, Width::Word), 1 << 8);
-    let _ = vgic.set_spi_level(Intid::new(40), Level::Low);
+    let _ = vgic.set_spi_level(Intid::new(40), LineLevel::Low);
     assert_eq!(vgic, fresh);
 }
 

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use vambrace_interrupts::{
-    Added, Intid, Level, PrivateIrq, Put, SgiRegister, SgiRequest, Trigger, VcpuSet, Vgic, VgicConfig, Width,
+    Added, Intid, LineLevel, PrivateIrq, Put, SgiRegister, SgiRequest, Trigger, VcpuSet, Vgic, VgicConfig,
+    Width,
 };
 
 use crate::machine::Machine;
@@ -197,12 +198,12 @@ impl System {
         }
     }
 
-    fn set_line(&mut self, id: Id, level: Level) {
+    fn set_line(&mut self, id: Id, level: LineLevel) {
         let kicks = match id.cpu {
             Some(cpu) => self.vgic.set_ppi_level(cpu, Intid::new(id.intid), level),
             None => self.vgic.set_spi_level(Intid::new(id.intid), level),
         };
-        self.reference.get(id).set_line(level == Level::High);
+        self.reference.get(id).set_line(level == LineLevel::High);
         self.settle(kicks);
     }
 
@@ -217,7 +218,7 @@ impl System {
             Op::Line { cpu, irq, high } => {
                 let id = id(cpu, irq);
                 if id.intid >= 16 && id.intid != TIMER {
-                    self.set_line(id, if high { Level::High } else { Level::Low });
+                    self.set_line(id, if high { LineLevel::High } else { LineLevel::Low });
                 }
             }
             Op::Pulse { cpu, irq } => self.pulse(id(cpu, irq)),
@@ -446,7 +447,7 @@ impl System {
                 if let Some(&(intid, _)) = self.reference.cpus[cpu].running.last() {
                     let id = Reference::id(cpu, intid);
                     if self.reference.get(id).line {
-                        self.set_line(id, Level::Low);
+                        self.set_line(id, LineLevel::Low);
                     }
                     is_idle = false;
                     self.step(&Op::End { cpu });

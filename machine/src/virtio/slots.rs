@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
-use vambrace_interrupts::{Intid, Level};
+use vambrace_interrupts::{Intid, LineLevel};
 use vambrace_io::bus::MmioDevice;
 use vambrace_io::virtio::block::format::ID_LEN;
 use vambrace_io::virtio::block::{self, Block};
@@ -122,9 +122,9 @@ impl Slots {
         self.due |= core::mem::take(&mut self.for_backend);
     }
 
-    pub(super) fn line(&self, slot: usize) -> Option<Level> {
+    pub(super) fn line(&self, slot: usize) -> Option<LineLevel> {
         let is_high = self.slots.get(slot)?.irq_asserted();
-        Some(if is_high { Level::High } else { Level::Low })
+        Some(if is_high { LineLevel::High } else { LineLevel::Low })
     }
 
     /// The slot whose poll it is: the next one after the last that has work.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A VM's ends of channels: its doorbells and their interrupts.
 
-use vambrace_interrupts::{Intid, Level, VcpuSet};
+use vambrace_interrupts::{Intid, LineLevel, VcpuSet};
 use vambrace_io::doorbell::Doorbell;
 
 use super::{Lifecycle, Vm};
@@ -31,7 +31,7 @@ impl Vm {
     /// Brings the line of a doorbell to the GIC.
     pub(crate) fn settle_doorbell(&mut self, channel: usize) -> VcpuSet {
         let Some(doorbell) = self.doorbells.get(channel) else { return VcpuSet::new() };
-        let level = if doorbell.irq_asserted() { Level::High } else { Level::Low };
+        let level = if doorbell.irq_asserted() { LineLevel::High } else { LineLevel::Low };
         self.gic.set_spi_level(Intid::spi(layout::DOORBELL_SPI + channel as u32), level)
     }
 }

@@ -15,7 +15,7 @@ use vambrace_cpu::registers::{DebugRegisters, El1Registers, Frame};
 use vambrace_cpu::smccc::NoEntropy;
 use vambrace_cpu::syndrome::{InstructionLength, Syndrome};
 use vambrace_cpu::sysreg::SysReg;
-use vambrace_interrupts::{CpuInterface, Level, VcpuSet};
+use vambrace_interrupts::{CpuInterface, LineLevel, VcpuSet};
 use vambrace_machine::fast::wait;
 use vambrace_machine::host::{Clock, Entropy, GuestRam, LoadedVcpu, Notify, Output, Report};
 use vambrace_machine::vm::Platform;
@@ -113,7 +113,7 @@ pub(crate) struct FakeHost {
     pub(crate) seconds: u64,
     /// The byte that entropy consists of, if there is any.
     pub(crate) entropy: Option<u8>,
-    pub(crate) timer_line: Level,
+    pub(crate) timer_line: LineLevel,
     /// vCPUs that were told to look.
     pub(crate) notified: VcpuSet,
     /// What the console has printed.
@@ -147,7 +147,7 @@ impl FakeHost {
             now: 1_000_000,
             seconds: 1_800_000_000,
             entropy: Some(0x5A),
-            timer_line: Level::Low,
+            timer_line: LineLevel::Low,
             notified: VcpuSet::new(),
             printed: Vec::with_capacity(1 << 16),
             room: usize::MAX,
@@ -183,7 +183,7 @@ impl LoadedVcpu for FakeHost {
         self.cores[self.current].el1.sctlr
     }
 
-    fn virtual_timer_line(&self) -> Level {
+    fn virtual_timer_line(&self) -> LineLevel {
         self.timer_line
     }
 

@@ -6,7 +6,7 @@ use proptest::sample::select;
 use vambrace_cpu::power::Power;
 use vambrace_cpu::syndrome::class;
 use vambrace_cpu::sysreg::SysReg;
-use vambrace_interrupts::{Intid, Level, ListRegister, State, Trigger};
+use vambrace_interrupts::{Intid, LineLevel, ListRegister, State, Trigger};
 use vambrace_machine::{Resume, layout};
 use vambrace_memory::{GuestMemory, Ipa};
 
@@ -208,7 +208,7 @@ impl Bench {
                 core.interface.hcr |= ends << 27;
             }
             Event::Timer(fires) => {
-                self.host.timer_line = if fires { Level::High } else { Level::Low };
+                self.host.timer_line = if fires { LineLevel::High } else { LineLevel::Low };
                 if fires {
                     let _ = self.vm.lock().gic.inject_hw(
                         index,

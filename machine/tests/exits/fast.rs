@@ -10,7 +10,7 @@ use spin::mutex::SpinMutex;
 use vambrace_cpu::pstate;
 use vambrace_cpu::syndrome::{Syndrome, class};
 use vambrace_cpu::sysreg::SysReg;
-use vambrace_interrupts::{Added, CpuInterface, Level, ListRegister, State, VcpuSet};
+use vambrace_interrupts::{Added, CpuInterface, LineLevel, ListRegister, State, VcpuSet};
 use vambrace_machine::fast::{
     Constants, FastResult, ListRegisters, SCRATCH_REGISTERS, SiblingVcpus, Trap, serve, wait,
 };
@@ -125,7 +125,7 @@ pub(crate) fn predict(bench: &mut Bench, index: usize, [esr, far, hpfar]: [u64; 
     }
     let sctlr = bench.host.cores[index].el1.sctlr;
     // CNTV_CTL_EL0: ENABLE, and ISTATUS.
-    let virtual_timer = if bench.host.timer_line == Level::High { 0b101 } else { 0b001 };
+    let virtual_timer = if bench.host.timer_line == LineLevel::High { 0b101 } else { 0b001 };
     let mut trap = Registers { esr, far, hpfar, pc: frame.pc, pstate: frame.pstate, sctlr, virtual_timer };
     let constants = Constants::new(&mut bench.vm.lock(), index as u16);
     let before = frame.x;

@@ -17,7 +17,7 @@
 //! instructions", "Ordering and completion of TLB maintenance instructions".
 
 use super::edit::Step;
-use super::geometry::Level;
+use super::geometry::TableLevel;
 use super::plan::{Plan, content_of_growth};
 use super::tables::{FrameSource, Slot, Table, TableMemory, free_tree};
 use super::{Descriptor, Kind};
@@ -40,7 +40,7 @@ pub enum Reach {
 ///
 /// `leaf` fills in the TTL hint of FEAT_TTL; pass `None` where the CPUs do not have it.
 #[must_use]
-pub const fn tlbi_ipa_operand(ipa: Ipa, leaf: Option<Level>) -> u64 {
+pub const fn tlbi_ipa_operand(ipa: Ipa, leaf: Option<TableLevel>) -> u64 {
     const IPA_FIELD: u64 = (1 << 36) - 1;
     const TTL_4KIB: u64 = 0b01 << 46;
     let ttl = match leaf {
@@ -61,7 +61,7 @@ pub trait Maintenance {
     /// `leaf` (for the TTL hint of FEAT_TTL); `None` says that there is no leaf or its level is unknown.
     ///
     /// This does not reach entries that combine stage 1 and stage 2.
-    fn invalidate_ipa(&mut self, ipa: Ipa, leaf: Option<Level>, reach: Reach);
+    fn invalidate_ipa(&mut self, ipa: Ipa, leaf: Option<TableLevel>, reach: Reach);
 
     /// `TLBI VMALLE1IS`: forget stage 1, and stage 1 and 2 combined, of the VM.
     fn invalidate_stage1(&mut self);
@@ -200,7 +200,7 @@ fn each_reached<M: TableMemory>(
     memory: &M,
     slot: Slot,
     was: Descriptor,
-    tell: &mut dyn FnMut(Ipa, Option<Level>, Reach),
+    tell: &mut dyn FnMut(Ipa, Option<TableLevel>, Reach),
 ) {
     match was.kind(slot.level) {
         Kind::Invalid => {}

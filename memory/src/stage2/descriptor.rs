@@ -9,7 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::geometry::Level;
+use super::geometry::TableLevel;
 use crate::Pa;
 use crate::attributes::{DeviceKind, Stage2Encoding};
 
@@ -146,14 +146,19 @@ impl Descriptor {
     }
 
     /// A block or page of `level` at `pa`, aligned to the level's span.
-    pub(super) const fn leaf(pa: Pa, level: Level, attributes: Attributes, encoding: Stage2Encoding) -> Self {
+    pub(super) const fn leaf(
+        pa: Pa,
+        level: TableLevel,
+        attributes: Attributes,
+        encoding: Stage2Encoding,
+    ) -> Self {
         Self(pa.0 & ADDRESS | attributes.bits(encoding)).as_leaf_of(level)
     }
 
-    pub(super) fn kind(self, level: Level) -> Kind {
+    pub(super) fn kind(self, level: TableLevel) -> Kind {
         match (self.0 & VALID != 0, self.0 & TABLE_OR_PAGE != 0) {
-            (true, true) if level != Level::L3 => Kind::Table(self.address()),
-            (true, table_or_page) if table_or_page == (level == Level::L3) && level.has_leaves() => {
+            (true, true) if level != TableLevel::L3 => Kind::Table(self.address()),
+            (true, table_or_page) if table_or_page == (level == TableLevel::L3) && level.has_leaves() => {
                 Kind::Leaf
             }
             _ => Kind::Invalid,
@@ -180,23 +185,23 @@ impl Descriptor {
     }
 
     /// This leaf, `offset` bytes in, as a leaf of the smaller `level`.
-    pub(super) const fn piece(self, offset: u64, level: Level) -> Self {
+    pub(super) const fn piece(self, offset: u64, level: TableLevel) -> Self {
         Self(self.0 + offset).as_leaf_of(level)
     }
 
     /// This leaf with other attributes.
     pub(super) const fn with_attributes(
         self,
-        level: Level,
+        level: TableLevel,
         attributes: Attributes,
         encoding: Stage2Encoding,
     ) -> Self {
         Self::leaf(self.address(), level, attributes, encoding)
     }
 
-    const fn as_leaf_of(self, level: Level) -> Self {
+    const fn as_leaf_of(self, level: TableLevel) -> Self {
         match level {
-            Level::L3 => Self(self.0 | TABLE_OR_PAGE | VALID),
+            TableLevel::L3 => Self(self.0 | TABLE_OR_PAGE | VALID),
             _ => Self(self.0 & !TABLE_OR_PAGE | VALID),
         }
     }

@@ -24,9 +24,9 @@ pub const MAX_ROOT_TABLES: usize = 16;
 
 /// A level of the walk: 0 (512 GiB an entry), 1 (1 GiB), 2 (2 MiB) or 3 (4 KiB).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Level(u8);
+pub struct TableLevel(u8);
 
-impl Level {
+impl TableLevel {
     /// 512 GiB an entry, tables only.
     pub const L0: Self = Self(0);
     /// 1 GiB an entry.
@@ -104,7 +104,7 @@ pub enum GeometryError {
 pub struct Geometry {
     ipa_bits: u32,
     pa_bits: u32,
-    start: Level,
+    start: TableLevel,
 }
 
 impl Geometry {
@@ -129,9 +129,9 @@ impl Geometry {
         // A level's single table resolves 9 bits, 16 of them side by side 13. Above 43 bits only level 0 is left;
         // it is legal only where PARange is at least 44, which `ipa_bits <= pa_bits` has made sure of.
         let start = match ipa_bits {
-            ..=34 => Level::L2,
-            35..=43 => Level::L1,
-            _ => Level::L0,
+            ..=34 => TableLevel::L2,
+            35..=43 => TableLevel::L1,
+            _ => TableLevel::L0,
         };
         Ok(Self { ipa_bits, pa_bits, start })
     }
@@ -141,7 +141,7 @@ impl Geometry {
     #[must_use]
     pub const fn with_gib_leaves(self) -> Self {
         // From here on a start at level 2 would take more than 16 tables.
-        const STARTS_AT_LEVEL_1: u32 = Level::L2.shift() + 9 + 4 + 1;
+        const STARTS_AT_LEVEL_1: u32 = TableLevel::L2.shift() + 9 + 4 + 1;
         match Self::for_machine(self.pa_bits, STARTS_AT_LEVEL_1) {
             Ok(wider) if self.ipa_bits < STARTS_AT_LEVEL_1 => wider,
             // Wide enough already, or more than the CPU has.
@@ -175,7 +175,7 @@ impl Geometry {
 
     /// The level the walk starts at.
     #[must_use]
-    pub const fn start(self) -> Level {
+    pub const fn start(self) -> TableLevel {
         self.start
     }
 

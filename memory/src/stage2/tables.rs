@@ -4,7 +4,7 @@
 use core::ops::ControlFlow;
 
 use super::descriptor::{Descriptor, Kind};
-use super::geometry::{Geometry, Level};
+use super::geometry::{Geometry, TableLevel};
 use crate::Pa;
 use crate::addr::PAGE_SIZE;
 
@@ -53,7 +53,7 @@ impl Extent {
 pub(super) struct Slot {
     /// The first IPA it translates.
     pub(super) ipa: u64,
-    pub(super) level: Level,
+    pub(super) level: TableLevel,
     index: u64,
 }
 
@@ -67,7 +67,7 @@ impl Slot {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Table {
     pub(super) pa: Pa,
-    pub(super) level: Level,
+    pub(super) level: TableLevel,
     base: u64,
     entries: u64,
 }

@@ -10,7 +10,7 @@ use core::cell::RefCell;
 
 use super::{Instruction, Issuer, Machine, Operation, Scope, Violation};
 use crate::addr::PAGE_SIZE;
-use crate::stage2::{FrameSource, Level, Maintenance, Reach, TableMemory, tlbi_ipa_operand};
+use crate::stage2::{FrameSource, Maintenance, Reach, TableLevel, TableMemory, tlbi_ipa_operand};
 use crate::{Ipa, Pa};
 
 /// The first frame to give out.
@@ -125,7 +125,7 @@ impl Maintenance for BoardMaintenance {
         self.machine.borrow_mut().publish();
     }
 
-    fn invalidate_ipa(&mut self, ipa: Ipa, leaf: Option<Level>, reach: Reach) {
+    fn invalidate_ipa(&mut self, ipa: Ipa, leaf: Option<TableLevel>, reach: Reach) {
         let operation = match reach {
             Reach::LastLevel => Operation::Ipas2le1,
             Reach::AllLevels => Operation::Ipas2e1,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What came of a run.
 
-use vambrace_wire::message::{Level, Life, MemoryUse, VcpuReport, VmState};
+use vambrace_wire::message::{Life, LogLevel, MemoryUse, VcpuReport, VmState};
 
 use super::session::{Event, Message};
 use crate::Exit;
@@ -145,7 +145,7 @@ pub struct Outcome {
     /// What the vCPUs did when it was asked.
     pub vcpus: Vec<VcpuReport>,
     /// The hypervisor's log.
-    pub log: Vec<(Level, String)>,
+    pub log: Vec<(LogLevel, String)>,
     /// What arrived outside any message: firmware's greetings, a panic report.
     pub raw: Vec<u8>,
     /// What QEMU complained of.

@@ -14,7 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use vambrace_wire::message::{
-    Decoder, FromHypervisor, Level, Life, MAX_FRAME, MemoryUse, Piece, ToHypervisor, VcpuReport, VmState,
+    Decoder, FromHypervisor, Life, LogLevel, MAX_FRAME, MemoryUse, Piece, ToHypervisor, VcpuReport, VmState,
     decode, encode,
 };
 
@@ -37,7 +37,7 @@ pub enum Message {
     /// It is up.
     Hello { cpus: u16, vms: u16 },
     /// A line of its log.
-    Log { level: Level, text: String },
+    Log { level: LogLevel, text: String },
     /// Bytes that a VM wrote to its console.
     Console { vm: u16, bytes: Vec<u8> },
     /// A VM's console has taken its input up to a position.

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use vambrace_wire::message::{
-    FromHypervisor, Level, MAX_FRAME, TOLD_EXITS, ToHypervisor, VcpuActivity, VcpuReport, VmState, encode,
+    FromHypervisor, LogLevel, MAX_FRAME, TOLD_EXITS, ToHypervisor, VcpuActivity, VcpuReport, VmState, encode,
 };
 
 use super::*;
@@ -40,7 +40,7 @@ fn two_vms(last: VmState) -> Vec<u8> {
         FromHypervisor::State { vm: 1, state: VmState::Running },
         FromHypervisor::Console { vm: 0, bytes: b"from a\r\n" },
         FromHypervisor::Console { vm: 1, bytes: b"from b\r\n" },
-        FromHypervisor::Log { level: Level::Warning, text: "b misbehaves" },
+        FromHypervisor::Log { level: LogLevel::Warning, text: "b misbehaves" },
         FromHypervisor::State { vm: 0, state: VmState::Reset(1) },
         FromHypervisor::Report { vm: 1, text: "it jumped to nowhere" },
         FromHypervisor::State { vm: 0, state: VmState::Off },
@@ -61,7 +61,7 @@ fn a_run_is_told_apart_by_vm() {
     assert_eq!(outcome.vm("a").unwrap().resets(), 1);
     assert_eq!(outcome.vm("b").unwrap().text(), "from b\r\n");
     assert_eq!(outcome.vm("b").unwrap().report, ["it jumped to nowhere"]);
-    assert_eq!(outcome.log, [(Level::Warning, "b misbehaves".to_owned())]);
+    assert_eq!(outcome.log, [(LogLevel::Warning, "b misbehaves".to_owned())]);
     assert_eq!(outcome.raw, b"firmware\r\n");
     assert_eq!(outcome.qemu, ["qemu: hm"]);
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM};
 use signal_hook::iterator::Signals;
-use vambrace_wire::message::{Level, VmState};
+use vambrace_wire::message::{LogLevel, VmState};
 
 use crate::expect::{Course, Judge};
 pub use inspection::Inspection;
@@ -194,11 +194,11 @@ fn describe_result(number: u32) -> String {
 }
 
 /// A log line's beginning.
-fn describe_level(level: Level) -> &'static str {
+fn describe_level(level: LogLevel) -> &'static str {
     match level {
-        Level::Error => "error: ",
-        Level::Warning => "warning: ",
-        Level::Info => "",
+        LogLevel::Error => "error: ",
+        LogLevel::Warning => "warning: ",
+        LogLevel::Info => "",
     }
 }
 

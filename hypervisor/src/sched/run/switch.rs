@@ -8,7 +8,7 @@ use vambrace_cpu::scheduler::RunQueueIndex;
 use vambrace_cpu::timer;
 use vambrace_hypervisor::arch::speculative_at::{self, Step, Switch};
 use vambrace_hypervisor::arch::traps::{HCR_VSE, WfiTrap};
-use vambrace_interrupts::{Level, Put, VcpuSet};
+use vambrace_interrupts::{LineLevel, Put, VcpuSet};
 use vambrace_machine::{Vcpu, Vm, layout};
 use vambrace_memory::vmid::Flush;
 
@@ -45,8 +45,8 @@ pub(super) struct Unloaded<'a> {
 /// Takes back the virtual timer's interrupt of the resident vCPU, which is synced, if the timer asserts it no longer.
 fn retract_timer(vm: &mut Vm, index: usize) -> VcpuSet {
     match vgic::virtual_timer_line() {
-        Level::Low => vm.retract_virtual_timer(index),
-        Level::High => VcpuSet::new(),
+        LineLevel::Low => vm.retract_virtual_timer(index),
+        LineLevel::High => VcpuSet::new(),
     }
 }
 

@@ -48,10 +48,12 @@ fn iar1() -> u64 {
 /// the interrupt, or none. So by the fast path, where that says, and by the long one.
 #[test]
 fn a_timer_that_was_masked_is_taken_if_it_still_asserts() {
-    for (line, expected) in [(Level::High, layout::VIRTUAL_TIMER_INTID), (Level::Low, Intid::SPURIOUS)] {
+    for (line, expected) in
+        [(LineLevel::High, layout::VIRTUAL_TIMER_INTID), (LineLevel::Low, Intid::SPURIOUS)]
+    {
         let mut bench = with_interrupts(1);
         bench.host.cores[0].interface.vmcr = 0xFF << 24 | 0b10;
-        bench.host.timer_line = Level::High;
+        bench.host.timer_line = LineLevel::High;
         let (vm, lists) = timer(&mut bench).expect("there is room");
         assert_eq!(lists.hcr & TALL1, TALL1);
         *bench.vm.lock() = vm;
@@ -64,21 +66,21 @@ fn a_timer_that_was_masked_is_taken_if_it_still_asserts() {
         let mut lists = FakeLists(bench.host.cores[0].interface.clone());
         let frame = bench.frame();
         let (esr, pc, pstate) = (iar1(), frame.pc, frame.pstate);
-        let virtual_timer = if line == Level::High { 0b101 } else { 0b001 };
+        let virtual_timer = if line == LineLevel::High { 0b101 } else { 0b001 };
         let mut trap = Registers { esr, far: 0, hpfar: 0, pc, pstate, sctlr: 0, virtual_timer };
         let called = Called(RefCell::default(), 0);
         let mut vcpu = bench.vcpus[0].clone();
         let (frame, mut fast) = vcpu.for_entry(&constants, &vm);
         let served = serve(&mut trap, &mut frame.x, &mut fast, &mut lists, &called);
-        assert_eq!(served, if line == Level::High { FastResult::Yes } else { FastResult::No });
-        assert_eq!((trap.pc, lists.0.hcr & TALL1 == 0), (pc, line == Level::High));
+        assert_eq!(served, if line == LineLevel::High { FastResult::Yes } else { FastResult::No });
+        assert_eq!((trap.pc, lists.0.hcr & TALL1 == 0), (pc, line == LineLevel::High));
 
         // The long way answers at once.
         assert_eq!(bench.exit_of(0, iar1(), 0, 0), Resume::Guest);
         assert_eq!((bench.frame().x[3], bench.frame().pc), (expected.into(), pc + 4));
         let interface = &bench.host.cores[0].interface;
         assert_eq!(interface.hcr & TALL1, 0);
-        let is_active = line == Level::High;
+        let is_active = line == LineLevel::High;
         assert_eq!(interface.ap1r[0] != 0, is_active);
         assert_eq!(ListRegister(interface.lr[0]).state() == State::Active, is_active);
     }

@@ -7,18 +7,18 @@ fn descriptors_match_the_architecture_bit_by_bit() {
     let leaf = |attributes, level, encoding| Descriptor::leaf(Pa(GIB1), level, attributes, encoding).0;
     let plain = Stage2Encoding::Combining;
     let forced = Stage2Encoding::Forcing;
-    assert_eq!(leaf(Attributes::RAM, Level::L2, plain), 0x4000_07fd);
-    assert_eq!(leaf(Attributes::RAM, Level::L3, plain), 0x4000_07ff);
-    assert_eq!(leaf(Attributes::RAM, Level::L2, forced), 0x4000_07d9);
-    assert_eq!(leaf(Attributes::DEVICE, Level::L3, plain), 1 << 54 | 0x4000_07c7);
-    assert_eq!(leaf(Attributes::ROM, Level::L3, plain), 0x4000_077f);
+    assert_eq!(leaf(Attributes::RAM, TableLevel::L2, plain), 0x4000_07fd);
+    assert_eq!(leaf(Attributes::RAM, TableLevel::L3, plain), 0x4000_07ff);
+    assert_eq!(leaf(Attributes::RAM, TableLevel::L2, forced), 0x4000_07d9);
+    assert_eq!(leaf(Attributes::DEVICE, TableLevel::L3, plain), 1 << 54 | 0x4000_07c7);
+    assert_eq!(leaf(Attributes::ROM, TableLevel::L3, plain), 0x4000_077f);
     assert_eq!(Descriptor::table(Pa(0x8000_1000)).0, 0x8000_1003);
 }
 
 #[test]
 fn the_operand_of_a_tlbi() {
     assert_eq!(tlbi_ipa_operand(Ipa(0x4020_1000), None), 0x4_0201);
-    assert_eq!(tlbi_ipa_operand(Ipa(0x4020_0000), Some(Level::L2)), 0b0110 << 44 | 0x4_0200);
+    assert_eq!(tlbi_ipa_operand(Ipa(0x4020_0000), Some(TableLevel::L2)), 0b0110 << 44 | 0x4_0200);
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn each_memory_kind_asks_for_what_it_says() {
             let bits = memory.mem_attr(encoding);
             assert_eq!(Stage2Type::from_mem_attr(bits, encoding), Some(expected));
             let attributes = Attributes { memory, permissions: Permissions::READ };
-            let leaf = Descriptor::leaf(Pa(0), Level::L3, attributes, encoding);
+            let leaf = Descriptor::leaf(Pa(0), TableLevel::L3, attributes, encoding);
             assert_eq!(leaf.attributes(encoding), attributes);
         }
     }
@@ -138,7 +138,7 @@ fn what_does_not_change_is_left_alone() {
     struct NoInvalidation;
     impl Maintenance for NoInvalidation {
         fn publish(&mut self) {}
-        fn invalidate_ipa(&mut self, ipa: Ipa, _: Option<Level>, _: Reach) {
+        fn invalidate_ipa(&mut self, ipa: Ipa, _: Option<TableLevel>, _: Reach) {
             panic!("needless invalidation of {ipa}");
         }
         fn invalidate_stage1(&mut self) {

@@ -44,7 +44,7 @@ fn every_tree_is_legal() {
             assert!(geometry.root_tables().is_power_of_two() && geometry.root_tables() <= MAX_ROOT_TABLES);
             assert!(geometry.root_tables() as u64 * 512 * start.span() >= geometry.ipa_end());
             assert!(bits > start.shift(), "at least two entries in the root");
-            assert!(start != Level::L0 || pa_bits >= 44, "level 0 needs a PARange of 44 bits");
+            assert!(start != TableLevel::L0 || pa_bits >= 44, "level 0 needs a PARange of 44 bits");
         }
     }
 }

@@ -46,7 +46,7 @@ impl Maintenance for Faulty {
         self.unless_omitted(Call::Publish, Maintenance::publish);
     }
 
-    fn invalidate_ipa(&mut self, ipa: Ipa, leaf: Option<Level>, reach: Reach) {
+    fn invalidate_ipa(&mut self, ipa: Ipa, leaf: Option<TableLevel>, reach: Reach) {
         let reach = if self.fault == Fault::LastLevel { Reach::LastLevel } else { reach };
         self.unless_omitted(Call::InvalidateIpa, |inner| inner.invalidate_ipa(ipa, leaf, reach));
     }

@@ -9,7 +9,7 @@ use vambrace_memory::access::{Access, El};
 use vambrace_memory::attributes::Stage2Encoding;
 use vambrace_memory::features::Features;
 use vambrace_memory::stage2::{
-    Attributes, FrameSource, Geometry, Level, Maintenance, MapError, Mapping, Reach, Stage2, TableMemory,
+    Attributes, FrameSource, Geometry, Maintenance, MapError, Mapping, Reach, Stage2, TableLevel, TableMemory,
 };
 use vambrace_memory::translation::Registers;
 use vambrace_memory::vmid::VmidWidth;
@@ -170,7 +170,7 @@ struct Nobody;
 
 impl Maintenance for Nobody {
     fn publish(&mut self) {}
-    fn invalidate_ipa(&mut self, _: Ipa, _: Option<Level>, _: Reach) {}
+    fn invalidate_ipa(&mut self, _: Ipa, _: Option<TableLevel>, _: Reach) {}
     fn invalidate_stage1(&mut self) {}
     fn invalidate_vm(&mut self) {}
     fn complete(&mut self) {}

@@ -141,7 +141,7 @@ impl Lines {
 
 #[cfg(test)]
 mod tests {
-    use vambrace_wire::message::{Level, VmState};
+    use vambrace_wire::message::{LogLevel, VmState};
 
     use super::*;
 
@@ -180,7 +180,7 @@ mod tests {
             Event::Message(Message::Report { vm: 1, text: "why".into() }),
             Event::Message(Message::Result { vm: 1, number: 3 }),
             Event::Message(Message::State { vm: 1, state: VmState::Crashed }),
-            Event::Message(Message::Log { level: Level::Warning, text: "hm".into() }),
+            Event::Message(Message::Log { level: LogLevel::Warning, text: "hm".into() }),
             Event::Text(b"panic\n".to_vec()),
             console(9, "nobody\n"),
             Event::TimedOut,

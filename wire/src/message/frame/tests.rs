@@ -2,7 +2,7 @@
 use proptest::prelude::*;
 
 use super::super::{
-    FromHypervisor, Level, Life, MAX_TEXT, MemoryUse, TOLD_EXITS, ToHypervisor, ToldExit, VcpuActivity,
+    FromHypervisor, Life, LogLevel, MAX_TEXT, MemoryUse, TOLD_EXITS, ToHypervisor, ToldExit, VcpuActivity,
     VcpuReport, VmState,
 };
 use super::*;
@@ -59,7 +59,7 @@ fn the_longest_text_fits_every_message() {
     let (text, bytes) = ("x".repeat(MAX_TEXT), [0; MAX_TEXT]);
     let mut buffer = [0; MAX_FRAME];
     for message in [
-        FromHypervisor::Log { level: Level::Info, text: &text },
+        FromHypervisor::Log { level: LogLevel::Info, text: &text },
         FromHypervisor::Console { vm: u16::MAX, bytes: &bytes },
         FromHypervisor::Report { vm: u16::MAX, text: &text },
         FromHypervisor::State { vm: u16::MAX, state: VmState::Reset(u32::MAX) },

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use vambrace_cpu::exit::{Direction, SystemRegisterAccess};
 use vambrace_cpu::id_registers::IdRegisters;
-use vambrace_cpu::pstate::Level;
+use vambrace_cpu::pstate::ExceptionLevel;
 use vambrace_cpu::trap::{Outcome, access};
 
 use super::super::table::UNDEFINED;
@@ -68,7 +68,7 @@ fn a_feature_acts_on_switched_registers_only() {
 /// What the handler makes of an access that comes to it.
 fn outcome(register: vambrace_cpu::sysreg::SysReg, direction: Direction) -> Outcome {
     let vm = IdRegisters::for_vm(&HostIdRegisters::default());
-    access(SystemRegisterAccess { register, rt: 0, direction }, Level::El1h, &vm)
+    access(SystemRegisterAccess { register, rt: 0, direction }, ExceptionLevel::El1h, &vm)
 }
 
 /// Where the table says UNDEFINED, the handler injects that, whatever the access; elsewhere it gives at least one an answer.
