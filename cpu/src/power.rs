@@ -20,7 +20,7 @@ pub const AFFINITY_MASK: u64 = 0xFF_00FF_FFFF;
 
 /// Where a CPU that is turned on starts, and in what state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct CpuEntry {
     /// The first instruction; stage 1 is off.
     pub address: Ipa,
     /// X0.
@@ -36,7 +36,7 @@ pub enum Power {
     #[default]
     Off,
     /// It has been turned on and has not started yet.
-    OnPending(Entry),
+    OnPending(CpuEntry),
     /// It runs, or is suspended.
     On,
 }
@@ -120,7 +120,7 @@ impl PowerStates {
     ///
     /// # Errors
     /// [`NotOff`] when it is not off; then nothing changes.
-    pub fn begin_on(&mut self, cpu: usize, entry: Entry) -> Result<(), NotOff> {
+    pub fn begin_on(&mut self, cpu: usize, entry: CpuEntry) -> Result<(), NotOff> {
         self.check_off(cpu)?;
         let cpu = self.cpus.get_mut(cpu).ok_or(NotOff::NoSuchCpu)?;
         cpu.power = Power::OnPending(entry);
@@ -128,7 +128,7 @@ impl PowerStates {
     }
 
     /// Starts a CPU that is pending: from now on it is on. Called on the physical CPU that will run it.
-    pub fn take_pending(&mut self, cpu: usize) -> Option<Entry> {
+    pub fn take_pending(&mut self, cpu: usize) -> Option<CpuEntry> {
         let cpu = self.cpus.get_mut(cpu)?;
         let Power::OnPending(entry) = cpu.power else {
             return None;

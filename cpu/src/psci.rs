@@ -10,7 +10,7 @@ use arm_psci::{
 };
 use vambrace_memory::Ipa;
 
-use crate::power::{Entry, NotOff, Power, PowerStates};
+use crate::power::{CpuEntry, NotOff, Power, PowerStates};
 use crate::pstate::Endianness;
 use crate::smccc::{Call, Outcome, Services, Suspend};
 
@@ -117,7 +117,7 @@ fn features(feature: PsciFeature) -> Result<Outcome, ErrorCode> {
 /// CPU_ON. The target's state is looked at before the entry point: a CPU that is not off says so first.
 fn cpu_on(
     target: Mpidr,
-    entry: Result<Entry, ErrorCode>,
+    entry: Result<CpuEntry, ErrorCode>,
     power: &mut PowerStates,
 ) -> Result<Outcome, ErrorCode> {
     let target = power.find(target.into()).ok_or(ErrorCode::InvalidParameters)?;
@@ -140,10 +140,10 @@ fn checked_entry(
     entry: EntryPoint,
     endianness: Endianness,
     services: &impl Services,
-) -> Result<Entry, ErrorCode> {
+) -> Result<CpuEntry, ErrorCode> {
     let address = Ipa(entry.entry_point_address());
     if address.is_aligned(4) && services.is_executable(address) {
-        Ok(Entry { address, context: entry.context_id(), endianness })
+        Ok(CpuEntry { address, context: entry.context_id(), endianness })
     } else {
         Err(ErrorCode::InvalidAddress)
     }

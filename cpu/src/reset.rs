@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::power::Entry;
+use crate::power::CpuEntry;
 use crate::pstate::{self, Endianness};
 use crate::registers::{DebugRegisters, El1Registers, FpRegisters, Frame, PointerAuthKeys};
 use crate::trap::OsLock;
@@ -19,7 +19,7 @@ const SCTLR_BIG_ENDIAN: u64 = 1 << 25 | 1 << 24;
 
 /// The frame of a CPU that starts at `entry`: at EL1, everything masked, X0 the context.
 #[must_use]
-pub fn frame(entry: Entry) -> Frame {
+pub fn frame(entry: CpuEntry) -> Frame {
     let mut frame = Frame { pc: entry.address.0, pstate: pstate::EL1H | pstate::DAIF, ..Frame::default() };
     frame.set(0, entry.context);
     frame
@@ -58,7 +58,7 @@ pub struct CpuRegisters {
 impl CpuRegisters {
     /// Those of a CPU that starts at `entry`.
     #[must_use]
-    pub fn starting_at(entry: Entry) -> Self {
+    pub fn starting_at(entry: CpuEntry) -> Self {
         Self { frame: frame(entry), el1: el1(entry.endianness), ..Self::default() }
     }
 }
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_cpu_starts_masked_at_el1_with_its_context() {
-        let entry = Entry { address: Ipa(0x4008_0000), context: 7, endianness: Endianness::Little };
+        let entry = CpuEntry { address: Ipa(0x4008_0000), context: 7, endianness: Endianness::Little };
         let cpu = CpuRegisters::starting_at(entry);
         assert_eq!((cpu.frame.pc, cpu.frame.get(0), cpu.frame.pstate), (0x4008_0000, 7, 0x3C5));
         assert_eq!(cpu.frame.level(), ExceptionLevel::El1h);

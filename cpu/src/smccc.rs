@@ -6,7 +6,7 @@
 
 use vambrace_memory::Ipa;
 
-use crate::power::{Entry, PowerStates, Remaining};
+use crate::power::{CpuEntry, PowerStates, Remaining};
 use crate::pstate::Endianness;
 use crate::registers::Frame;
 use crate::{psci, trng, vendor};
@@ -100,7 +100,7 @@ pub enum Suspend {
     /// Standby: the call returns 0.
     Standby,
     /// Power-down: the CPU starts at the entry point with its registers reset. It counts as on meanwhile.
-    PowerDown(Entry),
+    PowerDown(CpuEntry),
 }
 
 /// Serves a call of the CPU numbered `caller`, which is on, under the VM's lock.

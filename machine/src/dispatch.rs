@@ -9,7 +9,7 @@ use spin::RelaxStrategy;
 use spin::mutex::SpinMutex;
 use vambrace_cpu::exception::Exception;
 use vambrace_cpu::exit::{DebugEvent, Exit, Wait, WaitInstruction};
-use vambrace_cpu::power::Entry;
+use vambrace_cpu::power::CpuEntry;
 use vambrace_cpu::syndrome::{Conduit, InstructionLength, Syndrome, class};
 
 use crate::call;
@@ -30,7 +30,7 @@ pub enum Resume {
     /// The vCPU waits for another one to get on: let others run first.
     Yield,
     /// The vCPU waits for an interrupt and then starts anew (PSCI CPU_SUSPEND, power-down).
-    Suspend(Entry),
+    Suspend(CpuEntry),
     /// The vCPU is off.
     Off,
     /// Give the vCPU the floating-point registers.

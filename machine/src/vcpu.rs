@@ -2,7 +2,7 @@
 //! What one virtual CPU owns.
 
 use serde::{Deserialize, Serialize};
-use vambrace_cpu::power::Entry;
+use vambrace_cpu::power::CpuEntry;
 use vambrace_cpu::reset::CpuRegisters;
 use vambrace_cpu::syndrome::InstructionLength;
 use vambrace_cpu::timer::PhysicalTimer;
@@ -103,7 +103,7 @@ impl Vcpu {
     }
 
     /// Makes it a CPU that has just been switched on.
-    pub fn start(&mut self, entry: Entry) {
+    pub fn start(&mut self, entry: CpuEntry) {
         *self = Self { index: self.index, registers: CpuRegisters::starting_at(entry), ..Self::default() };
     }
 

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 use vambrace_cpu::id_registers::IdRegisters;
-use vambrace_cpu::power::{Entry, PowerStates};
+use vambrace_cpu::power::{CpuEntry, PowerStates};
 use vambrace_cpu::pstate::Endianness;
 use vambrace_interrupts::{
     ConfigError, CpuInterface, Intid, LineLevel, VcpuSet, Vgic, VgicConfig, Width as GicWidth,
@@ -158,7 +158,7 @@ pub struct Vm {
     /// Its memory.
     pub memory: MemoryMap,
     /// How its first CPU starts.
-    entry: Entry,
+    entry: CpuEntry,
     pub(crate) virtio: Slots,
     pub(crate) doorbells: Vec<Doorbell>,
     pub(crate) console: Console,
@@ -220,7 +220,7 @@ impl Vm {
             uart: config.devices.pl011.then(Pl011::new),
             clock: config.devices.pl031.then(|| Pl031::new(seconds)),
             memory: MemoryMap { ram: config.memory, flash: config.flash },
-            entry: Entry {
+            entry: CpuEntry {
                 address: Ipa(config.entry),
                 context: config.boot_argument,
                 endianness: Endianness::Little,

@@ -59,7 +59,7 @@ pub enum Flush {
 /// What to run a VM under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Entry {
+pub struct VmidEntry {
     /// The VMID for `VTTBR_EL2`; never 0.
     pub vmid: u16,
     /// What to forget first.
@@ -146,7 +146,7 @@ impl<const CPUS: usize> Vmids<CPUS> {
     ///
     /// # Panics
     /// If `cpu` is not below `CPUS`, which is a bug of ours and no guest's doing.
-    pub fn enter(&mut self, cpu: usize, holder: &mut VmidHolder<CPUS>, vcpu: u32) -> Entry {
+    pub fn enter(&mut self, cpu: usize, holder: &mut VmidHolder<CPUS>, vcpu: u32) -> VmidEntry {
         // What this CPU ran is over: it must not be carried over by a rollover now.
         self.running[cpu] = None;
         let tag = self.current_tag(holder);
@@ -157,7 +157,7 @@ impl<const CPUS: usize> Vmids<CPUS> {
             None if holder.inherited => Flush::Vm,
             None => Flush::None,
         };
-        Entry { vmid: tag.vmid, flush }
+        VmidEntry { vmid: tag.vmid, flush }
     }
 
     /// `cpu` runs no VM any more: its `VTTBR_EL2` holds none of theirs.

@@ -79,7 +79,7 @@ impl Start {
 
 /// One descriptor met on a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct WalkEntry {
     /// The level of the table it is in.
     pub level: i8,
     /// Where the table starts, in the address space of the tables.
@@ -94,7 +94,7 @@ pub struct Entry {
     pub output: u64,
 }
 
-impl Entry {
+impl WalkEntry {
     /// The address of the descriptor itself.
     #[must_use]
     pub const fn address(&self) -> u64 {
@@ -111,7 +111,7 @@ pub(crate) trait Tables {
     fn read(&mut self, address: u64, level: i8) -> Result<u64, Self::Refusal>;
 
     /// Is shown each descriptor that was read, from the root down.
-    fn see(&mut self, entry: &Entry);
+    fn see(&mut self, entry: &WalkEntry);
 }
 
 /// Why a walk found no block or page.
@@ -130,7 +130,7 @@ pub(crate) fn descend<T: Tables>(
     start: &Start,
     input: u64,
     tables: &mut T,
-) -> Result<Entry, Stop<T::Refusal>> {
+) -> Result<WalkEntry, Stop<T::Refusal>> {
     if too_wide(start.root, start.output_bits) {
         return Err(Stop::AddressSize { level: 0 });
     }
@@ -144,7 +144,7 @@ pub(crate) fn descend<T: Tables>(
             Kind::Table => start.format.address(raw, start.granule.page_shift()),
             Kind::Block | Kind::Page => start.format.address(raw, start.granule.shift(level)),
         };
-        let entry = Entry { level, table, index, raw, kind, output };
+        let entry = WalkEntry { level, table, index, raw, kind, output };
         tables.see(&entry);
         if kind == Kind::Invalid {
             return Err(Stop::Translation { level });
@@ -195,7 +195,7 @@ pub enum Step {
         start: Option<Start>,
     },
     /// A stage-1 descriptor. The stage-2 steps that found it come before it.
-    Stage1(Entry),
+    Stage1(WalkEntry),
     /// Stage 2 starts.
     Stage2Start {
         /// What for.
@@ -206,7 +206,7 @@ pub enum Step {
         start: Option<Start>,
     },
     /// A stage-2 descriptor.
-    Stage2(Entry),
+    Stage2(WalkEntry),
     /// A stage has come to its block or page, whose access flag is no obstacle. The access is yet to be held
     /// against it.
     Leaf {
@@ -257,7 +257,7 @@ mod tests {
             Ok(self.0)
         }
 
-        fn see(&mut self, _: &Entry) {}
+        fn see(&mut self, _: &WalkEntry) {}
     }
 
     #[test]

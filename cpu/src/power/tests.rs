@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use super::*;
 
-fn entry(context: u64) -> Entry {
-    Entry { address: Ipa(0x4000_0000), context, endianness: Endianness::Little }
+fn entry(context: u64) -> CpuEntry {
+    CpuEntry { address: Ipa(0x4000_0000), context, endianness: Endianness::Little }
 }
 
 #[test]

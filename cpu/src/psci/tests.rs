@@ -37,8 +37,8 @@ impl Services for Ram {
     }
 }
 
-fn entry(address: u64, context: u64) -> Entry {
-    Entry { address: Ipa(address), context, endianness: Endianness::Little }
+fn entry(address: u64, context: u64) -> CpuEntry {
+    CpuEntry { address: Ipa(address), context, endianness: Endianness::Little }
 }
 
 /// A VM of four CPUs in two clusters, of which the first is on.

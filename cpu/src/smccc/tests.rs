@@ -20,7 +20,7 @@ impl Services for Vm {
 
 fn running() -> PowerStates {
     let mut power = PowerStates::new([0, 1]);
-    let entry = Entry { address: Ipa(0x4000_0000), context: 0, endianness: Endianness::Little };
+    let entry = CpuEntry { address: Ipa(0x4000_0000), context: 0, endianness: Endianness::Little };
     power.begin_on(0, entry).unwrap();
     power.take_pending(0);
     power

@@ -21,7 +21,7 @@ fn the_oldest_exits_are_forgotten() {
 
 #[test]
 fn nothing_of_an_earlier_life_shows() {
-    let entry = Entry { address: Ipa(0x4008_0000), context: 5, endianness: Endianness::Little };
+    let entry = CpuEntry { address: Ipa(0x4008_0000), context: 5, endianness: Endianness::Little };
     let mut used = Vcpu::new(3);
     used.registers.frame.x = [7; 31];
     used.registers.fp.v[3] = 9;

@@ -2,7 +2,7 @@
 //! Faults: what a guest is told of them, and when it has crashed.
 
 use proptest::prelude::*;
-use vambrace_cpu::power::Entry;
+use vambrace_cpu::power::CpuEntry;
 use vambrace_cpu::pstate::Endianness;
 use vambrace_cpu::syndrome::{FaultStatus, InstructionLength, Syndrome, class};
 use vambrace_machine::vcpu::CrashCause;
@@ -199,7 +199,7 @@ fn a_handler_may_be_entered_from_its_own_address() {
 #[test]
 fn another_vcpu_may_mend_a_handler_that_faults() {
     let mut bench = Bench::new(2);
-    let entry = Entry { address: Ipa(CODE), context: 0, endianness: Endianness::Little };
+    let entry = CpuEntry { address: Ipa(CODE), context: 0, endianness: Endianness::Little };
     bench.vm.lock().power.begin_on(1, entry).expect("it is off");
     bench.frame().pc = VECTORS + 0x200;
     // Pending or on, it counts.

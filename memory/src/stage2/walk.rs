@@ -11,7 +11,7 @@ use crate::attributes::{Shareability, Stage2Encoding, Stage2Type};
 use crate::fault::FaultKind;
 use crate::features::HardwareUpdates;
 use crate::granule::{AddressFormat, Stage};
-use crate::walk::{Entry, Purpose, Start, Step, Stop, Tables, Witness, descend};
+use crate::walk::{Purpose, Start, Step, Stop, Tables, WalkEntry, Witness, descend};
 use crate::{Ipa, Pa};
 
 const DIRTY_BIT_MODIFIER: u64 = 1 << 51;
@@ -147,7 +147,7 @@ impl<M: PhysicalMemory, W: Witness> Tables for Walker<'_, M, W> {
         self.memory.read(Pa(address)).ok_or(())
     }
 
-    fn see(&mut self, entry: &Entry) {
+    fn see(&mut self, entry: &WalkEntry) {
         self.witness.see(Step::Stage2(*entry));
     }
 }
@@ -163,14 +163,14 @@ impl From<Stop<()>> for Refused {
 }
 
 /// The block or page that tables of ours map `ipa` with.
-pub(super) fn descend_in(memory: &impl TableMemory, start: &Start, ipa: Ipa) -> Option<Entry> {
+pub(super) fn descend_in(memory: &impl TableMemory, start: &Start, ipa: Ipa) -> Option<WalkEntry> {
     struct Ours<'a, M>(&'a M);
     impl<M: TableMemory> Tables for Ours<'_, M> {
         type Refusal = ();
         fn read(&mut self, address: u64, _: i8) -> Result<u64, ()> {
             Ok(self.0.read(Pa(address)))
         }
-        fn see(&mut self, _: &Entry) {}
+        fn see(&mut self, _: &WalkEntry) {}
     }
     descend(start, ipa.0, &mut Ours(memory)).ok()
 }

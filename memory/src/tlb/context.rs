@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::operand::canonical;
 use super::stage1::Stage1Table;
 use super::stage2::{align_down, output, span};
-use super::{Entry, Extent, Kind, RangeUnit, Source, Tag, Tlbi};
+use super::{Extent, Kind, RangeUnit, Source, Tag, TlbEntry, Tlbi};
 use crate::granule::Granule;
 use crate::{Ipa, Pa, Va};
 
@@ -121,11 +121,11 @@ impl Context {
     }
 
     /// The stage-1 leaves of the windows.
-    pub(super) fn stage1_leaves(&self) -> impl Iterator<Item = Entry> {
+    pub(super) fn stage1_leaves(&self) -> impl Iterator<Item = TlbEntry> {
         self.windows.iter().map(|window| {
             let asid = window.asid.map(|asid| asid & self.asid_mask());
             let tag = Tag::El1 { vmid: self.vmid, asid };
-            Entry::new(Kind::Stage1Leaf, tag, window.source(), window.ipa.0)
+            TlbEntry::new(Kind::Stage1Leaf, tag, window.source(), window.ipa.0)
         })
     }
 }
@@ -139,14 +139,14 @@ const fn range_unit(ds: u64) -> RangeUnit {
 }
 
 /// The combined entry that two leaves give rise to, if the one of stage 1 leads into the one of stage 2.
-pub(super) fn combine(stage1: &Entry, stage2: &Entry) -> Option<Entry> {
+pub(super) fn combine(stage1: &TlbEntry, stage2: &TlbEntry) -> Option<TlbEntry> {
     let (window, leaf) = (stage1.extent, stage2.extent);
     let ipa = stage1.output;
     let first = leaf.first.max(ipa);
     let end = (leaf.first + leaf.size).min(ipa + window.size);
     let size = end.checked_sub(first).filter(|&size| size > 0)?;
     let level = stage2.source.level as u8;
-    Some(Entry {
+    Some(TlbEntry {
         kind: Kind::Combined,
         tag: stage1.tag,
         extent: Extent { size, first: window.first + (first - ipa) },
@@ -165,8 +165,8 @@ pub(super) const fn ipa_of(op: Tlbi) -> Option<Ipa> {
 }
 
 /// A stage-2 entry of the model's own tables: 4 KiB granule.
-pub(super) const fn stage2_entry(kind: Kind, vmid: u16, level: u8, ipa: u64, value: u64) -> Entry {
+pub(super) const fn stage2_entry(kind: Kind, vmid: u16, level: u8, ipa: u64, value: u64) -> TlbEntry {
     let extent = Extent { size: span(level), first: align_down(ipa, span(level)) };
     let source = Source { granule: Granule::Kib4, level: level as i8, extent };
-    Entry::new(kind, Tag::El1 { vmid, asid: None }, source, value)
+    TlbEntry::new(kind, Tag::El1 { vmid, asid: None }, source, value)
 }

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 
 use super::operand::canonical;
-use super::{Addresses, Entry, Extent, Kind, Source, Tag, Tlbi};
+use super::{Addresses, Extent, Kind, Source, Tag, TlbEntry, Tlbi};
 use crate::granule::Granule;
 use crate::{Ipa, Va};
 
@@ -21,7 +21,7 @@ pub(super) enum Part {
 
 /// The content of a TLB.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Entries(BTreeSet<Entry>);
+pub struct Entries(BTreeSet<TlbEntry>);
 
 impl Entries {
     /// An empty TLB.
@@ -31,12 +31,12 @@ impl Entries {
     }
 
     /// Caches `entry`; returns whether it is new.
-    pub fn insert(&mut self, entry: Entry) -> bool {
+    pub fn insert(&mut self, entry: TlbEntry) -> bool {
         self.0.insert(entry)
     }
 
     /// Everything in it.
-    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+    pub fn iter(&self) -> impl Iterator<Item = &TlbEntry> {
         self.0.iter()
     }
 
@@ -79,9 +79,9 @@ impl Entries {
     /// What an access to `va` under `current` could use: entries of stage 1, and combined ones. `current` holds the
     /// current VMID and ASID.
     #[must_use]
-    pub fn lookup(&self, current: Tag, va: Va) -> Vec<Entry> {
+    pub fn lookup(&self, current: Tag, va: Va) -> Vec<TlbEntry> {
         let va = canonical(va.0);
-        let usable = |entry: &&Entry| {
+        let usable = |entry: &&TlbEntry| {
             entry.kind.has_stage1() && entry.tag.serves(current) && entry.extent.contains(va)
         };
         self.0.iter().filter(usable).copied().collect()
@@ -89,14 +89,14 @@ impl Entries {
 
     /// What an access to `ipa` of the VM `vmid` could use: entries of stage 2.
     #[must_use]
-    pub fn lookup_ipa(&self, vmid: u16, ipa: Ipa) -> Vec<Entry> {
+    pub fn lookup_ipa(&self, vmid: u16, ipa: Ipa) -> Vec<TlbEntry> {
         let tag = Tag::El1 { vmid, asid: None };
         let of = |kind| self.meeting(kind, tag, ipa.0, ipa.0);
         [of(Kind::Stage2Table), of(Kind::Stage2Leaf)].concat()
     }
 
     /// The entries of one kind of a VM, of all ASIDs.
-    pub(super) fn of_vm(&self, kind: Kind, vmid: u16) -> impl Iterator<Item = &Entry> {
+    pub(super) fn of_vm(&self, kind: Kind, vmid: u16) -> impl Iterator<Item = &TlbEntry> {
         let first = Tag::El1 { vmid, asid: None };
         let last = Tag::El1 { vmid, asid: Some(u16::MAX) };
         self.0.range(bounds(kind, first..=last, Extent { size: 0, first: 0 }..=LAST_EXTENT))
@@ -110,7 +110,7 @@ impl Entries {
         while let Some(asid) = from {
             let rest = Tag::El1 { vmid, asid }..=last;
             let next = self.0.range(bounds(kind, rest, Extent { size: 0, first: 0 }..=LAST_EXTENT)).next();
-            let Some(Entry { tag: Tag::El1 { asid, .. }, .. }) = next else { break };
+            let Some(TlbEntry { tag: Tag::El1 { asid, .. }, .. }) = next else { break };
             found.push(*asid);
             from = asid.map_or(Some(0), |asid| asid.checked_add(1)).map(Some);
         }
@@ -118,12 +118,12 @@ impl Entries {
     }
 
     /// The entries of one kind with one tag and of exactly this extent.
-    pub(super) fn at(&self, kind: Kind, tag: Tag, extent: Extent) -> impl Iterator<Item = &Entry> {
+    pub(super) fn at(&self, kind: Kind, tag: Tag, extent: Extent) -> impl Iterator<Item = &TlbEntry> {
         self.0.range(bounds(kind, tag..=tag, extent..=extent))
     }
 
     /// The entries of one kind and one tag that serve any address from `first` to `last`.
-    pub(super) fn meeting(&self, kind: Kind, tag: Tag, first: u64, last: u64) -> Vec<Entry> {
+    pub(super) fn meeting(&self, kind: Kind, tag: Tag, first: u64, last: u64) -> Vec<TlbEntry> {
         let mut found = Vec::new();
         let mut smallest = 0;
         loop {
@@ -142,11 +142,15 @@ impl Entries {
 const LAST_EXTENT: Extent = Extent { size: u64::MAX, first: u64::MAX };
 
 /// All entries of a kind between two tags and, where the tags are equal, between two extents.
-fn bounds(kind: Kind, tags: RangeInclusive<Tag>, extents: RangeInclusive<Extent>) -> RangeInclusive<Entry> {
+fn bounds(
+    kind: Kind,
+    tags: RangeInclusive<Tag>,
+    extents: RangeInclusive<Extent>,
+) -> RangeInclusive<TlbEntry> {
     let least = Source { granule: Granule::Kib4, level: i8::MIN, extent: Extent { size: 0, first: 0 } };
     let greatest = Source { granule: Granule::Kib64, level: i8::MAX, extent: LAST_EXTENT };
     let (first, last) = (*extents.start(), *extents.end());
-    Entry { kind, tag: *tags.start(), extent: first, source: least, output: 0, stage2: 0 }..=Entry {
+    TlbEntry { kind, tag: *tags.start(), extent: first, source: least, output: 0, stage2: 0 }..=TlbEntry {
         kind,
         tag: *tags.end(),
         extent: last,

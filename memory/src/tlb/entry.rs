@@ -164,7 +164,7 @@ impl PartialOrd for Source {
 
 /// Something a TLB holds. The order of the fields is that of [`Entries`](super::Entries).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Entry {
+pub struct TlbEntry {
     /// What it is a copy of.
     pub kind: Kind,
     /// Whom it serves.
@@ -179,7 +179,7 @@ pub struct Entry {
     pub stage2: u64,
 }
 
-impl Entry {
+impl TlbEntry {
     /// A copy of one descriptor (or run): anything but a combined entry.
     #[must_use]
     pub const fn new(kind: Kind, tag: Tag, source: Source, output: u64) -> Self {
@@ -195,7 +195,7 @@ impl Entry {
 impl Tlbi {
     /// Whether `entry` must go when this is executed with `vmid` current.
     #[must_use]
-    pub fn forgets(self, vmid: u16, entry: &Entry) -> bool {
+    pub fn forgets(self, vmid: u16, entry: &TlbEntry) -> bool {
         match entry.tag {
             Tag::El2 => match self {
                 Self::AllEl2 => true,
@@ -210,7 +210,7 @@ impl Tlbi {
     }
 
     /// The same for an entry of the current VMID.
-    fn forgets_of_vm(self, entry: &Entry, own_asid: Option<u16>) -> bool {
+    fn forgets_of_vm(self, entry: &TlbEntry, own_asid: Option<u16>) -> bool {
         let stage1 = entry.kind.has_stage1();
         match self {
             Self::All | Self::Vm => true,
@@ -229,7 +229,7 @@ impl Tlbi {
 
 impl Addresses {
     /// Whether an invalidation of these addresses, and of tables by `reach`, is sure to meet `entry`.
-    fn reach(self, entry: &Entry, reach: Reach) -> bool {
+    fn reach(self, entry: &TlbEntry, reach: Reach) -> bool {
         if entry.kind.is_table() && reach == Reach::LastLevel {
             return false;
         }

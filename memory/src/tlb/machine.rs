@@ -9,7 +9,7 @@ use super::entries::Part;
 use super::memory::Memory;
 use super::stage2::{Decoded, align_down, decode, insert_combined, insert_stage2, span};
 use super::{
-    Context, Entries, Entry, Extent, Instruction, Issuer, Kind, RangeUnit, Refused, Scope, Tag, Tlbi,
+    Context, Entries, Extent, Instruction, Issuer, Kind, RangeUnit, Refused, Scope, Tag, TlbEntry, Tlbi,
     Violation,
 };
 use crate::addr::PAGE_SIZE;
@@ -97,7 +97,7 @@ impl Machine {
     }
 
     /// `cpu` fetches an entry, for instance of EL2, that the machine's own walkers would not.
-    pub fn fetch(&mut self, cpu: usize, entry: Entry) {
+    pub fn fetch(&mut self, cpu: usize, entry: TlbEntry) {
         self.cpus[cpu].entries.insert(entry);
     }
 
@@ -215,7 +215,7 @@ impl Machine {
             Decoded::Leaf => {
                 let leaf = stage2_entry(Kind::Stage2Leaf, vmid, level, ipa, descriptor);
                 if insert_stage2(entries, leaf, &mut self.violations) {
-                    let stage1: Vec<Entry> = entries.of_vm(Kind::Stage1Leaf, vmid).copied().collect();
+                    let stage1: Vec<TlbEntry> = entries.of_vm(Kind::Stage1Leaf, vmid).copied().collect();
                     for entry in stage1.iter().filter_map(|stage1| combine(stage1, &leaf)) {
                         insert_combined(entries, entry, &mut self.violations);
                     }

@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use super::context::stage2_entry;
 use super::machine::{Cpu, Machine};
 use super::stage2::{Decoded, align_down, decode, output, span};
-use super::{Context, Entries, Entry, Kind, Source, Tag};
+use super::{Context, Entries, Kind, Source, Tag, TlbEntry};
 use crate::Pa;
 use crate::addr::PAGE_SIZE;
 use crate::granule::Granule;
@@ -45,7 +45,7 @@ impl Stage1Table {
     }
 
     /// The table that a cached entry is a copy of the way to.
-    fn below(entry: &Entry) -> Self {
+    fn below(entry: &TlbEntry) -> Self {
         let level = entry.source.level as u8 + 1;
         Self { ipa: entry.output, level, va: entry.extent.first, entries: 512 }
     }
@@ -60,21 +60,21 @@ impl Stage1Table {
 }
 
 /// What a TLB makes of a descriptor: nothing, one entry, or one and its run.
-fn entries_of(current: Tag, level: u8, va: u64, descriptor: u64) -> Vec<Entry> {
+fn entries_of(current: Tag, level: u8, va: u64, descriptor: u64) -> Vec<TlbEntry> {
     let Tag::El1 { vmid, .. } = current else { return vec![] };
     let source = Source::new(Granule::Kib4, level as i8, va);
     match decode(descriptor, level) {
         Decoded::Fault => vec![],
-        Decoded::Table(table) => vec![Entry::new(Kind::Stage1Table, current, source, table.0)],
+        Decoded::Table(table) => vec![TlbEntry::new(Kind::Stage1Table, current, source, table.0)],
         Decoded::Leaf => {
             let global = Tag::El1 { vmid, asid: None };
             let tag = if descriptor & NOT_GLOBAL == 0 { global } else { current };
             let ipa = output(descriptor, level, 0).0;
-            let mut found = vec![Entry::new(Kind::Stage1Leaf, tag, source, ipa)];
+            let mut found = vec![TlbEntry::new(Kind::Stage1Leaf, tag, source, ipa)];
             if descriptor & CONTIGUOUS != 0 {
                 let run = Source::contiguous(Granule::Kib4, level as i8, va);
                 let ipa = align_down(ipa, run.extent.size);
-                found.push(Entry::new(Kind::Stage1Leaf, tag, run, ipa));
+                found.push(TlbEntry::new(Kind::Stage1Leaf, tag, run, ipa));
             }
             found
         }
@@ -111,10 +111,10 @@ impl Machine {
     }
 
     /// All entries of stage 1 that walks give rise to now, where nothing is pending.
-    pub(super) fn settled_stage1(&self, context: &Context) -> Vec<Entry> {
-        let mut found: Vec<Entry> = context.stage1_leaves().collect();
+    pub(super) fn settled_stage1(&self, context: &Context) -> Vec<TlbEntry> {
+        let mut found: Vec<TlbEntry> = context.stage1_leaves().collect();
         let Some((root, current)) = context.stage1_root() else { return found };
-        let mut counts: BTreeMap<Entry, u64> = BTreeMap::new();
+        let mut counts: BTreeMap<TlbEntry, u64> = BTreeMap::new();
         let mut tables = vec![root];
         while let Some(table) = tables.pop() {
             let Some(frame) = self.settled_frame(context, &table) else { continue };
@@ -130,7 +130,7 @@ impl Machine {
         }
         // A run holds good if each of its descriptors says so.
         let whole =
-            |(entry, count): &(Entry, u64)| entry.extent.size == span(entry.source.level as u8) * count;
+            |(entry, count): &(TlbEntry, u64)| entry.extent.size == span(entry.source.level as u8) * count;
         found.extend(counts.into_iter().filter(whole).map(|(entry, _)| entry));
         found
     }

@@ -4,7 +4,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Entries, Entry, Kind, Tag, Violation};
+use super::{Entries, Kind, Tag, TlbEntry, Violation};
 use crate::{Ipa, Pa, Va};
 
 /// Bits of a leaf that may change only by break-before-make: output address, memory type, shareability, Contiguous.
@@ -42,16 +42,16 @@ pub(super) const fn output(descriptor: u64, level: u8, offset: u64) -> Pa {
 }
 
 /// Caches an entry of stage 2; returns whether it is new. Objects if it may not live beside one that is there.
-pub(super) fn insert_stage2(entries: &mut Entries, new: Entry, violations: &mut Vec<Violation>) -> bool {
+pub(super) fn insert_stage2(entries: &mut Entries, new: TlbEntry, violations: &mut Vec<Violation>) -> bool {
     let Tag::El1 { vmid, .. } = new.tag else { return false };
     if !entries.insert(new) {
         return false;
     }
-    let descriptor = |entry: &Entry| match entry.kind {
+    let descriptor = |entry: &TlbEntry| match entry.kind {
         Kind::Stage2Table => entry.output | 0b11,
         _ => entry.output,
     };
-    let mut object = |old: &Entry| {
+    let mut object = |old: &TlbEntry| {
         let (old, new_descriptor) = (descriptor(old), descriptor(&new));
         let ipa = Ipa(new.extent.first);
         violations.push(Violation::BreakBeforeMake { vmid, ipa, old, new: new_descriptor });
@@ -65,8 +65,9 @@ pub(super) fn insert_stage2(entries: &mut Entries, new: Entry, violations: &mut 
         _ => {
             tables.for_each(&mut object);
             let leaves = entries.meeting(Kind::Stage2Leaf, new.tag, new.extent.first, new.extent.last());
-            let differs =
-                |old: &&Entry| old.extent != new.extent || (old.output ^ new.output) & BREAK_BEFORE_MAKE != 0;
+            let differs = |old: &&TlbEntry| {
+                old.extent != new.extent || (old.output ^ new.output) & BREAK_BEFORE_MAKE != 0
+            };
             leaves.iter().filter(differs).for_each(&mut object);
         }
     }
@@ -74,7 +75,7 @@ pub(super) fn insert_stage2(entries: &mut Entries, new: Entry, violations: &mut 
 }
 
 /// Caches a combined entry. Objects if an access could use another that says otherwise.
-pub(super) fn insert_combined(entries: &mut Entries, new: Entry, violations: &mut Vec<Violation>) {
+pub(super) fn insert_combined(entries: &mut Entries, new: TlbEntry, violations: &mut Vec<Violation>) {
     let Tag::El1 { vmid, asid } = new.tag else { return };
     if !entries.insert(new) {
         return;
@@ -87,7 +88,7 @@ pub(super) fn insert_combined(entries: &mut Entries, new: Entry, violations: &mu
         let tag = Tag::El1 { vmid, asid };
         for old in entries.meeting(Kind::Combined, tag, new.extent.first, new.extent.last()) {
             // Pieces of other sizes are no conflict: where stage 2 is to blame, its own entries conflict.
-            let offset = |entry: &Entry| entry.output.wrapping_sub(entry.extent.first);
+            let offset = |entry: &TlbEntry| entry.output.wrapping_sub(entry.extent.first);
             let elsewhere = offset(&old) != offset(&new);
             if elsewhere || (old.stage2 ^ new.stage2) & BREAK_BEFORE_MAKE & !ADDRESS != 0 {
                 let va = Va(new.extent.first);

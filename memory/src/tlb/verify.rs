@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use super::context::{combine, stage2_entry};
 use super::machine::{Cpu, Machine};
 use super::stage2::{Decoded, decode};
-use super::{Context, Entry, Kind, Violation};
+use super::{Context, Kind, TlbEntry, Violation};
 use crate::{Ipa, Pa, Va};
 
 impl Machine {
@@ -46,7 +46,7 @@ impl Machine {
         }
         let stage1 = self.settled_stage1(context);
         // Of stage-1 tables only those of the current ASID are known.
-        let judged = |entry: &&Entry| match context.stage1_root() {
+        let judged = |entry: &&TlbEntry| match context.stage1_root() {
             Some((_, current)) => entry.tag.serves(current),
             None => entry.kind != Kind::Stage1Table,
         };
@@ -64,7 +64,7 @@ impl Machine {
     }
 
     /// Whether the tables, as they are now, give rise to an entry of stage 2.
-    fn stage2_bears_out(&self, context: &Context, entry: &Entry) -> bool {
+    fn stage2_bears_out(&self, context: &Context, entry: &TlbEntry) -> bool {
         let level = entry.source.level as u8;
         let now = self.walk(context, entry.extent.first, level);
         now.is_some_and(|(at, found)| {
@@ -78,7 +78,7 @@ impl Machine {
     }
 
     /// Whether the tables and the guest's stage 1, as they are now, give rise to a combined entry.
-    fn both_bear_out(&self, context: &Context, stage1: &[Entry], entry: &Entry) -> bool {
+    fn both_bear_out(&self, context: &Context, stage1: &[TlbEntry], entry: &TlbEntry) -> bool {
         let mut leaves = stage1.iter().filter(|leaf| leaf.kind == Kind::Stage1Leaf && leaf.tag == entry.tag);
         leaves.any(|stage1| {
             let Some(offset) = entry.extent.first.checked_sub(stage1.extent.first) else { return false };

@@ -16,10 +16,10 @@ fn host_keeps_vmid_0_and_numbers_run_up() {
     for expected in 1..=255 {
         let mut holder = VmidHolder::new();
         let entry = vmids.enter(0, &mut holder, 0);
-        assert_eq!(entry, Entry { vmid: expected, flush: Flush::None });
+        assert_eq!(entry, VmidEntry { vmid: expected, flush: Flush::None });
     }
     let entry = vmids.enter(0, &mut VmidHolder::new(), 0);
-    assert_eq!(entry, Entry { vmid: 1, flush: Flush::Vm }, "second holder of number 1");
+    assert_eq!(entry, VmidEntry { vmid: 1, flush: Flush::Vm }, "second holder of number 1");
 }
 
 #[test]
@@ -40,9 +40,9 @@ fn a_running_vm_keeps_its_number_through_rollovers() {
     for _ in 0..20 {
         assert_ne!(vmids.enter(0, &mut VmidHolder::new(), 0).vmid, first.vmid);
     }
-    assert_eq!(vmids.enter(1, &mut steady, 0), Entry { vmid: first.vmid, flush: Flush::None });
+    assert_eq!(vmids.enter(1, &mut steady, 0), VmidEntry { vmid: first.vmid, flush: Flush::None });
     // On another CPU too, where nobody else had the number since it was new.
-    assert_eq!(vmids.enter(0, &mut steady, 1), Entry { vmid: first.vmid, flush: Flush::None });
+    assert_eq!(vmids.enter(0, &mut steady, 1), VmidEntry { vmid: first.vmid, flush: Flush::None });
 }
 
 #[test]
@@ -151,7 +151,7 @@ impl Bench {
         Vm { stage2, holder: VmidHolder::new(), page }
     }
 
-    fn enter(&mut self, cpu: usize, vm: usize, vcpu: u32) -> Entry {
+    fn enter(&mut self, cpu: usize, vm: usize, vcpu: u32) -> VmidEntry {
         let vm = &mut self.vms[vm];
         let entry = self.vmids.enter(cpu, &mut vm.holder, vcpu);
         let vtcr = vm.stage2.geometry().vtcr(VmidWidth::Eight);

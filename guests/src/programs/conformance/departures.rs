@@ -9,7 +9,7 @@ use vambrace_memory::par::Report;
 use vambrace_memory::stage1::Half;
 use vambrace_memory::stage2::BadVtcr;
 use vambrace_memory::translation::{self, Registers, Stages};
-use vambrace_memory::walk::{self, Entry, Start, Step};
+use vambrace_memory::walk::{self, WalkEntry, Start, Step};
 use vambrace_memory::{Va, hcr};
 
 use super::compare::{Answer, Case, Kind};
@@ -104,7 +104,7 @@ fn wide_address_in_descriptor(of: &Circumstances<'_>) -> bool {
     if !is_address_size_fault(of.model) {
         return false;
     }
-    let ignored = |_, start: Start, entry: Entry| {
+    let ignored = |_, start: Start, entry: WalkEntry| {
         let seen = match start.format {
             AddressFormat::Lpa2 => entry.output & bits(50),
             AddressFormat::Plain | AddressFormat::Lpa => entry.output & bits(48),
@@ -152,7 +152,7 @@ fn is_address_size_fault(answer: Answer) -> bool {
 /// An output address wider than IPS or PS is an address size fault; of a block larger than that size, which only
 /// FEAT_LPA2 and FEAT_LPA have, the offset counts as well. QEMU looks at the descriptor only.
 fn output_too_wide(of: &Circumstances<'_>) -> bool {
-    let reaches_over = |_, start: Start, entry: Entry| {
+    let reaches_over = |_, start: Start, entry: WalkEntry| {
         is_large_block(start, entry) && entry.output >> start.output_bits == 0
     };
     is_address_size_fault(of.model) && meets(of, reaches_over)
@@ -161,14 +161,14 @@ fn output_too_wide(of: &Circumstances<'_>) -> bool {
 /// Bits of a descriptor below the alignment of its block are reserved and not looked at. QEMU compares them with the
 /// output size.
 fn bits_below_block(of: &Circumstances<'_>, machine: Answer) -> bool {
-    let is_set = |_, start: Start, entry: Entry| {
+    let is_set = |_, start: Start, entry: WalkEntry| {
         let below = entry.raw & bits(start.granule.shift(entry.level));
         is_large_block(start, entry) && below >> start.output_bits != 0
     };
     is_address_size_fault(machine) && meets(of, is_set)
 }
 
-fn is_large_block(start: Start, entry: Entry) -> bool {
+fn is_large_block(start: Start, entry: WalkEntry) -> bool {
     entry.kind == walk::Kind::Block && start.granule.shift(entry.level) > start.output_bits
 }
 
@@ -183,7 +183,7 @@ fn at_marks_dirty(of: &Circumstances<'_>, machine: Answer) -> bool {
 }
 
 /// Whether the walk meets a descriptor that is so.
-fn meets(of: &Circumstances<'_>, is_so: impl Fn(Stage, Start, Entry) -> bool) -> bool {
+fn meets(of: &Circumstances<'_>, is_so: impl Fn(Stage, Start, WalkEntry) -> bool) -> bool {
     let mut found = false;
     let mut starts = (None, None);
     let mut witness = |step: Step| match step {
@@ -311,7 +311,7 @@ fn device_over_normal(of: &Circumstances<'_>, machine: Answer) -> bool {
 /// model.
 fn reserved_attributes(of: &Circumstances<'_>, machine: Answer) -> bool {
     let encoding = of.set.registers.stage2().encoding();
-    let is_reserved = |stage, start: Start, entry: Entry| {
+    let is_reserved = |stage, start: Start, entry: WalkEntry| {
         let shareability = start.format != AddressFormat::Lpa2 && entry.raw >> 8 & 0b11 == 0b01;
         let memory = stage == Stage::Two && Stage2Type::from_mem_attr(entry.raw >> 2, encoding).is_none();
         matches!(entry.kind, walk::Kind::Block | walk::Kind::Page) && (shareability || memory)

@@ -5,7 +5,7 @@ use vambrace_memory::Va;
 use vambrace_memory::access::{Access, El};
 use vambrace_memory::par::Report;
 use vambrace_memory::translation::{self, Registers};
-use vambrace_memory::walk::{Entry, Start, Step};
+use vambrace_memory::walk::{WalkEntry, Start, Step};
 
 use super::compare::{Answer, Case, Difference, Kind, Verdict};
 use super::departures;
@@ -157,7 +157,7 @@ fn print_start(start: Option<Start>) {
     }
 }
 
-fn print_entry(stage: &str, entry: &Entry) {
-    let Entry { level, raw, kind, output, .. } = entry;
+fn print_entry(stage: &str, entry: &WalkEntry) {
+    let WalkEntry { level, raw, kind, output, .. } = entry;
     println!("guest: {stage} level {level} at {:#x}: {raw:#018x} {kind:?} of {output:#x}", entry.address());
 }

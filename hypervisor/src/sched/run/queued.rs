@@ -6,7 +6,7 @@ use alloc::vec;
 use core::num::NonZeroU32;
 use core::sync::atomic::Ordering;
 
-use vambrace_cpu::power::Entry;
+use vambrace_cpu::power::CpuEntry;
 use vambrace_cpu::scheduler::{Claim, RunQueueIndex};
 use vambrace_cpu::timer;
 use vambrace_hypervisor::invariant;
@@ -43,7 +43,7 @@ pub(super) struct QueuedVcpu {
     /// When its VM's devices are polled next.
     pub(super) work_at: u64,
     /// It starts anew when it wakes (CPU_SUSPEND, power-down).
-    pub(super) suspended: Option<Entry>,
+    pub(super) suspended: Option<CpuEntry>,
     /// The boot epoch of the VM in which it was halted last.
     pub(super) halted_in: Option<u32>,
 }
@@ -77,7 +77,7 @@ pub(super) enum Leave {
     /// It waits; until this virtual count at most.
     Waits(Option<u64>),
     /// It waits and then starts anew.
-    Suspends(Entry),
+    Suspends(CpuEntry),
     /// It is off.
     Off,
     /// Its VM has come to an end.
@@ -93,7 +93,7 @@ pub(super) enum Waits {
 }
 
 /// Makes a vCPU one that has just been switched on. It is not in the machine.
-fn start_vcpu(handle: &VmShared, vcpu: &mut Vcpu, entry: Entry) {
+fn start_vcpu(handle: &VmShared, vcpu: &mut Vcpu, entry: CpuEntry) {
     vcpu.start(entry);
     let index = usize::from(vcpu.index);
     let mut vm = handle.vm.lock();
@@ -145,7 +145,7 @@ impl Pcpu {
         handle: &VmHandle,
         vcpu: &mut Vcpu,
         unloaded: Unloaded<'_>,
-        entry: Entry,
+        entry: CpuEntry,
     ) {
         if self.wait(id, handle, vcpu, unloaded, None) == Waits::No {
             start_vcpu(handle, vcpu, entry);
@@ -206,7 +206,7 @@ impl Pcpu {
     }
 
     /// The vCPU number `index` of a VM, with run-queue index `id`, which was off, starts.
-    pub(super) fn start(&mut self, id: RunQueueIndex, handle: &VmShared, index: usize, entry: Entry) {
+    pub(super) fn start(&mut self, id: RunQueueIndex, handle: &VmShared, index: usize, entry: CpuEntry) {
         if let Some(vcpu) = handle.vcpus.get(index) {
             start_vcpu(handle, &mut vcpu.lock(), entry);
         }

@@ -15,7 +15,7 @@ const SETS: usize = 32;
 pub const ENTRIES: usize = SETS * WAYS;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Entry {
+struct MacEntry {
     mac: Mac,
     port: Port,
     /// When it last sent, in counts of the system counter.
@@ -25,7 +25,7 @@ struct Entry {
 /// The learned addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Table {
-    sets: [[Option<Entry>; WAYS]; SETS],
+    sets: [[Option<MacEntry>; WAYS]; SETS],
 }
 
 impl Default for Table {
@@ -51,7 +51,7 @@ impl Table {
             None => ways.iter_mut().min_by_key(|entry| entry.map(|entry| entry.seen)),
         };
         if let Some(place) = place {
-            *place = Some(Entry { mac, port, seen: now });
+            *place = Some(MacEntry { mac, port, seen: now });
         }
     }
 
@@ -65,7 +65,7 @@ impl Table {
         self.forget(|entry| entry.mac == mac);
     }
 
-    fn forget(&mut self, is_meant: impl Fn(&Entry) -> bool) {
+    fn forget(&mut self, is_meant: impl Fn(&MacEntry) -> bool) {
         for entry in self.sets.iter_mut().flatten() {
             if entry.as_ref().is_some_and(&is_meant) {
                 *entry = None;

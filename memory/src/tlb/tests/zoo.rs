@@ -21,14 +21,14 @@ pub(super) const fn source(level: i8, address: u64) -> Source {
     Source::new(Granule::Kib4, level, address)
 }
 
-fn combined(tag: Tag, source: Source, page: u64) -> Entry {
+fn combined(tag: Tag, source: Source, page: u64) -> TlbEntry {
     let extent = Extent { size: PAGE, first: page };
-    Entry { kind: Kind::Combined, tag, extent, source, output: 0x9000_0000, stage2: 0x9000_07ff }
+    TlbEntry { kind: Kind::Combined, tag, extent, source, output: 0x9000_0000, stage2: 0x9000_07ff }
 }
 
-fn stage1_of_vm_1() -> Vec<(&'static str, Entry)> {
-    let leaf = |tag, source| Entry::new(Kind::Stage1Leaf, tag, source, 0x8000_0000);
-    let table = |tag, source| Entry::new(Kind::Stage1Table, tag, source, 0x8000_0000);
+fn stage1_of_vm_1() -> Vec<(&'static str, TlbEntry)> {
+    let leaf = |tag, source| TlbEntry::new(Kind::Stage1Leaf, tag, source, 0x8000_0000);
+    let table = |tag, source| TlbEntry::new(Kind::Stage1Table, tag, source, 0x8000_0000);
     let (five, six, next) = (el1(1, 5), el1(1, 6), HERE + PAGE);
     vec![
         ("leaf 5", leaf(five, source(3, HERE))),
@@ -51,9 +51,9 @@ fn stage1_of_vm_1() -> Vec<(&'static str, Entry)> {
     ]
 }
 
-fn stage2_of_vm_1() -> Vec<(&'static str, Entry)> {
-    let leaf = |source| Entry::new(Kind::Stage2Leaf, global(1), source, 0x9000_07ff);
-    let table = |source| Entry::new(Kind::Stage2Table, global(1), source, 0x9000_0000);
+fn stage2_of_vm_1() -> Vec<(&'static str, TlbEntry)> {
+    let leaf = |source| TlbEntry::new(Kind::Stage2Leaf, global(1), source, 0x9000_07ff);
+    let table = |source| TlbEntry::new(Kind::Stage2Table, global(1), source, 0x9000_0000);
     vec![
         ("stage-2 leaf", leaf(source(3, IPA))),
         ("stage-2 block", leaf(source(2, IPA))),
@@ -68,8 +68,8 @@ fn stage2_of_vm_1() -> Vec<(&'static str, Entry)> {
     ]
 }
 
-fn others() -> Vec<(&'static str, Entry)> {
-    let at = |kind, tag, level, address| Entry::new(kind, tag, source(level, address), 0x9000_0000);
+fn others() -> Vec<(&'static str, TlbEntry)> {
+    let at = |kind, tag, level, address| TlbEntry::new(kind, tag, source(level, address), 0x9000_0000);
     vec![
         ("leaf 5 of VM 2", at(Kind::Stage1Leaf, el1(2, 5), 3, HERE)),
         ("global leaf of VM 2", at(Kind::Stage1Leaf, global(2), 3, HERE)),
@@ -85,7 +85,7 @@ fn others() -> Vec<(&'static str, Entry)> {
     ]
 }
 
-pub(super) fn zoo() -> Vec<(&'static str, Entry)> {
+pub(super) fn zoo() -> Vec<(&'static str, TlbEntry)> {
     [stage1_of_vm_1(), stage2_of_vm_1(), others()].concat()
 }
 
@@ -96,7 +96,7 @@ pub(super) fn taken(op: Tlbi) -> Vec<&'static str> {
         assert!(entries.insert(entry), "{name} twice");
     }
     entries.forget(op, 1);
-    let gone = |entry: &Entry| !entries.iter().any(|left| left == entry);
+    let gone = |entry: &TlbEntry| !entries.iter().any(|left| left == entry);
     for (name, entry) in zoo() {
         assert_eq!(op.forgets(1, &entry), gone(&entry), "{name}: what is said and what is done");
     }

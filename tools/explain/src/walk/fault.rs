@@ -8,7 +8,7 @@ use vambrace_memory::fault::{Fault, FaultKind, Origin, Taken};
 use vambrace_memory::par::Report as Par;
 use vambrace_memory::stage2::PhysicalMemory;
 use vambrace_memory::translation::Registers;
-use vambrace_memory::walk::{Entry, Kind, Start};
+use vambrace_memory::walk::{Kind, Start, WalkEntry};
 
 use super::remedy::remedies;
 use super::report::{Hex, Question, el_name, verb};
@@ -110,7 +110,7 @@ pub(super) fn refused_walk(trace: &Trace, fault: Fault) -> Option<&Walk2> {
 }
 
 /// The descriptor that a fault is about, and how its table is read.
-fn culprit(trace: &Trace, fault: Fault) -> Option<(Entry, Start)> {
+fn culprit(trace: &Trace, fault: Fault) -> Option<(WalkEntry, Start)> {
     match fault.origin {
         Origin::Stage1 => trace.rows.last().and_then(|row| row.entry).zip(trace.start),
         Origin::Stage2 { .. } | Origin::Stage1Walk { .. } => {
@@ -145,7 +145,13 @@ fn why(registers: &Registers, question: Question, trace: &Trace, fault: Fault) -
 }
 
 /// What a leaf forbids.
-fn denial(registers: &Registers, question: Question, trace: &Trace, fault: Fault, entry: &Entry) -> String {
+fn denial(
+    registers: &Registers,
+    question: Question,
+    trace: &Trace,
+    fault: Fault,
+    entry: &WalkEntry,
+) -> String {
     let size = if entry.kind == Kind::Page { "page" } else { "block" };
     let (el, verb) = (el_name(question.el), verb(question.access));
     match fault.origin {

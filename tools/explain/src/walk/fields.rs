@@ -8,13 +8,18 @@ use vambrace_memory::attributes::{Shareability, Stage2Type};
 use vambrace_memory::granule::{AddressFormat, Stage};
 use vambrace_memory::stage2::memory_type;
 use vambrace_memory::translation::Registers;
-use vambrace_memory::walk::{Entry, Kind, Start};
+use vambrace_memory::walk::{Kind, Start, WalkEntry};
 
 use crate::register::FieldWords;
 use crate::registers::memory_attribute;
 
 /// The fields of a descriptor from the highest bit down.
-pub(super) fn fields(stage: Stage, entry: &Entry, start: &Start, registers: &Registers) -> Vec<FieldWords> {
+pub(super) fn fields(
+    stage: Stage,
+    entry: &WalkEntry,
+    start: &Start,
+    registers: &Registers,
+) -> Vec<FieldWords> {
     let raw = Raw(entry.raw);
     let mut fields = match (stage, entry.kind) {
         // Nobody looks at the rest.
@@ -60,7 +65,7 @@ fn flag(is_set: bool, set: &str, clear: &str) -> String {
     if is_set { set } else { clear }.to_owned()
 }
 
-const fn kind(entry: &Entry) -> &'static str {
+const fn kind(entry: &WalkEntry) -> &'static str {
     match (entry.kind, entry.raw & 1 != 0) {
         (Kind::Table, _) => "a table of the next level",
         (Kind::Block, _) => "a block",
@@ -134,7 +139,7 @@ fn sorted(mut fields: Vec<FieldWords>) -> Vec<FieldWords> {
     fields
 }
 
-fn stage1_leaf(raw: Raw, entry: &Entry, start: &Start, registers: &Registers) -> Vec<FieldWords> {
+fn stage1_leaf(raw: Raw, entry: &WalkEntry, start: &Start, registers: &Registers) -> Vec<FieldWords> {
     let access = match raw.bits(7, 6) {
         0b00 => "EL1 reads and writes, EL0 does neither",
         0b01 => "EL1 and EL0 read and write",
@@ -159,7 +164,7 @@ fn stage1_leaf(raw: Raw, entry: &Entry, start: &Start, registers: &Registers) ->
     sorted(fields)
 }
 
-fn stage2_leaf(raw: Raw, entry: &Entry, start: &Start, registers: &Registers) -> Vec<FieldWords> {
+fn stage2_leaf(raw: Raw, entry: &WalkEntry, start: &Start, registers: &Registers) -> Vec<FieldWords> {
     let access = match raw.bits(7, 6) {
         0b00 => "no reads, no writes",
         0b01 => "reads, no writes",

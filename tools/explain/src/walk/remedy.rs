@@ -9,7 +9,7 @@ use vambrace_memory::fault::{Fault, FaultKind, Origin};
 use vambrace_memory::hcr;
 use vambrace_memory::stage2::PhysicalMemory;
 use vambrace_memory::translation::{Registers, translate};
-use vambrace_memory::walk::{Entry, Kind};
+use vambrace_memory::walk::{Kind, WalkEntry};
 use vambrace_memory::{Ipa, Pa};
 
 use super::fault::{refused_walk, updates};
@@ -133,7 +133,7 @@ fn stage2_bits(trace: &Trace, fault: Fault, bits: &[(u32, &'static str)]) -> Vec
     leaf.map(|entry| descriptor_bits(2, entry, Pa(entry.address()), bits)).unwrap_or_default()
 }
 
-fn descriptor_bits(stage: u8, entry: &Entry, pa: Pa, bits: &[(u32, &'static str)]) -> Vec<Flip> {
+fn descriptor_bits(stage: u8, entry: &WalkEntry, pa: Pa, bits: &[(u32, &'static str)]) -> Vec<Flip> {
     let place = Place::Descriptor { stage, level: entry.level, shown: entry.address(), pa };
     let flip = |&(bit, name): &(u32, &'static str)| Flip { place, bit, name, to: entry.raw >> bit & 1 == 0 };
     bits.iter().map(flip).collect()

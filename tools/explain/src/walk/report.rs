@@ -11,7 +11,7 @@ use vambrace_memory::access::{Access, El, Permissions};
 use vambrace_memory::granule::Stage;
 use vambrace_memory::stage2::PhysicalMemory;
 use vambrace_memory::translation::{Outcome, Registers, translate};
-use vambrace_memory::walk::{Entry, Kind, Start};
+use vambrace_memory::walk::{Kind, Start, WalkEntry};
 use vambrace_memory::{Va, stage1};
 
 use super::fault::FaultWords;
@@ -307,7 +307,7 @@ impl Stage2Walk {
 }
 
 impl DescriptorWords {
-    fn new(stage: Stage, entry: &Entry, start: &Start, registers: &Registers) -> Self {
+    fn new(stage: Stage, entry: &WalkEntry, start: &Start, registers: &Registers) -> Self {
         let low = start.granule.shift(entry.level);
         let bits =
             if entry.level == start.level { start.root_index_bits } else { start.granule.index_bits() };

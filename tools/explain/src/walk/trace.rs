@@ -5,7 +5,7 @@
 
 use vambrace_memory::access::Permissions;
 use vambrace_memory::granule::Stage;
-use vambrace_memory::walk::{Entry, Purpose, Start, Step, Witness};
+use vambrace_memory::walk::{Purpose, Start, Step, WalkEntry, Witness};
 use vambrace_memory::{Ipa, Pa, Va};
 
 /// All steps.
@@ -30,7 +30,7 @@ pub(super) struct Row {
     /// How stage 2 finds the descriptor, if stage 2 is on.
     pub(super) stage2: Option<Walk2>,
     /// The descriptor, if it could be read.
-    pub(super) entry: Option<Entry>,
+    pub(super) entry: Option<WalkEntry>,
 }
 
 /// One walk of stage 2.
@@ -39,7 +39,7 @@ pub(super) struct Walk2 {
     pub(super) ipa: Ipa,
     /// Where it starts; `None` if the registers allow no walk.
     pub(super) start: Option<Start>,
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<WalkEntry>,
     /// What stage 2 allows.
     pub(super) allows: Option<Permissions>,
     /// Where it leads.
@@ -67,7 +67,7 @@ impl Trace {
         }
     }
 
-    fn stage1(&mut self, entry: Entry) {
+    fn stage1(&mut self, entry: WalkEntry) {
         match self.rows.last_mut() {
             Some(row) if row.entry.is_none() => row.entry = Some(entry),
             _ => self.rows.push(Row { level: entry.level, stage2: None, entry: Some(entry) }),
