@@ -220,14 +220,14 @@ impl Instruction {
 
 /// A transfer without its register.
 #[derive(Clone, Copy)]
-struct Kind {
+struct TransferKind {
     operation: Operation,
     width: Width,
     extension: Extension,
     register_width: RegisterWidth,
 }
 
-impl Kind {
+impl TransferKind {
     const fn transfer(self, register: u8, offset: u64) -> Transfer {
         let destination =
             Destination { register, extension: self.extension, register_width: self.register_width };

@@ -32,7 +32,7 @@ use crate::attributes::{Cacheability, DeviceKind, MemoryType, Shareability};
 use crate::fault::{Fault, FaultKind, Origin};
 use crate::features::HardwareUpdates;
 use crate::granule::{AddressFormat, Stage};
-use crate::walk::{Kind, Step, Stop, Tables, WalkEntry, Witness, descend};
+use crate::walk::{DescriptorKind, Step, Stop, Tables, WalkEntry, Witness, descend};
 use crate::{GuestMemory, Ipa, Va};
 
 /// A successful translation.
@@ -216,7 +216,7 @@ impl<S: Source, W: Witness> Tables for Walker<'_, S, W> {
 
     fn see(&mut self, entry: &WalkEntry) {
         self.witness.see(Step::Stage1(*entry));
-        if entry.kind == Kind::Table {
+        if entry.kind == DescriptorKind::Table {
             self.inherited = self.inherited.and(Descriptor(entry.raw).table_permissions());
         }
     }

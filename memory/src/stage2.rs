@@ -33,7 +33,7 @@ use core::ops::ControlFlow;
 
 pub use commit::{MAX_BY_ADDRESS, Maintenance, Reach, tlbi_ipa_operand};
 pub use descriptor::{Attributes, Memory, Permissions};
-use descriptor::{Descriptor, Kind};
+use descriptor::{Descriptor, DescriptorUse};
 use edit::{Change, Edit};
 pub use geometry::{Geometry, GeometryError, MAX_BITS, MAX_ROOT_TABLES, MIN_IPA_BITS, TableLevel};
 pub use plan::Plan;
@@ -193,8 +193,8 @@ impl Stage2 {
         let found = visit(memory, self.root_table(), edit.extent, &mut |slot, descriptor| match descriptor
             .kind(slot.level)
         {
-            Kind::Leaf => ControlFlow::Break(slot.ipa.max(edit.extent.start)),
-            Kind::Invalid | Kind::Table(_) => ControlFlow::Continue(()),
+            DescriptorUse::Leaf => ControlFlow::Break(slot.ipa.max(edit.extent.start)),
+            DescriptorUse::Invalid | DescriptorUse::Table(_) => ControlFlow::Continue(()),
         });
         match found {
             ControlFlow::Break(ipa) => Err(MapError::Overlap { ipa: Ipa(ipa) }),
@@ -248,8 +248,8 @@ impl Stage2 {
         let found = visit(memory, self.root_table(), edit.extent, &mut |slot, descriptor| match descriptor
             .kind(slot.level)
         {
-            Kind::Invalid => ControlFlow::Break(slot.ipa.max(edit.extent.start)),
-            Kind::Leaf | Kind::Table(_) => ControlFlow::Continue(()),
+            DescriptorUse::Invalid => ControlFlow::Break(slot.ipa.max(edit.extent.start)),
+            DescriptorUse::Leaf | DescriptorUse::Table(_) => ControlFlow::Continue(()),
         });
         match found {
             ControlFlow::Break(ipa) => Err(MapError::NotMapped { ipa: Ipa(ipa) }),
@@ -277,7 +277,7 @@ impl Stage2 {
     pub fn for_each_mapping<M: TableMemory>(&self, memory: &M, mut see: impl FnMut(Mapping)) {
         let root = self.root_table();
         let _: ControlFlow<()> = visit(memory, root, root.extent(), &mut |slot, descriptor| {
-            if descriptor.kind(slot.level) == Kind::Leaf {
+            if descriptor.kind(slot.level) == DescriptorUse::Leaf {
                 see(Mapping {
                     ipa: Ipa(slot.ipa),
                     pa: descriptor.address(),

@@ -51,7 +51,7 @@ mod verify;
 pub use board::{Board, BoardMaintenance};
 pub use context::{Context, Window};
 pub use entries::Entries;
-pub use entry::{Extent, Kind, Source, Tag, TlbEntry};
+pub use entry::{Extent, Source, Tag, TlbEntry, TlbEntryKind};
 pub use instruction::{Instruction, Issuer, Operation, Refused};
 pub use machine::Machine;
 pub use operand::{Addresses, Hint, RangeUnit, Tlbi};

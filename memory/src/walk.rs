@@ -19,7 +19,7 @@ const TABLE_OR_PAGE: u64 = 1 << 1;
 /// What a descriptor is at its level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum DescriptorKind {
     /// Translates nothing: bit 0 is clear, or the encoding is reserved at this level.
     Invalid,
     /// Leads to a table of the next level.
@@ -56,12 +56,12 @@ impl Start {
 
     /// What `raw` is at `level`.
     #[must_use]
-    pub const fn kind(&self, raw: u64, level: i8) -> Kind {
+    pub const fn kind(&self, raw: u64, level: i8) -> DescriptorKind {
         match (raw & VALID != 0, raw & TABLE_OR_PAGE != 0) {
-            (true, true) if level < 3 => Kind::Table,
-            (true, true) => Kind::Page,
-            (true, false) if self.format.has_blocks(self.granule, level) => Kind::Block,
-            _ => Kind::Invalid,
+            (true, true) if level < 3 => DescriptorKind::Table,
+            (true, true) => DescriptorKind::Page,
+            (true, false) if self.format.has_blocks(self.granule, level) => DescriptorKind::Block,
+            _ => DescriptorKind::Invalid,
         }
     }
 
@@ -89,7 +89,7 @@ pub struct WalkEntry {
     /// The descriptor, in little-endian order.
     pub raw: u64,
     /// What it is.
-    pub kind: Kind,
+    pub kind: DescriptorKind,
     /// The output address: of the next table, or of the block or page; 0 for an invalid descriptor.
     pub output: u64,
 }
@@ -140,21 +140,24 @@ pub(crate) fn descend<T: Tables>(
         let raw = tables.read(table + index * 8, level).map_err(|by| Stop::Refused { level, by })?;
         let kind = start.kind(raw, level);
         let output = match kind {
-            Kind::Invalid => 0,
-            Kind::Table => start.format.address(raw, start.granule.page_shift()),
-            Kind::Block | Kind::Page => start.format.address(raw, start.granule.shift(level)),
+            DescriptorKind::Invalid => 0,
+            DescriptorKind::Table => start.format.address(raw, start.granule.page_shift()),
+            DescriptorKind::Block | DescriptorKind::Page => {
+                start.format.address(raw, start.granule.shift(level))
+            }
         };
         let entry = WalkEntry { level, table, index, raw, kind, output };
         tables.see(&entry);
-        if kind == Kind::Invalid {
+        if kind == DescriptorKind::Invalid {
             return Err(Stop::Translation { level });
         }
         // A block may be larger than the output size: then where in it counts too.
-        let reached = if kind == Kind::Table { output } else { output | start.offset(input, level) };
+        let reached =
+            if kind == DescriptorKind::Table { output } else { output | start.offset(input, level) };
         if too_wide(reached, start.output_bits) {
             return Err(Stop::AddressSize { level });
         }
-        if kind != Kind::Table {
+        if kind != DescriptorKind::Table {
             return Ok(entry);
         }
         table = output;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The encodings of the loads and stores, table by table (Arm ARM, "Loads and Stores").
 
-use super::{Base, Index, Instruction, Kind, Offset, Operation, Transfer, Unsupported};
+use super::{Base, Index, Instruction, Offset, Operation, Transfer, TransferKind, Unsupported};
 use crate::bus::{Extension, RegisterWidth, Width};
 
 /// An instruction word, with the fields that the tables share.
@@ -211,7 +211,7 @@ const fn system(word: Word) -> Result<Instruction, Unsupported> {
 }
 
 /// An instruction with one transfer, of the register in the Rt field, and its base in the Rn field.
-const fn single(word: Word, kind: Kind, offset: Offset, writeback: Option<i64>) -> Instruction {
+const fn single(word: Word, kind: TransferKind, offset: Offset, writeback: Option<i64>) -> Instruction {
     let first: Transfer = kind.transfer(word.rt(), 0);
     Instruction {
         operation: kind.operation,
@@ -224,7 +224,7 @@ const fn single(word: Word, kind: Kind, offset: Offset, writeback: Option<i64>) 
 }
 
 /// What the fields `size` and `opc` stand for, which most tables share.
-const fn sized(size: u32, opc: u32) -> Result<Kind, Unsupported> {
+const fn sized(size: u32, opc: u32) -> Result<TransferKind, Unsupported> {
     match (size, opc) {
         (_, 0b00) => Ok(store(size)),
         (_, 0b01) => Ok(zero_extended(size)),
@@ -235,12 +235,12 @@ const fn sized(size: u32, opc: u32) -> Result<Kind, Unsupported> {
     }
 }
 
-const fn store(size: u32) -> Kind {
-    Kind { operation: Operation::Store, ..zero_extended(size) }
+const fn store(size: u32) -> TransferKind {
+    TransferKind { operation: Operation::Store, ..zero_extended(size) }
 }
 
-const fn zero_extended(size: u32) -> Kind {
-    Kind {
+const fn zero_extended(size: u32) -> TransferKind {
+    TransferKind {
         operation: Operation::Load,
         width: Width::from_log2(size),
         extension: Extension::Zero,
@@ -248,8 +248,8 @@ const fn zero_extended(size: u32) -> Kind {
     }
 }
 
-const fn signed(size: u32, register_width: RegisterWidth) -> Kind {
-    Kind {
+const fn signed(size: u32, register_width: RegisterWidth) -> TransferKind {
+    TransferKind {
         operation: Operation::Load,
         width: Width::from_log2(size),
         extension: Extension::Sign,

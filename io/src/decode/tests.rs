@@ -40,7 +40,7 @@ fn disassembled(word: u32) -> Option<Instruction> {
         }
         _ => return None,
     };
-    let kind = Kind { operation, width, extension, register_width };
+    let kind = TransferKind { operation, width, extension, register_width };
     let (address, second) = match second {
         Operand::Register(_, register) => (third, Some(kind.transfer(register as u8, width.bytes()))),
         _ => (second, None),

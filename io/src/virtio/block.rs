@@ -22,7 +22,7 @@ use super::queue::{Fault, MAX_SIZE, Taken};
 use super::quota::{After, Quota};
 use disk::{Disk, Step, Tag};
 use format::{Configuration, ID_LEN, SECTOR, Status, feature};
-use request::{Kind, Next, Request};
+use request::{Next, Request, RequestKind};
 
 pub mod disk;
 pub mod format;
@@ -369,7 +369,9 @@ impl Virtio<Block> {
     fn may_flush(&self, at: usize) -> bool {
         let slots = &self.device.slots;
         let Some(number) = slots.get(at).map(|slot| slot.number) else { return false };
-        !slots.iter().any(|slot| slot.is_busy() && slot.number < number && slot.request.kind != Kind::Read)
+        !slots
+            .iter()
+            .any(|slot| slot.is_busy() && slot.number < number && slot.request.kind != RequestKind::Read)
     }
 
     /// Returns a request to the driver.

@@ -20,7 +20,7 @@ use super::edit::Step;
 use super::geometry::TableLevel;
 use super::plan::{Plan, content_of_growth};
 use super::tables::{FrameSource, Slot, Table, TableMemory, free_tree};
-use super::{Descriptor, Kind};
+use super::{Descriptor, DescriptorUse};
 use crate::Ipa;
 
 /// The most invalidations by address in one commit. An edit that needs more empties the VM's TLB entries at once: that
@@ -138,7 +138,7 @@ impl<M: TableMemory, F: FrameSource> Plan<'_, M, F> {
                 each_reached(self.memory, slot, descriptor.restored(), &mut |ipa, leaf, reach| {
                     maintenance.invalidate_ipa(ipa, leaf, reach);
                 });
-            } else if let Kind::Table(pa) = descriptor.kind(slot.level)
+            } else if let DescriptorUse::Table(pa) = descriptor.kind(slot.level)
                 && let Some(below) = Table::below(slot, pa)
             {
                 self.invalidate_broken(below, maintenance);
@@ -159,7 +159,7 @@ impl<M: TableMemory, F: FrameSource> Plan<'_, M, F> {
                 }
                 Step::Set(new) => {
                     table.write(self.memory, slot, new);
-                    if let Kind::Table(pa) = was.kind(slot.level)
+                    if let DescriptorUse::Table(pa) = was.kind(slot.level)
                         && let Some(below) = Table::below(slot, pa)
                     {
                         free_tree(self.memory, self.frames, below);
@@ -182,7 +182,7 @@ impl<M: TableMemory, F: FrameSource> Plan<'_, M, F> {
         let frame = self.take_frame();
         debug_assert!(frame.is_some(), "planning counts what committing uses");
         let new = Table::below(slot, frame?)?;
-        if was.kind(slot.level) == Kind::Leaf {
+        if was.kind(slot.level) == DescriptorUse::Leaf {
             for inner in new.all_slots() {
                 new.write(self.memory, inner, content_of_growth(slot, was, inner));
             }
@@ -203,9 +203,9 @@ fn each_reached<M: TableMemory>(
     tell: &mut dyn FnMut(Ipa, Option<TableLevel>, Reach),
 ) {
     match was.kind(slot.level) {
-        Kind::Invalid => {}
-        Kind::Leaf => tell(Ipa(slot.ipa), Some(slot.level), Reach::LastLevel),
-        Kind::Table(pa) => {
+        DescriptorUse::Invalid => {}
+        DescriptorUse::Leaf => tell(Ipa(slot.ipa), Some(slot.level), Reach::LastLevel),
+        DescriptorUse::Table(pa) => {
             let Some(below) = Table::below(slot, pa) else { return };
             let mut told = false;
             for inner in below.all_slots() {

@@ -125,7 +125,7 @@ impl Attributes {
 
 /// What a descriptor is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum DescriptorUse {
     /// Translates nothing.
     Invalid,
     /// Points to a table of the next level.
@@ -155,13 +155,13 @@ impl Descriptor {
         Self(pa.0 & ADDRESS | attributes.bits(encoding)).as_leaf_of(level)
     }
 
-    pub(super) fn kind(self, level: TableLevel) -> Kind {
+    pub(super) fn kind(self, level: TableLevel) -> DescriptorUse {
         match (self.0 & VALID != 0, self.0 & TABLE_OR_PAGE != 0) {
-            (true, true) if level != TableLevel::L3 => Kind::Table(self.address()),
+            (true, true) if level != TableLevel::L3 => DescriptorUse::Table(self.address()),
             (true, table_or_page) if table_or_page == (level == TableLevel::L3) && level.has_leaves() => {
-                Kind::Leaf
+                DescriptorUse::Leaf
             }
-            _ => Kind::Invalid,
+            _ => DescriptorUse::Invalid,
         }
     }
 

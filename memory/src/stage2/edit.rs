@@ -4,7 +4,7 @@
 //! Planning, breaking and making all ask the same question of the same descriptor and so cannot disagree: planning
 //! counts exactly the frames that committing will use.
 
-use super::descriptor::{Attributes, Descriptor, Kind};
+use super::descriptor::{Attributes, Descriptor, DescriptorUse};
 use super::tables::{Extent, Slot, Table, TableMemory};
 use crate::Pa;
 use crate::attributes::Stage2Encoding;
@@ -48,14 +48,14 @@ impl Edit {
         let kind = was.kind(slot.level);
         match (self.change, kind) {
             (Change::Map { pa, attributes }, _) => self.step_of_map(pa, attributes, slot, was),
-            (Change::Unmap | Change::Protect { .. }, Kind::Invalid) => Step::Keep,
-            (Change::Unmap, Kind::Leaf) if covered => Step::Set(Descriptor::INVALID),
-            (Change::Unmap, Kind::Leaf) => Step::Grow,
-            (Change::Unmap, Kind::Table(pa)) if covered || self.empties(memory, slot, pa) => {
+            (Change::Unmap | Change::Protect { .. }, DescriptorUse::Invalid) => Step::Keep,
+            (Change::Unmap, DescriptorUse::Leaf) if covered => Step::Set(Descriptor::INVALID),
+            (Change::Unmap, DescriptorUse::Leaf) => Step::Grow,
+            (Change::Unmap, DescriptorUse::Table(pa)) if covered || self.empties(memory, slot, pa) => {
                 Step::Set(Descriptor::INVALID)
             }
-            (Change::Unmap | Change::Protect { .. }, Kind::Table(pa)) => Step::Descend(pa),
-            (Change::Protect { attributes }, Kind::Leaf) => {
+            (Change::Unmap | Change::Protect { .. }, DescriptorUse::Table(pa)) => Step::Descend(pa),
+            (Change::Protect { attributes }, DescriptorUse::Leaf) => {
                 let new = was.with_attributes(slot.level, attributes, self.encoding);
                 match (new == was, covered) {
                     (true, _) => Step::Keep,
@@ -69,7 +69,7 @@ impl Edit {
     fn step_of_map(&self, pa: Pa, attributes: Attributes, slot: Slot, was: Descriptor) -> Step {
         let first = slot.ipa.max(self.extent.start);
         let pa_of_first = pa.0 + (first - self.extent.start);
-        if was.kind(slot.level) == Kind::Leaf
+        if was.kind(slot.level) == DescriptorUse::Leaf
             && was.address().0 + (first - slot.ipa) == pa_of_first
             && was.with_attributes(slot.level, attributes, self.encoding) == was
         {
@@ -80,8 +80,8 @@ impl Edit {
             return Step::Set(Descriptor::leaf(Pa(pa_of_first), slot.level, attributes, self.encoding));
         }
         match was.kind(slot.level) {
-            Kind::Table(table) => Step::Descend(table),
-            Kind::Leaf | Kind::Invalid => Step::Grow,
+            DescriptorUse::Table(table) => Step::Descend(table),
+            DescriptorUse::Leaf | DescriptorUse::Invalid => Step::Grow,
         }
     }
 
@@ -101,8 +101,10 @@ impl Edit {
 /// Whether `table` mapped nothing in `extent` before the commit, if one is under way, broke anything.
 fn is_empty<M: TableMemory>(memory: &M, table: Table, extent: Extent) -> bool {
     table.slots(extent).all(|slot| match table.read(memory, slot).restored().kind(slot.level) {
-        Kind::Invalid => true,
-        Kind::Leaf => false,
-        Kind::Table(pa) => Table::below(slot, pa).is_none_or(|below| is_empty(memory, below, extent)),
+        DescriptorUse::Invalid => true,
+        DescriptorUse::Leaf => false,
+        DescriptorUse::Table(pa) => {
+            Table::below(slot, pa).is_none_or(|below| is_empty(memory, below, extent))
+        }
     })
 }

@@ -9,7 +9,7 @@ use core::fmt;
 
 use super::edit::{Edit, Step};
 use super::tables::{FrameSource, Slot, Table, TableMemory};
-use super::{Descriptor, Kind, MapError, Stage2};
+use super::{Descriptor, DescriptorUse, MapError, Stage2};
 use crate::Pa;
 
 /// A change to a VM's stage-2 map that has passed every check and owns all it needs.
@@ -122,7 +122,7 @@ fn frames_for_growth<M: TableMemory>(memory: &M, edit: &Edit, slot: Slot, was: D
 /// What the new table that replaces `was` in `slot` holds in its slot `inner`, before the edit goes on in there.
 pub(super) fn content_of_growth(slot: Slot, was: Descriptor, inner: Slot) -> Descriptor {
     match was.kind(slot.level) {
-        Kind::Leaf => was.piece(inner.ipa - slot.ipa, inner.level),
-        Kind::Invalid | Kind::Table(_) => Descriptor::INVALID,
+        DescriptorUse::Leaf => was.piece(inner.ipa - slot.ipa, inner.level),
+        DescriptorUse::Invalid | DescriptorUse::Table(_) => Descriptor::INVALID,
     }
 }

@@ -3,7 +3,7 @@
 
 use core::ops::ControlFlow;
 
-use super::descriptor::{Descriptor, Kind};
+use super::descriptor::{Descriptor, DescriptorUse};
 use super::geometry::{Geometry, TableLevel};
 use crate::Pa;
 use crate::addr::PAGE_SIZE;
@@ -115,7 +115,7 @@ impl Table {
 /// Frees `table` and every table under it. No walker may be able to reach them any more.
 pub(super) fn free_tree<M: TableMemory, F: FrameSource>(memory: &M, frames: &mut F, table: Table) {
     for slot in table.all_slots() {
-        if let Kind::Table(pa) = table.read(memory, slot).kind(slot.level)
+        if let DescriptorUse::Table(pa) = table.read(memory, slot).kind(slot.level)
             && let Some(below) = Table::below(slot, pa)
         {
             free_tree(memory, frames, below);
@@ -131,8 +131,8 @@ pub(super) fn count_frames<M: TableMemory>(memory: &M, table: Table) -> u64 {
     let below: u64 = table
         .all_slots()
         .filter_map(|slot| match table.read(memory, slot).kind(slot.level) {
-            Kind::Table(pa) => Table::below(slot, pa),
-            Kind::Leaf | Kind::Invalid => None,
+            DescriptorUse::Table(pa) => Table::below(slot, pa),
+            DescriptorUse::Leaf | DescriptorUse::Invalid => None,
         })
         .map(|below| count_frames(memory, below))
         .sum();
@@ -151,12 +151,12 @@ pub(super) fn visit<M: TableMemory, B>(
     for slot in table.slots(extent) {
         let descriptor = table.read(memory, slot);
         match descriptor.kind(slot.level) {
-            Kind::Table(pa) => {
+            DescriptorUse::Table(pa) => {
                 if let Some(below) = Table::below(slot, pa) {
                     visit(memory, below, extent, visit_slot)?;
                 }
             }
-            Kind::Leaf | Kind::Invalid => visit_slot(slot, descriptor)?,
+            DescriptorUse::Leaf | DescriptorUse::Invalid => visit_slot(slot, descriptor)?,
         }
     }
     ControlFlow::Continue(())

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::operand::canonical;
 use super::stage1::Stage1Table;
 use super::stage2::{align_down, output, span};
-use super::{Extent, Kind, RangeUnit, Source, Tag, TlbEntry, Tlbi};
+use super::{Extent, RangeUnit, Source, Tag, TlbEntry, TlbEntryKind, Tlbi};
 use crate::granule::Granule;
 use crate::{Ipa, Pa, Va};
 
@@ -125,7 +125,7 @@ impl Context {
         self.windows.iter().map(|window| {
             let asid = window.asid.map(|asid| asid & self.asid_mask());
             let tag = Tag::El1 { vmid: self.vmid, asid };
-            TlbEntry::new(Kind::Stage1Leaf, tag, window.source(), window.ipa.0)
+            TlbEntry::new(TlbEntryKind::Stage1Leaf, tag, window.source(), window.ipa.0)
         })
     }
 }
@@ -147,7 +147,7 @@ pub(super) fn combine(stage1: &TlbEntry, stage2: &TlbEntry) -> Option<TlbEntry> 
     let size = end.checked_sub(first).filter(|&size| size > 0)?;
     let level = stage2.source.level as u8;
     Some(TlbEntry {
-        kind: Kind::Combined,
+        kind: TlbEntryKind::Combined,
         tag: stage1.tag,
         extent: Extent { size, first: window.first + (first - ipa) },
         source: stage1.source,
@@ -165,7 +165,7 @@ pub(super) const fn ipa_of(op: Tlbi) -> Option<Ipa> {
 }
 
 /// A stage-2 entry of the model's own tables: 4 KiB granule.
-pub(super) const fn stage2_entry(kind: Kind, vmid: u16, level: u8, ipa: u64, value: u64) -> TlbEntry {
+pub(super) const fn stage2_entry(kind: TlbEntryKind, vmid: u16, level: u8, ipa: u64, value: u64) -> TlbEntry {
     let extent = Extent { size: span(level), first: align_down(ipa, span(level)) };
     let source = Source { granule: Granule::Kib4, level: level as i8, extent };
     TlbEntry::new(kind, Tag::El1 { vmid, asid: None }, source, value)

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 
 use super::operand::canonical;
-use super::{Addresses, Extent, Kind, Source, Tag, TlbEntry, Tlbi};
+use super::{Addresses, Extent, Source, Tag, TlbEntry, TlbEntryKind, Tlbi};
 use crate::granule::Granule;
 use crate::{Ipa, Va};
 
@@ -67,7 +67,7 @@ impl Entries {
             Addresses::Range { first, last, .. } => (first, last),
             Addresses::Nothing => return,
         };
-        for kind in [Kind::Stage2Table, Kind::Stage2Leaf] {
+        for kind in [TlbEntryKind::Stage2Table, TlbEntryKind::Stage2Leaf] {
             for entry in self.meeting(kind, Tag::El1 { vmid, asid: None }, first, last) {
                 if op.forgets(vmid, &entry) {
                     self.0.remove(&entry);
@@ -92,18 +92,18 @@ impl Entries {
     pub fn lookup_ipa(&self, vmid: u16, ipa: Ipa) -> Vec<TlbEntry> {
         let tag = Tag::El1 { vmid, asid: None };
         let of = |kind| self.meeting(kind, tag, ipa.0, ipa.0);
-        [of(Kind::Stage2Table), of(Kind::Stage2Leaf)].concat()
+        [of(TlbEntryKind::Stage2Table), of(TlbEntryKind::Stage2Leaf)].concat()
     }
 
     /// The entries of one kind of a VM, of all ASIDs.
-    pub(super) fn of_vm(&self, kind: Kind, vmid: u16) -> impl Iterator<Item = &TlbEntry> {
+    pub(super) fn of_vm(&self, kind: TlbEntryKind, vmid: u16) -> impl Iterator<Item = &TlbEntry> {
         let first = Tag::El1 { vmid, asid: None };
         let last = Tag::El1 { vmid, asid: Some(u16::MAX) };
         self.0.range(bounds(kind, first..=last, Extent { size: 0, first: 0 }..=LAST_EXTENT))
     }
 
     /// The ASIDs, `None` for global, of the entries of one kind of a VM.
-    pub(super) fn asids(&self, kind: Kind, vmid: u16) -> Vec<Option<u16>> {
+    pub(super) fn asids(&self, kind: TlbEntryKind, vmid: u16) -> Vec<Option<u16>> {
         let mut found = Vec::new();
         let mut from = Some(None);
         let last = Tag::El1 { vmid, asid: Some(u16::MAX) };
@@ -118,12 +118,12 @@ impl Entries {
     }
 
     /// The entries of one kind with one tag and of exactly this extent.
-    pub(super) fn at(&self, kind: Kind, tag: Tag, extent: Extent) -> impl Iterator<Item = &TlbEntry> {
+    pub(super) fn at(&self, kind: TlbEntryKind, tag: Tag, extent: Extent) -> impl Iterator<Item = &TlbEntry> {
         self.0.range(bounds(kind, tag..=tag, extent..=extent))
     }
 
     /// The entries of one kind and one tag that serve any address from `first` to `last`.
-    pub(super) fn meeting(&self, kind: Kind, tag: Tag, first: u64, last: u64) -> Vec<TlbEntry> {
+    pub(super) fn meeting(&self, kind: TlbEntryKind, tag: Tag, first: u64, last: u64) -> Vec<TlbEntry> {
         let mut found = Vec::new();
         let mut smallest = 0;
         loop {
@@ -143,7 +143,7 @@ const LAST_EXTENT: Extent = Extent { size: u64::MAX, first: u64::MAX };
 
 /// All entries of a kind between two tags and, where the tags are equal, between two extents.
 fn bounds(
-    kind: Kind,
+    kind: TlbEntryKind,
     tags: RangeInclusive<Tag>,
     extents: RangeInclusive<Extent>,
 ) -> RangeInclusive<TlbEntry> {

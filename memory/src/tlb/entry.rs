@@ -25,7 +25,7 @@ use crate::{Pa, Va};
 
 /// What an entry is a copy of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum TlbEntryKind {
     /// A table of stage 2 (a walk cache). Its output is the table's physical address.
     Stage2Table,
     /// A block or page of stage 2. Its output is the descriptor.
@@ -38,7 +38,7 @@ pub enum Kind {
     Combined,
 }
 
-impl Kind {
+impl TlbEntryKind {
     /// Whether stage 1 had a part in it: what is invalidated by VA and ASID.
     #[must_use]
     pub const fn has_stage1(self) -> bool {
@@ -166,7 +166,7 @@ impl PartialOrd for Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TlbEntry {
     /// What it is a copy of.
-    pub kind: Kind,
+    pub kind: TlbEntryKind,
     /// Whom it serves.
     pub tag: Tag,
     /// The input addresses it serves: VAs, or IPAs if `kind` is of stage 2.
@@ -182,7 +182,7 @@ pub struct TlbEntry {
 impl TlbEntry {
     /// A copy of one descriptor (or run): anything but a combined entry.
     #[must_use]
-    pub const fn new(kind: Kind, tag: Tag, source: Source, output: u64) -> Self {
+    pub const fn new(kind: TlbEntryKind, tag: Tag, source: Source, output: u64) -> Self {
         Self { kind, tag, extent: source.extent, source, output, stage2: 0 }
     }
 

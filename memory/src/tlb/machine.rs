@@ -9,8 +9,8 @@ use super::entries::Part;
 use super::memory::Memory;
 use super::stage2::{Decoded, align_down, decode, insert_combined, insert_stage2, span};
 use super::{
-    Context, Entries, Extent, Instruction, Issuer, Kind, RangeUnit, Refused, Scope, Tag, TlbEntry, Tlbi,
-    Violation,
+    Context, Entries, Extent, Instruction, Issuer, RangeUnit, Refused, Scope, Tag, TlbEntry, TlbEntryKind,
+    Tlbi, Violation,
 };
 use crate::addr::PAGE_SIZE;
 use crate::{Ipa, Pa, Va};
@@ -191,7 +191,7 @@ impl Machine {
             places.push((context.start, offset / 8 * span(context.start)));
         }
         let frame = pa.align_down(PAGE_SIZE);
-        for table in entries.of_vm(Kind::Stage2Table, context.vmid()) {
+        for table in entries.of_vm(TlbEntryKind::Stage2Table, context.vmid()) {
             if table.output == frame.0 {
                 let below = table.source.level as u8 + 1;
                 places.push((below, table.extent.first + (pa.0 - frame.0) / 8 * span(below)));
@@ -207,15 +207,16 @@ impl Machine {
         match decode(descriptor, level) {
             Decoded::Fault => {}
             Decoded::Table(table) => {
-                let entry = stage2_entry(Kind::Stage2Table, vmid, level, ipa, table.0);
+                let entry = stage2_entry(TlbEntryKind::Stage2Table, vmid, level, ipa, table.0);
                 if insert_stage2(entries, entry, &mut self.violations) {
                     self.explore(cpu, table, level + 1, ipa);
                 }
             }
             Decoded::Leaf => {
-                let leaf = stage2_entry(Kind::Stage2Leaf, vmid, level, ipa, descriptor);
+                let leaf = stage2_entry(TlbEntryKind::Stage2Leaf, vmid, level, ipa, descriptor);
                 if insert_stage2(entries, leaf, &mut self.violations) {
-                    let stage1: Vec<TlbEntry> = entries.of_vm(Kind::Stage1Leaf, vmid).copied().collect();
+                    let stage1: Vec<TlbEntry> =
+                        entries.of_vm(TlbEntryKind::Stage1Leaf, vmid).copied().collect();
                     for entry in stage1.iter().filter_map(|stage1| combine(stage1, &leaf)) {
                         insert_combined(entries, entry, &mut self.violations);
                     }
@@ -255,7 +256,7 @@ impl Machine {
                 let above = align_down(ipa.0, span(level - 1));
                 let extent = Extent { size: span(level - 1), first: above };
                 let tag = Tag::El1 { vmid, asid: None };
-                let cached = self.cpus[cpu].entries.at(Kind::Stage2Table, tag, extent);
+                let cached = self.cpus[cpu].entries.at(TlbEntryKind::Stage2Table, tag, extent);
                 let index = (slot - above) / span(level);
                 tables.extend(cached.map(|table| Pa(table.output + index * 8)));
             }
@@ -276,8 +277,8 @@ impl Machine {
             entries.insert(leaf);
         }
         let mut found = vec![];
-        for stage1 in entries.of_vm(Kind::Stage1Leaf, vmid) {
-            let stage2 = entries.of_vm(Kind::Stage2Leaf, vmid);
+        for stage1 in entries.of_vm(TlbEntryKind::Stage1Leaf, vmid) {
+            let stage2 = entries.of_vm(TlbEntryKind::Stage2Leaf, vmid);
             found.extend(stage2.filter_map(|stage2| combine(stage1, stage2)));
         }
         for entry in found {
@@ -298,7 +299,7 @@ impl Machine {
     pub fn outcomes(&self, cpu: usize, va: Va, asid: u16) -> Vec<Pa> {
         let Cpu { entries, context: Some(context), .. } = &self.cpus[cpu] else { return vec![] };
         let usable = entries.lookup(context.tag(asid), va);
-        let combined = usable.iter().filter(|entry| entry.kind == Kind::Combined);
+        let combined = usable.iter().filter(|entry| entry.kind == TlbEntryKind::Combined);
         let mut outputs: Vec<Pa> = combined.map(|entry| entry.output_at(va)).collect();
         outputs.sort_unstable();
         outputs.dedup();

@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use super::context::stage2_entry;
 use super::machine::{Cpu, Machine};
 use super::stage2::{Decoded, align_down, decode, output, span};
-use super::{Context, Entries, Kind, Source, Tag, TlbEntry};
+use super::{Context, Entries, Source, Tag, TlbEntry, TlbEntryKind};
 use crate::Pa;
 use crate::addr::PAGE_SIZE;
 use crate::granule::Granule;
@@ -65,16 +65,16 @@ fn entries_of(current: Tag, level: u8, va: u64, descriptor: u64) -> Vec<TlbEntry
     let source = Source::new(Granule::Kib4, level as i8, va);
     match decode(descriptor, level) {
         Decoded::Fault => vec![],
-        Decoded::Table(table) => vec![TlbEntry::new(Kind::Stage1Table, current, source, table.0)],
+        Decoded::Table(table) => vec![TlbEntry::new(TlbEntryKind::Stage1Table, current, source, table.0)],
         Decoded::Leaf => {
             let global = Tag::El1 { vmid, asid: None };
             let tag = if descriptor & NOT_GLOBAL == 0 { global } else { current };
             let ipa = output(descriptor, level, 0).0;
-            let mut found = vec![TlbEntry::new(Kind::Stage1Leaf, tag, source, ipa)];
+            let mut found = vec![TlbEntry::new(TlbEntryKind::Stage1Leaf, tag, source, ipa)];
             if descriptor & CONTIGUOUS != 0 {
                 let run = Source::contiguous(Granule::Kib4, level as i8, va);
                 let ipa = align_down(ipa, run.extent.size);
-                found.push(TlbEntry::new(Kind::Stage1Leaf, tag, run, ipa));
+                found.push(TlbEntry::new(TlbEntryKind::Stage1Leaf, tag, run, ipa));
             }
             found
         }
@@ -84,7 +84,7 @@ fn entries_of(current: Tag, level: u8, va: u64, descriptor: u64) -> Vec<TlbEntry
 /// The frames in which a walker may look for a table.
 fn frames_of(entries: &Entries, vmid: u16, table: &Stage1Table) -> Vec<Pa> {
     let ipa = align_down(table.ipa, PAGE_SIZE);
-    let leaves = entries.meeting(Kind::Stage2Leaf, Tag::El1 { vmid, asid: None }, ipa, ipa);
+    let leaves = entries.meeting(TlbEntryKind::Stage2Leaf, Tag::El1 { vmid, asid: None }, ipa, ipa);
     leaves.iter().map(|leaf| output(leaf.output, leaf.source.level as u8, ipa - leaf.extent.first)).collect()
 }
 
@@ -93,7 +93,8 @@ impl Machine {
     pub(super) fn walk_stage1(&mut self, cpu: usize) {
         let Cpu { entries, context: Some(context), .. } = &mut self.cpus[cpu] else { return };
         let Some((root, current)) = context.stage1_root() else { return };
-        let cached = entries.of_vm(Kind::Stage1Table, context.vmid()).filter(|table| table.tag == current);
+        let cached =
+            entries.of_vm(TlbEntryKind::Stage1Table, context.vmid()).filter(|table| table.tag == current);
         let mut tables: Vec<Stage1Table> = cached.map(Stage1Table::below).collect();
         tables.push(root);
         while let Some(table) = tables.pop() {
@@ -101,7 +102,7 @@ impl Machine {
                 for (pa, descriptor) in self.memory.visible_in(frame) {
                     let Some(va) = table.va_at(pa.0 - frame.0) else { continue };
                     for entry in entries_of(current, table.level, va, descriptor) {
-                        if entries.insert(entry) && entry.kind == Kind::Stage1Table {
+                        if entries.insert(entry) && entry.kind == TlbEntryKind::Stage1Table {
                             tables.push(Stage1Table::below(&entry));
                         }
                     }
@@ -122,7 +123,7 @@ impl Machine {
                 let Some(va) = table.va_at(pa.0 - frame.0) else { continue };
                 for entry in entries_of(current, table.level, va, self.memory.settled(pa)) {
                     *counts.entry(entry).or_default() += 1;
-                    if entry.kind == Kind::Stage1Table {
+                    if entry.kind == TlbEntryKind::Stage1Table {
                         tables.push(Stage1Table::below(&entry));
                     }
                 }
@@ -138,7 +139,7 @@ impl Machine {
     fn settled_frame(&self, context: &Context, table: &Stage1Table) -> Option<Pa> {
         let ipa = align_down(table.ipa, PAGE_SIZE);
         let (level, descriptor) = self.walk(context, ipa, 3)?;
-        let leaf = stage2_entry(Kind::Stage2Leaf, context.vmid(), level, ipa, descriptor);
+        let leaf = stage2_entry(TlbEntryKind::Stage2Leaf, context.vmid(), level, ipa, descriptor);
         let is_leaf = decode(descriptor, level) == Decoded::Leaf;
         is_leaf.then(|| output(descriptor, level, ipa - leaf.extent.first))
     }

@@ -4,7 +4,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Entries, Kind, Tag, TlbEntry, Violation};
+use super::{Entries, Tag, TlbEntry, TlbEntryKind, Violation};
 use crate::{Ipa, Pa, Va};
 
 /// Bits of a leaf that may change only by break-before-make: output address, memory type, shareability, Contiguous.
@@ -48,7 +48,7 @@ pub(super) fn insert_stage2(entries: &mut Entries, new: TlbEntry, violations: &m
         return false;
     }
     let descriptor = |entry: &TlbEntry| match entry.kind {
-        Kind::Stage2Table => entry.output | 0b11,
+        TlbEntryKind::Stage2Table => entry.output | 0b11,
         _ => entry.output,
     };
     let mut object = |old: &TlbEntry| {
@@ -56,15 +56,16 @@ pub(super) fn insert_stage2(entries: &mut Entries, new: TlbEntry, violations: &m
         let ipa = Ipa(new.extent.first);
         violations.push(Violation::BreakBeforeMake { vmid, ipa, old, new: new_descriptor });
     };
-    let tables = entries.at(Kind::Stage2Table, new.tag, new.extent);
+    let tables = entries.at(TlbEntryKind::Stage2Table, new.tag, new.extent);
     match new.kind {
-        Kind::Stage2Table => {
-            let leaves = entries.at(Kind::Stage2Leaf, new.tag, new.extent);
+        TlbEntryKind::Stage2Table => {
+            let leaves = entries.at(TlbEntryKind::Stage2Leaf, new.tag, new.extent);
             tables.chain(leaves).filter(|old| **old != new).for_each(&mut object);
         }
         _ => {
             tables.for_each(&mut object);
-            let leaves = entries.meeting(Kind::Stage2Leaf, new.tag, new.extent.first, new.extent.last());
+            let leaves =
+                entries.meeting(TlbEntryKind::Stage2Leaf, new.tag, new.extent.first, new.extent.last());
             let differs = |old: &&TlbEntry| {
                 old.extent != new.extent || (old.output ^ new.output) & BREAK_BEFORE_MAKE != 0
             };
@@ -82,11 +83,11 @@ pub(super) fn insert_combined(entries: &mut Entries, new: TlbEntry, violations: 
     }
     let asids = match asid {
         Some(_) => [None, asid].into(),
-        None => entries.asids(Kind::Combined, vmid),
+        None => entries.asids(TlbEntryKind::Combined, vmid),
     };
     for asid in asids {
         let tag = Tag::El1 { vmid, asid };
-        for old in entries.meeting(Kind::Combined, tag, new.extent.first, new.extent.last()) {
+        for old in entries.meeting(TlbEntryKind::Combined, tag, new.extent.first, new.extent.last()) {
             // Pieces of other sizes are no conflict: where stage 2 is to blame, its own entries conflict.
             let offset = |entry: &TlbEntry| entry.output.wrapping_sub(entry.extent.first);
             let elsewhere = offset(&old) != offset(&new);

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use super::context::{combine, stage2_entry};
 use super::machine::{Cpu, Machine};
 use super::stage2::{Decoded, decode};
-use super::{Context, Kind, TlbEntry, Violation};
+use super::{Context, TlbEntry, TlbEntryKind, Violation};
 use crate::{Ipa, Pa, Va};
 
 impl Machine {
@@ -38,7 +38,7 @@ impl Machine {
         }
         let vmid = context.vmid();
         let of = |kind| entries.of_vm(kind, vmid);
-        for entry in of(Kind::Stage2Table).chain(of(Kind::Stage2Leaf)) {
+        for entry in of(TlbEntryKind::Stage2Table).chain(of(TlbEntryKind::Stage2Leaf)) {
             if !self.stage2_bears_out(context, entry) {
                 let ipa = Ipa(entry.extent.first);
                 found.push(Violation::Stale { cpu, ipa, descriptor: entry.output });
@@ -48,15 +48,16 @@ impl Machine {
         // Of stage-1 tables only those of the current ASID are known.
         let judged = |entry: &&TlbEntry| match context.stage1_root() {
             Some((_, current)) => entry.tag.serves(current),
-            None => entry.kind != Kind::Stage1Table,
+            None => entry.kind != TlbEntryKind::Stage1Table,
         };
-        let of_stage1 = of(Kind::Stage1Table).chain(of(Kind::Stage1Leaf)).filter(judged);
+        let of_stage1 = of(TlbEntryKind::Stage1Table).chain(of(TlbEntryKind::Stage1Leaf)).filter(judged);
         for entry in of_stage1.filter(|entry| !stage1.contains(entry)) {
             let (va, ipa) = (Va(entry.extent.first), Ipa(entry.output));
             found.push(Violation::StaleStage1 { cpu, va, ipa });
         }
-        for entry in
-            of(Kind::Combined).filter(judged).filter(|entry| !self.both_bear_out(context, &stage1, entry))
+        for entry in of(TlbEntryKind::Combined)
+            .filter(judged)
+            .filter(|entry| !self.both_bear_out(context, &stage1, entry))
         {
             let (va, pa) = (Va(entry.extent.first), Pa(entry.output));
             found.push(Violation::StaleCombined { cpu, va, pa });
@@ -69,8 +70,8 @@ impl Machine {
         let now = self.walk(context, entry.extent.first, level);
         now.is_some_and(|(at, found)| {
             let alike = match decode(found, at) {
-                Decoded::Table(table) => entry.kind == Kind::Stage2Table && table.0 == entry.output,
-                Decoded::Leaf => entry.kind == Kind::Stage2Leaf && found == entry.output,
+                Decoded::Table(table) => entry.kind == TlbEntryKind::Stage2Table && table.0 == entry.output,
+                Decoded::Leaf => entry.kind == TlbEntryKind::Stage2Leaf && found == entry.output,
                 Decoded::Fault => false,
             };
             at == level && alike
@@ -79,12 +80,13 @@ impl Machine {
 
     /// Whether the tables and the guest's stage 1, as they are now, give rise to a combined entry.
     fn both_bear_out(&self, context: &Context, stage1: &[TlbEntry], entry: &TlbEntry) -> bool {
-        let mut leaves = stage1.iter().filter(|leaf| leaf.kind == Kind::Stage1Leaf && leaf.tag == entry.tag);
+        let mut leaves =
+            stage1.iter().filter(|leaf| leaf.kind == TlbEntryKind::Stage1Leaf && leaf.tag == entry.tag);
         leaves.any(|stage1| {
             let Some(offset) = entry.extent.first.checked_sub(stage1.extent.first) else { return false };
             let ipa = stage1.output + offset;
             let Some((level, descriptor)) = self.walk(context, ipa, 3) else { return false };
-            let leaf = stage2_entry(Kind::Stage2Leaf, context.vmid(), level, ipa, descriptor);
+            let leaf = stage2_entry(TlbEntryKind::Stage2Leaf, context.vmid(), level, ipa, descriptor);
             decode(descriptor, level) == Decoded::Leaf && combine(stage1, &leaf) == Some(*entry)
         })
     }

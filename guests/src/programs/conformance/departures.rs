@@ -169,7 +169,7 @@ fn bits_below_block(of: &Circumstances<'_>, machine: Answer) -> bool {
 }
 
 fn is_large_block(start: Start, entry: WalkEntry) -> bool {
-    entry.kind == walk::Kind::Block && start.granule.shift(entry.level) > start.output_bits
+    entry.kind == walk::DescriptorKind::Block && start.granule.shift(entry.level) > start.output_bits
 }
 
 /// `AT` marks nothing dirty, so that stage 2 need not let it write to the table for that. QEMU treats it as a store.
@@ -314,7 +314,7 @@ fn reserved_attributes(of: &Circumstances<'_>, machine: Answer) -> bool {
     let is_reserved = |stage, start: Start, entry: WalkEntry| {
         let shareability = start.format != AddressFormat::Lpa2 && entry.raw >> 8 & 0b11 == 0b01;
         let memory = stage == Stage::Two && Stage2Type::from_mem_attr(entry.raw >> 2, encoding).is_none();
-        matches!(entry.kind, walk::Kind::Block | walk::Kind::Page) && (shareability || memory)
+        matches!(entry.kind, walk::DescriptorKind::Block | walk::DescriptorKind::Page) && (shareability || memory)
     };
     only_attributes(of, machine) && meets(of, is_reserved)
 }

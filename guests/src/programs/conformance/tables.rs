@@ -12,7 +12,7 @@ use vambrace_memory::features::Features;
 use vambrace_memory::granule::AddressFormat;
 use vambrace_memory::stage1::Half;
 use vambrace_memory::translation::Registers;
-use vambrace_memory::walk::{Kind, Start};
+use vambrace_memory::walk::{DescriptorKind, Start};
 
 use super::leaf::{self, Style};
 use super::pool::{LANDING, Pool};
@@ -262,7 +262,7 @@ impl Builder<'_> {
 
 /// Where a table's descriptor leads; `None` if something else is in the way to the leaf.
 fn next_table(start: &Start, raw: u64, level: i8, leaf: i8) -> Option<u64> {
-    let is_table = level < leaf && start.kind(raw, level) == Kind::Table;
+    let is_table = level < leaf && start.kind(raw, level) == DescriptorKind::Table;
     is_table.then(|| start.format.address(raw, start.granule.page_shift()))
 }
 

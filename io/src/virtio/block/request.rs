@@ -15,7 +15,7 @@ const RANGE: u64 = size_of::<Range>() as u64;
 
 /// What a request wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Kind {
+pub(super) enum RequestKind {
     #[default]
     Read,
     Write,
@@ -28,7 +28,7 @@ pub(super) enum Kind {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Request {
     pub(super) chain: Chain,
-    pub(super) kind: Kind,
+    pub(super) kind: RequestKind,
     /// Bytes of its data.
     data: u64,
     /// How many of them have been worked off.
@@ -76,11 +76,11 @@ impl Request {
         let mut header = Header::default();
         readable.read(memory, 0, header.as_mut_bytes())?;
         let (kind, data) = match header.kind.get() {
-            request::IN => (Kind::Read, room),
-            request::OUT => (Kind::Write, out),
-            request::FLUSH if features & feature::FLUSH != 0 => (Kind::Flush, 0),
-            request::DISCARD if features & feature::DISCARD != 0 => (Kind::Discard, out),
-            request::WRITE_ZEROES if features & feature::WRITE_ZEROES != 0 => (Kind::WriteZeroes, out),
+            request::IN => (RequestKind::Read, room),
+            request::OUT => (RequestKind::Write, out),
+            request::FLUSH if features & feature::FLUSH != 0 => (RequestKind::Flush, 0),
+            request::DISCARD if features & feature::DISCARD != 0 => (RequestKind::Discard, out),
+            request::WRITE_ZEROES if features & feature::WRITE_ZEROES != 0 => (RequestKind::WriteZeroes, out),
             request::GET_ID => {
                 let id = settings.id.get(..settings.id.len().min(room as usize)).unwrap_or_default();
                 writable.write(memory, 0, id)?;
@@ -91,24 +91,25 @@ impl Request {
         };
         (self.kind, self.data) = (kind, data);
         (self.sector, self.sectors) = (header.sector.get(), 0);
-        self.flush = kind == Kind::Flush || kind != Kind::Read && features & feature::FLUSH == 0;
+        self.flush =
+            kind == RequestKind::Flush || kind != RequestKind::Read && features & feature::FLUSH == 0;
         Ok(self.check(settings).err())
     }
 
     /// Whether the request is about whole sectors or ranges, on the disk, and may change it (5.2.6.2).
     fn check(&mut self, settings: &Settings) -> Result<(), Status> {
-        if !matches!(self.kind, Kind::Read | Kind::Flush) && settings.is_read_only() {
+        if !matches!(self.kind, RequestKind::Read | RequestKind::Flush) && settings.is_read_only() {
             return Err(Status::IoErr);
         }
         match self.kind {
-            Kind::Flush => {}
-            Kind::Read | Kind::Write => {
+            RequestKind::Flush => {}
+            RequestKind::Read | RequestKind::Write => {
                 self.sectors = self.data / SECTOR;
                 if !self.data.is_multiple_of(SECTOR) || !settings.has(self.sector, self.sectors) {
                     return Err(Status::IoErr);
                 }
             }
-            Kind::Discard | Kind::WriteZeroes => {
+            RequestKind::Discard | RequestKind::WriteZeroes => {
                 let ranges = self.data / RANGE;
                 if !self.data.is_multiple_of(RANGE) || !(1..=u64::from(MAX_RANGES)).contains(&ranges) {
                     return Err(Status::IoErr);
@@ -126,7 +127,9 @@ impl Request {
         piece: u64,
     ) -> Result<Next, Fault> {
         while self.sectors == 0 {
-            if self.done == self.data || matches!(self.kind, Kind::Read | Kind::Write | Kind::Flush) {
+            if self.done == self.data
+                || matches!(self.kind, RequestKind::Read | RequestKind::Write | RequestKind::Flush)
+            {
                 return Ok(if self.flush { Next::Flush } else { Next::End(Status::Ok) });
             }
             if let Err(status) = self.next_range(memory, settings)? {
@@ -135,10 +138,10 @@ impl Request {
         }
         let sectors = self.sectors.min(piece / SECTOR).max(1);
         Ok(match self.kind {
-            Kind::Read => Next::Read(sectors * SECTOR),
-            Kind::Write => Next::Write(sectors * SECTOR),
-            Kind::Flush => Next::Flush,
-            Kind::Discard | Kind::WriteZeroes => Next::Range(sectors),
+            RequestKind::Read => Next::Read(sectors * SECTOR),
+            RequestKind::Write => Next::Write(sectors * SECTOR),
+            RequestKind::Flush => Next::Flush,
+            RequestKind::Discard | RequestKind::WriteZeroes => Next::Range(sectors),
         })
     }
 
@@ -152,7 +155,7 @@ impl Request {
         self.chain.readable().read(memory, HEADER.saturating_add(self.done), range.as_mut_bytes())?;
         self.done = self.done.saturating_add(RANGE);
         let (sector, sectors, flags) = (range.sector.get(), range.sectors.get(), range.flags.get());
-        let known = if self.kind == Kind::WriteZeroes { UNMAP } else { 0 };
+        let known = if self.kind == RequestKind::WriteZeroes { UNMAP } else { 0 };
         if flags & !known != 0 {
             return Ok(Err(Status::Unsupp));
         }
@@ -177,7 +180,9 @@ impl Request {
                 self.chain.readable().read(memory, HEADER.saturating_add(self.done), piece)?;
                 Operation::Write { sector, from: piece }
             }
-            Next::Range(sectors) if self.kind == Kind::Discard => Operation::Discard { sector, sectors },
+            Next::Range(sectors) if self.kind == RequestKind::Discard => {
+                Operation::Discard { sector, sectors }
+            }
             Next::Range(sectors) => {
                 let blocks = if self.may_unmap { Blocks::MayUnmap } else { Blocks::Keep };
                 Operation::WriteZeroes { sector, sectors, blocks }

@@ -20,7 +20,7 @@ const fn instruction(operation: Operation, scope: Scope) -> Instruction {
 /// On which of two CPUs an entry of EL1&0 is gone after `issuer` on CPU 0 executed and completed the instruction.
 fn gone_after(issuer: Issuer, instruction: Instruction) -> [bool; 2] {
     let mut machine = machine();
-    let entry = TlbEntry::new(Kind::Stage1Table, el1(1, 5), source(2, HERE), 0);
+    let entry = TlbEntry::new(TlbEntryKind::Stage1Table, el1(1, 5), source(2, HERE), 0);
     for cpu in 0..2 {
         machine.fetch(cpu, entry);
     }
@@ -101,8 +101,8 @@ fn traps_go_by_scope() {
 fn el2_acts_on_the_vmid_loaded() {
     for hcr in [0, HCR_TGE] {
         let mut machine = machine();
-        machine.fetch(0, TlbEntry::new(Kind::Stage1Leaf, el1(1, 5), source(3, HERE), 0));
-        machine.fetch(0, TlbEntry::new(Kind::Stage1Leaf, el1(2, 5), source(3, HERE), 0));
+        machine.fetch(0, TlbEntry::new(TlbEntryKind::Stage1Leaf, el1(1, 5), source(3, HERE), 0));
+        machine.fetch(0, TlbEntry::new(TlbEntryKind::Stage1Leaf, el1(2, 5), source(3, HERE), 0));
         machine.load(0, Context::from_registers(VTCR, 2 << 48 | 0x20_0000, vec![]));
         let vmalle1 = instruction(Operation::Vmalle1, Scope::Local);
         machine.execute(0, vmalle1, 0, Issuer::El2 { hcr }).unwrap();
@@ -117,8 +117,8 @@ fn el2_acts_on_the_vmid_loaded() {
 #[test]
 fn other_cpus_act_on_the_issuers_vmid() {
     let mut machine = machine();
-    machine.fetch(1, TlbEntry::new(Kind::Stage1Leaf, el1(1, 5), source(3, HERE), 0));
-    machine.fetch(1, TlbEntry::new(Kind::Stage1Leaf, el1(2, 5), source(3, HERE), 0));
+    machine.fetch(1, TlbEntry::new(TlbEntryKind::Stage1Leaf, el1(1, 5), source(3, HERE), 0));
+    machine.fetch(1, TlbEntry::new(TlbEntryKind::Stage1Leaf, el1(2, 5), source(3, HERE), 0));
     machine.load(1, Context::from_registers(VTCR, 2 << 48 | 0x20_0000, vec![]));
     let aside1is = instruction(Operation::Aside1, Scope::InnerShareable);
     machine.execute(0, aside1is, 5 << 48, Issuer::El2 { hcr: 0 }).unwrap();
@@ -155,7 +155,7 @@ fn the_host_extensions_are_refused() {
 /// EL2's entries are nobody's VM's: its TLBIs find them whatever VMID is loaded, and no other does.
 #[test]
 fn el2s_own_entries_on_two_cpus() {
-    let entry = TlbEntry::new(Kind::Stage1Leaf, Tag::El2, source(3, HERE), 0);
+    let entry = TlbEntry::new(TlbEntryKind::Stage1Leaf, Tag::El2, source(3, HERE), 0);
     let gone_after = |instruction: Instruction| {
         let mut machine = machine();
         for cpu in 0..2 {
@@ -180,7 +180,7 @@ fn el2s_own_entries_on_two_cpus() {
 #[test]
 fn a_guest_that_only_drops_the_last_level_keeps_its_walk_caches() {
     let mut machine = machine_with(vec![window(0xa000, 5 * PAGE, PAGE, Some(1))]);
-    let table = TlbEntry::new(Kind::Stage1Table, el1(1, 1), source(2, 0xa000), 0);
+    let table = TlbEntry::new(TlbEntryKind::Stage1Table, el1(1, 1), source(2, 0xa000), 0);
     machine.fetch(0, table);
     machine.load(0, context(1, vec![]));
     assert!(machine.verify().iter().any(|found| matches!(found, Violation::StaleStage1 { cpu: 0, .. })));
@@ -189,10 +189,13 @@ fn a_guest_that_only_drops_the_last_level_keeps_its_walk_caches() {
         let usable = machine.entries(0).lookup(el1(1, 1), Va(0xa000));
         usable.iter().map(|entry| entry.kind).collect::<Vec<_>>()
     };
-    assert_eq!(kinds(&machine), [Kind::Stage1Table, Kind::Stage1Leaf, Kind::Combined]);
+    assert_eq!(
+        kinds(&machine),
+        [TlbEntryKind::Stage1Table, TlbEntryKind::Stage1Leaf, TlbEntryKind::Combined]
+    );
     machine.execute(0, local(Operation::Vale1), one(0xa000, 1), Issuer::El1 { hcr: 0 }).unwrap();
     machine.complete(0);
-    assert_eq!(kinds(&machine), [Kind::Stage1Table]);
+    assert_eq!(kinds(&machine), [TlbEntryKind::Stage1Table]);
     machine.execute(0, local(Operation::Vae1), one(0xa000, 1), Issuer::El1 { hcr: 0 }).unwrap();
     machine.complete(0);
     assert_eq!(kinds(&machine), []);

@@ -107,8 +107,8 @@ fn a_range_ends_where_it_ends() {
         let mut entries = Entries::new();
         for page in 9..=75 {
             let leaf = Source::new(granule, 3, page * size);
-            entries.insert(TlbEntry::new(Kind::Stage1Leaf, el1(1, 5), leaf, 0));
-            entries.insert(TlbEntry::new(Kind::Stage2Leaf, global(1), leaf, 0));
+            entries.insert(TlbEntry::new(TlbEntryKind::Stage1Leaf, el1(1, 5), leaf, 0));
+            entries.insert(TlbEntry::new(TlbEntryKind::Stage2Leaf, global(1), leaf, 0));
         }
         // 64 pages from the tenth.
         let operand = RangeOperand { asid: 5, tg, scale: 0, num: 31, ttl: 0, base: 10 };
@@ -118,8 +118,8 @@ fn a_range_ends_where_it_ends() {
             let of_kind = entries.iter().filter(|entry| entry.kind == kind);
             of_kind.map(|entry| entry.extent.first / size).collect::<Vec<_>>()
         };
-        assert_eq!(left(Kind::Stage1Leaf), [9, 74, 75], "{granule:?}");
-        assert_eq!(left(Kind::Stage2Leaf), [9, 74, 75], "{granule:?}");
+        assert_eq!(left(TlbEntryKind::Stage1Leaf), [9, 74, 75], "{granule:?}");
+        assert_eq!(left(TlbEntryKind::Stage2Leaf), [9, 74, 75], "{granule:?}");
     }
 }
 
@@ -149,7 +149,7 @@ proptest! {
         let base = if ttl == 3 || ttl == 0 { page } else { 0 };
         let operand = RangeOperand { asid: 5, tg, scale, num, ttl, base };
         let pages = base..base + ((num + 1) << (5 * scale + 1));
-        let kind = if table { Kind::Stage1Table } else { Kind::Stage1Leaf };
+        let kind = if table { TlbEntryKind::Stage1Table } else { TlbEntryKind::Stage1Leaf };
         let entry = TlbEntry::new(kind, el1(1, 5), source, 0);
         for (range, single) in [(Operation::Rvae1, Operation::Vae1), (Operation::Rvale1, Operation::Vale1)] {
             let ttl = if ttl == 0 { 0 } else { tg << 2 | ttl };
@@ -166,7 +166,7 @@ proptest! {
 /// A block or run that sticks out of the range translates an address in it, so it goes.
 #[test]
 fn a_range_takes_what_sticks_out_of_it() {
-    let block = TlbEntry::new(Kind::Stage2Leaf, global(1), source(2, IPA), 0);
+    let block = TlbEntry::new(TlbEntryKind::Stage2Leaf, global(1), source(2, IPA), 0);
     let mut entries = Entries::new();
     entries.insert(block);
     let last_pages = block.extent.last() + 1 - 2 * PAGE;
@@ -202,7 +202,7 @@ fn a_range_not_aligned_to_its_hint_is_sure_of_nothing() {
 fn addresses_of_the_upper_half() {
     let kernel = 0xffff_8000_1234_5000;
     let mut entries = Entries::new();
-    entries.insert(TlbEntry::new(Kind::Stage1Leaf, global(1), source(3, kernel), 0));
+    entries.insert(TlbEntry::new(TlbEntryKind::Stage1Leaf, global(1), source(3, kernel), 0));
     let tagged = Va(0x5aff_8000_1234_5678);
     assert_eq!(entries.lookup(el1(1, 5), tagged).len(), 1, "a tag in the top byte does not matter");
     assert_eq!(entries.lookup(el1(1, 5), Va(kernel & 0x0000_ffff_ffff_ffff)), []);
@@ -253,7 +253,7 @@ fn a_contiguous_run_goes_as_one() {
         assert_eq!(run.extent.size, entries_of_run * page);
         let forgets = |va| {
             decode(Operation::Vale1, one(va, 5))
-                .forgets(1, &TlbEntry::new(Kind::Stage1Leaf, el1(1, 5), run, 0))
+                .forgets(1, &TlbEntry::new(TlbEntryKind::Stage1Leaf, el1(1, 5), run, 0))
         };
         assert!(forgets(run.extent.first) && forgets(run.extent.last()), "{granule:?}");
         assert!(!forgets(run.extent.first - 1) && !forgets(run.extent.last() + 1), "{granule:?}");

@@ -65,10 +65,10 @@ fn a_walk_caches_each_table_the_leaf_and_both_stages() {
     let usable = machine.entries(1).lookup(el1(1, 3), Va(HERE));
     let found: Vec<_> = usable.iter().map(|entry| (entry.kind, entry.source.level, entry.output)).collect();
     let expected = [
-        (Kind::Stage1Table, 2, TABLES[2]),
-        (Kind::Stage1Table, 1, TABLES[1]),
-        (Kind::Stage1Leaf, 3, THERE),
-        (Kind::Combined, 3, PAGE_PA.0),
+        (TlbEntryKind::Stage1Table, 2, TABLES[2]),
+        (TlbEntryKind::Stage1Table, 1, TABLES[1]),
+        (TlbEntryKind::Stage1Leaf, 3, THERE),
+        (TlbEntryKind::Combined, 3, PAGE_PA.0),
     ];
     assert_eq!(found, expected);
     assert_eq!(pages(&machine, 3), [PAGE_PA]);
@@ -82,9 +82,9 @@ fn leaves_are_of_the_asid_or_global_and_tables_of_the_asid() {
             let of_kind = machine.entries(0).iter().filter(move |entry| entry.kind == kind);
             of_kind.map(|entry| entry.tag).collect::<Vec<_>>()
         };
-        assert_eq!(tags(Kind::Stage1Table), [el1(1, 3); 2]);
-        assert_eq!(tags(Kind::Stage1Leaf), [tag]);
-        assert_eq!(tags(Kind::Combined), [tag]);
+        assert_eq!(tags(TlbEntryKind::Stage1Table), [el1(1, 3); 2]);
+        assert_eq!(tags(TlbEntryKind::Stage1Leaf), [tag]);
+        assert_eq!(tags(TlbEntryKind::Combined), [tag]);
         assert_eq!(pages(&machine, 4).is_empty(), flags == NOT_GLOBAL);
     }
 }
@@ -253,7 +253,15 @@ fn stage_2_below_a_table_changes() {
         let usable = machine.entries(1).lookup(el1(1, 3), Va(HERE));
         usable.iter().map(|entry| entry.kind).collect::<Vec<_>>()
     };
-    assert_eq!(kinds(&machine), [Kind::Stage1Table, Kind::Stage1Table, Kind::Stage1Leaf, Kind::Combined]);
+    assert_eq!(
+        kinds(&machine),
+        [
+            TlbEntryKind::Stage1Table,
+            TlbEntryKind::Stage1Table,
+            TlbEntryKind::Stage1Leaf,
+            TlbEntryKind::Combined
+        ]
+    );
     assert_ne!(machine.verify(), []);
     by_el2(&mut machine, Operation::Vmalle1, 0);
     assert_eq!(kinds(&machine), []);

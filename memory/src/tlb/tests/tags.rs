@@ -62,7 +62,7 @@ fn vmids_of_16_bits_are_told_apart_by_their_upper_byte() {
     for vmid in vmids {
         let mut entries = Entries::new();
         for other in vmids {
-            entries.insert(TlbEntry::new(Kind::Stage1Leaf, el1(other as u16, 5), source(3, HERE), 0));
+            entries.insert(TlbEntry::new(TlbEntryKind::Stage1Leaf, el1(other as u16, 5), source(3, HERE), 0));
         }
         entries.forget(Tlbi::Vm, vmid as u16);
         assert_eq!(entries.iter().count(), 3);
@@ -99,7 +99,7 @@ fn asids_of_16_bits_are_told_apart_by_their_upper_byte() {
     let context = context_with(VTCR, 1 << 48, TCR_AS, vec![]);
     assert_eq!(context.tag(0x0105), el1(1, 0x0105));
     let entries: Vec<TlbEntry> = [0x0105, 0x0205, 0x0005]
-        .map(|asid| TlbEntry::new(Kind::Stage1Leaf, el1(1, asid), source(3, HERE), 0))
+        .map(|asid| TlbEntry::new(TlbEntryKind::Stage1Leaf, el1(1, asid), source(3, HERE), 0))
         .into();
     for op in [Operation::Aside1, Operation::Vae1] {
         let op = Tlbi::new(op, one(HERE, 0x0205), RangeUnit::Granule);
@@ -151,7 +151,7 @@ fn range_units_follow_the_registers() {
 
 #[test]
 fn global_entries_are_no_asids() {
-    let entry = TlbEntry::new(Kind::Stage1Leaf, global(1), source(3, HERE), 0);
+    let entry = TlbEntry::new(TlbEntryKind::Stage1Leaf, global(1), source(3, HERE), 0);
     for asid in [0, 5, u16::MAX] {
         assert!(!Tlbi::Asid { asid }.forgets(1, &entry));
     }

@@ -23,12 +23,12 @@ pub(super) const fn source(level: i8, address: u64) -> Source {
 
 fn combined(tag: Tag, source: Source, page: u64) -> TlbEntry {
     let extent = Extent { size: PAGE, first: page };
-    TlbEntry { kind: Kind::Combined, tag, extent, source, output: 0x9000_0000, stage2: 0x9000_07ff }
+    TlbEntry { kind: TlbEntryKind::Combined, tag, extent, source, output: 0x9000_0000, stage2: 0x9000_07ff }
 }
 
 fn stage1_of_vm_1() -> Vec<(&'static str, TlbEntry)> {
-    let leaf = |tag, source| TlbEntry::new(Kind::Stage1Leaf, tag, source, 0x8000_0000);
-    let table = |tag, source| TlbEntry::new(Kind::Stage1Table, tag, source, 0x8000_0000);
+    let leaf = |tag, source| TlbEntry::new(TlbEntryKind::Stage1Leaf, tag, source, 0x8000_0000);
+    let table = |tag, source| TlbEntry::new(TlbEntryKind::Stage1Table, tag, source, 0x8000_0000);
     let (five, six, next) = (el1(1, 5), el1(1, 6), HERE + PAGE);
     vec![
         ("leaf 5", leaf(five, source(3, HERE))),
@@ -52,8 +52,8 @@ fn stage1_of_vm_1() -> Vec<(&'static str, TlbEntry)> {
 }
 
 fn stage2_of_vm_1() -> Vec<(&'static str, TlbEntry)> {
-    let leaf = |source| TlbEntry::new(Kind::Stage2Leaf, global(1), source, 0x9000_07ff);
-    let table = |source| TlbEntry::new(Kind::Stage2Table, global(1), source, 0x9000_0000);
+    let leaf = |source| TlbEntry::new(TlbEntryKind::Stage2Leaf, global(1), source, 0x9000_07ff);
+    let table = |source| TlbEntry::new(TlbEntryKind::Stage2Table, global(1), source, 0x9000_0000);
     vec![
         ("stage-2 leaf", leaf(source(3, IPA))),
         ("stage-2 block", leaf(source(2, IPA))),
@@ -71,17 +71,17 @@ fn stage2_of_vm_1() -> Vec<(&'static str, TlbEntry)> {
 fn others() -> Vec<(&'static str, TlbEntry)> {
     let at = |kind, tag, level, address| TlbEntry::new(kind, tag, source(level, address), 0x9000_0000);
     vec![
-        ("leaf 5 of VM 2", at(Kind::Stage1Leaf, el1(2, 5), 3, HERE)),
-        ("global leaf of VM 2", at(Kind::Stage1Leaf, global(2), 3, HERE)),
-        ("table 5 of VM 2", at(Kind::Stage1Table, el1(2, 5), 2, HERE)),
+        ("leaf 5 of VM 2", at(TlbEntryKind::Stage1Leaf, el1(2, 5), 3, HERE)),
+        ("global leaf of VM 2", at(TlbEntryKind::Stage1Leaf, global(2), 3, HERE)),
+        ("table 5 of VM 2", at(TlbEntryKind::Stage1Table, el1(2, 5), 2, HERE)),
         ("combined 5 of VM 2", combined(el1(2, 5), source(3, HERE), HERE)),
-        ("stage-2 leaf of VM 2", at(Kind::Stage2Leaf, global(2), 3, IPA)),
-        ("stage-2 table of VM 2", at(Kind::Stage2Table, global(2), 2, IPA)),
-        ("EL2 leaf", at(Kind::Stage1Leaf, Tag::El2, 3, HERE)),
-        ("EL2 block", at(Kind::Stage1Leaf, Tag::El2, 2, HERE)),
-        ("next EL2 leaf", at(Kind::Stage1Leaf, Tag::El2, 3, HERE + PAGE)),
-        ("EL2 table", at(Kind::Stage1Table, Tag::El2, 2, HERE)),
-        ("far EL2 table", at(Kind::Stage1Table, Tag::El2, 2, HERE + GIB1)),
+        ("stage-2 leaf of VM 2", at(TlbEntryKind::Stage2Leaf, global(2), 3, IPA)),
+        ("stage-2 table of VM 2", at(TlbEntryKind::Stage2Table, global(2), 2, IPA)),
+        ("EL2 leaf", at(TlbEntryKind::Stage1Leaf, Tag::El2, 3, HERE)),
+        ("EL2 block", at(TlbEntryKind::Stage1Leaf, Tag::El2, 2, HERE)),
+        ("next EL2 leaf", at(TlbEntryKind::Stage1Leaf, Tag::El2, 3, HERE + PAGE)),
+        ("EL2 table", at(TlbEntryKind::Stage1Table, Tag::El2, 2, HERE)),
+        ("far EL2 table", at(TlbEntryKind::Stage1Table, Tag::El2, 2, HERE + GIB1)),
     ]
 }
 

@@ -8,7 +8,7 @@ use vambrace_memory::fault::{Fault, FaultKind, Origin, Taken};
 use vambrace_memory::par::Report as Par;
 use vambrace_memory::stage2::PhysicalMemory;
 use vambrace_memory::translation::Registers;
-use vambrace_memory::walk::{Kind, Start, WalkEntry};
+use vambrace_memory::walk::{DescriptorKind, Start, WalkEntry};
 
 use super::remedy::remedies;
 use super::report::{Hex, Question, el_name, verb};
@@ -152,7 +152,7 @@ fn denial(
     fault: Fault,
     entry: &WalkEntry,
 ) -> String {
-    let size = if entry.kind == Kind::Page { "page" } else { "block" };
+    let size = if entry.kind == DescriptorKind::Page { "page" } else { "block" };
     let (el, verb) = (el_name(question.el), verb(question.access));
     match fault.origin {
         Origin::Stage1 => format!("does not let {el} {verb} this {size}"),

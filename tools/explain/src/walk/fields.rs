@@ -8,7 +8,7 @@ use vambrace_memory::attributes::{Shareability, Stage2Type};
 use vambrace_memory::granule::{AddressFormat, Stage};
 use vambrace_memory::stage2::memory_type;
 use vambrace_memory::translation::Registers;
-use vambrace_memory::walk::{Kind, Start, WalkEntry};
+use vambrace_memory::walk::{DescriptorKind, Start, WalkEntry};
 
 use crate::register::FieldWords;
 use crate::registers::memory_attribute;
@@ -23,13 +23,13 @@ pub(super) fn fields(
     let raw = Raw(entry.raw);
     let mut fields = match (stage, entry.kind) {
         // Nobody looks at the rest.
-        (_, Kind::Invalid) => Vec::new(),
-        (Stage::One, Kind::Table) => {
+        (_, DescriptorKind::Invalid) => Vec::new(),
+        (Stage::One, DescriptorKind::Table) => {
             let mut fields = table_permissions(raw);
             fields.extend(addresses(raw, start, start.granule.page_shift(), "the next table's address"));
             fields
         }
-        (Stage::Two, Kind::Table) => {
+        (Stage::Two, DescriptorKind::Table) => {
             addresses(raw, start, start.granule.page_shift(), "the next table's address")
         }
         (Stage::One, _) => stage1_leaf(raw, entry, start, registers),
@@ -67,11 +67,11 @@ fn flag(is_set: bool, set: &str, clear: &str) -> String {
 
 const fn kind(entry: &WalkEntry) -> &'static str {
     match (entry.kind, entry.raw & 1 != 0) {
-        (Kind::Table, _) => "a table of the next level",
-        (Kind::Block, _) => "a block",
-        (Kind::Page, _) => "a page",
-        (Kind::Invalid, true) => "reserved at this level: translates nothing",
-        (Kind::Invalid, false) => "",
+        (DescriptorKind::Table, _) => "a table of the next level",
+        (DescriptorKind::Block, _) => "a block",
+        (DescriptorKind::Page, _) => "a page",
+        (DescriptorKind::Invalid, true) => "reserved at this level: translates nothing",
+        (DescriptorKind::Invalid, false) => "",
     }
 }
 

@@ -9,7 +9,7 @@ use vambrace_memory::fault::{Fault, FaultKind, Origin};
 use vambrace_memory::hcr;
 use vambrace_memory::stage2::PhysicalMemory;
 use vambrace_memory::translation::{Registers, translate};
-use vambrace_memory::walk::{Kind, WalkEntry};
+use vambrace_memory::walk::{DescriptorKind, WalkEntry};
 use vambrace_memory::{Ipa, Pa};
 
 use super::fault::{refused_walk, updates};
@@ -118,7 +118,7 @@ fn stage1_bits(registers: &Registers, trace: &Trace, leaf: &[(u32, &'static str)
         let ours = Pa(entry.address());
         let pa = row.stage2.as_ref().map_or(Some(ours), |walk| walk.pa);
         let Some(pa) = pa.filter(|_| registers.stage1().enabled()) else { continue };
-        if entry.kind == Kind::Table {
+        if entry.kind == DescriptorKind::Table {
             // A table can but take away, so only what it takes away is to blame.
             flips.extend(descriptor_bits(1, &entry, pa, &table).into_iter().filter(|flip| !flip.to));
         } else {

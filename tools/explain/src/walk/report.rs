@@ -11,7 +11,7 @@ use vambrace_memory::access::{Access, El, Permissions};
 use vambrace_memory::granule::Stage;
 use vambrace_memory::stage2::PhysicalMemory;
 use vambrace_memory::translation::{Outcome, Registers, translate};
-use vambrace_memory::walk::{Kind, Start, WalkEntry};
+use vambrace_memory::walk::{DescriptorKind, Start, WalkEntry};
 use vambrace_memory::{Va, stage1};
 
 use super::fault::FaultWords;
@@ -136,7 +136,7 @@ pub struct DescriptorWords {
     /// The descriptor.
     pub value: Hex,
     /// What it is.
-    pub kind: Kind,
+    pub kind: DescriptorKind,
     /// The next table's address, or the block's or page's; null for an invalid descriptor.
     pub output: Option<Hex>,
     /// The bytes that it maps; null for a table.
@@ -311,7 +311,7 @@ impl DescriptorWords {
         let low = start.granule.shift(entry.level);
         let bits =
             if entry.level == start.level { start.root_index_bits } else { start.granule.index_bits() };
-        let maps = matches!(entry.kind, Kind::Block | Kind::Page);
+        let maps = matches!(entry.kind, DescriptorKind::Block | DescriptorKind::Page);
         Self {
             level: entry.level,
             table: Hex(entry.table),
@@ -320,7 +320,7 @@ impl DescriptorWords {
             address: Hex(entry.address()),
             value: Hex(entry.raw),
             kind: entry.kind,
-            output: (entry.kind != Kind::Invalid).then_some(Hex(entry.output)),
+            output: (entry.kind != DescriptorKind::Invalid).then_some(Hex(entry.output)),
             size: maps.then_some(1 << low),
             fields: fields(stage, entry, start, registers),
         }

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use clap::builder::styling::{AnsiColor, Style};
 use vambrace_memory::access::{Permissions, Rights};
-use vambrace_memory::walk::Kind;
+use vambrace_memory::walk::DescriptorKind;
 
 use super::fault::FaultWords;
 use super::report::{
@@ -83,7 +83,7 @@ fn nested(text: &mut String, walk: &Stage2Walk) {
     let _ = writeln!(text, "    {DIM}stage 2 of the descriptor's IPA {}:{DIM:#}", walk.ipa);
     for descriptor in &walk.descriptors {
         found(text, "IPA", "PA", descriptor, 6);
-        if descriptor.kind == Kind::Table {
+        if descriptor.kind == DescriptorKind::Table {
             // A table's descriptor says no more than the line above.
             continue;
         }
@@ -113,8 +113,12 @@ fn found(text: &mut String, from: &str, space: &str, descriptor: &DescriptorWord
         "", value.0
     );
     let what = match (descriptor.kind, descriptor.output, descriptor.size) {
-        (Kind::Table, Some(output), _) => format!("table of level {} at {space} {output}", level + 1),
-        (Kind::Block, Some(output), Some(size)) => format!("block of {} at {space} {output}", bytes(size)),
+        (DescriptorKind::Table, Some(output), _) => {
+            format!("table of level {} at {space} {output}", level + 1)
+        }
+        (DescriptorKind::Block, Some(output), Some(size)) => {
+            format!("block of {} at {space} {output}", bytes(size))
+        }
         (_, Some(output), Some(size)) => format!("page of {} at {space} {output}", bytes(size)),
         _ => format!("{BAD}invalid{BAD:#}"),
     };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Stage 1: a column for each level, the VA's fields on top of them.
 
-use vambrace_memory::walk::Kind;
+use vambrace_memory::walk::DescriptorKind;
 
 use crate::walk::report::{DescriptorWords, Ending, Level, Report, StageWords, bytes};
 use vambrace_svg::{Anchor, Rect, Svg};
@@ -108,10 +108,10 @@ fn column(svg: &mut Svg, report: &Report, stage: &StageWords, level: &Level, pla
     let fault = is_last && matches!(&report.outcome, Ending::Fault(fault) if fault.stage == 1);
     svg.rect(row, if fault { "bad" } else { "row" });
     let what = match descriptor.kind {
-        Kind::Table => format!("[{:#x}] table", descriptor.index),
-        Kind::Block => format!("[{:#x}] block", descriptor.index),
-        Kind::Page => format!("[{:#x}] page", descriptor.index),
-        Kind::Invalid => format!("[{:#x}] invalid", descriptor.index),
+        DescriptorKind::Table => format!("[{:#x}] table", descriptor.index),
+        DescriptorKind::Block => format!("[{:#x}] block", descriptor.index),
+        DescriptorKind::Page => format!("[{:#x}] page", descriptor.index),
+        DescriptorKind::Invalid => format!("[{:#x}] invalid", descriptor.index),
     };
     svg.text((middle, row.y + 17.0), Anchor::Middle, "label", &what);
     svg.text((middle, row.y + 34.0), Anchor::Middle, "mono", &format!("{:#018x}", descriptor.value.0));
@@ -142,7 +142,7 @@ fn target(svg: &mut Svg, report: &Report, leaf: &DescriptorWords, place: &Place)
     let x = place.x + MARGIN;
     let middle = x + WIDTH / 2.0;
     let size = leaf.size.map(bytes).unwrap_or_default();
-    let kind = if leaf.kind == Kind::Page { "page" } else { "block" };
+    let kind = if leaf.kind == DescriptorKind::Page { "page" } else { "block" };
     svg.text((middle, place.table - 30.0), Anchor::Middle, "label", &format!("{kind} of {size}"));
     if let Some(output) = leaf.output {
         svg.text((middle, place.table - 12.0), Anchor::Middle, "mono", &format!("IPA {output}"));

@@ -2,7 +2,7 @@
 //! Both stages as the grid of textbooks: a row for each level of stage 1 and one for the address itself, a column for
 //! each level of stage 2. The numbers are the order in which memory is read.
 
-use vambrace_memory::walk::Kind;
+use vambrace_memory::walk::DescriptorKind;
 
 use crate::walk::report::{DescriptorWords, Ending, Hex, Report, Stage2Walk, bytes};
 use vambrace_svg::{Anchor, Rect, Svg};
@@ -167,9 +167,9 @@ fn inside(svg: &mut Svg, cell: Rect, (class, order): (&str, &str), kind: &str, a
 
 fn kind(descriptor: &DescriptorWords) -> String {
     match (descriptor.kind, descriptor.size) {
-        (Kind::Table, _) => "table".to_owned(),
-        (Kind::Invalid, _) => "invalid".to_owned(),
-        (Kind::Block | Kind::Page, size) => size.map(bytes).unwrap_or_default(),
+        (DescriptorKind::Table, _) => "table".to_owned(),
+        (DescriptorKind::Invalid, _) => "invalid".to_owned(),
+        (DescriptorKind::Block | DescriptorKind::Page, size) => size.map(bytes).unwrap_or_default(),
     }
 }
 
