@@ -15,7 +15,7 @@ use vambrace_memory::GuestMemory;
 
 use crate::vm::console::{Console, Unfinished};
 use crate::vm::{Lifecycle, Vm};
-use slots::{Slot, bit, intid};
+use slots::{DeviceSlot, bit, intid};
 
 pub(crate) use slots::Slots;
 
@@ -148,8 +148,10 @@ impl Vm {
         let before = *quota;
         let mut sent = None;
         let after = match slot {
-            Slot::Entropy(device) => device.serve(memory, &mut |to: &mut [u8]| backends.entropy(to), quota),
-            Slot::Console(device) => {
+            DeviceSlot::Entropy(device) => {
+                device.serve(memory, &mut |to: &mut [u8]| backends.entropy(to), quota)
+            }
+            DeviceSlot::Console(device) => {
                 let console = &mut self.console;
                 let waiting = console.input().len();
                 let after =
@@ -159,11 +161,11 @@ impl Vm {
                 }
                 after
             }
-            Slot::Disk(device) => match backends.disk(at) {
+            DeviceSlot::Disk(device) => match backends.disk(at) {
                 Some(disk) => device.serve(memory, disk, buffer, quota),
                 None => After::Idle,
             },
-            Slot::Network(device) => match device.send(memory, buffer, quota) {
+            DeviceSlot::Network(device) => match device.send(memory, buffer, quota) {
                 Sent::Nothing(after) => after,
                 Sent::Lost => After::More,
                 Sent::Frame(frame) => {
@@ -208,7 +210,7 @@ impl Vm {
         if self.lifecycle != Lifecycle::Running {
             return Err(Undelivered::Down);
         }
-        let Some(Slot::Network(device)) = self.virtio.slots.get_mut(slot) else {
+        let Some(DeviceSlot::Network(device)) = self.virtio.slots.get_mut(slot) else {
             return Err(Undelivered::Down);
         };
         device.receive(memory, frame)?;

@@ -75,7 +75,7 @@ impl Settings {
 
 /// What becomes of a place for a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-enum Stage {
+enum RequestStage {
     /// Nothing is there.
     #[default]
     Free,
@@ -89,8 +89,8 @@ enum Stage {
 
 /// A place for a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Slot {
-    stage: Stage,
+struct BlockSlot {
+    stage: RequestStage,
     /// Which request it is, counted from the first one: the smaller, the older.
     number: u64,
     /// How much the pending operation is about, to which [`Request::next`] is held.
@@ -98,9 +98,9 @@ struct Slot {
     request: Request,
 }
 
-impl Slot {
+impl BlockSlot {
     fn is_busy(&self) -> bool {
-        matches!(self.stage, Stage::Ready | Stage::Pending)
+        matches!(self.stage, RequestStage::Ready | RequestStage::Pending)
     }
 
     /// Begins the operation `next` or, if it is pending, asks for it.
@@ -119,24 +119,24 @@ impl Slot {
         let Some(piece) = poll.buffer.get_mut(..copied as usize) else {
             return Ok(Progress::Pause(Pause::Disk));
         };
-        let step = if self.stage == Stage::Pending {
+        let step = if self.stage == RequestStage::Pending {
             poll.disk.poll(tag, piece.get_mut(..read as usize).unwrap_or_default())
         } else {
             poll.disk.start(tag, self.request.operation(poll.memory, next, piece)?)
         };
         match step {
             Step::Done => {
-                self.stage = Stage::Ready;
+                self.stage = RequestStage::Ready;
                 self.request.advance(poll.memory, next, piece)?;
                 Ok(Progress::On)
             }
             Step::Pending => {
-                self.stage = Stage::Pending;
+                self.stage = RequestStage::Pending;
                 Ok(Progress::Pause(Pause::Disk))
             }
             Step::Busy => Ok(Progress::Pause(Pause::Disk)),
             Step::Failed => {
-                self.stage = Stage::Ready;
+                self.stage = RequestStage::Ready;
                 Ok(Progress::End(Status::IoErr))
             }
         }
@@ -144,8 +144,8 @@ impl Slot {
 
     fn abandon(&mut self) {
         self.stage = match self.stage {
-            Stage::Free | Stage::Ready => Stage::Free,
-            Stage::Pending | Stage::Abandoned => Stage::Abandoned,
+            RequestStage::Free | RequestStage::Ready => RequestStage::Free,
+            RequestStage::Pending | RequestStage::Abandoned => RequestStage::Abandoned,
         };
     }
 }
@@ -154,7 +154,7 @@ impl Slot {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
     settings: Settings,
-    slots: [Slot; IN_FLIGHT],
+    slots: [BlockSlot; IN_FLIGHT],
     next_number: u64,
 }
 
@@ -196,7 +196,7 @@ impl Device for Block {
     }
 
     fn reset(&mut self) {
-        self.slots.iter_mut().for_each(Slot::abandon);
+        self.slots.iter_mut().for_each(BlockSlot::abandon);
     }
 
     fn queue_stopped(&mut self, _queue: usize) {
@@ -255,7 +255,7 @@ impl Virtio<Block> {
         self.transport.begin(REQUESTS, memory);
         let mut after = self.go_on(&mut poll);
         while after != After::More
-            && let Some(free) = self.device.slots.iter().position(|slot| slot.stage == Stage::Free)
+            && let Some(free) = self.device.slots.iter().position(|slot| slot.stage == RequestStage::Free)
         {
             if poll.quota.take_request().is_none() {
                 return After::More;
@@ -280,9 +280,9 @@ impl Virtio<Block> {
         }
         let mut after = After::Idle;
         for (tag, slot) in self.device.slots.iter_mut().enumerate() {
-            if slot.stage == Stage::Abandoned {
+            if slot.stage == RequestStage::Abandoned {
                 match poll.disk.poll(Tag(tag as u8), &mut []) {
-                    Step::Done | Step::Failed => slot.stage = Stage::Free,
+                    Step::Done | Step::Failed => slot.stage = RequestStage::Free,
                     Step::Pending | Step::Busy => after = After::Backend,
                 }
             }
@@ -315,7 +315,7 @@ impl Virtio<Block> {
         }
         slot.number = *next_number;
         *next_number = next_number.wrapping_add(1);
-        slot.stage = Stage::Ready;
+        slot.stage = RequestStage::Ready;
         match slot.request.begin(poll.memory, settings, self.transport.features()) {
             Ok(None) => Some(self.work(at, poll)),
             Ok(Some(status)) => Some(self.end(at, poll.memory, status)),
@@ -346,7 +346,7 @@ impl Virtio<Block> {
         let Some(slot) = slots.get_mut(at).filter(|slot| slot.is_busy()) else {
             return Ok(Progress::Pause(Pause::Over));
         };
-        if slot.stage == Stage::Pending {
+        if slot.stage == RequestStage::Pending {
             let next = slot.request.next(poll.memory, settings, slot.piece)?;
             return slot.operate(Tag(at as u8), next, poll);
         }
@@ -377,7 +377,7 @@ impl Virtio<Block> {
     /// Returns a request to the driver.
     fn end(&mut self, at: usize, memory: &impl GuestMemory, status: Status) -> Pause {
         let Some(slot) = self.device.slots.get_mut(at) else { return Pause::Over };
-        slot.stage = Stage::Free;
+        slot.stage = RequestStage::Free;
         match slot.request.end(memory, status) {
             Ok(written) => {
                 let head = slot.request.chain.head();

@@ -23,14 +23,14 @@ const BLOCK_EXPONENT: u8 = 3;
 
 /// A device in its slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Slot {
+pub(super) enum DeviceSlot {
     Entropy(Virtio<Rng>),
     Console(Box<Virtio<Console>>),
     Disk(Box<Virtio<Block>>),
     Network(Virtio<Net>),
 }
 
-impl Slot {
+impl DeviceSlot {
     fn new(device: &VirtioDevice) -> Self {
         match device {
             VirtioDevice::Entropy => Self::Entropy(Virtio::<Rng>::new()),
@@ -90,7 +90,7 @@ impl Slot {
 /// A VM's virtio devices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Slots {
-    pub(super) slots: Vec<Slot>,
+    pub(super) slots: Vec<DeviceSlot>,
     /// Bit `n`: the device in slot `n` has work.
     pub(super) due: u32,
     /// Bit `n`: it has, once the outside is ready.
@@ -101,17 +101,17 @@ pub(crate) struct Slots {
 
 impl Slots {
     pub(crate) fn new(devices: &[VirtioDevice]) -> Self {
-        Self { slots: devices.iter().map(Slot::new).collect(), due: 0, for_backend: 0, next: 0 }
+        Self { slots: devices.iter().map(DeviceSlot::new).collect(), due: 0, for_backend: 0, next: 0 }
     }
 
     /// The registers of the device in a slot.
     pub(crate) fn registers(&mut self, slot: usize) -> Option<&mut dyn MmioDevice> {
-        self.slots.get_mut(slot).map(Slot::mmio)
+        self.slots.get_mut(slot).map(DeviceSlot::mmio)
     }
 
     /// Notes after an access whether the device has work now.
     pub(crate) fn note(&mut self, slot: usize) {
-        if self.slots.get(slot).is_some_and(Slot::is_notified) {
+        if self.slots.get(slot).is_some_and(DeviceSlot::is_notified) {
             self.due |= bit(slot);
         }
     }
@@ -142,7 +142,7 @@ impl Slots {
 
     pub(super) fn consoles(&self) -> u32 {
         let slots = self.slots.iter().enumerate();
-        slots.filter(|(_, slot)| matches!(slot, Slot::Console(_))).fold(0, |set, (at, _)| set | bit(at))
+        slots.filter(|(_, slot)| matches!(slot, DeviceSlot::Console(_))).fold(0, |set, (at, _)| set | bit(at))
     }
 }
 

@@ -19,7 +19,7 @@
 use super::edit::Step;
 use super::geometry::TableLevel;
 use super::plan::{Plan, content_of_growth};
-use super::tables::{FrameSource, Slot, Table, TableMemory, free_tree};
+use super::tables::{DescriptorSlot, FrameSource, Table, TableMemory, free_tree};
 use super::{Descriptor, DescriptorUse};
 use crate::Ipa;
 
@@ -178,7 +178,12 @@ impl<M: TableMemory, F: FrameSource> Plan<'_, M, F> {
     }
 
     /// Builds the table that replaces `was` in `slot`, the edit carried out in it, and links it nowhere yet.
-    fn grow(&mut self, slot: Slot, was: Descriptor, maintenance: &mut impl Maintenance) -> Option<Table> {
+    fn grow(
+        &mut self,
+        slot: DescriptorSlot,
+        was: Descriptor,
+        maintenance: &mut impl Maintenance,
+    ) -> Option<Table> {
         let frame = self.take_frame();
         debug_assert!(frame.is_some(), "planning counts what committing uses");
         let new = Table::below(slot, frame?)?;
@@ -198,7 +203,7 @@ impl<M: TableMemory, F: FrameSource> Plan<'_, M, F> {
 /// for each table without leaves.
 fn each_reached<M: TableMemory>(
     memory: &M,
-    slot: Slot,
+    slot: DescriptorSlot,
     was: Descriptor,
     tell: &mut dyn FnMut(Ipa, Option<TableLevel>, Reach),
 ) {

@@ -5,7 +5,7 @@
 //! counts exactly the frames that committing will use.
 
 use super::descriptor::{Attributes, Descriptor, DescriptorUse};
-use super::tables::{Extent, Slot, Table, TableMemory};
+use super::tables::{DescriptorSlot, Extent, Table, TableMemory};
 use crate::Pa;
 use crate::attributes::Stage2Encoding;
 
@@ -43,7 +43,7 @@ pub(super) enum Step {
 
 impl Edit {
     /// What to do in `slot`, which overlaps the extent and holds `was`.
-    pub(super) fn step<M: TableMemory>(&self, memory: &M, slot: Slot, was: Descriptor) -> Step {
+    pub(super) fn step<M: TableMemory>(&self, memory: &M, slot: DescriptorSlot, was: Descriptor) -> Step {
         let covered = self.extent.covers(slot);
         let kind = was.kind(slot.level);
         match (self.change, kind) {
@@ -66,7 +66,7 @@ impl Edit {
         }
     }
 
-    fn step_of_map(&self, pa: Pa, attributes: Attributes, slot: Slot, was: Descriptor) -> Step {
+    fn step_of_map(&self, pa: Pa, attributes: Attributes, slot: DescriptorSlot, was: Descriptor) -> Step {
         let first = slot.ipa.max(self.extent.start);
         let pa_of_first = pa.0 + (first - self.extent.start);
         if was.kind(slot.level) == DescriptorUse::Leaf
@@ -86,7 +86,7 @@ impl Edit {
     }
 
     /// Whether the table at `pa` maps nothing outside the extent, so that unmapping the extent leaves it empty.
-    fn empties<M: TableMemory>(&self, memory: &M, slot: Slot, pa: Pa) -> bool {
+    fn empties<M: TableMemory>(&self, memory: &M, slot: DescriptorSlot, pa: Pa) -> bool {
         let Some(table) = Table::below(slot, pa) else { return false };
         let own = table.extent();
         let before = Extent { start: own.start, end: self.extent.start };

@@ -8,7 +8,7 @@
 use core::fmt;
 
 use super::edit::{Edit, Step};
-use super::tables::{FrameSource, Slot, Table, TableMemory};
+use super::tables::{DescriptorSlot, FrameSource, Table, TableMemory};
 use super::{Descriptor, DescriptorUse, MapError, Stage2};
 use crate::Pa;
 
@@ -104,7 +104,12 @@ fn frames_for_table<M: TableMemory>(memory: &M, edit: &Edit, table: Table) -> us
 }
 
 /// The number of new tables for growing one in `slot` that maps what `was` maps, before the edit goes on in there.
-fn frames_for_growth<M: TableMemory>(memory: &M, edit: &Edit, slot: Slot, was: Descriptor) -> usize {
+fn frames_for_growth<M: TableMemory>(
+    memory: &M,
+    edit: &Edit,
+    slot: DescriptorSlot,
+    was: Descriptor,
+) -> usize {
     let Some(table) = Table::below(slot, Pa(0)) else { return 0 };
     let below: usize = table
         .slots(edit.extent)
@@ -120,7 +125,7 @@ fn frames_for_growth<M: TableMemory>(memory: &M, edit: &Edit, slot: Slot, was: D
 }
 
 /// What the new table that replaces `was` in `slot` holds in its slot `inner`, before the edit goes on in there.
-pub(super) fn content_of_growth(slot: Slot, was: Descriptor, inner: Slot) -> Descriptor {
+pub(super) fn content_of_growth(slot: DescriptorSlot, was: Descriptor, inner: DescriptorSlot) -> Descriptor {
     match was.kind(slot.level) {
         DescriptorUse::Leaf => was.piece(inner.ipa - slot.ipa, inner.level),
         DescriptorUse::Invalid | DescriptorUse::Table(_) => Descriptor::INVALID,

@@ -43,21 +43,21 @@ pub(super) struct Extent {
 }
 
 impl Extent {
-    pub(super) const fn covers(self, slot: Slot) -> bool {
+    pub(super) const fn covers(self, slot: DescriptorSlot) -> bool {
         self.start <= slot.ipa && slot.end() <= self.end
     }
 }
 
 /// One descriptor's place in the tree.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Slot {
+pub(super) struct DescriptorSlot {
     /// The first IPA it translates.
     pub(super) ipa: u64,
     pub(super) level: TableLevel,
     index: u64,
 }
 
-impl Slot {
+impl DescriptorSlot {
     pub(super) const fn end(self) -> u64 {
         self.ipa + self.level.span()
     }
@@ -79,7 +79,7 @@ impl Table {
     }
 
     /// The table at `pa` that a descriptor in `slot` points to; `None` under level 3, where there are none.
-    pub(super) fn below(slot: Slot, pa: Pa) -> Option<Self> {
+    pub(super) fn below(slot: DescriptorSlot, pa: Pa) -> Option<Self> {
         Some(Self { pa, level: slot.level.next()?, base: slot.ipa, entries: ENTRIES })
     }
 
@@ -89,25 +89,25 @@ impl Table {
     }
 
     /// The slots that overlap `extent`, in ascending order.
-    pub(super) fn slots(self, extent: Extent) -> impl Iterator<Item = Slot> {
+    pub(super) fn slots(self, extent: Extent) -> impl Iterator<Item = DescriptorSlot> {
         let own = self.extent();
         let shift = self.level.shift();
         let first = (extent.start.max(own.start) - self.base) >> shift;
         let end = extent.end.min(own.end).saturating_sub(self.base).div_ceil(self.level.span());
         let Self { base, level, .. } = self;
-        (first..end).map(move |index| Slot { ipa: base + (index << shift), level, index })
+        (first..end).map(move |index| DescriptorSlot { ipa: base + (index << shift), level, index })
     }
 
     /// All slots of the table.
-    pub(super) fn all_slots(self) -> impl Iterator<Item = Slot> {
+    pub(super) fn all_slots(self) -> impl Iterator<Item = DescriptorSlot> {
         self.slots(self.extent())
     }
 
-    pub(super) fn read<M: TableMemory>(self, memory: &M, slot: Slot) -> Descriptor {
+    pub(super) fn read<M: TableMemory>(self, memory: &M, slot: DescriptorSlot) -> Descriptor {
         Descriptor(memory.read(Pa(self.pa.0 + slot.index * 8)))
     }
 
-    pub(super) fn write<M: TableMemory>(self, memory: &mut M, slot: Slot, descriptor: Descriptor) {
+    pub(super) fn write<M: TableMemory>(self, memory: &mut M, slot: DescriptorSlot, descriptor: Descriptor) {
         memory.write(Pa(self.pa.0 + slot.index * 8), descriptor.0);
     }
 }
@@ -146,7 +146,7 @@ pub(super) fn visit<M: TableMemory, B>(
     memory: &M,
     table: Table,
     extent: Extent,
-    visit_slot: &mut impl FnMut(Slot, Descriptor) -> ControlFlow<B>,
+    visit_slot: &mut impl FnMut(DescriptorSlot, Descriptor) -> ControlFlow<B>,
 ) -> ControlFlow<B> {
     for slot in table.slots(extent) {
         let descriptor = table.read(memory, slot);
