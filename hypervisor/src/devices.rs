@@ -16,7 +16,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use vambrace_hypervisor::memory::room;
 use vambrace_io::virtio::net::MAX_FRAME;
 use vambrace_io::virtio::quota::Quota;
-use vambrace_machine::virtio::{Backends, Step};
+use vambrace_machine::virtio::{Backends, PollStep};
 use vambrace_wire::VmId;
 use vambrace_wire::bundle::Bundle;
 use vambrace_wire::bundle::io::{Backing, VirtioDevice};
@@ -207,15 +207,15 @@ pub(crate) fn poll(handle: &VmShared, buffer: &mut [u8]) -> (Polled, Flush) {
             host_io::wake_waiting();
         }
         match step {
-            Step::Done => {}
+            PollStep::Done => {}
             // Work that has come up meanwhile, of which nobody was told.
-            Step::Idle if devices.is_due() => return (Polled::NotOver, flush),
-            Step::Idle => return (Polled::Over, flush),
-            Step::Spent => {
+            PollStep::Idle if devices.is_due() => return (Polled::NotOver, flush),
+            PollStep::Idle => return (Polled::Over, flush),
+            PollStep::Spent => {
                 devices.set_due();
                 return (Polled::NotOver, flush);
             }
-            Step::Frame { slot, frame } => {
+            PollStep::Frame { slot, frame } => {
                 if let Some(card) = devices.card(slot) {
                     let copied = network::forward(card.port(), &frame);
                     quota.bytes = quota.bytes.saturating_sub(copied);

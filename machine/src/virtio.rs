@@ -49,7 +49,7 @@ pub trait Backends {
 /// What a step of the devices' work has come to.
 #[derive(Debug)]
 #[must_use]
-pub enum Step<'a> {
+pub enum PollStep<'a> {
     /// A guest sends this frame from a slot. There may be more to do.
     Frame {
         /// The slot.
@@ -134,16 +134,16 @@ impl Vm {
         backends: &mut impl Backends,
         buffer: &'a mut [u8],
         quota: &mut Quota,
-    ) -> (Step<'a>, VcpuSet) {
+    ) -> (PollStep<'a>, VcpuSet) {
         if self.lifecycle != Lifecycle::Running {
-            return (Step::Idle, VcpuSet::new());
+            return (PollStep::Idle, VcpuSet::new());
         }
         if self.virtio.due != 0 && is_spent(quota) {
-            return (Step::Spent, VcpuSet::new());
+            return (PollStep::Spent, VcpuSet::new());
         }
-        let Some(at) = self.virtio.take_turn() else { return (Step::Idle, VcpuSet::new()) };
+        let Some(at) = self.virtio.take_turn() else { return (PollStep::Idle, VcpuSet::new()) };
         let keys = if self.uart.is_some() { Keys::Elsewhere } else { Keys::Here };
-        let Some(slot) = self.virtio.slots.get_mut(at) else { return (Step::Done, VcpuSet::new()) };
+        let Some(slot) = self.virtio.slots.get_mut(at) else { return (PollStep::Done, VcpuSet::new()) };
         let fault = slot.fault();
         let before = *quota;
         let mut sent = None;
@@ -189,9 +189,9 @@ impl Vm {
         }
         let moved = self.settle_virtio(at);
         let step = match (sent, after) {
-            (Some(frame), _) => Step::Frame { slot: at, frame },
-            (None, _) if self.virtio.due != 0 && is_spent(quota) => Step::Spent,
-            (None, _) => Step::Done,
+            (Some(frame), _) => PollStep::Frame { slot: at, frame },
+            (None, _) if self.virtio.due != 0 && is_spent(quota) => PollStep::Spent,
+            (None, _) => PollStep::Done,
         };
         (step, moved)
     }

@@ -32,7 +32,7 @@ use crate::attributes::{Cacheability, DeviceKind, MemoryType, Shareability};
 use crate::fault::{Fault, FaultKind, Origin};
 use crate::features::HardwareUpdates;
 use crate::granule::{AddressFormat, Stage};
-use crate::walk::{DescriptorKind, Step, Stop, Tables, WalkEntry, Witness, descend};
+use crate::walk::{DescriptorKind, Stop, Tables, WalkEntry, WalkStep, Witness, descend};
 use crate::{GuestMemory, Ipa, Va};
 
 /// A successful translation.
@@ -121,11 +121,11 @@ pub(crate) fn translate_from(
 ) -> Result<Translation, Fault> {
     let untagged = regime.without_tag(va, access);
     if !regime.enabled() {
-        witness.see(Step::Stage1Start { va: untagged, start: None });
+        witness.see(WalkStep::Stage1Start { va: untagged, start: None });
         return translate_flat(regime, va, access);
     }
     let walk = regime.walk(va, access, el).map_err(|_| fault(FaultKind::Translation, 0, va))?;
-    witness.see(Step::Stage1Start { va: untagged, start: Some(walk.start) });
+    witness.see(WalkStep::Stage1Start { va: untagged, start: Some(walk.start) });
     let mut tables = Walker { source, witness, regime, inherited: TablePermissions::default() };
     let leaf = descend(&walk.start, untagged.0, &mut tables).map_err(|stop| refuse(stop, va))?;
     let descriptor = Descriptor(leaf.raw);
@@ -138,7 +138,7 @@ pub(crate) fn translate_from(
         TablePermissions::default()
     };
     let permissions = descriptor.permissions(inherited, regime);
-    witness.see(Step::Leaf { stage: Stage::One, permissions });
+    witness.see(WalkStep::Leaf { stage: Stage::One, permissions });
     if !permissions.allow(access, el) {
         return Err(fault(FaultKind::Permission, leaf.level, va));
     }
@@ -215,7 +215,7 @@ impl<S: Source, W: Witness> Tables for Walker<'_, S, W> {
     }
 
     fn see(&mut self, entry: &WalkEntry) {
-        self.witness.see(Step::Stage1(*entry));
+        self.witness.see(WalkStep::Stage1(*entry));
         if entry.kind == DescriptorKind::Table {
             self.inherited = self.inherited.and(Descriptor(entry.raw).table_permissions());
         }

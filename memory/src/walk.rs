@@ -189,7 +189,7 @@ pub enum Purpose {
 
 /// What happens on a translation, told in order to a [`Witness`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum WalkStep {
     /// Stage 1 starts.
     Stage1Start {
         /// The address, its tag taken off.
@@ -232,16 +232,16 @@ pub enum Step {
 /// Who watches a translation, to explain it.
 pub trait Witness {
     /// The next step.
-    fn see(&mut self, step: Step);
+    fn see(&mut self, step: WalkStep);
 }
 
 /// Nobody.
 impl Witness for () {
-    fn see(&mut self, _: Step) {}
+    fn see(&mut self, _: WalkStep) {}
 }
 
-impl<F: FnMut(Step)> Witness for F {
-    fn see(&mut self, step: Step) {
+impl<F: FnMut(WalkStep)> Witness for F {
+    fn see(&mut self, step: WalkStep) {
         self(step);
     }
 }

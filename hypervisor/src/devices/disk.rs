@@ -4,7 +4,7 @@
 use vambrace_hypervisor::host_io::board_disk::{NoSlot, Owner};
 use vambrace_hypervisor::memory::regions::From;
 use vambrace_io::virtio::block;
-use vambrace_io::virtio::block::disk::{Operation, Step, Tag};
+use vambrace_io::virtio::block::disk::{DiskStep, Operation, Tag};
 use vambrace_io::virtio::block::format::SECTOR;
 use vambrace_io::virtio::block::overlay::{BLOCK, Overlay};
 use vambrace_memory::PaRange;
@@ -89,14 +89,14 @@ impl Disk {
 }
 
 impl block::disk::Disk for Disk {
-    fn start(&mut self, tag: Tag, operation: Operation<'_>) -> Step {
+    fn start(&mut self, tag: Tag, operation: Operation<'_>) -> DiskStep {
         match self {
             Self::Image(disk) => disk.overlay.start(tag, operation),
             Self::Board(disk) => disk.start(tag, operation),
         }
     }
 
-    fn poll(&mut self, tag: Tag, read: &mut [u8]) -> Step {
+    fn poll(&mut self, tag: Tag, read: &mut [u8]) -> DiskStep {
         match self {
             Self::Image(disk) => disk.overlay.poll(tag, read),
             Self::Board(disk) => disk.on.lock().poll(disk.owner, tag, read),
@@ -125,7 +125,7 @@ impl PartOfDisk {
     }
 
     /// The device has held the sectors against the disk's end.
-    fn start(&mut self, tag: Tag, operation: Operation<'_>) -> Step {
+    fn start(&mut self, tag: Tag, operation: Operation<'_>) -> DiskStep {
         let first = self.first;
         let operation = match operation {
             Operation::Read { sector, to } => Operation::Read { sector: first + sector, to },

@@ -9,7 +9,7 @@
 use alloc::vec::Vec;
 
 use arrayvec::ArrayVec;
-use vambrace_io::virtio::block::disk::{Blocks, Operation, Step, Tag};
+use vambrace_io::virtio::block::disk::{Blocks, DiskStep, Operation, Tag};
 use vambrace_io::virtio::block::format::{ID_LEN, request as kind};
 use vambrace_wire::VmId;
 use zerocopy::IntoBytes;
@@ -211,26 +211,26 @@ impl<'a, L: Link> BoardDisk<'a, L> {
     }
 
     /// Asks for its name, with a slot of `owner`. [`BoardDisk::take_name`] has it when a request is done.
-    pub fn ask_for_name(&mut self, owner: Owner) -> Step {
+    pub fn ask_for_name(&mut self, owner: Owner) -> DiskStep {
         let header = Header { kind: kind::GET_ID.into(), ..Header::default() };
         let data = Data { direction: Direction::FromDisk, len: ID_LEN };
         self.submit(owner, Tag(0), header, |_| Some(data))
     }
 
     /// Takes the name that has come. It may be shorter than its field.
-    pub fn take_name(&mut self, owner: Owner) -> Step {
+    pub fn take_name(&mut self, owner: Owner) -> DiskStep {
         let mut name = [0; ID_LEN];
         let step = match self.take(owner, Tag(0), &mut name) {
-            None => Step::Pending,
-            Some(Outcome::Failed) => Step::Failed,
-            Some(Outcome::Done(_) | Outcome::Short) => Step::Done,
+            None => DiskStep::Pending,
+            Some(Outcome::Failed) => DiskStep::Failed,
+            Some(Outcome::Done(_) | Outcome::Short) => DiskStep::Done,
         };
         self.name = name;
         step
     }
 
     /// Begins an operation of a VM's disk, whose sectors are the board's.
-    pub fn operate(&mut self, owner: Owner, tag: Tag, operation: Operation<'_>) -> Step {
+    pub fn operate(&mut self, owner: Owner, tag: Tag, operation: Operation<'_>) -> DiskStep {
         let header =
             |kind: u32, sector: u64| Header { kind: kind.into(), sector: sector.into(), ..Header::default() };
         match operation {
@@ -243,16 +243,18 @@ impl<'a, L: Link> BoardDisk<'a, L> {
             Operation::Write { sector, from } => {
                 self.submit(owner, tag, header(kind::OUT, sector), |data| fill(data, from))
             }
-            Operation::Flush if !self.features.contains(Features::FLUSH) => Step::Done,
+            Operation::Flush if !self.features.contains(Features::FLUSH) => DiskStep::Done,
             Operation::Flush => self.submit(owner, tag, header(kind::FLUSH, 0), |_| {
                 Some(Data { direction: Direction::None, len: 0 })
             }),
             // Only a hint.
-            Operation::Discard { .. } if !self.features.contains(Features::DISCARD) => Step::Done,
+            Operation::Discard { .. } if !self.features.contains(Features::DISCARD) => DiskStep::Done,
             Operation::Discard { sector, sectors } => {
                 self.range(owner, tag, kind::DISCARD, sector, sectors, 0)
             }
-            Operation::WriteZeroes { .. } if !self.features.contains(Features::WRITE_ZEROES) => Step::Failed,
+            Operation::WriteZeroes { .. } if !self.features.contains(Features::WRITE_ZEROES) => {
+                DiskStep::Failed
+            }
             Operation::WriteZeroes { sector, sectors, blocks } => {
                 let flags = if blocks == Blocks::MayUnmap { UNMAP } else { 0 };
                 self.range(owner, tag, kind::WRITE_ZEROES, sector, sectors, flags)
@@ -260,7 +262,15 @@ impl<'a, L: Link> BoardDisk<'a, L> {
         }
     }
 
-    fn range(&mut self, owner: Owner, tag: Tag, kind: u32, sector: u64, sectors: u64, flags: u32) -> Step {
+    fn range(
+        &mut self,
+        owner: Owner,
+        tag: Tag,
+        kind: u32,
+        sector: u64,
+        sectors: u64,
+        flags: u32,
+    ) -> DiskStep {
         let sectors = u32::try_from(sectors).unwrap_or(u32::MAX);
         let span = Span { sector: sector.into(), sectors: sectors.into(), flags: flags.into() };
         let header = Header { kind: kind.into(), ..Header::default() };
@@ -273,16 +283,16 @@ impl<'a, L: Link> BoardDisk<'a, L> {
         tag: Tag,
         header: Header,
         fill: impl FnOnce(&mut [u8]) -> Option<Data>,
-    ) -> Step {
+    ) -> DiskStep {
         if self.conduct == Conduct::Astray {
-            return Step::Failed;
+            return DiskStep::Failed;
         }
         let free = self.free();
         if self.sharing.take(owner, free).is_none() {
-            return Step::Busy;
+            return DiskStep::Busy;
         }
         let step = self.submit_in_free_slot(owner, tag, header, fill);
-        if step != Step::Pending {
+        if step != DiskStep::Pending {
             self.sharing.give_back(owner);
         }
         step
@@ -294,31 +304,31 @@ impl<'a, L: Link> BoardDisk<'a, L> {
         tag: Tag,
         header: Header,
         fill: impl FnOnce(&mut [u8]) -> Option<Data>,
-    ) -> Step {
+    ) -> DiskStep {
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.state == State::Free) else {
-            return Step::Failed;
+            return DiskStep::Failed;
         };
-        let Some(data) = fill(slot.buffer.data) else { return Step::Failed };
+        let Some(data) = fill(slot.buffer.data) else { return DiskStep::Failed };
         slot.buffer.header.copy_from_slice(header.as_bytes());
         slot.buffer.status.fill(NOT_WRITTEN);
         // There are no more slots than the queue has descriptors for.
-        let Some(token) = self.link.submit(&mut slot.buffer, data) else { return Step::Failed };
+        let Some(token) = self.link.submit(&mut slot.buffer, data) else { return DiskStep::Failed };
         slot.state = State::Submitted { token, owner: Some(owner), tag, data };
-        Step::Pending
+        DiskStep::Pending
     }
 
     /// Asks for an operation that was submitted.
-    pub fn poll(&mut self, owner: Owner, tag: Tag, read: &mut [u8]) -> Step {
-        let Some(outcome) = self.take(owner, tag, read) else { return Step::Pending };
+    pub fn poll(&mut self, owner: Owner, tag: Tag, read: &mut [u8]) -> DiskStep {
+        let Some(outcome) = self.take(owner, tag, read) else { return DiskStep::Pending };
         self.wake();
         match outcome {
-            Outcome::Done(_) => Step::Done,
+            Outcome::Done(_) => DiskStep::Done,
             // Half of a sector is none, and the guest is to know.
             Outcome::Short => {
                 self.conduct = self.conduct.max(Conduct::Short);
-                Step::Failed
+                DiskStep::Failed
             }
-            Outcome::Failed => Step::Failed,
+            Outcome::Failed => DiskStep::Failed,
         }
     }
 

@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use vambrace_hypervisor::host_io::board_disk::{
     self, Buffer, Data, Direction, Features, Link, NoSlot, Owner, QUEUE, SHARED, Vms,
 };
-use vambrace_io::virtio::block::disk::Step;
+use vambrace_io::virtio::block::disk::DiskStep;
 use vambrace_wire::VmId;
 use virtio_drivers::queue::VirtQueue;
 use virtio_drivers::transport::mmio::MmioTransport;
@@ -46,9 +46,9 @@ pub(super) fn start(mut transport: MmioTransport<'static>) -> Option<BoardDisk> 
     }
     // A moment's owner; what it had is the first VM's.
     let us = attach(&mut disk, NO_VM).ok()?;
-    let is_asked = disk.ask_for_name(us) == Step::Pending;
+    let is_asked = disk.ask_for_name(us) == DiskStep::Pending;
     let has_come = is_asked && Timeout::of_seconds(PATIENCE).waits_for(|| !collect(&mut disk).is_empty());
-    let is_there = has_come && disk.take_name(us) == Step::Done;
+    let is_there = has_come && disk.take_name(us) == DiskStep::Done;
     disk.detach(us);
     is_there.then_some(disk)
 }

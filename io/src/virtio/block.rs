@@ -20,7 +20,7 @@ use zerocopy::IntoBytes;
 use super::mmio::{CONFIG_LEN, Device, Virtio};
 use super::queue::{Fault, MAX_SIZE, Taken};
 use super::quota::{After, Quota};
-use disk::{Disk, Step, Tag};
+use disk::{Disk, DiskStep, Tag};
 use format::{Configuration, ID_LEN, SECTOR, Status, feature};
 use request::{Next, Request, RequestKind};
 
@@ -125,17 +125,17 @@ impl BlockSlot {
             poll.disk.start(tag, self.request.operation(poll.memory, next, piece)?)
         };
         match step {
-            Step::Done => {
+            DiskStep::Done => {
                 self.stage = RequestStage::Ready;
                 self.request.advance(poll.memory, next, piece)?;
                 Ok(Progress::On)
             }
-            Step::Pending => {
+            DiskStep::Pending => {
                 self.stage = RequestStage::Pending;
                 Ok(Progress::Pause(Pause::Disk))
             }
-            Step::Busy => Ok(Progress::Pause(Pause::Disk)),
-            Step::Failed => {
+            DiskStep::Busy => Ok(Progress::Pause(Pause::Disk)),
+            DiskStep::Failed => {
                 self.stage = RequestStage::Ready;
                 Ok(Progress::End(Status::IoErr))
             }
@@ -282,8 +282,8 @@ impl Virtio<Block> {
         for (tag, slot) in self.device.slots.iter_mut().enumerate() {
             if slot.stage == RequestStage::Abandoned {
                 match poll.disk.poll(Tag(tag as u8), &mut []) {
-                    Step::Done | Step::Failed => slot.stage = RequestStage::Free,
-                    Step::Pending | Step::Busy => after = After::Backend,
+                    DiskStep::Done | DiskStep::Failed => slot.stage = RequestStage::Free,
+                    DiskStep::Pending | DiskStep::Busy => after = After::Backend,
                 }
             }
         }

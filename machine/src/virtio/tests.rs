@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use vambrace_cpu::id_registers::{HostIdRegisters, IdRegisters};
-use vambrace_io::virtio::block::disk::{Operation, Step as DiskStep, Tag};
+use vambrace_io::virtio::block::disk::{DiskStep, Operation, Tag};
 use vambrace_io::virtio::net::Offload;
 use vambrace_memory::{Ipa, OutsideMemory};
 use vambrace_wire::bundle::assigned::RamPlacement;
@@ -106,7 +106,7 @@ fn steps(vm: &mut Vm, count: usize) -> Vec<u32> {
     for _ in 0..count {
         let before = vm.virtio.due;
         let (step, _) = vm.serve_virtio(&Nowhere, &mut Nothing, &mut [], &mut POLL_QUOTA.clone());
-        if matches!(step, Step::Idle) {
+        if matches!(step, PollStep::Idle) {
             break;
         }
         order.push((before & !vm.virtio.due).trailing_zeros());
@@ -173,7 +173,7 @@ fn a_turn_ends_however_often_it_is_asked_for() {
             vm.virtio.due = 1;
             let (step, _) = vm.serve_virtio(&Nowhere, &mut Nothing, &mut [], &mut quota);
             // A request of another vCPU's comes while nobody holds the lock.
-            matches!(step, Step::Done)
+            matches!(step, PollStep::Done)
         });
         let count = looks.take(100).take_while(|goes_on| *goes_on).count();
         assert!(count <= POLL_QUOTA.requests as usize, "{count} looks in a turn of {POLL_QUOTA:?}");

@@ -16,7 +16,7 @@
 //! Source: Arm ARM, "Using break-before-make when updating translation table entries", "TLB maintenance
 //! instructions", "Ordering and completion of TLB maintenance instructions".
 
-use super::edit::Step;
+use super::edit::EditStep;
 use super::geometry::TableLevel;
 use super::plan::{Plan, content_of_growth};
 use super::tables::{DescriptorSlot, FrameSource, Table, TableMemory, free_tree};
@@ -100,16 +100,16 @@ impl<M: TableMemory, F: FrameSource> Plan<'_, M, F> {
         for slot in table.slots(self.edit.extent) {
             let was = table.read(self.memory, slot);
             match self.edit.step(self.memory, slot, was) {
-                Step::Descend(pa) => {
+                EditStep::Descend(pa) => {
                     if let Some(below) = Table::below(slot, pa) {
                         invalidations += self.break_live(below);
                     }
                 }
-                Step::Set(_) | Step::Grow if was.is_valid() => {
+                EditStep::Set(_) | EditStep::Grow if was.is_valid() => {
                     each_reached(self.memory, slot, was, &mut |_, _, _| invalidations += 1);
                     table.write(self.memory, slot, was.broken());
                 }
-                Step::Keep | Step::Set(_) | Step::Grow => {}
+                EditStep::Keep | EditStep::Set(_) | EditStep::Grow => {}
             }
         }
         invalidations
@@ -151,13 +151,13 @@ impl<M: TableMemory, F: FrameSource> Plan<'_, M, F> {
         for slot in table.slots(self.edit.extent) {
             let was = table.read(self.memory, slot).restored();
             match self.edit.step(self.memory, slot, was) {
-                Step::Keep => {}
-                Step::Descend(pa) => {
+                EditStep::Keep => {}
+                EditStep::Descend(pa) => {
                     if let Some(below) = Table::below(slot, pa) {
                         self.make(below, linkage, maintenance);
                     }
                 }
-                Step::Set(new) => {
+                EditStep::Set(new) => {
                     table.write(self.memory, slot, new);
                     if let DescriptorUse::Table(pa) = was.kind(slot.level)
                         && let Some(below) = Table::below(slot, pa)
@@ -165,7 +165,7 @@ impl<M: TableMemory, F: FrameSource> Plan<'_, M, F> {
                         free_tree(self.memory, self.frames, below);
                     }
                 }
-                Step::Grow => {
+                EditStep::Grow => {
                     let Some(new) = self.grow(slot, was, maintenance) else { return };
                     if linkage == Linkage::Reachable {
                         // A walker must not find the table before its content.

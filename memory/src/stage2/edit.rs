@@ -30,7 +30,7 @@ pub(super) struct Edit {
 
 /// What to do with one descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum EditStep {
     /// Nothing.
     Keep,
     /// Go on in the table it points to.
@@ -43,45 +43,45 @@ pub(super) enum Step {
 
 impl Edit {
     /// What to do in `slot`, which overlaps the extent and holds `was`.
-    pub(super) fn step<M: TableMemory>(&self, memory: &M, slot: DescriptorSlot, was: Descriptor) -> Step {
+    pub(super) fn step<M: TableMemory>(&self, memory: &M, slot: DescriptorSlot, was: Descriptor) -> EditStep {
         let covered = self.extent.covers(slot);
         let kind = was.kind(slot.level);
         match (self.change, kind) {
             (Change::Map { pa, attributes }, _) => self.step_of_map(pa, attributes, slot, was),
-            (Change::Unmap | Change::Protect { .. }, DescriptorUse::Invalid) => Step::Keep,
-            (Change::Unmap, DescriptorUse::Leaf) if covered => Step::Set(Descriptor::INVALID),
-            (Change::Unmap, DescriptorUse::Leaf) => Step::Grow,
+            (Change::Unmap | Change::Protect { .. }, DescriptorUse::Invalid) => EditStep::Keep,
+            (Change::Unmap, DescriptorUse::Leaf) if covered => EditStep::Set(Descriptor::INVALID),
+            (Change::Unmap, DescriptorUse::Leaf) => EditStep::Grow,
             (Change::Unmap, DescriptorUse::Table(pa)) if covered || self.empties(memory, slot, pa) => {
-                Step::Set(Descriptor::INVALID)
+                EditStep::Set(Descriptor::INVALID)
             }
-            (Change::Unmap | Change::Protect { .. }, DescriptorUse::Table(pa)) => Step::Descend(pa),
+            (Change::Unmap | Change::Protect { .. }, DescriptorUse::Table(pa)) => EditStep::Descend(pa),
             (Change::Protect { attributes }, DescriptorUse::Leaf) => {
                 let new = was.with_attributes(slot.level, attributes, self.encoding);
                 match (new == was, covered) {
-                    (true, _) => Step::Keep,
-                    (false, true) => Step::Set(new),
-                    (false, false) => Step::Grow,
+                    (true, _) => EditStep::Keep,
+                    (false, true) => EditStep::Set(new),
+                    (false, false) => EditStep::Grow,
                 }
             }
         }
     }
 
-    fn step_of_map(&self, pa: Pa, attributes: Attributes, slot: DescriptorSlot, was: Descriptor) -> Step {
+    fn step_of_map(&self, pa: Pa, attributes: Attributes, slot: DescriptorSlot, was: Descriptor) -> EditStep {
         let first = slot.ipa.max(self.extent.start);
         let pa_of_first = pa.0 + (first - self.extent.start);
         if was.kind(slot.level) == DescriptorUse::Leaf
             && was.address().0 + (first - slot.ipa) == pa_of_first
             && was.with_attributes(slot.level, attributes, self.encoding) == was
         {
-            return Step::Keep;
+            return EditStep::Keep;
         }
         let fits = self.extent.covers(slot) && slot.level.has_leaves();
         if fits && pa_of_first.is_multiple_of(slot.level.span()) {
-            return Step::Set(Descriptor::leaf(Pa(pa_of_first), slot.level, attributes, self.encoding));
+            return EditStep::Set(Descriptor::leaf(Pa(pa_of_first), slot.level, attributes, self.encoding));
         }
         match was.kind(slot.level) {
-            DescriptorUse::Table(table) => Step::Descend(table),
-            DescriptorUse::Leaf | DescriptorUse::Invalid => Step::Grow,
+            DescriptorUse::Table(table) => EditStep::Descend(table),
+            DescriptorUse::Leaf | DescriptorUse::Invalid => EditStep::Grow,
         }
     }
 

@@ -7,7 +7,7 @@
 
 use core::fmt;
 
-use super::edit::{Edit, Step};
+use super::edit::{Edit, EditStep};
 use super::tables::{DescriptorSlot, FrameSource, Table, TableMemory};
 use super::{Descriptor, DescriptorUse, MapError, Stage2};
 use crate::Pa;
@@ -93,11 +93,11 @@ fn frames_for_table<M: TableMemory>(memory: &M, edit: &Edit, table: Table) -> us
         .map(|slot| {
             let was = table.read(memory, slot);
             match edit.step(memory, slot, was) {
-                Step::Keep | Step::Set(_) => 0,
-                Step::Descend(pa) => {
+                EditStep::Keep | EditStep::Set(_) => 0,
+                EditStep::Descend(pa) => {
                     Table::below(slot, pa).map_or(0, |below| frames_for_table(memory, edit, below))
                 }
-                Step::Grow => frames_for_growth(memory, edit, slot, was),
+                EditStep::Grow => frames_for_growth(memory, edit, slot, was),
             }
         })
         .sum()
@@ -116,8 +116,8 @@ fn frames_for_growth<M: TableMemory>(
         .map(|inner| {
             let piece = content_of_growth(slot, was, inner);
             match edit.step(memory, inner, piece) {
-                Step::Keep | Step::Set(_) | Step::Descend(_) => 0,
-                Step::Grow => frames_for_growth(memory, edit, inner, piece),
+                EditStep::Keep | EditStep::Set(_) | EditStep::Descend(_) => 0,
+                EditStep::Grow => frames_for_growth(memory, edit, inner, piece),
             }
         })
         .sum();

@@ -11,7 +11,7 @@ use crate::attributes::{Shareability, Stage2Encoding, Stage2Type};
 use crate::fault::FaultKind;
 use crate::features::HardwareUpdates;
 use crate::granule::{AddressFormat, Stage};
-use crate::walk::{Purpose, Start, Step, Stop, Tables, WalkEntry, Witness, descend};
+use crate::walk::{Purpose, Start, Stop, Tables, WalkEntry, WalkStep, Witness, descend};
 use crate::{Ipa, Pa};
 
 const DIRTY_BIT_MODIFIER: u64 = 1 << 51;
@@ -64,7 +64,7 @@ pub(crate) fn translate(
     witness: &mut impl Witness,
 ) -> Result<Output, Refused> {
     let start = regime.start().ok();
-    witness.see(Step::Stage2Start { purpose, ipa, start });
+    witness.see(WalkStep::Stage2Start { purpose, ipa, start });
     let start = start.ok_or(Refused { kind: FaultKind::Translation, level: 0 })?;
     if ipa.0 >> regime.ipa_bits() != 0 {
         return Err(Refused { kind: FaultKind::Translation, level: 0 });
@@ -75,7 +75,7 @@ pub(crate) fn translate(
     }
     let memory = memory_type(leaf.raw >> 2, regime.encoding());
     let permissions = permissions(leaf.raw, regime);
-    witness.see(Step::Leaf { stage: Stage::Two, permissions });
+    witness.see(WalkStep::Leaf { stage: Stage::Two, permissions });
     let allowed = match purpose {
         Purpose::Stage1Table { .. } => {
             permissions.el1.read && !(regime.protects_walks() && memory.is_device())
@@ -88,7 +88,7 @@ pub(crate) fn translate(
     let size = 1_u64 << start.granule.shift(leaf.level);
     let contiguous = if leaf.raw & CONTIGUOUS != 0 { start.granule.contiguous_shift(leaf.level) } else { 0 };
     let pa = Pa(leaf.output | ipa.0 & (size - 1));
-    witness.see(Step::Stage2End { purpose, ipa, pa });
+    witness.see(WalkStep::Stage2End { purpose, ipa, pa });
     let shareability = match start.format {
         AddressFormat::Lpa2 => regime.shareability(),
         AddressFormat::Plain | AddressFormat::Lpa => Shareability::from_bits(leaf.raw >> 8),
@@ -148,7 +148,7 @@ impl<M: PhysicalMemory, W: Witness> Tables for Walker<'_, M, W> {
     }
 
     fn see(&mut self, entry: &WalkEntry) {
-        self.witness.see(Step::Stage2(*entry));
+        self.witness.see(WalkStep::Stage2(*entry));
     }
 }
 

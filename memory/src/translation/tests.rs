@@ -7,7 +7,7 @@ use super::*;
 use crate::attributes::{DeviceKind, MemoryRule};
 use crate::fault::Taken;
 use crate::hcr;
-use crate::walk::Step;
+use crate::walk::WalkStep;
 
 /// Stage 1: 4 KiB pages, 39 bits, a table each of levels 1 to 3, at these IPAs.
 const S1: [u64; 3] = [0x4000_0000, 0x4000_1000, 0x4000_2000];
@@ -105,9 +105,9 @@ fn both_stages_lead_to_the_page() {
 #[test]
 fn the_witness_sees_every_descriptor_in_order() {
     let mut seen = vec![];
-    let mut witness = |step: Step| match step {
-        Step::Stage1(entry) => seen.push((1, entry.level)),
-        Step::Stage2(entry) => seen.push((2, entry.level)),
+    let mut witness = |step: WalkStep| match step {
+        WalkStep::Stage1(entry) => seen.push((1, entry.level)),
+        WalkStep::Stage2(entry) => seen.push((2, entry.level)),
         _ => {}
     };
     translate(&Board::new(), &registers(), Va(VA), Access::Read, El::El1, &mut witness).unwrap();

@@ -9,7 +9,7 @@ use vambrace_memory::par::Report;
 use vambrace_memory::stage1::Half;
 use vambrace_memory::stage2::BadVtcr;
 use vambrace_memory::translation::{self, Registers, Stages};
-use vambrace_memory::walk::{self, WalkEntry, Start, Step};
+use vambrace_memory::walk::{self, WalkEntry, Start, WalkStep};
 use vambrace_memory::{Va, hcr};
 
 use super::compare::{Answer, Case, Kind};
@@ -186,12 +186,12 @@ fn at_marks_dirty(of: &Circumstances<'_>, machine: Answer) -> bool {
 fn meets(of: &Circumstances<'_>, is_so: impl Fn(Stage, Start, WalkEntry) -> bool) -> bool {
     let mut found = false;
     let mut starts = (None, None);
-    let mut witness = |step: Step| match step {
-        Step::Stage1Start { start, .. } => starts.0 = start,
-        Step::Stage2Start { start, .. } => starts.1 = start,
-        Step::Stage1(entry) => found |= starts.0.is_some_and(|start| is_so(Stage::One, start, entry)),
-        Step::Stage2(entry) => found |= starts.1.is_some_and(|start| is_so(Stage::Two, start, entry)),
-        Step::Leaf { .. } | Step::Stage2End { .. } => {}
+    let mut witness = |step: WalkStep| match step {
+        WalkStep::Stage1Start { start, .. } => starts.0 = start,
+        WalkStep::Stage2Start { start, .. } => starts.1 = start,
+        WalkStep::Stage1(entry) => found |= starts.0.is_some_and(|start| is_so(Stage::One, start, entry)),
+        WalkStep::Stage2(entry) => found |= starts.1.is_some_and(|start| is_so(Stage::Two, start, entry)),
+        WalkStep::Leaf { .. } | WalkStep::Stage2End { .. } => {}
     };
     let Case { va, access, el, .. } = of.case;
     let registers = Registers { pan: false, ..of.set.registers };

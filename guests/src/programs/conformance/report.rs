@@ -5,7 +5,7 @@ use vambrace_memory::Va;
 use vambrace_memory::access::{Access, El};
 use vambrace_memory::par::Report;
 use vambrace_memory::translation::{self, Registers};
-use vambrace_memory::walk::{WalkEntry, Start, Step};
+use vambrace_memory::walk::{WalkEntry, Start, WalkStep};
 
 use super::compare::{Answer, Case, Difference, Kind, Verdict};
 use super::departures;
@@ -130,19 +130,19 @@ fn print_registers(registers: &Registers) {
 
 /// The model's walk, step by step.
 pub(super) fn print_walk(pool: &Pool, registers: &Registers, va: u64, access: Access, el: El) {
-    let mut witness = |step: Step| match step {
-        Step::Stage1Start { va, start } => {
+    let mut witness = |step: WalkStep| match step {
+        WalkStep::Stage1Start { va, start } => {
             println!("guest:   stage 1 for {va}");
             print_start(start);
         }
-        Step::Stage2Start { purpose, ipa, start } => {
+        WalkStep::Stage2Start { purpose, ipa, start } => {
             println!("guest:     stage 2 for {ipa}: {purpose:?}");
             print_start(start);
         }
-        Step::Stage1(entry) => print_entry("  stage 1", &entry),
-        Step::Stage2(entry) => print_entry("    stage 2", &entry),
-        Step::Stage2End { ipa, pa, .. } => println!("guest:     {ipa} is {pa}"),
-        Step::Leaf { .. } => {}
+        WalkStep::Stage1(entry) => print_entry("  stage 1", &entry),
+        WalkStep::Stage2(entry) => print_entry("    stage 2", &entry),
+        WalkStep::Stage2End { ipa, pa, .. } => println!("guest:     {ipa} is {pa}"),
+        WalkStep::Leaf { .. } => {}
     };
     let outcome = translation::translate(pool, registers, Va(va), access, el, &mut witness);
     println!("guest:   {outcome:x?}");

@@ -111,15 +111,15 @@ fn attach(disk: &mut Disk, vm: u16) -> Owner {
     disk.attach(VmId::first(vm), buffer).unwrap()
 }
 
-fn submit_read(disk: &mut Disk, owner: Owner, tag: u8) -> Step {
+fn submit_read(disk: &mut Disk, owner: Owner, tag: u8) -> DiskStep {
     disk.operate(owner, Tag(tag), Operation::Read { sector: 0, to: &mut [0; DATA] })
 }
 
 /// Reads until it is done, and says what came.
-fn read(disk: &mut Disk, device: &Device, owner: Owner) -> (Step, Vec<u8>) {
+fn read(disk: &mut Disk, device: &Device, owner: Owner) -> (DiskStep, Vec<u8>) {
     let mut to = vec![0x11; DATA];
-    assert_eq!(submit_read(disk, owner, TAG.0), Step::Pending);
-    assert_eq!(disk.poll(owner, TAG, &mut to), Step::Pending);
+    assert_eq!(submit_read(disk, owner, TAG.0), DiskStep::Pending);
+    assert_eq!(disk.poll(owner, TAG, &mut to), DiskStep::Pending);
     assert!(device.serve());
     assert_eq!(disk.collect()[..], [owner.vm]);
     let step = disk.poll(owner, TAG, &mut to);
@@ -133,10 +133,10 @@ fn whole_answers_come_whole() {
     device.0.borrow_mut().byte = 0x5A;
     for answer in [Answer::Whole, Answer::WithoutStatus] {
         device.answers(answer);
-        assert_eq!(read(&mut disk, &device, owner), (Step::Done, vec![0x5A; DATA]), "{answer:?}");
+        assert_eq!(read(&mut disk, &device, owner), (DiskStep::Done, vec![0x5A; DATA]), "{answer:?}");
     }
     assert_eq!(disk.news(), None);
-    assert_eq!(disk.poll(owner, TAG, &mut []), Step::Failed, "nothing is under way");
+    assert_eq!(disk.poll(owner, TAG, &mut []), DiskStep::Failed, "nothing is under way");
 }
 
 /// The one slot that both use has what the other one read.
@@ -145,16 +145,16 @@ fn a_short_answer_shows_nothing_of_anothers_data() {
     let (mut disk, device) = disk();
     let (victim, curious) = (attach(&mut disk, 0), attach(&mut disk, 1));
     device.0.borrow_mut().byte = 0x5A;
-    assert_eq!(read(&mut disk, &device, victim), (Step::Done, vec![0x5A; DATA]));
+    assert_eq!(read(&mut disk, &device, victim), (DiskStep::Done, vec![0x5A; DATA]));
     device.0.borrow_mut().byte = 0x01;
     for written in [0, 1, SECTOR as u32, DATA as u32 - 1] {
         device.answers(Answer::Short(written));
         let (step, data) = read(&mut disk, &device, curious);
-        assert_eq!(step, Step::Failed, "{written} bytes are not what was asked for");
+        assert_eq!(step, DiskStep::Failed, "{written} bytes are not what was asked for");
         assert!(!data.contains(&0x5A) && !data.contains(&0xEE), "{written} bytes, and then another's");
         device.answers(Answer::Whole);
         device.0.borrow_mut().byte = 0x5A;
-        assert_eq!(read(&mut disk, &device, victim).0, Step::Done);
+        assert_eq!(read(&mut disk, &device, victim).0, DiskStep::Done);
         device.0.borrow_mut().byte = 0x01;
     }
     assert_eq!(disk.news(), Some(Conduct::Short));
@@ -166,16 +166,16 @@ fn a_short_answer_shows_nothing_of_anothers_data() {
 fn a_disk_that_ends_what_was_not_made_is_used_no_more() {
     let (mut disk, device) = disk();
     let (one, other) = (attach(&mut disk, 3), attach(&mut disk, 7));
-    assert_eq!(submit_read(&mut disk, one, 0), Step::Pending);
-    assert_eq!(submit_read(&mut disk, one, 1), Step::Pending);
+    assert_eq!(submit_read(&mut disk, one, 0), DiskStep::Pending);
+    assert_eq!(submit_read(&mut disk, one, 1), DiskStep::Pending);
     assert!(device.serve());
     device.0.borrow_mut().done.push_back(0x1234);
     assert_eq!(disk.collect()[..], [3, 7].map(VmId::first), "all look again, also who waits for a slot");
     assert_eq!(disk.news(), Some(Conduct::Astray));
     let mut to = [0x11; DATA];
-    assert_eq!(disk.poll(one, Tag(0), &mut to), Step::Done, "it was there before");
-    assert_eq!(disk.poll(one, Tag(1), &mut to), Step::Failed);
-    assert_eq!(submit_read(&mut disk, other, 0), Step::Failed, "no buffer is given to it any more");
+    assert_eq!(disk.poll(one, Tag(0), &mut to), DiskStep::Done, "it was there before");
+    assert_eq!(disk.poll(one, Tag(1), &mut to), DiskStep::Failed);
+    assert_eq!(submit_read(&mut disk, other, 0), DiskStep::Failed, "no buffer is given to it any more");
     assert_eq!(disk.collect()[..], [], "and nothing goes round");
 }
 
@@ -184,9 +184,9 @@ fn a_disk_that_ends_what_was_not_made_is_used_no_more() {
 fn a_status_that_was_not_written_is_no_success() {
     let (mut disk, device) = disk();
     let owner = attach(&mut disk, 0);
-    assert_eq!(read(&mut disk, &device, owner).0, Step::Done);
+    assert_eq!(read(&mut disk, &device, owner).0, DiskStep::Done);
     device.answers(Answer::Nothing);
-    assert_eq!(read(&mut disk, &device, owner), (Step::Failed, vec![0x11; DATA]));
+    assert_eq!(read(&mut disk, &device, owner), (DiskStep::Failed, vec![0x11; DATA]));
 }
 
 #[test]
@@ -196,11 +196,11 @@ fn a_name_may_be_shorter_than_its_field() {
     for (answer, name) in [(Answer::Short(3), "AAA"), (Answer::Whole, "AAAAAAAAAAAAAAAAAAAA")] {
         device.answers(answer);
         device.0.borrow_mut().byte = b'A';
-        assert_eq!(disk.ask_for_name(owner), Step::Pending);
-        assert_eq!(disk.take_name(owner), Step::Pending);
+        assert_eq!(disk.ask_for_name(owner), DiskStep::Pending);
+        assert_eq!(disk.take_name(owner), DiskStep::Pending);
         device.serve();
         assert_eq!(disk.collect()[..], [0].map(VmId::first));
-        assert_eq!(disk.take_name(owner), Step::Done);
+        assert_eq!(disk.take_name(owner), DiskStep::Done);
         assert!(disk.is_called(name), "{answer:?}");
         assert!(!disk.is_called("AA") && !disk.is_called("AAAAAAAAAAAAAAAAAAAAA"));
     }
@@ -217,7 +217,7 @@ fn a_write_goes_to_the_disk_and_a_range_too() {
         (2, Operation::Flush),
         (3, Operation::Discard { sector: 1, sectors: 2 }),
     ] {
-        assert_eq!(disk.operate(owner, Tag(tag), operation), Step::Pending);
+        assert_eq!(disk.operate(owner, Tag(tag), operation), DiskStep::Pending);
     }
     let headers: Vec<u8> = disk.slots.iter().map(|slot| slot.buffer.header[0]).take(3).collect();
     assert_eq!(headers, [1, 4, 11]);
@@ -226,15 +226,15 @@ fn a_write_goes_to_the_disk_and_a_range_too() {
     while device.serve() {}
     assert_eq!(disk.collect()[..], [0].map(VmId::first));
     for tag in 1..4 {
-        assert_eq!(disk.poll(owner, Tag(tag), &mut []), Step::Done);
+        assert_eq!(disk.poll(owner, Tag(tag), &mut []), DiskStep::Done);
     }
     let plain = BoardDisk::new(device.clone(), Features::VERSION_1, 1000);
     let mut plain = plain;
     let zeroes = Operation::WriteZeroes { sector: 0, sectors: 1, blocks };
-    assert_eq!(plain.operate(owner, TAG, Operation::Flush), Step::Done);
-    assert_eq!(plain.operate(owner, TAG, Operation::Discard { sector: 0, sectors: 1 }), Step::Done);
-    assert_eq!(plain.operate(owner, TAG, zeroes), Step::Failed);
+    assert_eq!(plain.operate(owner, TAG, Operation::Flush), DiskStep::Done);
+    assert_eq!(plain.operate(owner, TAG, Operation::Discard { sector: 0, sectors: 1 }), DiskStep::Done);
+    assert_eq!(plain.operate(owner, TAG, zeroes), DiskStep::Failed);
     let too_much = Operation::Write { sector: 0, from: &[0; DATA + 1] };
-    assert_eq!(disk.operate(owner, TAG, too_much), Step::Failed);
+    assert_eq!(disk.operate(owner, TAG, too_much), DiskStep::Failed);
     assert_eq!(disk.free(), SHARED + 1, "what failed has no slot");
 }

@@ -54,7 +54,7 @@ pub enum Blocks {
 /// How far an operation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum Step {
+pub enum DiskStep {
     /// Done.
     Done,
     /// Begun: [`Disk::poll`] says when it is done.
@@ -68,9 +68,9 @@ pub enum Step {
 /// A disk. It never blocks: either an operation is done when the call returns, or it goes on by itself and is asked for.
 pub trait Disk {
     /// Begins an operation. The tag is the operation's until the disk has said `Done` or `Failed`.
-    fn start(&mut self, tag: Tag, operation: Operation<'_>) -> Step;
+    fn start(&mut self, tag: Tag, operation: Operation<'_>) -> DiskStep;
 
     /// Asks for an operation that was `Pending`. When a read is done, its bytes go to `read`, which is as long as they are;
     /// for the others, and for a read that nobody waits for any more, it is empty. It is never `Busy`.
-    fn poll(&mut self, tag: Tag, read: &mut [u8]) -> Step;
+    fn poll(&mut self, tag: Tag, read: &mut [u8]) -> DiskStep;
 }

@@ -5,7 +5,7 @@
 //! the caller gives; when that is full, writes to further blocks fail. What has been written never moves or goes away,
 //! so a flush and a discard have nothing to do.
 
-use super::disk::{Disk, Operation, Step, Tag};
+use super::disk::{Disk, DiskStep, Operation, Tag};
 use super::format::SECTOR;
 
 /// Bytes of a block: what is copied when its first byte is written.
@@ -140,13 +140,13 @@ struct Piece {
 }
 
 impl Disk for Overlay<'_> {
-    fn start(&mut self, _tag: Tag, operation: Operation<'_>) -> Step {
-        if self.carry_out(operation).is_some() { Step::Done } else { Step::Failed }
+    fn start(&mut self, _tag: Tag, operation: Operation<'_>) -> DiskStep {
+        if self.carry_out(operation).is_some() { DiskStep::Done } else { DiskStep::Failed }
     }
 
-    fn poll(&mut self, _tag: Tag, _read: &mut [u8]) -> Step {
+    fn poll(&mut self, _tag: Tag, _read: &mut [u8]) -> DiskStep {
         // Nothing is ever pending here. A state that says otherwise comes from another disk.
-        Step::Failed
+        DiskStep::Failed
     }
 }
 

@@ -63,14 +63,14 @@ impl Model {
 }
 
 impl Disk for Model {
-    fn start(&mut self, tag: Tag, operation: Operation<'_>) -> Step {
+    fn start(&mut self, tag: Tag, operation: Operation<'_>) -> DiskStep {
         assert!(!self.pending.contains_key(&tag), "{tag:?} is in use");
         if self.busy > 0 {
             self.busy -= 1;
-            return Step::Busy;
+            return DiskStep::Busy;
         }
         if self.broken {
-            return Step::Failed;
+            return DiskStep::Failed;
         }
         let mut data = Vec::new();
         let event = match operation {
@@ -95,25 +95,25 @@ impl Disk for Model {
         };
         self.events.push(event);
         match self.delays.pop() {
-            None | Some(0) => Step::Done,
+            None | Some(0) => DiskStep::Done,
             Some(delay) => {
                 self.pending.insert(tag, (delay, data));
-                Step::Pending
+                DiskStep::Pending
             }
         }
     }
 
-    fn poll(&mut self, tag: Tag, read: &mut [u8]) -> Step {
+    fn poll(&mut self, tag: Tag, read: &mut [u8]) -> DiskStep {
         let (left, data) = self.pending.get_mut(&tag).expect("only what is pending is polled");
         *left -= 1;
         if *left > 0 {
-            return Step::Pending;
+            return DiskStep::Pending;
         }
         if !read.is_empty() {
             read.copy_from_slice(data);
         }
         self.pending.remove(&tag);
-        if self.broken { Step::Failed } else { Step::Done }
+        if self.broken { DiskStep::Failed } else { DiskStep::Done }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use vambrace_memory::access::Permissions;
 use vambrace_memory::granule::Stage;
-use vambrace_memory::walk::{Purpose, Start, Step, WalkEntry, Witness};
+use vambrace_memory::walk::{Purpose, Start, WalkEntry, WalkStep, Witness};
 use vambrace_memory::{Ipa, Pa, Va};
 
 /// All steps.
@@ -76,25 +76,25 @@ impl Trace {
 }
 
 impl Witness for Trace {
-    fn see(&mut self, step: Step) {
+    fn see(&mut self, step: WalkStep) {
         match step {
-            Step::Stage1Start { va, start } => (self.va, self.start) = (Some(va), start),
-            Step::Stage1(entry) => self.stage1(entry),
-            Step::Stage2Start { purpose, ipa, start } => {
+            WalkStep::Stage1Start { va, start } => (self.va, self.start) = (Some(va), start),
+            WalkStep::Stage1(entry) => self.stage1(entry),
+            WalkStep::Stage2Start { purpose, ipa, start } => {
                 self.start2(purpose, Walk2 { ipa, start, entries: Vec::new(), allows: None, pa: None });
             }
-            Step::Stage2(entry) => {
+            WalkStep::Stage2(entry) => {
                 if let Some(walk) = self.walk2() {
                     walk.entries.push(entry);
                 }
             }
-            Step::Leaf { stage: Stage::One, permissions } => self.allows = Some(permissions),
-            Step::Leaf { stage: Stage::Two, permissions } => {
+            WalkStep::Leaf { stage: Stage::One, permissions } => self.allows = Some(permissions),
+            WalkStep::Leaf { stage: Stage::Two, permissions } => {
                 if let Some(walk) = self.walk2() {
                     walk.allows = Some(permissions);
                 }
             }
-            Step::Stage2End { pa, .. } => {
+            WalkStep::Stage2End { pa, .. } => {
                 if let Some(walk) = self.walk2() {
                     walk.pa = Some(pa);
                 }

@@ -25,12 +25,12 @@ impl Greedy {
         for (tag, begun) in (0..).zip(&mut self.begun) {
             if *begun {
                 match disk.poll(self.owner, Tag(tag), &mut [0; DATA]) {
-                    Step::Done => (*begun, self.reads) = (false, self.reads + 1),
-                    Step::Pending => {}
+                    DiskStep::Done => (*begun, self.reads) = (false, self.reads + 1),
+                    DiskStep::Pending => {}
                     other => panic!("{other:?}"),
                 }
             }
-            *begun = *begun || submit_read(disk, self.owner, tag) == Step::Pending;
+            *begun = *begun || submit_read(disk, self.owner, tag) == DiskStep::Pending;
         }
     }
 }
@@ -79,11 +79,11 @@ fn a_modest_vm_waits_for_no_more_requests_than_there_are_slots() {
     let (mut since, mut longest, mut reads) = (0, 0, 0);
     let mut is_begun = false;
     run(&mut disk, &device, &mut disks, |disk| {
-        if is_begun && disk.poll(modest, TAG, &mut [0; DATA]) == Step::Done {
+        if is_begun && disk.poll(modest, TAG, &mut [0; DATA]) == DiskStep::Done {
             (longest, reads, is_begun) = (longest.max(since), reads + 1, false);
         }
         if !is_begun {
-            assert_eq!(submit_read(disk, modest, TAG.0), Step::Pending, "it has a slot of its own");
+            assert_eq!(submit_read(disk, modest, TAG.0), DiskStep::Pending, "it has a slot of its own");
             (since, is_begun) = (0, true);
         }
         since += 1;
@@ -100,7 +100,7 @@ fn the_rest_is_shared_by_vm() {
     fill(&mut disk, &many);
     assert_eq!(disk.free(), SHARED + 9 - 8 - SHARED / 2, "its own eight and half of the others");
     for tag in 0..DEPTH {
-        assert_eq!(submit_read(&mut disk, one, tag), Step::Pending, "whatever the other has");
+        assert_eq!(submit_read(&mut disk, one, tag), DiskStep::Pending, "whatever the other has");
     }
 }
 
@@ -112,17 +112,21 @@ fn a_vm_that_comes_later_gets_its_part() {
     fill(&mut disk, &many);
     assert_eq!(disk.free(), 0);
     let late = attach(&mut disk, 1);
-    assert_eq!(submit_read(&mut disk, late, 0), Step::Pending, "a slot of its own came with it");
-    assert_eq!(submit_read(&mut disk, late, 1), Step::Busy);
+    assert_eq!(submit_read(&mut disk, late, 0), DiskStep::Pending, "a slot of its own came with it");
+    assert_eq!(submit_read(&mut disk, late, 1), DiskStep::Busy);
     assert_eq!(disk.take_woken()[..], []);
     assert!(device.serve());
     assert_eq!(disk.collect()[..], [0].map(VmId::first));
     assert_eq!(disk.take_woken()[..], [], "not free before its owner has looked");
-    assert_eq!(submit_read(&mut disk, many[1], 3), Step::Busy, "one that has more than its part gets none");
-    assert_eq!(disk.poll(many[0], Tag(0), &mut [0; DATA]), Step::Done);
+    assert_eq!(
+        submit_read(&mut disk, many[1], 3),
+        DiskStep::Busy,
+        "one that has more than its part gets none"
+    );
+    assert_eq!(disk.poll(many[0], Tag(0), &mut [0; DATA]), DiskStep::Done);
     assert_eq!(disk.take_woken()[..], [1].map(VmId::first), "the first who waits is told by whoever is done");
-    assert_eq!(submit_read(&mut disk, many[1], 3), Step::Busy);
-    assert_eq!(submit_read(&mut disk, late, 1), Step::Pending);
+    assert_eq!(submit_read(&mut disk, many[1], 3), DiskStep::Busy);
+    assert_eq!(submit_read(&mut disk, late, 1), DiskStep::Pending);
 }
 
 /// What a VM had goes to those who wait when it is gone, at once or as the disk is done with it.
@@ -140,8 +144,8 @@ fn a_vm_that_goes_leaves_its_slots() {
     many.iter().for_each(|owner| disk.detach(*owner));
     // Those of the other VM that wait are told, too, as long as it is there.
     assert_eq!(disk.take_woken().first(), Some(&VmId::first(1)));
-    assert_eq!(submit_read(&mut disk, late, 1), Step::Pending);
-    assert_eq!(submit_read(&mut disk, late, 2), Step::Busy);
+    assert_eq!(submit_read(&mut disk, late, 1), DiskStep::Pending);
+    assert_eq!(submit_read(&mut disk, late, 2), DiskStep::Busy);
     assert_eq!(disk.take_woken()[..], []);
     assert!(device.serve());
     assert_eq!(disk.collect()[..], [], "nobody is told of what was nobody's");
@@ -158,9 +162,9 @@ fn there_are_no_more_disks_than_slots() {
     assert_eq!((disk.sharing.len(), disk.slots.len()), (0, SHARED), "nothing has changed");
     let owners: Vec<Owner> = (0..MAX_REQUESTS - SHARED).map(|vm| attach(&mut disk, vm as u16)).collect();
     assert_eq!(disk.attach(VmId::first(0), buffer), Err(NoSlot::Queue));
-    assert!(owners.iter().all(|owner| submit_read(&mut disk, *owner, 0) == Step::Pending));
+    assert!(owners.iter().all(|owner| submit_read(&mut disk, *owner, 0) == DiskStep::Pending));
     // Its slot is in use yet, and one of those that all share has to stand for it.
     disk.detach(owners[5]);
     let next = attach(&mut disk, 0);
-    assert_eq!(submit_read(&mut disk, next, 0), Step::Pending);
+    assert_eq!(submit_read(&mut disk, next, 0), DiskStep::Pending);
 }

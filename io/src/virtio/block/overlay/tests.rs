@@ -9,7 +9,7 @@ const TAG: Tag = Tag(0);
 fn read(disk: &mut Overlay<'_>, sector: u64, sectors: usize) -> Option<Vec<u8>> {
     let mut to = vec![0xEE; sectors * 512];
     let step = disk.start(TAG, Operation::Read { sector, to: &mut to });
-    (step == Step::Done).then_some(to)
+    (step == DiskStep::Done).then_some(to)
 }
 
 /// A disk's index is as long as the disk is large: nobody goes through all of it at once.
@@ -40,12 +40,16 @@ fn the_image_is_read_and_never_written() {
     let mut wanted = image.clone();
     wanted.resize(3 * BLOCK, 0);
     assert_eq!(read(&mut disk, 0, 24).unwrap(), wanted, "zeros behind the image");
-    assert_eq!(disk.start(TAG, Operation::Write { sector: 7, from: &[1; 1024] }), Step::Done);
+    assert_eq!(disk.start(TAG, Operation::Write { sector: 7, from: &[1; 1024] }), DiskStep::Done);
     wanted[7 * 512..9 * 512].fill(1);
     assert_eq!(read(&mut disk, 0, 24).unwrap(), wanted);
     assert_eq!(disk.room(), 0);
-    assert_eq!(disk.start(TAG, Operation::Write { sector: 16, from: &[1; 512] }), Step::Failed, "full");
-    assert_eq!(disk.start(TAG, Operation::Write { sector: 15, from: &[2; 512] }), Step::Done, "has a place");
+    assert_eq!(disk.start(TAG, Operation::Write { sector: 16, from: &[1; 512] }), DiskStep::Failed, "full");
+    assert_eq!(
+        disk.start(TAG, Operation::Write { sector: 15, from: &[2; 512] }),
+        DiskStep::Done,
+        "has a place"
+    );
     wanted[15 * 512..16 * 512].fill(2);
     assert_eq!(read(&mut disk, 0, 24).unwrap(), wanted);
     assert_eq!(
@@ -63,9 +67,9 @@ fn what_is_not_on_the_disk_fails() {
     for (sector, sectors) in [(8, 1), (7, 2), (u64::MAX, 1), (u64::MAX / 512, 1), (u64::MAX / 512 + 1, 1)] {
         assert_eq!(read(&mut disk, sector, sectors), None, "{sector}");
         let from = vec![1; sectors * 512];
-        assert_eq!(disk.start(TAG, Operation::Write { sector, from: &from }), Step::Failed);
+        assert_eq!(disk.start(TAG, Operation::Write { sector, from: &from }), DiskStep::Failed);
         let zeroes = Operation::WriteZeroes { sector, sectors: u64::MAX, blocks: Blocks::Keep };
-        assert_eq!(disk.start(TAG, zeroes), Step::Failed);
+        assert_eq!(disk.start(TAG, zeroes), DiskStep::Failed);
     }
 }
 
@@ -87,7 +91,7 @@ proptest! {
             } else {
                 Operation::Write { sector, from: &from }
             };
-            prop_assert_eq!(disk.start(TAG, operation), Step::Done);
+            prop_assert_eq!(disk.start(TAG, operation), DiskStep::Done);
             model[sector as usize * 512..][..from.len()].copy_from_slice(&from);
             prop_assert_eq!(&read(&mut disk, 0, 32).unwrap(), &model);
         }
