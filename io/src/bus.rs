@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The MMIO bus: an access as a value, and which device lies where.
 //!
-//! An [`Access`] carries all that the instruction asked for, so whoever serves it needs no syndrome and no frame. It is made
+//! An [`MmioAccess`] carries all that the instruction asked for, so whoever serves it needs no syndrome and no frame. It is made
 //! of what the syndrome of a data abort describes, or of the instruction ([`decode`](crate::decode)).
 //! The [`Bus`] maps addresses to identifiers, not to devices: the machine matches on its own enum, and nothing
 //! here is behind a pointer or a lock.
@@ -129,7 +129,7 @@ pub enum Direction {
 
 /// One access by a guest to an address without RAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Access {
+pub struct MmioAccess {
     /// The first byte's address.
     pub ipa: Ipa,
     /// How many bytes.
@@ -153,7 +153,7 @@ pub enum Completed {
     },
 }
 
-impl Access {
+impl MmioAccess {
     /// A store of the lowest bytes of `value`.
     #[must_use]
     pub const fn store(ipa: Ipa, width: Width, value: u64) -> Self {

@@ -17,7 +17,7 @@
 
 use vambrace_memory::{Ipa, Va};
 
-use crate::bus::{Access, Destination, Direction, Extension, RegisterWidth, Width};
+use crate::bus::{Destination, Direction, Extension, MmioAccess, RegisterWidth, Width};
 
 /// Why an instruction is not decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -198,7 +198,7 @@ impl Instruction {
     ///
     /// Build the accesses of both transfers before performing either: a load may change what the second uses.
     #[must_use]
-    pub fn access(&self, transfer: Transfer, ipa: Ipa, registers: &Registers<'_>) -> Access {
+    pub fn access(&self, transfer: Transfer, ipa: Ipa, registers: &Registers<'_>) -> MmioAccess {
         let Transfer { destination, width, .. } = transfer;
         let direction = match self.operation {
             Operation::Load => Direction::Read(destination),
@@ -206,7 +206,7 @@ impl Instruction {
                 Direction::Write { value: registers.get(destination.register) & width.mask() }
             }
         };
-        Access { ipa, width, direction }
+        MmioAccess { ipa, width, direction }
     }
 
     /// The base register's new value, to be set after all transfers have completed. `registers` are those from

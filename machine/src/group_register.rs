@@ -17,7 +17,7 @@ use crate::vm::Vm;
 
 /// What an access is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Access {
+enum GroupRegisterAccess {
     /// ICC_IARn_EL1 and ICC_HPPIRn_EL1.
     Pending(Group, Look),
     /// ICC_EOIRn_EL1.
@@ -26,25 +26,25 @@ enum Access {
     Register(GroupRegister),
 }
 
-fn decode(register: SysReg) -> Option<Access> {
+fn decode(register: SysReg) -> Option<GroupRegisterAccess> {
     use GroupRegister::{ActivePriorities, BinaryPoint, Enable};
 
     Some(match register {
-        SysReg::ICC_IAR0_EL1 => Access::Pending(Group::Zero, Look::Acknowledge),
-        SysReg::ICC_IAR1_EL1 => Access::Pending(Group::One, Look::Acknowledge),
-        SysReg::ICC_HPPIR0_EL1 => Access::Pending(Group::Zero, Look::Peek),
-        SysReg::ICC_HPPIR1_EL1 => Access::Pending(Group::One, Look::Peek),
-        SysReg::ICC_EOIR0_EL1 | SysReg::ICC_EOIR1_EL1 => Access::End,
-        SysReg::ICC_IGRPEN0_EL1 => Access::Register(Enable(Group::Zero)),
-        SysReg::ICC_IGRPEN1_EL1 => Access::Register(Enable(Group::One)),
-        SysReg::ICC_BPR0_EL1 => Access::Register(BinaryPoint(Group::Zero)),
-        SysReg::ICC_BPR1_EL1 => Access::Register(BinaryPoint(Group::One)),
+        SysReg::ICC_IAR0_EL1 => GroupRegisterAccess::Pending(Group::Zero, Look::Acknowledge),
+        SysReg::ICC_IAR1_EL1 => GroupRegisterAccess::Pending(Group::One, Look::Acknowledge),
+        SysReg::ICC_HPPIR0_EL1 => GroupRegisterAccess::Pending(Group::Zero, Look::Peek),
+        SysReg::ICC_HPPIR1_EL1 => GroupRegisterAccess::Pending(Group::One, Look::Peek),
+        SysReg::ICC_EOIR0_EL1 | SysReg::ICC_EOIR1_EL1 => GroupRegisterAccess::End,
+        SysReg::ICC_IGRPEN0_EL1 => GroupRegisterAccess::Register(Enable(Group::Zero)),
+        SysReg::ICC_IGRPEN1_EL1 => GroupRegisterAccess::Register(Enable(Group::One)),
+        SysReg::ICC_BPR0_EL1 => GroupRegisterAccess::Register(BinaryPoint(Group::Zero)),
+        SysReg::ICC_BPR1_EL1 => GroupRegisterAccess::Register(BinaryPoint(Group::One)),
         // ICC_AP0R<n>_EL1 and ICC_AP1R<n>_EL1.
         SysReg { op0: 3, op1: 0, crn: 12, crm: 8, op2: op2 @ 4.. } => {
-            Access::Register(ActivePriorities(Group::Zero, op2 - 4))
+            GroupRegisterAccess::Register(ActivePriorities(Group::Zero, op2 - 4))
         }
         SysReg { op0: 3, op1: 0, crn: 12, crm: 9, op2: op2 @ ..4 } => {
-            Access::Register(ActivePriorities(Group::One, op2))
+            GroupRegisterAccess::Register(ActivePriorities(Group::One, op2))
         }
         _ => return None,
     })
@@ -63,7 +63,7 @@ pub(crate) fn access(
     let mut shared = vm.lock();
     let mut notify = take_back(&mut shared, vcpu, host);
     let served = match (access, direction) {
-        (Access::Pending(group, look), _) => {
+        (GroupRegisterAccess::Pending(group, look), _) => {
             if host.virtual_timer_line() == LineLevel::High {
                 shared.gic.confirm_line(index, layout::VIRTUAL_TIMER_INTID);
             }
@@ -72,14 +72,14 @@ pub(crate) fn access(
                 Answer::Again => Served::Unfinished,
             }
         }
-        (Access::End, _) => {
+        (GroupRegisterAccess::End, _) => {
             shared.gic.write_eoi(index, value, &mut notify);
             Served::Written
         }
-        (Access::Register(register), Direction::Read) => {
+        (GroupRegisterAccess::Register(register), Direction::Read) => {
             shared.gic.read_group_register(index, register).map_or(Served::Undefined, Served::Value)
         }
-        (Access::Register(register), Direction::Write) => {
+        (GroupRegisterAccess::Register(register), Direction::Write) => {
             match shared.gic.write_group_register(index, register, value, &mut notify) {
                 true => Served::Written,
                 false => Served::Undefined,

@@ -10,7 +10,7 @@ use spin::mutex::SpinMutex;
 use vambrace_cpu::exit::{self, DataAbort, DataTransfer};
 use vambrace_cpu::pstate::ExceptionLevel;
 use vambrace_interrupts::{LineLevel, VcpuSet, Width as GicWidth};
-use vambrace_io::bus::{Access, Completed, Destination, Direction, Extension, RegisterWidth, Width};
+use vambrace_io::bus::{Completed, Destination, Direction, Extension, MmioAccess, RegisterWidth, Width};
 use vambrace_io::decode::{Base, Instruction, Operation, Registers, Transfer};
 use vambrace_memory::addr::PAGE_SIZE;
 use vambrace_memory::{Ipa, Va};
@@ -37,15 +37,15 @@ pub(crate) fn carry_out(
 }
 
 /// The access that the syndrome describes.
-fn described(transfer: DataTransfer, vcpu: &Vcpu, abort: &DataAbort, ipa: Ipa) -> Access {
+fn described(transfer: DataTransfer, vcpu: &Vcpu, abort: &DataAbort, ipa: Ipa) -> MmioAccess {
     let DataTransfer { log2_bytes, register, sign_extends, is_64_bit } = transfer;
     let width = Width::from_log2(log2_bytes.into());
     match abort.direction {
-        exit::Direction::Write => Access::store(ipa, width, vcpu.registers.frame.get(register)),
+        exit::Direction::Write => MmioAccess::store(ipa, width, vcpu.registers.frame.get(register)),
         exit::Direction::Read => {
             let extension = if sign_extends { Extension::Sign } else { Extension::Zero };
             let register_width = if is_64_bit { RegisterWidth::X } else { RegisterWidth::W };
-            Access::load(ipa, width, Destination { register, extension, register_width })
+            MmioAccess::load(ipa, width, Destination { register, extension, register_width })
         }
     }
 }
@@ -90,7 +90,7 @@ fn accesses(
     abort: &DataAbort,
     ipa: Ipa,
     host: &mut (impl LoadedVcpu + GuestRam),
-) -> Result<ArrayVec<Access, 2>, Refusal> {
+) -> Result<ArrayVec<MmioAccess, 2>, Refusal> {
     let first = instruction.address(registers);
     let address = |transfer: &Transfer| Va(first.0.wrapping_add(transfer.offset));
     // Another CPU may have replaced the instruction since: the address that faulted must be one that it makes.
@@ -142,7 +142,7 @@ pub(crate) enum Target {
 fn perform(
     vm: &SpinMutex<Vm, impl RelaxStrategy>,
     vcpu: &mut Vcpu,
-    access: &mut Access,
+    access: &mut MmioAccess,
     host: &mut impl Host,
 ) -> Result<(), Refusal> {
     let order = vcpu.registers.frame.endianness(host.sctlr_el1());
@@ -166,7 +166,7 @@ fn perform(
 fn exchange(
     shared: &mut Vm,
     vcpu: &Vcpu,
-    access: &Access,
+    access: &MmioAccess,
     device: Device,
     offset: u64,
     host: &mut impl Host,
@@ -209,7 +209,7 @@ fn exchange(
 }
 
 /// An access to a virtio device's registers. The work that it may ask for comes later.
-fn virtio(shared: &mut Vm, access: &Access, slot: usize, offset: u64, host: &mut impl Notify) -> u64 {
+fn virtio(shared: &mut Vm, access: &MmioAccess, slot: usize, offset: u64, host: &mut impl Notify) -> u64 {
     let Some(registers) = shared.virtio.registers(slot) else { return 0 };
     let raw = access.exchange(registers, offset);
     shared.virtio.note(slot);
@@ -224,7 +224,13 @@ fn virtio(shared: &mut Vm, access: &Access, slot: usize, offset: u64, host: &mut
 }
 
 /// An access to a doorbell. The members are notified later, when this VM's lock is no longer held.
-fn doorbell(shared: &mut Vm, access: &Access, channel: usize, offset: u64, host: &mut impl Notify) -> u64 {
+fn doorbell(
+    shared: &mut Vm,
+    access: &MmioAccess,
+    channel: usize,
+    offset: u64,
+    host: &mut impl Notify,
+) -> u64 {
     let Some(doorbell) = shared.doorbells.get_mut(channel) else { return 0 };
     let raw = access.exchange(doorbell, offset);
     let mask = doorbell.take_doorbell_mask();
@@ -251,7 +257,7 @@ enum Frame {
 fn gic(
     shared: &mut Vm,
     vcpu: &Vcpu,
-    access: &Access,
+    access: &MmioAccess,
     frame: Frame,
     offset: u64,
     host: &mut (impl Clock + LoadedVcpu + Notify),

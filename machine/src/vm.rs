@@ -11,7 +11,7 @@ use vambrace_cpu::pstate::Endianness;
 use vambrace_interrupts::{
     ConfigError, CpuInterface, Intid, LineLevel, VcpuSet, Vgic, VgicConfig, Width as GicWidth,
 };
-use vambrace_io::bus::{Access, Bus, BusError, Direction, MmioDevice};
+use vambrace_io::bus::{Bus, BusError, Direction, MmioAccess, MmioDevice};
 use vambrace_io::doorbell::Doorbell;
 use vambrace_io::pl011::Pl011;
 use vambrace_io::pl031::Pl031;
@@ -284,7 +284,7 @@ impl Vm {
     }
 
     /// What an access of a width finds at its address, if one thing has all of it.
-    pub(crate) fn target(&self, access: &Access) -> Option<Target> {
+    pub(crate) fn target(&self, access: &MmioAccess) -> Option<Target> {
         if let Some((device, offset)) = self.bus.find(access.ipa, access.width) {
             return Some(Target::Device(device, offset));
         }

@@ -33,7 +33,7 @@ const REGISTER: u8 = 7;
 
 fn load(width: Width, extension: Extension, register_width: RegisterWidth, answer: u64) -> Completed {
     let destination = Destination { register: REGISTER, extension, register_width };
-    let access = Access { ipa: Ipa(0x1000), width, direction: Direction::Read(destination) };
+    let access = MmioAccess { ipa: Ipa(0x1000), width, direction: Direction::Read(destination) };
     access.perform(&mut Probe { answer, ..Probe::default() }, 0)
 }
 
@@ -63,7 +63,7 @@ fn a_store_carries_only_its_width() {
         (Width::Word, 0x5566_7788),
         (Width::Doubleword, 0x1122_3344_5566_7788),
     ] {
-        let access = Access::store(Ipa(8), width, 0x1122_3344_5566_7788);
+        let access = MmioAccess::store(Ipa(8), width, 0x1122_3344_5566_7788);
         let mut probe = Probe::default();
         assert_eq!(access.perform(&mut probe, 0x18), Completed::Stored);
         assert_eq!(probe.seen, Some((0x18, width, Some(value))));

@@ -124,7 +124,7 @@ const X: [u64; 31] = {
 const REGISTERS: Registers<'_> = Registers { x: &X, sp: 0x8000_0000, pc: 0x4000_0000 };
 
 /// The accesses and the writeback of an instruction, with the IPA equal to the VA.
-fn carried_out(word: u32) -> (Vec<Access>, Option<(Base, u64)>) {
+fn carried_out(word: u32) -> (Vec<MmioAccess>, Option<(Base, u64)>) {
     let instruction = Instruction::decode(word).unwrap();
     let start = instruction.address(&REGISTERS).0;
     let accesses = instruction
@@ -134,13 +134,19 @@ fn carried_out(word: u32) -> (Vec<Access>, Option<(Base, u64)>) {
     (accesses, instruction.written_back(&REGISTERS))
 }
 
-fn write(ipa: u64, width: Width, value: u64) -> Access {
-    Access { ipa: Ipa(ipa), width, direction: Direction::Write { value } }
+fn write(ipa: u64, width: Width, value: u64) -> MmioAccess {
+    MmioAccess { ipa: Ipa(ipa), width, direction: Direction::Write { value } }
 }
 
-fn read(ipa: u64, width: Width, register: u8, extension: Extension, register_width: RegisterWidth) -> Access {
+fn read(
+    ipa: u64,
+    width: Width,
+    register: u8,
+    extension: Extension,
+    register_width: RegisterWidth,
+) -> MmioAccess {
     let direction = Direction::Read(Destination { register, extension, register_width });
-    Access { ipa: Ipa(ipa), width, direction }
+    MmioAccess { ipa: Ipa(ipa), width, direction }
 }
 
 #[test]

@@ -42,7 +42,7 @@ const MAX_RANGE_SECTORS: u32 = 0x2_0000;
 
 /// Whether a guest may write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Access {
+pub enum BlockAccess {
     /// It may.
     ReadWrite,
     /// It may not: VIRTIO_BLK_F_RO.
@@ -55,7 +55,7 @@ pub struct Settings {
     /// Its size in sectors of 512 bytes.
     pub sectors: u64,
     /// Whether it can be written.
-    pub access: Access,
+    pub access: BlockAccess,
     /// Its name; ends with the first zero, if there is one.
     pub id: [u8; ID_LEN],
     /// The disk works in blocks of 2 to the power of this many sectors: what is aligned to them is fast.
@@ -64,7 +64,7 @@ pub struct Settings {
 
 impl Settings {
     fn is_read_only(&self) -> bool {
-        self.access == Access::ReadOnly
+        self.access == BlockAccess::ReadOnly
     }
 
     /// Whether the disk has these sectors.

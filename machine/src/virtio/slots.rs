@@ -39,8 +39,8 @@ impl DeviceSlot {
                 let mut id = [0; ID_LEN];
                 id.iter_mut().zip(disk.name.bytes()).for_each(|(to, byte)| *to = byte);
                 let access = match disk.access {
-                    DiskAccess::ReadWrite => block::Access::ReadWrite,
-                    DiskAccess::ReadOnly => block::Access::ReadOnly,
+                    DiskAccess::ReadWrite => block::BlockAccess::ReadWrite,
+                    DiskAccess::ReadOnly => block::BlockAccess::ReadOnly,
                 };
                 let settings =
                     block::Settings { sectors: disk.sectors, access, id, block_exponent: BLOCK_EXPONENT };

@@ -21,7 +21,7 @@ const UNSUPP: u8 = Status::Unsupp as u8;
 /// Bits that the driver takes unless a test says otherwise.
 const FEATURES: u64 = common::COMMON | feature::FLUSH | feature::DISCARD | feature::WRITE_ZEROES;
 
-fn settings(access: Access) -> Settings {
+fn settings(access: BlockAccess) -> Settings {
     let mut id = [0; ID_LEN];
     id[..4].copy_from_slice(b"disk");
     Settings { sectors: SECTORS, access, id, block_exponent: 3 }
@@ -126,7 +126,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(features: u64, access: Access) -> Self {
+    fn new(features: u64, access: BlockAccess) -> Self {
         let mut device = Virtio::<Block>::new(settings(access));
         let features = features & offered(&mut device);
         let driver = Driver::start(&mut device, features, 1, 64).unwrap();
@@ -158,7 +158,7 @@ impl Bench {
 }
 
 fn bench() -> Bench {
-    Bench::new(FEATURES, Access::ReadWrite)
+    Bench::new(FEATURES, BlockAccess::ReadWrite)
 }
 
 fn header(kind: u32, sector: u64) -> [u8; 16] {
@@ -178,7 +178,7 @@ fn range(sector: u64, sectors: u32, flags: u32) -> [u8; 16] {
 
 #[test]
 fn spec_5_2_4_the_configuration() {
-    let mut device = Virtio::<Block>::new(settings(Access::ReadWrite));
+    let mut device = Virtio::<Block>::new(settings(BlockAccess::ReadWrite));
     let mut get = |offset, width| device.read(registers::CONFIG + offset, width);
     assert_eq!(get(0, Width::Word), SECTORS);
     assert_eq!(get(4, Width::Word), 0);
@@ -190,14 +190,14 @@ fn spec_5_2_4_the_configuration() {
     assert_eq!(get(0, Width::Doubleword), 0, "4.2.2.2: at most 32 bits");
     assert_eq!((get(0x3C, Width::Word), get(0xFC, Width::Word)), (0, 0));
     set(&mut device, registers::CONFIG, 1);
-    assert_eq!(device, Virtio::<Block>::new(settings(Access::ReadWrite)));
+    assert_eq!(device, Virtio::<Block>::new(settings(BlockAccess::ReadWrite)));
 }
 
 #[test]
 fn spec_5_2_3_the_features() {
     let of = |access| offered(&mut Virtio::<Block>::new(settings(access))) & 0xFF_FFFF;
-    assert_eq!(of(Access::ReadWrite), 1 << 2 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 13 | 1 << 14);
-    assert_eq!(of(Access::ReadOnly), 1 << 2 | 1 << 5 | 1 << 6 | 1 << 9 | 1 << 10);
+    assert_eq!(of(BlockAccess::ReadWrite), 1 << 2 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 13 | 1 << 14);
+    assert_eq!(of(BlockAccess::ReadOnly), 1 << 2 | 1 << 5 | 1 << 6 | 1 << 9 | 1 << 10);
 }
 
 #[test]
@@ -288,7 +288,7 @@ fn spec_5_2_6_discard_and_write_zeroes() {
 #[test]
 fn spec_5_2_6_2_a_range_has_no_more_sectors_than_the_configuration_says() {
     let mut bench = bench();
-    bench.device = Virtio::<Block>::new(Settings { sectors: 1 << 40, ..settings(Access::ReadWrite) });
+    bench.device = Virtio::<Block>::new(Settings { sectors: 1 << 40, ..settings(BlockAccess::ReadWrite) });
     bench.driver = Driver::start(&mut bench.device, FEATURES, 1, 64).unwrap();
     for kind in [format::request::DISCARD, format::request::WRITE_ZEROES] {
         assert_eq!(bench.status(kind, 0, &[Part::Out(&range(0, 0x2_0001, 0))]), IOERR);
@@ -326,7 +326,7 @@ fn spec_5_2_6_2_what_is_refused() {
 
 #[test]
 fn spec_5_2_6_2_a_read_only_disk_is_not_written() {
-    let mut bench = Bench::new(FEATURES, Access::ReadOnly);
+    let mut bench = Bench::new(FEATURES, BlockAccess::ReadOnly);
     assert_eq!(bench.status(format::request::OUT, 0, &[Part::Out(&[0; 512])]), IOERR);
     assert_eq!(bench.status(format::request::WRITE_ZEROES, 0, &[Part::Out(&range(0, 1, 0))]), UNSUPP);
     assert_eq!(bench.status(format::request::IN, 0, &[Part::In(512)]), OK);
@@ -336,7 +336,7 @@ fn spec_5_2_6_2_a_read_only_disk_is_not_written() {
 
 #[test]
 fn what_was_not_negotiated_is_not_there() {
-    let mut bench = Bench::new(0, Access::ReadWrite);
+    let mut bench = Bench::new(0, BlockAccess::ReadWrite);
     assert_eq!(bench.status(format::request::FLUSH, 0, &[]), UNSUPP);
     assert_eq!(bench.status(format::request::DISCARD, 0, &[Part::Out(&range(0, 1, 0))]), UNSUPP);
     assert_eq!(bench.status(format::request::WRITE_ZEROES, 0, &[Part::Out(&range(0, 1, 0))]), UNSUPP);

@@ -10,7 +10,7 @@ use super::hostile::{self, Bytes};
 use super::ram::Ram;
 use crate::bus::MmioDevice;
 use crate::virtio::block::overlay::Overlay;
-use crate::virtio::block::{Access, Block, Settings};
+use crate::virtio::block::{Block, BlockAccess, Settings};
 use crate::virtio::console::{Console, Size, Terminal};
 use crate::virtio::mmio::Virtio;
 use crate::virtio::net::{MAX_FRAME, Mac, Net, Sent};
@@ -75,7 +75,7 @@ pub fn disk(script: &[u8]) {
     let (mut index, mut store) = ([0; 16], vec![0; 8 * 4096]);
     let mut disk = Overlay::new(&[7; 10_000], &mut index, &mut store);
     let settings =
-        Settings { sectors: disk.sectors(), access: Access::ReadWrite, id: [0; 20], block_exponent: 3 };
+        Settings { sectors: disk.sectors(), access: BlockAccess::ReadWrite, id: [0; 20], block_exponent: 3 };
     torture(&mut Virtio::<Block>::new(settings), script, |device, ram| {
         let _ = device.serve(ram, &mut disk, &mut [0; 2048], &mut QUOTA.clone());
     });

@@ -5,7 +5,7 @@ use super::*;
 
 #[test]
 fn spec_5_2_6_2_without_flush_a_write_is_complete_when_it_lasts() {
-    let mut bench = Bench::new(common::COMMON, Access::ReadWrite);
+    let mut bench = Bench::new(common::COMMON, BlockAccess::ReadWrite);
     bench.disk.delays = vec![1, 0, 0];
     bench.offer(format::request::OUT, 0, &[Part::Out(&[1; 5000 / 512 * 512])]);
     assert_eq!(bench.serve(), After::Backend);

@@ -78,7 +78,7 @@ proptest! {
         features in prop_oneof![Just(FEATURES), Just(FEATURES & !feature::FLUSH & !common::EVENT_IDX)],
         tables in prop_oneof![Just(Tables::Direct), Just(Tables::Indirect)],
     ) {
-        let mut bench = Bench::new(features, Access::ReadWrite);
+        let mut bench = Bench::new(features, BlockAccess::ReadWrite);
         bench.driver.tables = tables;
         bench.disk.delays = delays;
         bench.buffer = vec![0; buffer];
@@ -123,7 +123,7 @@ proptest! {
         bytes in 0u64..20_000,
         delays in prop::collection::vec(0usize..4, 0..60),
     ) {
-        let (mut device, ram) = (Virtio::<Block>::new(settings(Access::ReadWrite)), Ram::new());
+        let (mut device, ram) = (Virtio::<Block>::new(settings(BlockAccess::ReadWrite)), Ram::new());
         Driver::start(&mut device, FEATURES, 1, hostile::SIZE).unwrap();
         let mut script = Bytes(&script);
         hostile::fill_queue(&ram, &mut script, 0, Aim::Buffers);
