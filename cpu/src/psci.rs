@@ -12,7 +12,7 @@ use vambrace_memory::Ipa;
 
 use crate::power::{CpuEntry, NotOff, Power, PowerStates};
 use crate::pstate::Endianness;
-use crate::smccc::{Call, Outcome, Services, Suspend};
+use crate::smccc::{Call, CallOutcome, Services, Suspend};
 
 const VERSION: Version = Version { major: 1, minor: 1 };
 
@@ -34,14 +34,19 @@ pub(crate) const fn is_function(id: u32) -> bool {
 }
 
 /// Serves a call whose function id [is PSCI's](is_function).
-pub(crate) fn call(call: &Call, caller: usize, power: &mut PowerStates, services: &impl Services) -> Outcome {
+pub(crate) fn call(
+    call: &Call,
+    caller: usize,
+    power: &mut PowerStates,
+    services: &impl Services,
+) -> CallOutcome {
     let outcome = match FunctionId::try_from(call.function()) {
         Ok(id) if is_offered(id) => Function::try_from(&call.x)
             .map_err(ErrorCode::from)
             .and_then(|function| perform(function, call.endianness, caller, power, services)),
         _ => Err(ErrorCode::NotSupported),
     };
-    outcome.unwrap_or_else(|error| Outcome::returning(error.into()))
+    outcome.unwrap_or_else(|error| CallOutcome::returning(error.into()))
 }
 
 /// The functions that a VM has.
@@ -71,32 +76,31 @@ fn perform(
     caller: usize,
     power: &mut PowerStates,
     services: &impl Services,
-) -> Result<Outcome, ErrorCode> {
+) -> Result<CallOutcome, ErrorCode> {
     match function {
-        Function::Version => Ok(Outcome::returning(u32::from(VERSION).into())),
+        Function::Version => Ok(CallOutcome::returning(u32::from(VERSION).into())),
         Function::Features { psci_func_id } => features(psci_func_id),
         Function::CpuOn { target_cpu, entry } => {
             let entry = checked_entry(entry, endianness, services);
             cpu_on(target_cpu, entry, power)
         }
-        Function::CpuOff => Ok(Outcome::CpuOff(power.off(caller))),
+        Function::CpuOff => Ok(CallOutcome::CpuOff(power.off(caller))),
         Function::CpuSuspend { state, entry } => match state_bits(state) {
-            STANDBY => Ok(Outcome::Suspend(Suspend::Standby)),
-            POWER_DOWN => {
-                checked_entry(entry, endianness, services).map(|e| Outcome::Suspend(Suspend::PowerDown(e)))
-            }
+            STANDBY => Ok(CallOutcome::Suspend(Suspend::Standby)),
+            POWER_DOWN => checked_entry(entry, endianness, services)
+                .map(|e| CallOutcome::Suspend(Suspend::PowerDown(e))),
             _ => Err(ErrorCode::InvalidParameters),
         },
         Function::AffinityInfo { mpidr, lowest_affinity_level } => {
             affinity_info(mpidr, lowest_affinity_level, power)
         }
         Function::MigrateInfoType => {
-            Ok(Outcome::returning(u32::from(MigrateInfoType::MigrationNotRequired).into()))
+            Ok(CallOutcome::returning(u32::from(MigrateInfoType::MigrationNotRequired).into()))
         }
-        Function::SystemOff => Ok(Outcome::SystemOff),
+        Function::SystemOff => Ok(CallOutcome::SystemOff),
         // The only architectural type is a warm reset, and RAM need not survive it.
         Function::SystemReset | Function::SystemReset2 { reset_type: ResetType::Architectural(_), .. } => {
-            Ok(Outcome::SystemReset)
+            Ok(CallOutcome::SystemReset)
         }
         Function::SystemReset2 { reset_type: ResetType::VendorSpecific(_), .. } => {
             Err(ErrorCode::InvalidParameters)
@@ -106,10 +110,10 @@ fn perform(
 }
 
 /// PSCI_FEATURES. CPU_SUSPEND's flags are 0: original power_state format, no OS-initiated mode.
-fn features(feature: PsciFeature) -> Result<Outcome, ErrorCode> {
+fn features(feature: PsciFeature) -> Result<CallOutcome, ErrorCode> {
     match feature {
-        PsciFeature::SmcccVersion => Ok(Outcome::returning(0)),
-        PsciFeature::PsciFunction(id) if is_offered(id) => Ok(Outcome::returning(0)),
+        PsciFeature::SmcccVersion => Ok(CallOutcome::returning(0)),
+        PsciFeature::PsciFunction(id) if is_offered(id) => Ok(CallOutcome::returning(0)),
         PsciFeature::PsciFunction(_) => Err(ErrorCode::NotSupported),
     }
 }
@@ -119,11 +123,11 @@ fn cpu_on(
     target: Mpidr,
     entry: Result<CpuEntry, ErrorCode>,
     power: &mut PowerStates,
-) -> Result<Outcome, ErrorCode> {
+) -> Result<CallOutcome, ErrorCode> {
     let target = power.find(target.into()).ok_or(ErrorCode::InvalidParameters)?;
     power.check_off(target)?;
     power.begin_on(target, entry?)?;
-    Ok(Outcome::CpuOn { target })
+    Ok(CallOutcome::CpuOn { target })
 }
 
 impl From<NotOff> for ErrorCode {
@@ -159,14 +163,14 @@ fn state_bits(state: PowerState) -> u32 {
 }
 
 /// AFFINITY_INFO: a group of CPUs is on when any is, and off when all are. One that is pending is on, as CPU_ON says too.
-fn affinity_info(mpidr: Mpidr, level: u32, power: &PowerStates) -> Result<Outcome, ErrorCode> {
+fn affinity_info(mpidr: Mpidr, level: u32, power: &PowerStates) -> Result<CallOutcome, ErrorCode> {
     let is_on = power
         .in_group(mpidr.into(), level)
         .map(|power| power != Power::Off)
         .reduce(|any, on| any || on)
         .ok_or(ErrorCode::InvalidParameters)?;
     let info = if is_on { AffinityInfo::On } else { AffinityInfo::Off };
-    Ok(Outcome::returning(u32::from(info).into()))
+    Ok(CallOutcome::returning(u32::from(info).into()))
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ pub struct NoEntropy;
 /// What becomes of a call.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CallOutcome {
     /// It returns with X0 to X3 set to these.
     Return([u64; 4]),
     /// The CPU `target` is pending: its physical CPU must be told. Then the call returns 0.
@@ -87,7 +87,7 @@ pub enum Outcome {
     SystemReset,
 }
 
-impl Outcome {
+impl CallOutcome {
     /// A call that returns one value.
     pub const fn returning(value: u64) -> Self {
         Self::Return([value, 0, 0, 0])
@@ -104,17 +104,22 @@ pub enum Suspend {
 }
 
 /// Serves a call of the CPU numbered `caller`, which is on, under the VM's lock.
-pub fn call(call: &Call, caller: usize, power: &mut PowerStates, services: &mut impl Services) -> Outcome {
+pub fn call(
+    call: &Call,
+    caller: usize,
+    power: &mut PowerStates,
+    services: &mut impl Services,
+) -> CallOutcome {
     if call.immediate != 0 {
-        return Outcome::returning(NOT_SUPPORTED);
+        return CallOutcome::returning(NOT_SUPPORTED);
     }
     match call.function() {
-        VERSION => Outcome::returning(VERSION_1_1),
-        ARCH_FEATURES => Outcome::returning(arch_features(call.x[1] as u32)),
+        VERSION => CallOutcome::returning(VERSION_1_1),
+        ARCH_FEATURES => CallOutcome::returning(arch_features(call.x[1] as u32)),
         function if psci::is_function(function) => psci::call(call, caller, power, services),
-        function if trng::is_function(function) => Outcome::Return(trng::call(call, services)),
+        function if trng::is_function(function) => CallOutcome::Return(trng::call(call, services)),
         function if vendor::is_function(function) => vendor::call(call),
-        _ => Outcome::returning(NOT_SUPPORTED),
+        _ => CallOutcome::returning(NOT_SUPPORTED),
     }
 }
 

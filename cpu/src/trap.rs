@@ -2,7 +2,7 @@
 //! What becomes of a trapped system register access.
 //!
 //! Default deny: a register that no line here names is UNDEFINED for the guest, as from its own exception
-//! level. What needs state of another part comes back as [`Outcome::Emulate`], for the VM to hand on. Source:
+//! level. What needs state of another part comes back as [`TrapOutcome::Emulate`], for the VM to hand on. Source:
 //! Arm ARM, HCR_EL2 (TID3, TACR, TSW, TIDCP, TLOR, TERR), MDCR_EL2, CNTHCTL_EL2, ICH_HCR_EL2.
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use crate::sysreg::SysReg;
 /// What to do about an access.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum TrapOutcome {
     /// Put the value into Rt and step over the instruction.
     Read(u64),
     /// Step over the instruction.
@@ -138,13 +138,17 @@ impl OsLock {
 }
 
 /// Decides about `access`, made by a guest at `level`.
-pub fn access(access: SystemRegisterAccess, level: ExceptionLevel, id_registers: &IdRegisters) -> Outcome {
+pub fn access(
+    access: SystemRegisterAccess,
+    level: ExceptionLevel,
+    id_registers: &IdRegisters,
+) -> TrapOutcome {
     let register = access.register;
     if level.is_el0() && !register.is_for_el0() {
-        return Outcome::Undefined;
+        return TrapOutcome::Undefined;
     }
     if let Some(value) = id_registers.read(register) {
-        return read_only(access.direction, Outcome::Read(value));
+        return read_only(access.direction, TrapOutcome::Read(value));
     }
     match register.op0 {
         1 => instruction(access),
@@ -170,36 +174,36 @@ impl Use {
     }
 }
 
-fn read_only(direction: Direction, outcome: Outcome) -> Outcome {
-    if Use::ReadOnly.allows(direction) { outcome } else { Outcome::Undefined }
+fn read_only(direction: Direction, outcome: TrapOutcome) -> TrapOutcome {
+    if Use::ReadOnly.allows(direction) { outcome } else { TrapOutcome::Undefined }
 }
 
 /// A register that reads as zero and whose writes are ignored.
-fn zero(direction: Direction, usable: Use) -> Outcome {
+fn zero(direction: Direction, usable: Use) -> TrapOutcome {
     match direction {
-        _ if !usable.allows(direction) => Outcome::Undefined,
-        Direction::Read => Outcome::Read(0),
-        Direction::Write => Outcome::WriteIgnored,
+        _ if !usable.allows(direction) => TrapOutcome::Undefined,
+        Direction::Read => TrapOutcome::Read(0),
+        Direction::Write => TrapOutcome::WriteIgnored,
     }
 }
 
-fn emulate(direction: Direction, usable: Use, emulated: Emulated) -> Outcome {
-    if usable.allows(direction) { Outcome::Emulate(emulated) } else { Outcome::Undefined }
+fn emulate(direction: Direction, usable: Use, emulated: Emulated) -> TrapOutcome {
+    if usable.allows(direction) { TrapOutcome::Emulate(emulated) } else { TrapOutcome::Undefined }
 }
 
-fn instruction(access: SystemRegisterAccess) -> Outcome {
+fn instruction(access: SystemRegisterAccess) -> TrapOutcome {
     let operation = match access.register {
         SysReg::DC_ISW => SetWay::Invalidate,
         SysReg::DC_CSW => SetWay::Clean,
         SysReg::DC_CISW => SetWay::CleanInvalidate,
-        _ => return Outcome::Undefined,
+        _ => return TrapOutcome::Undefined,
     };
     emulate(access.direction, Use::WriteOnly, Emulated::SetWay(operation))
 }
 
 /// Registers with op0 = 2. The debug communication channel and the external debugger's registers are there,
 /// and nobody is at their other end. Trace (op1 = 1) is UNDEFINED.
-fn debug(access: SystemRegisterAccess) -> Outcome {
+fn debug(access: SystemRegisterAccess) -> TrapOutcome {
     let direction = access.direction;
     match access.register {
         SysReg::OSLAR_EL1 => emulate(direction, Use::WriteOnly, Emulated::OsLock(OsLockRegister::Access)),
@@ -215,14 +219,14 @@ fn debug(access: SystemRegisterAccess) -> Outcome {
         | SysReg::MDCCINT_EL1
         | SysReg::DBGDTR_EL0
         | SysReg::DBGDTRRX_EL0 => zero(direction, Use::ReadWrite),
-        SysReg::MDSCR_EL1 => Outcome::Emulate(Emulated::Debug),
+        SysReg::MDSCR_EL1 => TrapOutcome::Emulate(Emulated::Debug),
         // DBGBVR<n>, DBGBCR<n>, DBGWVR<n> and DBGWCR<n>: CRm is n, op2 from 4 to 7.
-        SysReg { op1: 0, crn: 0, op2: 4..=7, .. } => Outcome::Emulate(Emulated::Debug),
-        _ => Outcome::Undefined,
+        SysReg { op1: 0, crn: 0, op2: 4..=7, .. } => TrapOutcome::Emulate(Emulated::Debug),
+        _ => TrapOutcome::Undefined,
     }
 }
 
-fn gic(access: SystemRegisterAccess) -> Outcome {
+fn gic(access: SystemRegisterAccess) -> TrapOutcome {
     let register = access.register;
     let (usable, emulated) = match register {
         SysReg::ICC_SGI1R_EL1 => (Use::WriteOnly, GicRegister::Sgi1),
@@ -232,8 +236,8 @@ fn gic(access: SystemRegisterAccess) -> Outcome {
         // Only system registers, no memory-mapped CPU interface: SRE, DFB and DIB read as one.
         SysReg::ICC_SRE_EL1 => {
             return match access.direction {
-                Direction::Read => Outcome::Read(0b111),
-                Direction::Write => Outcome::WriteIgnored,
+                Direction::Read => TrapOutcome::Read(0b111),
+                Direction::Write => TrapOutcome::WriteIgnored,
             };
         }
         SysReg::ICC_EOIR0_EL1 | SysReg::ICC_EOIR1_EL1 => (Use::WriteOnly, GicRegister::Other(register)),
@@ -243,30 +247,30 @@ fn gic(access: SystemRegisterAccess) -> Outcome {
         | SysReg::ICC_HPPIR1_EL1
         | SysReg::ICC_RPR_EL1 => (Use::ReadOnly, GicRegister::Other(register)),
         SysReg { op1: 0, .. } if register.name().is_some() => (Use::ReadWrite, GicRegister::Other(register)),
-        _ => return Outcome::Undefined,
+        _ => return TrapOutcome::Undefined,
     };
     emulate(access.direction, usable, Emulated::Gic(emulated))
 }
 
 /// CNTKCTL_EL1 decides whether EL0 may use the timer; where it forbids, the trap goes to EL1 and never comes
 /// here.
-fn timer(access: SystemRegisterAccess) -> Outcome {
+fn timer(access: SystemRegisterAccess) -> TrapOutcome {
     let (usable, register) = match access.register {
         SysReg::CNTP_CTL_EL0 => (Use::ReadWrite, TimerRegister::Control),
         SysReg::CNTP_CVAL_EL0 => (Use::ReadWrite, TimerRegister::Compare),
         SysReg::CNTP_TVAL_EL0 => (Use::ReadWrite, TimerRegister::TimerValue),
         SysReg::CNTPCT_EL0 => (Use::ReadOnly, TimerRegister::Count),
-        _ => return Outcome::Undefined,
+        _ => return TrapOutcome::Undefined,
     };
     emulate(access.direction, usable, Emulated::Timer(register))
 }
 
 /// Everything else. UNDEFINED by silence: PMU, AMU, SPE, trace, RAS, limited ordering regions, SVE, SME,
 /// SCXTNUM, and the IMPLEMENTATION DEFINED space of CRn 11 and 15.
-fn control(access: SystemRegisterAccess) -> Outcome {
+fn control(access: SystemRegisterAccess) -> TrapOutcome {
     match access.register {
         SysReg::ACTLR_EL1 => zero(access.direction, Use::ReadWrite),
-        _ => Outcome::Undefined,
+        _ => TrapOutcome::Undefined,
     }
 }
 

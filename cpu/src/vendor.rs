@@ -5,7 +5,7 @@
 //! other hypervisors have other calls under the same ids. Source: SMCCC (DEN0028), "Function Identifier Ranges" and "General
 //! service queries".
 
-use crate::smccc::{Call, NOT_SUPPORTED, Outcome};
+use crate::smccc::{Call, CallOutcome, NOT_SUPPORTED};
 
 /// Which calls there are, by their function ids.
 const FEATURES: u32 = 0x8600_0000;
@@ -31,15 +31,15 @@ pub(crate) const fn is_function(id: u32) -> bool {
 }
 
 /// Serves a call whose function id [is the vendor's](is_function).
-pub(crate) const fn call(call: &Call) -> Outcome {
+pub(crate) const fn call(call: &Call) -> CallOutcome {
     match call.function() {
         FEATURES => match call.x[1] as u32 {
-            FEATURES | RESULT | UID | REVISION => Outcome::returning(0),
-            _ => Outcome::returning(NOT_SUPPORTED),
+            FEATURES | RESULT | UID | REVISION => CallOutcome::returning(0),
+            _ => CallOutcome::returning(NOT_SUPPORTED),
         },
-        RESULT => Outcome::Result(call.x[1] as u32),
-        UID => Outcome::Return(VAMBRACE),
-        REVISION => Outcome::Return(REVISION_1_0),
-        _ => Outcome::returning(NOT_SUPPORTED),
+        RESULT => CallOutcome::Result(call.x[1] as u32),
+        UID => CallOutcome::Return(VAMBRACE),
+        REVISION => CallOutcome::Return(REVISION_1_0),
+        _ => CallOutcome::returning(NOT_SUPPORTED),
     }
 }

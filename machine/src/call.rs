@@ -4,7 +4,7 @@
 use spin::RelaxStrategy;
 use spin::mutex::SpinMutex;
 use vambrace_cpu::power::Remaining;
-use vambrace_cpu::smccc::{self, Call, NoEntropy, Outcome, Services, Suspend};
+use vambrace_cpu::smccc::{self, Call, CallOutcome, NoEntropy, Services, Suspend};
 use vambrace_cpu::syndrome::{Conduit, InstructionLength};
 use vambrace_cpu::vendor;
 use vambrace_interrupts::VcpuSet;
@@ -47,17 +47,17 @@ pub(crate) fn call(
     let mut services = CallServices { memory: shared.memory, host };
     let outcome = smccc::call(&request, usize::from(vcpu.index), &mut shared.power, &mut services);
     match outcome {
-        Outcome::Return(values) => {
+        CallOutcome::Return(values) => {
             set_results(vcpu, values);
             Resume::Guest
         }
-        Outcome::CpuOn { target } => {
+        CallOutcome::CpuOn { target } => {
             drop(shared);
             host.notify(&VcpuSet::from_iter([target]));
             set_results(vcpu, [0; 4]);
             Resume::Guest
         }
-        Outcome::Result(number) => {
+        CallOutcome::Result(number) => {
             let given = shared.give_result(number);
             drop(shared);
             if given == Given::Now {
@@ -67,20 +67,20 @@ pub(crate) fn call(
             set_results(vcpu, [code, 0, 0, 0]);
             Resume::Guest
         }
-        Outcome::CpuOff(Remaining::Some) => Resume::Off,
-        Outcome::CpuOff(Remaining::None) | Outcome::SystemOff => {
+        CallOutcome::CpuOff(Remaining::Some) => Resume::Off,
+        CallOutcome::CpuOff(Remaining::None) | CallOutcome::SystemOff => {
             shared.stop(StopReason::Off);
             Resume::Stop
         }
-        Outcome::SystemReset => {
+        CallOutcome::SystemReset => {
             shared.stop(StopReason::Reset);
             Resume::Stop
         }
-        Outcome::Suspend(Suspend::Standby) => {
+        CallOutcome::Suspend(Suspend::Standby) => {
             set_results(vcpu, [0; 4]);
             Resume::Wait(None)
         }
-        Outcome::Suspend(Suspend::PowerDown(entry)) => Resume::Suspend(entry),
+        CallOutcome::Suspend(Suspend::PowerDown(entry)) => Resume::Suspend(entry),
     }
 }
 

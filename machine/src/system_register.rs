@@ -12,7 +12,7 @@ use vambrace_cpu::pstate::ExceptionLevel;
 use vambrace_cpu::reset::CpuRegisters;
 use vambrace_cpu::syndrome::InstructionLength;
 use vambrace_cpu::sysreg::SysReg;
-use vambrace_cpu::trap::{self, Emulated, GicRegister, OsLockRegister, Outcome, TimerRegister};
+use vambrace_cpu::trap::{self, Emulated, GicRegister, OsLockRegister, TimerRegister, TrapOutcome};
 use vambrace_interrupts::{SgiRegister, SgiRequest, VcpuSet};
 
 use crate::dispatch::Resume;
@@ -101,32 +101,32 @@ fn serve(
 ) -> Served {
     let outcome = trap::access(access, level, &vm.lock().id_registers);
     match outcome {
-        Outcome::Read(value) => Served::Value(value),
-        Outcome::WriteIgnored => Served::Written,
-        Outcome::Undefined => Served::Undefined,
-        Outcome::Emulate(Emulated::Gic(GicRegister::Other(register))) => {
+        TrapOutcome::Read(value) => Served::Value(value),
+        TrapOutcome::WriteIgnored => Served::Written,
+        TrapOutcome::Undefined => Served::Undefined,
+        TrapOutcome::Emulate(Emulated::Gic(GicRegister::Other(register))) => {
             group_register::access(vm, vcpu, (register, access.direction), operand, host)
         }
-        Outcome::Emulate(Emulated::Gic(register)) => gic(vm, vcpu, register, operand, host),
-        Outcome::Emulate(Emulated::Timer(register)) => match access.direction {
+        TrapOutcome::Emulate(Emulated::Gic(register)) => gic(vm, vcpu, register, operand, host),
+        TrapOutcome::Emulate(Emulated::Timer(register)) => match access.direction {
             Direction::Read => Served::Value(read_timer(vm, vcpu, register, host)),
             Direction::Write => write_timer(vm, vcpu, register, operand, host),
         },
-        Outcome::Emulate(Emulated::SetWay(operation)) => {
+        TrapOutcome::Emulate(Emulated::SetWay(operation)) => {
             match vcpu.set_way_flush.step((operation, operand), host) {
                 Progress::Unfinished => Served::Unfinished,
                 Progress::Done => Served::Written,
             }
         }
-        Outcome::Emulate(Emulated::OsLock(OsLockRegister::Access)) => {
+        TrapOutcome::Emulate(Emulated::OsLock(OsLockRegister::Access)) => {
             host.borrow_el1(vcpu);
             vcpu.registers.os_lock.write(operand, &mut vcpu.registers.el1.mdscr);
             Served::Written
         }
-        Outcome::Emulate(Emulated::OsLock(OsLockRegister::Status)) => {
+        TrapOutcome::Emulate(Emulated::OsLock(OsLockRegister::Status)) => {
             Served::Value(vcpu.registers.os_lock.status())
         }
-        Outcome::Emulate(Emulated::Debug) if access.register == SysReg::MDSCR_EL1 => {
+        TrapOutcome::Emulate(Emulated::Debug) if access.register == SysReg::MDSCR_EL1 => {
             host.borrow_el1(vcpu);
             let CpuRegisters { os_lock, el1, .. } = &mut vcpu.registers;
             match access.direction {
@@ -137,7 +137,7 @@ fn serve(
                 }
             }
         }
-        Outcome::Emulate(Emulated::Debug) => {
+        TrapOutcome::Emulate(Emulated::Debug) => {
             match (host.debug_register(access, operand, &vcpu.registers.debug), access.direction) {
                 (Some(value), Direction::Read) => Served::Value(value),
                 (Some(_), Direction::Write) => Served::Written,

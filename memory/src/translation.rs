@@ -69,7 +69,7 @@ impl Registers {
 
 /// Where an access leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub struct TranslationOutcome {
     /// The physical address.
     pub pa: Pa,
     /// The memory type and shareability of both stages together, and the rules that decided.
@@ -82,7 +82,7 @@ pub struct Outcome {
     pub stage2: Option<stage2::Output>,
 }
 
-impl Outcome {
+impl TranslationOutcome {
     /// The bytes around the address that are translated alike.
     #[must_use]
     pub fn size(&self) -> u64 {
@@ -103,7 +103,7 @@ pub fn translate(
     access: Access,
     el: El,
     witness: &mut impl Witness,
-) -> Result<Outcome, Fault> {
+) -> Result<TranslationOutcome, Fault> {
     let stage1 = first(memory, registers, va, access, el, Maker::Access, witness)?;
     second(memory, registers, stage1, va, access, el, witness)
 }
@@ -117,11 +117,11 @@ fn second(
     access: Access,
     el: El,
     witness: &mut impl Witness,
-) -> Result<Outcome, Fault> {
+) -> Result<TranslationOutcome, Fault> {
     let regime = registers.stage2();
     if !regime.enabled() {
         let attributes = Combined::of_stage1(stage1.memory, stage1.shareability);
-        return Ok(Outcome {
+        return Ok(TranslationOutcome {
             pa: Pa(stage1.ipa.0),
             attributes,
             permissions: stage1.permissions,
@@ -143,7 +143,7 @@ fn second(
         regime.cache_control(access),
     );
     let permissions = stage1.permissions.and(stage2.permissions);
-    Ok(Outcome { pa: stage2.pa, attributes, permissions, stage1, stage2: Some(stage2) })
+    Ok(TranslationOutcome { pa: stage2.pa, attributes, permissions, stage1, stage2: Some(stage2) })
 }
 
 /// Translates `va` through stage 1 alone, its tables being behind stage 2: what `AT S1E1R` asks.

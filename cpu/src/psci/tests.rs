@@ -49,15 +49,15 @@ fn vm() -> PowerStates {
     power
 }
 
-fn make(power: &mut PowerStates, function: u32, arguments: [u64; 3]) -> Outcome {
+fn make(power: &mut PowerStates, function: u32, arguments: [u64; 3]) -> CallOutcome {
     let [x1, x2, x3] = arguments;
     let call = Call { immediate: 0, x: [function.into(), x1, x2, x3], endianness: Endianness::Little };
     super::call(&call, 0, power, &Ram)
 }
 
-fn returned(outcome: Outcome) -> i64 {
+fn returned(outcome: CallOutcome) -> i64 {
     match outcome {
-        Outcome::Return([value, 0, 0, 0]) => value.cast_signed(),
+        CallOutcome::Return([value, 0, 0, 0]) => value.cast_signed(),
         other => panic!("{other:?}"),
     }
 }
@@ -79,7 +79,7 @@ fn features_tell_exactly_what_is_there() {
         for id in [0x8400_0000 | function, 0xC400_0000 | function] {
             let feature = returned(make(&mut power, FEATURES, [id.into(), 0, 0]));
             let called = make(&mut vm(), id, [0; 3]);
-            let is_there = called != Outcome::returning(NOT_SUPPORTED.cast_unsigned());
+            let is_there = called != CallOutcome::returning(NOT_SUPPORTED.cast_unsigned());
             // PSCI_FEATURES of function 0, which is no function.
             let is_there = is_there || id == FEATURES;
             assert_eq!(feature, if is_there { SUCCESS } else { NOT_SUPPORTED }, "{id:#x}");
@@ -97,7 +97,7 @@ fn features_tell_exactly_what_is_there() {
 fn cpu_on_makes_the_target_pending() {
     let mut power = vm();
     let outcome = make(&mut power, CPU_ON | WIDE, [0x1_0000_0100, 0x1_0000_0000, u64::MAX]);
-    assert_eq!(outcome, Outcome::CpuOn { target: 3 });
+    assert_eq!(outcome, CallOutcome::CpuOn { target: 3 });
     assert_eq!(power.get(3), Power::OnPending(entry(0x1_0000_0000, u64::MAX)));
     // The guest sees no difference between a CPU that is pending and one that is on.
     for _ in 0..2 {
@@ -113,7 +113,7 @@ fn the_arguments_of_a_32_bit_call_are_32_bits() {
     let mut power = vm();
     let garbage = 0xDEAD_BEEF_0000_0000;
     let outcome = make(&mut power, CPU_ON, [garbage | 1, garbage | 0x4000_0000, garbage | 9]);
-    assert_eq!(outcome, Outcome::CpuOn { target: 1 });
+    assert_eq!(outcome, CallOutcome::CpuOn { target: 1 });
     assert_eq!(power.get(1), Power::OnPending(entry(0x4000_0000, 9)));
 }
 
@@ -149,18 +149,18 @@ fn cpu_on_needs_an_entry_in_ram() {
 fn cpu_off_tells_whether_the_vm_lives() {
     let mut power = vm();
     power.begin_on(1, entry(0x4000_0000, 0)).unwrap();
-    assert_eq!(make(&mut power, CPU_OFF, [0; 3]), Outcome::CpuOff(Remaining::Some));
+    assert_eq!(make(&mut power, CPU_OFF, [0; 3]), CallOutcome::CpuOff(Remaining::Some));
     assert_eq!(power.get(0), Power::Off);
-    assert_eq!(make(&mut vm(), CPU_OFF, [0; 3]), Outcome::CpuOff(Remaining::None));
+    assert_eq!(make(&mut vm(), CPU_OFF, [0; 3]), CallOutcome::CpuOff(Remaining::None));
 }
 
 #[test]
 fn cpu_suspend_knows_two_states() {
     for function in [CPU_SUSPEND, CPU_SUSPEND | WIDE] {
         let mut power = vm();
-        assert_eq!(make(&mut power, function, [0, 0, 0]), Outcome::Suspend(Suspend::Standby));
+        assert_eq!(make(&mut power, function, [0, 0, 0]), CallOutcome::Suspend(Suspend::Standby));
         let outcome = make(&mut power, function, [1 << 16, 0x4000_1000, 5]);
-        assert_eq!(outcome, Outcome::Suspend(Suspend::PowerDown(entry(0x4000_1000, 5))));
+        assert_eq!(outcome, CallOutcome::Suspend(Suspend::PowerDown(entry(0x4000_1000, 5))));
         assert_eq!(returned(make(&mut power, function, [1 << 16, 0, 5])), INVALID_ADDRESS);
         // Other state ids, deeper levels, reserved bits, the extended format.
         for state in [1, 0xFFFF, 1 << 16 | 1, 1 << 24, 1 << 24 | 1 << 16, 1 << 30, 1 << 30 | 1 << 16, 1 << 31]
@@ -190,10 +190,10 @@ fn affinity_info_at_each_level() {
 
 #[test]
 fn the_system_ends_or_restarts() {
-    assert_eq!(make(&mut vm(), 0x8400_0008, [0; 3]), Outcome::SystemOff);
-    assert_eq!(make(&mut vm(), 0x8400_0009, [0; 3]), Outcome::SystemReset);
+    assert_eq!(make(&mut vm(), 0x8400_0008, [0; 3]), CallOutcome::SystemOff);
+    assert_eq!(make(&mut vm(), 0x8400_0009, [0; 3]), CallOutcome::SystemReset);
     for function in [SYSTEM_RESET2, SYSTEM_RESET2 | WIDE] {
-        assert_eq!(make(&mut vm(), function, [0, 7, 0]), Outcome::SystemReset);
+        assert_eq!(make(&mut vm(), function, [0, 7, 0]), CallOutcome::SystemReset);
         assert_eq!(returned(make(&mut vm(), function, [1, 0, 0])), INVALID_PARAMETERS);
         assert_eq!(returned(make(&mut vm(), function, [1 << 31, 0, 0])), INVALID_PARAMETERS, "vendor");
     }

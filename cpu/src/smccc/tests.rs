@@ -26,20 +26,20 @@ fn running() -> PowerStates {
     power
 }
 
-fn make(immediate: u16, x: [u64; 4]) -> Outcome {
+fn make(immediate: u16, x: [u64; 4]) -> CallOutcome {
     call(&Call { immediate, x, endianness: Endianness::Little }, 0, &mut running(), &mut Vm)
 }
 
 #[test]
 fn version_and_features() {
-    assert_eq!(make(0, [0x8000_0000, 0, 0, 0]), Outcome::returning(0x1_0001));
+    assert_eq!(make(0, [0x8000_0000, 0, 0, 0]), CallOutcome::returning(0x1_0001));
     for function in [0x8000_0000, 0x8000_0001] {
-        assert_eq!(make(0, [0x8000_0001, function, 0, 0]), Outcome::returning(0));
+        assert_eq!(make(0, [0x8000_0001, function, 0, 0]), CallOutcome::returning(0));
     }
     // ARCH_WORKAROUND_1 to 3, SOC_ID.
     for function in [0x8000_8000, 0x8000_7FFF, 0x8000_3FFF, 0x8000_0002] {
-        assert_eq!(make(0, [0x8000_0001, function, 0, 0]), Outcome::returning(NOT_SUPPORTED));
-        assert_eq!(make(0, [function, 0, 0, 0]), Outcome::returning(NOT_SUPPORTED));
+        assert_eq!(make(0, [0x8000_0001, function, 0, 0]), CallOutcome::returning(NOT_SUPPORTED));
+        assert_eq!(make(0, [function, 0, 0, 0]), CallOutcome::returning(NOT_SUPPORTED));
     }
 }
 
@@ -50,7 +50,7 @@ fn every_other_owner_is_refused() {
     for owner in [1, 2, 3, 4, 5, 7, 0x30, 0x32, 0x3F] {
         for kind in [0x0000_0000, 0x4000_0000, 0x8000_0000, 0xC000_0000u64] {
             let function = kind | owner << 24 | 0xFF01;
-            assert_eq!(make(0, [function, 0, 0, 0]), Outcome::returning(NOT_SUPPORTED), "{function:#x}");
+            assert_eq!(make(0, [function, 0, 0, 0]), CallOutcome::returning(NOT_SUPPORTED), "{function:#x}");
         }
     }
 }
@@ -59,38 +59,38 @@ fn every_other_owner_is_refused() {
 fn the_vendors_calls_name_themselves_and_no_other_is_there() {
     // b1750e15-82d4-4f70-8028-e4c4503ce10b, as a caller compares it.
     let uid = [0x150E_75B1, 0x704F_D482, 0xC4E4_2880, 0x0BE1_3C50];
-    assert_eq!(make(0, [0x8600_FF01, 0, 0, 0]), Outcome::Return(uid));
-    assert_eq!(make(0, [0x8600_FF03, 0, 0, 0]), Outcome::Return([1, 0, 0, 0]));
+    assert_eq!(make(0, [0x8600_FF01, 0, 0, 0]), CallOutcome::Return(uid));
+    assert_eq!(make(0, [0x8600_FF03, 0, 0, 0]), CallOutcome::Return([1, 0, 0, 0]));
     let calls = [0x8600_0000, 0x8600_0001, 0x8600_FF01, 0x8600_FF03];
     for function in 0x8600_0000..=0x8600_FFFFu64 {
         let answer = if calls.contains(&function) { 0 } else { NOT_SUPPORTED };
-        assert_eq!(make(0, [0x8600_0000, function, 0, 0]), Outcome::returning(answer), "{function:#x}");
+        assert_eq!(make(0, [0x8600_0000, function, 0, 0]), CallOutcome::returning(answer), "{function:#x}");
         if !calls.contains(&function) {
-            assert_eq!(make(0, [function, 0, 0, 0]), Outcome::returning(NOT_SUPPORTED), "{function:#x}");
+            assert_eq!(make(0, [function, 0, 0, 0]), CallOutcome::returning(NOT_SUPPORTED), "{function:#x}");
         }
         // Yielding calls, and those of 64 bits.
         for kind in [0x0000_0000, 0x4000_0000, 0xC000_0000] {
             let other = function & 0x0FFF_FFFF | kind;
-            assert_eq!(make(0, [other, 0, 0, 0]), Outcome::returning(NOT_SUPPORTED), "{other:#x}");
+            assert_eq!(make(0, [other, 0, 0, 0]), CallOutcome::returning(NOT_SUPPORTED), "{other:#x}");
         }
     }
 }
 
 #[test]
 fn a_result_is_w1() {
-    assert_eq!(make(0, [0x8600_0001, 0xFFFF_FFFF_0000_0007, 9, 9]), Outcome::Result(7));
-    assert_eq!(make(1, [0x8600_0001, 7, 0, 0]), Outcome::returning(NOT_SUPPORTED), "an immediate");
+    assert_eq!(make(0, [0x8600_0001, 0xFFFF_FFFF_0000_0007, 9, 9]), CallOutcome::Result(7));
+    assert_eq!(make(1, [0x8600_0001, 7, 0, 0]), CallOutcome::returning(NOT_SUPPORTED), "an immediate");
 }
 
 #[test]
 fn the_function_id_is_w0() {
-    assert_eq!(make(0, [0xFFFF_FFFF_8000_0000, 0, 0, 0]), Outcome::returning(0x1_0001));
+    assert_eq!(make(0, [0xFFFF_FFFF_8000_0000, 0, 0, 0]), CallOutcome::returning(0x1_0001));
 }
 
 #[test]
 fn an_immediate_is_no_call_of_the_convention() {
-    assert_eq!(make(1, [0x8000_0000, 0, 0, 0]), Outcome::returning(NOT_SUPPORTED));
-    assert_eq!(make(1, [0x8400_0008, 0, 0, 0]), Outcome::returning(NOT_SUPPORTED), "SYSTEM_OFF");
+    assert_eq!(make(1, [0x8000_0000, 0, 0, 0]), CallOutcome::returning(NOT_SUPPORTED));
+    assert_eq!(make(1, [0x8400_0008, 0, 0, 0]), CallOutcome::returning(NOT_SUPPORTED), "SYSTEM_OFF");
 }
 
 #[test]
@@ -124,15 +124,15 @@ proptest! {
         let outcome =
             call(&Call { immediate, x, endianness: Endianness::Little }, 0, &mut power, &mut Vm);
         match outcome {
-            Outcome::CpuOn { target } => {
+            CallOutcome::CpuOn { target } => {
                 prop_assert_eq!(target, 1);
                 let Power::OnPending(entry) = power.get(1) else { panic!("{:?}", power.get(1)) };
                 prop_assert!(Vm.is_executable(entry.address));
             }
-            Outcome::CpuOff(remaining) => {
+            CallOutcome::CpuOff(remaining) => {
                 prop_assert_eq!((remaining, power), (Remaining::None, PowerStates::new([0, 1])));
             }
-            Outcome::Suspend(Suspend::PowerDown(entry)) => prop_assert!(Vm.is_executable(entry.address)),
+            CallOutcome::Suspend(Suspend::PowerDown(entry)) => prop_assert!(Vm.is_executable(entry.address)),
             _ => prop_assert_eq!(power, running()),
         }
     }

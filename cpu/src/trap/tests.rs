@@ -8,32 +8,32 @@ fn id_registers() -> IdRegisters {
     IdRegisters::for_vm(&HostIdRegisters { aa64isar0: 0x1120, ..HostIdRegisters::default() })
 }
 
-fn at(level: ExceptionLevel, register: SysReg, direction: Direction) -> Outcome {
+fn at(level: ExceptionLevel, register: SysReg, direction: Direction) -> TrapOutcome {
     access(SystemRegisterAccess { register, rt: 0, direction }, level, &id_registers())
 }
 
-fn read(register: SysReg) -> Outcome {
+fn read(register: SysReg) -> TrapOutcome {
     at(ExceptionLevel::El1h, register, Direction::Read)
 }
 
-fn write(register: SysReg) -> Outcome {
+fn write(register: SysReg) -> TrapOutcome {
     at(ExceptionLevel::El1h, register, Direction::Write)
 }
 
 #[test]
 fn id_registers_are_read_only() {
-    assert_eq!(read(SysReg::ID_AA64ISAR0_EL1), Outcome::Read(0x1120));
-    assert_eq!(read(SysReg::new(3, 0, 0, 7, 7)), Outcome::Read(0), "unallocated ID space");
-    assert_eq!(write(SysReg::ID_AA64ISAR0_EL1), Outcome::Undefined);
-    assert_eq!(read(SysReg::new(3, 0, 0, 8, 0)), Outcome::Undefined);
+    assert_eq!(read(SysReg::ID_AA64ISAR0_EL1), TrapOutcome::Read(0x1120));
+    assert_eq!(read(SysReg::new(3, 0, 0, 7, 7)), TrapOutcome::Read(0), "unallocated ID space");
+    assert_eq!(write(SysReg::ID_AA64ISAR0_EL1), TrapOutcome::Undefined);
+    assert_eq!(read(SysReg::new(3, 0, 0, 8, 0)), TrapOutcome::Undefined);
 }
 
 #[test]
 fn actlr_is_zero_for_el1_only() {
-    assert_eq!(read(SysReg::ACTLR_EL1), Outcome::Read(0));
-    assert_eq!(write(SysReg::ACTLR_EL1), Outcome::WriteIgnored);
-    assert_eq!(at(ExceptionLevel::El0, SysReg::ACTLR_EL1, Direction::Read), Outcome::Undefined);
-    assert_eq!(at(ExceptionLevel::El0Aarch32, SysReg::ACTLR_EL1, Direction::Read), Outcome::Undefined);
+    assert_eq!(read(SysReg::ACTLR_EL1), TrapOutcome::Read(0));
+    assert_eq!(write(SysReg::ACTLR_EL1), TrapOutcome::WriteIgnored);
+    assert_eq!(at(ExceptionLevel::El0, SysReg::ACTLR_EL1, Direction::Read), TrapOutcome::Undefined);
+    assert_eq!(at(ExceptionLevel::El0Aarch32, SysReg::ACTLR_EL1, Direction::Read), TrapOutcome::Undefined);
 }
 
 #[test]
@@ -64,8 +64,8 @@ fn features_that_no_vm_has_are_undefined() {
         SysReg::new(3, 6, 1, 1, 0),
     ];
     for register in absent {
-        assert_eq!(read(register), Outcome::Undefined, "{register}");
-        assert_eq!(write(register), Outcome::Undefined, "{register}");
+        assert_eq!(read(register), TrapOutcome::Undefined, "{register}");
+        assert_eq!(write(register), TrapOutcome::Undefined, "{register}");
     }
 }
 
@@ -78,26 +78,26 @@ fn interrupts_are_sent_by_writing() {
         (SysReg::ICC_DIR_EL1, GicRegister::Deactivate),
     ];
     for (register, gic) in send {
-        assert_eq!(write(register), Outcome::Emulate(Emulated::Gic(gic)));
-        assert_eq!(read(register), Outcome::Undefined);
+        assert_eq!(write(register), TrapOutcome::Emulate(Emulated::Gic(gic)));
+        assert_eq!(read(register), TrapOutcome::Undefined);
     }
 }
 
 #[test]
 fn the_cpu_interface_keeps_its_directions() {
-    let other = |register| Outcome::Emulate(Emulated::Gic(GicRegister::Other(register)));
+    let other = |register| TrapOutcome::Emulate(Emulated::Gic(GicRegister::Other(register)));
     for register in [SysReg::ICC_IAR1_EL1, SysReg::ICC_HPPIR0_EL1, SysReg::ICC_RPR_EL1] {
-        assert_eq!((read(register), write(register)), (other(register), Outcome::Undefined));
+        assert_eq!((read(register), write(register)), (other(register), TrapOutcome::Undefined));
     }
-    assert_eq!(read(SysReg::ICC_EOIR1_EL1), Outcome::Undefined);
+    assert_eq!(read(SysReg::ICC_EOIR1_EL1), TrapOutcome::Undefined);
     for register in [SysReg::ICC_PMR_EL1, SysReg::ICC_CTLR_EL1, SysReg::ICC_AP1R3_EL1] {
         assert_eq!((read(register), write(register)), (other(register), other(register)));
     }
     assert_eq!(
         (read(SysReg::ICC_SRE_EL1), write(SysReg::ICC_SRE_EL1)),
-        (Outcome::Read(7), Outcome::WriteIgnored)
+        (TrapOutcome::Read(7), TrapOutcome::WriteIgnored)
     );
-    assert_eq!(read(SysReg::new(3, 0, 12, 11, 0)), Outcome::Undefined);
+    assert_eq!(read(SysReg::new(3, 0, 12, 11, 0)), TrapOutcome::Undefined);
 }
 
 #[test]
@@ -110,41 +110,41 @@ fn the_physical_timer_is_for_el0_too() {
     for (register, timer) in registers {
         for level in [ExceptionLevel::El0, ExceptionLevel::El1h] {
             for direction in [Direction::Read, Direction::Write] {
-                assert_eq!(at(level, register, direction), Outcome::Emulate(Emulated::Timer(timer)));
+                assert_eq!(at(level, register, direction), TrapOutcome::Emulate(Emulated::Timer(timer)));
             }
         }
     }
-    assert_eq!(read(SysReg::CNTPCT_EL0), Outcome::Emulate(Emulated::Timer(TimerRegister::Count)));
-    assert_eq!(write(SysReg::CNTPCT_EL0), Outcome::Undefined);
+    assert_eq!(read(SysReg::CNTPCT_EL0), TrapOutcome::Emulate(Emulated::Timer(TimerRegister::Count)));
+    assert_eq!(write(SysReg::CNTPCT_EL0), TrapOutcome::Undefined);
 }
 
 #[test]
 fn set_and_way_is_an_instruction() {
-    assert_eq!(write(SysReg::DC_ISW), Outcome::Emulate(Emulated::SetWay(SetWay::Invalidate)));
-    assert_eq!(write(SysReg::DC_CSW), Outcome::Emulate(Emulated::SetWay(SetWay::Clean)));
-    assert_eq!(write(SysReg::DC_CISW), Outcome::Emulate(Emulated::SetWay(SetWay::CleanInvalidate)));
-    assert_eq!(read(SysReg::DC_CISW), Outcome::Undefined);
-    assert_eq!(at(ExceptionLevel::El0, SysReg::DC_CISW, Direction::Write), Outcome::Undefined);
+    assert_eq!(write(SysReg::DC_ISW), TrapOutcome::Emulate(Emulated::SetWay(SetWay::Invalidate)));
+    assert_eq!(write(SysReg::DC_CSW), TrapOutcome::Emulate(Emulated::SetWay(SetWay::Clean)));
+    assert_eq!(write(SysReg::DC_CISW), TrapOutcome::Emulate(Emulated::SetWay(SetWay::CleanInvalidate)));
+    assert_eq!(read(SysReg::DC_CISW), TrapOutcome::Undefined);
+    assert_eq!(at(ExceptionLevel::El0, SysReg::DC_CISW, Direction::Write), TrapOutcome::Undefined);
 }
 
 #[test]
 fn debug_registers() {
-    assert_eq!(write(SysReg::OSLAR_EL1), Outcome::Emulate(Emulated::OsLock(OsLockRegister::Access)));
-    assert_eq!(read(SysReg::OSLAR_EL1), Outcome::Undefined);
-    assert_eq!(read(SysReg::OSLSR_EL1), Outcome::Emulate(Emulated::OsLock(OsLockRegister::Status)));
-    assert_eq!(write(SysReg::OSLSR_EL1), Outcome::Undefined);
+    assert_eq!(write(SysReg::OSLAR_EL1), TrapOutcome::Emulate(Emulated::OsLock(OsLockRegister::Access)));
+    assert_eq!(read(SysReg::OSLAR_EL1), TrapOutcome::Undefined);
+    assert_eq!(read(SysReg::OSLSR_EL1), TrapOutcome::Emulate(Emulated::OsLock(OsLockRegister::Status)));
+    assert_eq!(write(SysReg::OSLSR_EL1), TrapOutcome::Undefined);
     assert_eq!(
         (read(SysReg::OSDLR_EL1), write(SysReg::OSDLR_EL1)),
-        (Outcome::Read(0), Outcome::WriteIgnored)
+        (TrapOutcome::Read(0), TrapOutcome::WriteIgnored)
     );
-    assert_eq!(read(SysReg::MDSCR_EL1), Outcome::Emulate(Emulated::Debug));
+    assert_eq!(read(SysReg::MDSCR_EL1), TrapOutcome::Emulate(Emulated::Debug));
     for number in 0..16 {
         for op2 in 4..8 {
-            assert_eq!(write(SysReg::new(2, 0, 0, number, op2)), Outcome::Emulate(Emulated::Debug));
+            assert_eq!(write(SysReg::new(2, 0, 0, number, op2)), TrapOutcome::Emulate(Emulated::Debug));
         }
     }
-    assert_eq!(at(ExceptionLevel::El0, SysReg::MDCCSR_EL0, Direction::Read), Outcome::Read(0));
-    assert_eq!(at(ExceptionLevel::El0, SysReg::MDSCR_EL1, Direction::Read), Outcome::Undefined);
+    assert_eq!(at(ExceptionLevel::El0, SysReg::MDCCSR_EL0, Direction::Read), TrapOutcome::Read(0));
+    assert_eq!(at(ExceptionLevel::El0, SysReg::MDSCR_EL1, Direction::Read), TrapOutcome::Undefined);
 }
 
 #[test]
@@ -188,13 +188,13 @@ proptest! {
         let direction = if esr_read { Direction::Read } else { Direction::Write };
         for level in [ExceptionLevel::El0, ExceptionLevel::El0Aarch32, ExceptionLevel::El1t, ExceptionLevel::El1h] {
             match at(level, register, direction) {
-                Outcome::Read(_) => prop_assert_eq!(direction, Direction::Read),
-                Outcome::WriteIgnored => prop_assert_eq!(direction, Direction::Write),
-                Outcome::Undefined => {}
-                Outcome::Emulate(_) => prop_assert!(register.name().is_some() || register.op0 == 2),
+                TrapOutcome::Read(_) => prop_assert_eq!(direction, Direction::Read),
+                TrapOutcome::WriteIgnored => prop_assert_eq!(direction, Direction::Write),
+                TrapOutcome::Undefined => {}
+                TrapOutcome::Emulate(_) => prop_assert!(register.name().is_some() || register.op0 == 2),
             }
             if level.is_el0() && register.op1 != 3 {
-                prop_assert_eq!(at(level, register, direction), Outcome::Undefined);
+                prop_assert_eq!(at(level, register, direction), TrapOutcome::Undefined);
             }
         }
     }

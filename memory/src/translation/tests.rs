@@ -64,7 +64,7 @@ impl Board {
         self.set(S2[2] + (ipa >> 12 & 511) * 8, value);
     }
 
-    fn translate(&self, registers: &Registers, access: Access) -> Result<Outcome, Fault> {
+    fn translate(&self, registers: &Registers, access: Access) -> Result<TranslationOutcome, Fault> {
         translate(self, registers, Va(VA), access, El::El1, &mut ())
     }
 

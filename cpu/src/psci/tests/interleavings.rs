@@ -72,13 +72,13 @@ impl World {
                 let any =
                     self.actors.iter().any(|actor| actor.on) || self.promised.iter().any(|p| !p.is_empty());
                 let remaining = if any { Remaining::Some } else { Remaining::None };
-                assert_eq!(outcome, Outcome::CpuOff(remaining));
+                assert_eq!(outcome, CallOutcome::CpuOff(remaining));
             }
             Step::On(target, context) => {
                 let on = self.actors[target].on;
                 let pending = !self.promised[target].is_empty();
                 match self.call(cpu, [(CPU_ON | WIDE).into(), target as u64, 0x4000_0000, context]) {
-                    Outcome::CpuOn { target: told } => {
+                    CallOutcome::CpuOn { target: told } => {
                         assert!(told == target && !on && !pending);
                         self.promised[target].push(context);
                         self.successes += 1;
@@ -93,7 +93,7 @@ impl World {
         Some(())
     }
 
-    fn call(&mut self, cpu: usize, x: [u64; 4]) -> Outcome {
+    fn call(&mut self, cpu: usize, x: [u64; 4]) -> CallOutcome {
         super::super::call(
             &Call { immediate: 0, x, endianness: Endianness::Little },
             cpu,

@@ -91,7 +91,7 @@ fn a_trapped_register_is_one_that_the_trap_handler_answers() {
     use vambrace_cpu::exit::{Direction, SystemRegisterAccess};
     use vambrace_cpu::id_registers::{HostIdRegisters, IdRegisters};
     use vambrace_cpu::pstate::ExceptionLevel;
-    use vambrace_cpu::trap::{Outcome, access};
+    use vambrace_cpu::trap::{TrapOutcome, access};
 
     // What is absent for guests is UNDEFINED or constant, never somebody's value.
     let vm = IdRegisters::for_vm(&HostIdRegisters::default());
@@ -102,7 +102,7 @@ fn a_trapped_register_is_one_that_the_trap_handler_answers() {
         }
         let register = SysReg::new(op.0, op.1, at.0, at.1, at.2);
         let read = SystemRegisterAccess { register, rt: 0, direction: Direction::Read };
-        let known = matches!(access(read, ExceptionLevel::El1h, &vm), Outcome::Emulate(_));
+        let known = matches!(access(read, ExceptionLevel::El1h, &vm), TrapOutcome::Emulate(_));
         // The VM's own physical timer, OS Lock, breakpoints and watchpoints.
         let is_own = matches!((op, at.0), ((3, 3), 14) | ((2, 0), 0 | 1));
         assert!(!known || is_own, "{name}");

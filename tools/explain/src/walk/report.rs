@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use vambrace_memory::access::{Access, El, Permissions};
 use vambrace_memory::granule::Stage;
 use vambrace_memory::stage2::PhysicalMemory;
-use vambrace_memory::translation::{Outcome, Registers, translate};
+use vambrace_memory::translation::{Registers, TranslationOutcome, translate};
 use vambrace_memory::walk::{DescriptorKind, Start, WalkEntry};
 use vambrace_memory::{Va, stage1};
 
@@ -328,8 +328,8 @@ impl DescriptorWords {
 }
 
 impl Found {
-    fn new(outcome: &Outcome, access: Access) -> Self {
-        let Outcome { stage1, stage2, attributes, .. } = outcome;
+    fn new(outcome: &TranslationOutcome, access: Access) -> Self {
+        let TranslationOutcome { stage1, stage2, attributes, .. } = outcome;
         let par = match access {
             Access::Read | Access::Write => format!(
                 "F = 0, PA = {:#x}, {}, {}",

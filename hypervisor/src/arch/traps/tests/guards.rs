@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use vambrace_cpu::exit::{Direction, SystemRegisterAccess};
 use vambrace_cpu::id_registers::IdRegisters;
 use vambrace_cpu::pstate::ExceptionLevel;
-use vambrace_cpu::trap::{Outcome, access};
+use vambrace_cpu::trap::{TrapOutcome, access};
 
 use super::super::table::UNDEFINED;
 use super::super::trap::Trap;
@@ -66,7 +66,7 @@ fn a_feature_acts_on_switched_registers_only() {
 }
 
 /// What the handler makes of an access that comes to it.
-fn outcome(register: vambrace_cpu::sysreg::SysReg, direction: Direction) -> Outcome {
+fn outcome(register: vambrace_cpu::sysreg::SysReg, direction: Direction) -> TrapOutcome {
     let vm = IdRegisters::for_vm(&HostIdRegisters::default());
     access(SystemRegisterAccess { register, rt: 0, direction }, ExceptionLevel::El1h, &vm)
 }
@@ -79,7 +79,7 @@ fn a_guest_finds_what_the_table_says() {
         let is_undefined = by.iter().all(|trap| trap.control().is_some_and(|it| it.guest == UNDEFINED));
         for register in el1::tests::registers_of(row) {
             let outcomes = [Direction::Read, Direction::Write].map(|direction| outcome(register, direction));
-            let all_undefined = outcomes == [Outcome::Undefined, Outcome::Undefined];
+            let all_undefined = outcomes == [TrapOutcome::Undefined, TrapOutcome::Undefined];
             // Of the registers by these controls some are UNDEFINED, as their rows say.
             let says_so = register == vambrace_cpu::sysreg::SysReg::new(3, 1, 0, 0, 6);
             assert_eq!(all_undefined, is_undefined || says_so, "{register} of {}", row.name);
