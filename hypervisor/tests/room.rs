@@ -17,7 +17,7 @@ use vambrace_machine::Vm;
 use vambrace_machine::vm::Platform;
 use vambrace_wire::bundle::assigned::RamPlacement;
 use vambrace_wire::bundle::channel::{ChannelAccess, Membership};
-use vambrace_wire::bundle::io::{Backing, Disk, DiskAccess, Port, PortAddresses, VirtioDevice};
+use vambrace_wire::bundle::io::{Backing, DiskAccess, DiskConfig, PortAddresses, PortConfig, VirtioDevice};
 use vambrace_wire::bundle::{Devices, VcpuConfig, VmConfig};
 
 struct Counting;
@@ -95,8 +95,8 @@ fn vm(vcpus: usize, virtio: Vec<VirtioDevice>, channels: usize) -> VmConfig {
 
 fn kinds() -> [VirtioDevice; 4] {
     let backing = Backing::Image { blob: 0, room: 0 };
-    let disk = Disk { name: "root".into(), sectors: 8, access: DiskAccess::ReadOnly, backing };
-    let port = Port { network: 0, mac: [2; 6], mtu: 1500, addresses: PortAddresses::Own, rate: None };
+    let disk = DiskConfig { name: "root".into(), sectors: 8, access: DiskAccess::ReadOnly, backing };
+    let port = PortConfig { network: 0, mac: [2; 6], mtu: 1500, addresses: PortAddresses::Own, rate: None };
     [VirtioDevice::Entropy, VirtioDevice::Console, VirtioDevice::Disk(disk), VirtioDevice::Network(port)]
 }
 

@@ -7,7 +7,7 @@
 //! its own vCPUs. A frame that a guest sends comes out of a step, since nobody may hold two VMs' locks.
 
 use vambrace_interrupts::VcpuSet;
-use vambrace_io::virtio::block::disk::Disk;
+use vambrace_io::virtio::block::disk::DiskBackend;
 use vambrace_io::virtio::console::Terminal;
 use vambrace_io::virtio::net::{Frame, Sent, Undelivered};
 use vambrace_io::virtio::quota::{After, Quota};
@@ -24,7 +24,7 @@ mod slots;
 /// What stands behind a VM's virtio devices.
 pub trait Backends {
     /// A disk.
-    type Disk: Disk;
+    type Disk: DiskBackend;
 
     /// The disk in a slot.
     fn disk(&mut self, slot: usize) -> Option<&mut Self::Disk>;

@@ -49,7 +49,7 @@ pub(crate) enum Disk {
 
 impl Disk {
     /// For VM `vm`.
-    pub(crate) fn new(vm: VmId, disk: &io::Disk, bundle: &Bundle<'static>) -> Result<Self, DiskError> {
+    pub(crate) fn new(vm: VmId, disk: &io::DiskConfig, bundle: &Bundle<'static>) -> Result<Self, DiskError> {
         match disk.backing {
             Backing::Image { blob, room } => {
                 ImageDisk::new(bundle.blob(blob), disk.sectors, room).map(Self::Image)
@@ -88,7 +88,7 @@ impl Disk {
     }
 }
 
-impl block::disk::Disk for Disk {
+impl block::disk::DiskBackend for Disk {
     fn start(&mut self, tag: Tag, operation: Operation<'_>) -> DiskStep {
         match self {
             Self::Image(disk) => disk.overlay.start(tag, operation),

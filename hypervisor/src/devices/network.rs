@@ -31,7 +31,7 @@ const AGE: u64 = 300;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Port {
     network: u16,
-    port: switch::Port,
+    port: switch::SwitchPort,
 }
 
 /// What is attached to a port.
@@ -103,7 +103,7 @@ pub(crate) struct Card {
 impl Card {
     /// Finds a port for a VM's card. `None` when there is none, or another card has its address: then the cable leads
     /// nowhere.
-    pub(crate) fn attach(card: &io::Port) -> Option<Self> {
+    pub(crate) fn attach(card: &io::PortConfig) -> Option<Self> {
         let port = attach(card)?;
         Some(Self { port, waiting: SpinMutex::new(FrameQueue::new()) })
     }
@@ -170,7 +170,7 @@ fn note_lost(port: Port) {
 }
 
 /// Finds a port for a VM's card.
-fn attach(card: &io::Port) -> Option<Port> {
+fn attach(card: &io::PortConfig) -> Option<Port> {
     let policy = Policy {
         mac: Mac(card.mac),
         addresses: match card.addresses {
@@ -245,7 +245,7 @@ impl Network {
         }
     }
 
-    fn deliver(&self, port: switch::Port, frame: &Frame<'_>) -> Option<()> {
+    fn deliver(&self, port: switch::SwitchPort, frame: &Frame<'_>) -> Option<()> {
         let attached = self.attached.lock().get(usize::from(port.0))?.clone()?;
         match attached {
             Attached::Board => (host_io::send(frame) == 0).then_some(()),

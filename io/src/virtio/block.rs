@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The block device (virtio 1.2, 5.2): a guest's disk.
 //!
-//! What stands behind it is a [`Disk`], which the caller brings to each poll: an image in memory, which is done at once
+//! What stands behind it is a [`DiskBackend`], which the caller brings to each poll: an image in memory, which is done at once
 //! ([`overlay`]), or hardware, which takes its time. Data go through a buffer of the caller, piece by piece, so a request
 //! may have any length, and the disk never sees guest memory.
 //!
@@ -20,7 +20,7 @@ use zerocopy::IntoBytes;
 use super::mmio::{CONFIG_LEN, Device, Virtio};
 use super::queue::{Fault, MAX_SIZE, Taken};
 use super::quota::{After, Quota};
-use disk::{Disk, DiskStep, Tag};
+use disk::{DiskBackend, DiskStep, Tag};
 use format::{Configuration, ID_LEN, SECTOR, Status, feature};
 use request::{Next, Request, RequestKind};
 
@@ -108,7 +108,7 @@ impl BlockSlot {
         &mut self,
         tag: Tag,
         next: Next,
-        poll: &mut Poll<'_, impl GuestMemory, impl Disk>,
+        poll: &mut Poll<'_, impl GuestMemory, impl DiskBackend>,
     ) -> Result<Progress, Fault> {
         let (copied, read) = match next {
             Next::Read(bytes) => (bytes, bytes),
@@ -247,7 +247,7 @@ impl Virtio<Block> {
     pub fn serve(
         &mut self,
         memory: &impl GuestMemory,
-        disk: &mut impl Disk,
+        disk: &mut impl DiskBackend,
         buffer: &mut [u8],
         quota: &mut Quota,
     ) -> After {
@@ -274,7 +274,7 @@ impl Virtio<Block> {
     }
 
     /// Works on the requests that are under way, the oldest first, and forgets what was abandoned.
-    fn go_on(&mut self, poll: &mut Poll<'_, impl GuestMemory, impl Disk>) -> After {
+    fn go_on(&mut self, poll: &mut Poll<'_, impl GuestMemory, impl DiskBackend>) -> After {
         if !self.transport.is_live() {
             self.device.reset();
         }
@@ -307,7 +307,11 @@ impl Virtio<Block> {
     }
 
     /// Takes the next request into a free slot and works on it. `None`: there is none.
-    fn accept(&mut self, at: usize, poll: &mut Poll<'_, impl GuestMemory, impl Disk>) -> Option<Pause> {
+    fn accept(
+        &mut self,
+        at: usize,
+        poll: &mut Poll<'_, impl GuestMemory, impl DiskBackend>,
+    ) -> Option<Pause> {
         let Block { settings, slots, next_number } = &mut self.device;
         let slot = slots.get_mut(at)?;
         if self.transport.take(REQUESTS, poll.memory, &mut slot.request.chain) == Taken::Nothing {
@@ -324,7 +328,7 @@ impl Virtio<Block> {
     }
 
     /// Works on a request until it is over, or the disk or the quota says no.
-    fn work(&mut self, at: usize, poll: &mut Poll<'_, impl GuestMemory, impl Disk>) -> Pause {
+    fn work(&mut self, at: usize, poll: &mut Poll<'_, impl GuestMemory, impl DiskBackend>) -> Pause {
         loop {
             match self.step(at, poll) {
                 Ok(Progress::On) => {}
@@ -339,7 +343,7 @@ impl Virtio<Block> {
     fn step(
         &mut self,
         at: usize,
-        poll: &mut Poll<'_, impl GuestMemory, impl Disk>,
+        poll: &mut Poll<'_, impl GuestMemory, impl DiskBackend>,
     ) -> Result<Progress, Fault> {
         let may_flush = self.may_flush(at);
         let Block { settings, slots, .. } = &mut self.device;

@@ -30,7 +30,7 @@ pub const MAX_PORTS: usize = 32;
 
 /// A port, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Port(pub u8);
+pub struct SwitchPort(pub u8);
 
 /// Under which addresses a port may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,13 +89,13 @@ impl Ports {
 
     /// Whether `port` is in it.
     #[must_use]
-    pub fn contains(self, port: Port) -> bool {
+    pub fn contains(self, port: SwitchPort) -> bool {
         self.0.checked_shr(port.0.into()).is_some_and(|rest| rest & 1 != 0)
     }
 
     /// The ports in it, by number.
-    pub fn iter(self) -> impl Iterator<Item = Port> {
-        (0..MAX_PORTS as u8).map(Port).filter(move |port| self.contains(*port))
+    pub fn iter(self) -> impl Iterator<Item = SwitchPort> {
+        (0..MAX_PORTS as u8).map(SwitchPort).filter(move |port| self.contains(*port))
     }
 }
 
@@ -144,7 +144,7 @@ impl Switch {
     ///
     /// # Errors
     /// [`PortError`]; nothing has changed then.
-    pub fn add(&mut self, policy: Policy, now: u64) -> Result<Port, PortError> {
+    pub fn add(&mut self, policy: Policy, now: u64) -> Result<SwitchPort, PortError> {
         if !is_sender(policy.mac) || self.owner(policy.mac).is_some() {
             return Err(PortError::Address(policy.mac.0));
         }
@@ -157,14 +157,14 @@ impl Switch {
             if let Some(free) = self.sockets.get_mut(at) {
                 *free = socket;
             }
-            return Ok(Port(at as u8));
+            return Ok(SwitchPort(at as u8));
         }
         self.sockets.try_push(socket).map_err(|_| PortError::Full)?;
-        Ok(Port((self.sockets.len() - 1) as u8))
+        Ok(SwitchPort((self.sockets.len() - 1) as u8))
     }
 
     /// Takes a port away, and all that was learned of it.
-    pub fn remove(&mut self, port: Port) {
+    pub fn remove(&mut self, port: SwitchPort) {
         if let Some(socket) = self.sockets.get_mut(usize::from(port.0)) {
             *socket = None;
             self.table.forget_port(port);
@@ -172,7 +172,7 @@ impl Switch {
     }
 
     /// Who gets a frame that `from` sends at `now`, in counts of the system counter. Nobody if it is refused.
-    pub fn forward(&mut self, from: Port, frame: &Frame<'_>, now: u64) -> Ports {
+    pub fn forward(&mut self, from: SwitchPort, frame: &Frame<'_>, now: u64) -> Ports {
         let len = frame.bytes.len() as u64;
         let Some((to, sender)) = addresses(frame.bytes) else { return Ports::default() };
         let owner = self.owner(sender);
@@ -197,9 +197,9 @@ impl Switch {
     }
 
     /// Who gets what is sent to `to`, but for the sender.
-    fn takers(&self, to: Mac, from: Port, now: u64) -> Ports {
+    fn takers(&self, to: Mac, from: SwitchPort, now: u64) -> Ports {
         let known = self.owner(to).or_else(|| self.table.find(to, now, self.age));
-        let wanted = |port: Port, socket: &Socket| match known {
+        let wanted = |port: SwitchPort, socket: &Socket| match known {
             _ if is_reserved(to) => false,
             _ if to.is_group() => true,
             Some(known) => known == port,
@@ -210,14 +210,14 @@ impl Switch {
     }
 
     /// A port has got a frame of `len` bytes.
-    pub fn delivered(&mut self, port: Port, len: u64) {
+    pub fn delivered(&mut self, port: SwitchPort, len: u64) {
         if let Some(socket) = self.socket_mut(port) {
             count(&mut socket.counters.frames_out, &mut socket.counters.bytes_out, len);
         }
     }
 
     /// A port had no room for a frame.
-    pub fn lost(&mut self, port: Port) {
+    pub fn lost(&mut self, port: SwitchPort) {
         if let Some(socket) = self.socket_mut(port) {
             socket.counters.lost = socket.counters.lost.wrapping_add(1);
         }
@@ -225,21 +225,21 @@ impl Switch {
 
     /// What has gone through a port. `None` when there is none of this number.
     #[must_use]
-    pub fn counters(&self, port: Port) -> Option<Counters> {
+    pub fn counters(&self, port: SwitchPort) -> Option<Counters> {
         self.sockets().find(|(at, _)| *at == port).map(|(_, socket)| socket.counters)
     }
 
     /// The port whose own address this is.
-    fn owner(&self, mac: Mac) -> Option<Port> {
+    fn owner(&self, mac: Mac) -> Option<SwitchPort> {
         self.sockets().find(|(_, socket)| socket.policy.mac == mac).map(|(port, _)| port)
     }
 
-    fn sockets(&self) -> impl Iterator<Item = (Port, &Socket)> {
+    fn sockets(&self) -> impl Iterator<Item = (SwitchPort, &Socket)> {
         let all = self.sockets.iter().enumerate();
-        all.filter_map(|(at, socket)| Some((Port(at as u8), socket.as_ref()?)))
+        all.filter_map(|(at, socket)| Some((SwitchPort(at as u8), socket.as_ref()?)))
     }
 
-    fn socket_mut(&mut self, port: Port) -> Option<&mut Socket> {
+    fn socket_mut(&mut self, port: SwitchPort) -> Option<&mut Socket> {
         self.sockets.get_mut(usize::from(port.0))?.as_mut()
     }
 }

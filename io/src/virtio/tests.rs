@@ -9,7 +9,7 @@ use super::model::ram::Ram;
 use super::model::torture;
 use super::net::{MAX_FRAME, Mac, Net, Sent};
 use super::quota::Quota;
-use super::switch::{Addresses, Policy, Port, Switch};
+use super::switch::{Addresses, Policy, Switch, SwitchPort};
 
 mod race;
 
@@ -57,7 +57,7 @@ fn guests_talk_through_a_switch() {
         let Sent::Frame(frame) = device.send(ram, &mut buffer, &mut QUOTA.clone()) else {
             panic!("nothing sent")
         };
-        for port in switch.forward(Port(from), &frame, 0).iter() {
+        for port in switch.forward(SwitchPort(from), &frame, 0).iter() {
             let (device, ram, _) = &mut guests[usize::from(port.0)];
             match device.receive(ram, &frame) {
                 Ok(bytes) => switch.delivered(port, bytes),
@@ -73,5 +73,8 @@ fn guests_talk_through_a_switch() {
     assert_eq!(step(0, macs[1], b"hello", &mut switch), [None, Some(b"hello".to_vec()), None]);
     let all = [Some(b"all".to_vec()), None, Some(b"all".to_vec())];
     assert_eq!(step(1, Mac([0xFF; 6]), b"all", &mut switch), all);
-    assert_eq!(switch.counters(Port(2)).map(|counters| (counters.frames_out, counters.lost)), Some((1, 0)));
+    assert_eq!(
+        switch.counters(SwitchPort(2)).map(|counters| (counters.frames_out, counters.lost)),
+        Some((1, 0))
+    );
 }

@@ -4,7 +4,7 @@ use vambrace_io::virtio::block::disk::{DiskStep, Operation, Tag};
 use vambrace_io::virtio::net::Offload;
 use vambrace_memory::{Ipa, OutsideMemory};
 use vambrace_wire::bundle::assigned::RamPlacement;
-use vambrace_wire::bundle::io::{self, Backing, DiskAccess, Port, PortAddresses, VirtioDevice};
+use vambrace_wire::bundle::io::{self, Backing, DiskAccess, PortAddresses, PortConfig, VirtioDevice};
 use vambrace_wire::bundle::{Devices, VcpuConfig, VmConfig};
 
 use super::*;
@@ -26,7 +26,7 @@ impl GuestMemory for Nowhere {
 /// Nothing behind any device.
 struct Nothing;
 
-impl Disk for Nothing {
+impl DiskBackend for Nothing {
     fn start(&mut self, _tag: Tag, _operation: Operation<'_>) -> DiskStep {
         DiskStep::Failed
     }
@@ -90,12 +90,23 @@ pub(crate) fn vm(virtio: Vec<VirtioDevice>) -> Vm {
 
 fn card() -> VirtioDevice {
     let addresses = PortAddresses::Own;
-    VirtioDevice::Network(Port { network: 0, mac: [2, 0, 0, 0, 0, 1], mtu: 1500, addresses, rate: None })
+    VirtioDevice::Network(PortConfig {
+        network: 0,
+        mac: [2, 0, 0, 0, 0, 1],
+        mtu: 1500,
+        addresses,
+        rate: None,
+    })
 }
 
 fn disk() -> VirtioDevice {
     let backing = Backing::Image { blob: 0, room: 0 };
-    VirtioDevice::Disk(io::Disk { name: String::new(), access: DiskAccess::ReadWrite, sectors: 8, backing })
+    VirtioDevice::Disk(io::DiskConfig {
+        name: String::new(),
+        access: DiskAccess::ReadWrite,
+        sectors: 8,
+        backing,
+    })
 }
 
 const POLL_QUOTA: Quota = Quota { requests: 8, bytes: 4096 };

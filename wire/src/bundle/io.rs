@@ -19,14 +19,14 @@ pub enum VirtioDevice {
     /// A console, besides the UART or in its place.
     Console,
     /// A disk.
-    Disk(Disk),
+    Disk(DiskConfig),
     /// A network card.
-    Network(Port),
+    Network(PortConfig),
 }
 
 /// A VM's disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Disk {
+pub struct DiskConfig {
     /// What the guest is told as its serial number; [`DISK_NAME_LEN`] bytes at most.
     pub name: String,
     /// Its size in sectors of 512 bytes.
@@ -75,7 +75,7 @@ pub struct BoardDisk {
 
 /// A VM's network card, and the port that it is plugged into.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Port {
+pub struct PortConfig {
     /// Index into [`Directory::networks`](super::Directory::networks).
     pub network: u16,
     /// Its address.

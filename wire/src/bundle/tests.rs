@@ -73,9 +73,10 @@ fn a_device_without_what_is_behind_it_is_refused() {
     let with = |device| of(vec![VmConfig { virtio: vec![device], ..vm("a") }]);
     let disk = |backing| {
         let (name, access) = ("root".into(), io::DiskAccess::ReadOnly);
-        with(VirtioDevice::Disk(io::Disk { name, sectors: 8, access, backing }))
+        with(VirtioDevice::Disk(io::DiskConfig { name, sectors: 8, access, backing }))
     };
-    let port = io::Port { network: 0, mac: [2; 6], mtu: 1500, addresses: io::PortAddresses::Own, rate: None };
+    let port =
+        io::PortConfig { network: 0, mac: [2; 6], mtu: 1500, addresses: io::PortAddresses::Own, rate: None };
     assert!(build(disk(Backing::Image { blob: 0, room: 0 }), &[b"image"]).is_ok());
     for bad in [
         disk(Backing::Image { blob: 1, room: 0 }),

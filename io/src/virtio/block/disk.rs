@@ -12,7 +12,7 @@ pub enum Operation<'a> {
     Read {
         /// The first sector.
         sector: u64,
-        /// Where its bytes go, if the disk is done at once. Else [`Disk::poll`] gets them.
+        /// Where its bytes go, if the disk is done at once. Else [`DiskBackend::poll`] gets them.
         to: &'a mut [u8],
     },
     /// Writes `from` at `sector`. A disk that is not done at once takes a copy.
@@ -57,7 +57,7 @@ pub enum Blocks {
 pub enum DiskStep {
     /// Done.
     Done,
-    /// Begun: [`Disk::poll`] says when it is done.
+    /// Begun: [`DiskBackend::poll`] says when it is done.
     Pending,
     /// Not begun, for want of room: start it again later.
     Busy,
@@ -66,7 +66,7 @@ pub enum DiskStep {
 }
 
 /// A disk. It never blocks: either an operation is done when the call returns, or it goes on by itself and is asked for.
-pub trait Disk {
+pub trait DiskBackend {
     /// Begins an operation. The tag is the operation's until the disk has said `Done` or `Failed`.
     fn start(&mut self, tag: Tag, operation: Operation<'_>) -> DiskStep;
 

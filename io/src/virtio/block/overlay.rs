@@ -5,7 +5,7 @@
 //! the caller gives; when that is full, writes to further blocks fail. What has been written never moves or goes away,
 //! so a flush and a discard have nothing to do.
 
-use super::disk::{Disk, DiskStep, Operation, Tag};
+use super::disk::{DiskBackend, DiskStep, Operation, Tag};
 use super::format::SECTOR;
 
 /// Bytes of a block: what is copied when its first byte is written.
@@ -139,7 +139,7 @@ struct Piece {
     len: usize,
 }
 
-impl Disk for Overlay<'_> {
+impl DiskBackend for Overlay<'_> {
     fn start(&mut self, _tag: Tag, operation: Operation<'_>) -> DiskStep {
         if self.carry_out(operation).is_some() { DiskStep::Done } else { DiskStep::Failed }
     }

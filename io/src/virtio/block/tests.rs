@@ -62,7 +62,7 @@ impl Model {
     }
 }
 
-impl Disk for Model {
+impl DiskBackend for Model {
     fn start(&mut self, tag: Tag, operation: Operation<'_>) -> DiskStep {
         assert!(!self.pending.contains_key(&tag), "{tag:?} is in use");
         if self.busy > 0 {

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Port;
+use super::SwitchPort;
 use crate::virtio::net::Mac;
 
 const WAYS: usize = 4;
@@ -17,7 +17,7 @@ pub const ENTRIES: usize = SETS * WAYS;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct MacEntry {
     mac: Mac,
-    port: Port,
+    port: SwitchPort,
     /// When it last sent, in counts of the system counter.
     seen: u64,
 }
@@ -36,7 +36,7 @@ impl Default for Table {
 
 impl Table {
     /// Where `mac` was seen, unless that is more than `age` ago.
-    pub(super) fn find(&self, mac: Mac, now: u64, age: u64) -> Option<Port> {
+    pub(super) fn find(&self, mac: Mac, now: u64, age: u64) -> Option<SwitchPort> {
         let mut entries = self.sets.get(set(mac))?.iter().flatten();
         entries
             .find(|entry| entry.mac == mac && now.saturating_sub(entry.seen) <= age)
@@ -44,7 +44,7 @@ impl Table {
     }
 
     /// Notes that `mac` has sent from `port`, in place of what its set knows least recently.
-    pub(super) fn learn(&mut self, mac: Mac, port: Port, now: u64) {
+    pub(super) fn learn(&mut self, mac: Mac, port: SwitchPort, now: u64) {
         let Some(ways) = self.sets.get_mut(set(mac)) else { return };
         let place = match ways.iter().position(|entry| entry.is_some_and(|entry| entry.mac == mac)) {
             Some(place) => ways.get_mut(place),
@@ -56,7 +56,7 @@ impl Table {
     }
 
     /// Forgets all that was seen at `port`.
-    pub(super) fn forget_port(&mut self, port: Port) {
+    pub(super) fn forget_port(&mut self, port: SwitchPort) {
         self.forget(|entry| entry.port == port);
     }
 

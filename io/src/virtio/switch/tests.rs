@@ -20,7 +20,7 @@ fn bytes(to: Mac, sender: Mac, len: usize) -> Vec<u8> {
 }
 
 /// Sends 100 bytes and says who gets them.
-fn send(switch: &mut Switch, from: Port, to: Mac, sender: Mac, now: u64) -> Vec<u8> {
+fn send(switch: &mut Switch, from: SwitchPort, to: Mac, sender: Mac, now: u64) -> Vec<u8> {
     let bytes = bytes(to, sender, 100);
     let frame = Frame { bytes: &bytes, offload: Offload::default() };
     switch.forward(from, &frame, now).iter().map(|port| port.0).collect()
@@ -35,7 +35,7 @@ fn switch() -> Switch {
     let mut switch = Switch::new(AGE);
     for port in 0..5 {
         let addresses = if port < 3 { Addresses::Own } else { Addresses::Any };
-        assert_eq!(switch.add(policy(port, addresses), 0), Ok(Port(port)));
+        assert_eq!(switch.add(policy(port, addresses), 0), Ok(SwitchPort(port)));
     }
     switch
 }
@@ -43,59 +43,67 @@ fn switch() -> Switch {
 #[test]
 fn frames_go_where_their_address_is() {
     let mut switch = switch();
-    assert_eq!(send(&mut switch, Port(0), mac(1), mac(0), 0), [1]);
-    assert_eq!(send(&mut switch, Port(0), mac(4), mac(0), 0), [4]);
-    assert_eq!(send(&mut switch, Port(0), mac(0), mac(0), 0), [0; 0], "to itself");
-    assert_eq!(send(&mut switch, Port(0), BROADCAST, mac(0), 0), [1, 2, 3, 4]);
-    assert_eq!(send(&mut switch, Port(3), Mac([0x33, 0x33, 0, 0, 0, 1]), mac(3), 0), [0, 1, 2, 4]);
-    assert_eq!(send(&mut switch, Port(0), mac(99), mac(0), 0), [3, 4], "unknown");
-    assert_eq!(send(&mut switch, Port(7), mac(1), mac(7), 0), [0; 0], "no port");
+    assert_eq!(send(&mut switch, SwitchPort(0), mac(1), mac(0), 0), [1]);
+    assert_eq!(send(&mut switch, SwitchPort(0), mac(4), mac(0), 0), [4]);
+    assert_eq!(send(&mut switch, SwitchPort(0), mac(0), mac(0), 0), [0; 0], "to itself");
+    assert_eq!(send(&mut switch, SwitchPort(0), BROADCAST, mac(0), 0), [1, 2, 3, 4]);
+    assert_eq!(send(&mut switch, SwitchPort(3), Mac([0x33, 0x33, 0, 0, 0, 1]), mac(3), 0), [0, 1, 2, 4]);
+    assert_eq!(send(&mut switch, SwitchPort(0), mac(99), mac(0), 0), [3, 4], "unknown");
+    assert_eq!(send(&mut switch, SwitchPort(7), mac(1), mac(7), 0), [0; 0], "no port");
 }
 
 #[test]
 fn addresses_of_the_link_itself_are_not_forwarded() {
     let mut switch = switch();
     for last in 0..=15 {
-        assert_eq!(send(&mut switch, Port(0), Mac([1, 0x80, 0xC2, 0, 0, last]), mac(0), 0), [0; 0]);
+        assert_eq!(send(&mut switch, SwitchPort(0), Mac([1, 0x80, 0xC2, 0, 0, last]), mac(0), 0), [0; 0]);
     }
-    assert_eq!(send(&mut switch, Port(0), Mac([1, 0x80, 0xC2, 0, 0, 16]), mac(0), 0), [1, 2, 3, 4]);
+    assert_eq!(send(&mut switch, SwitchPort(0), Mac([1, 0x80, 0xC2, 0, 0, 16]), mac(0), 0), [1, 2, 3, 4]);
 }
 
 #[test]
 fn addresses_are_learned_move_and_age() {
     let mut switch = switch();
-    assert_eq!(send(&mut switch, Port(3), mac(0), mac(50), 0), [0]);
-    assert_eq!(send(&mut switch, Port(0), mac(50), mac(0), AGE), [3]);
-    assert_eq!(send(&mut switch, Port(0), mac(50), mac(0), AGE + 1), [3, 4], "forgotten");
-    assert_eq!(send(&mut switch, Port(4), mac(0), mac(50), AGE + 1), [0]);
-    assert_eq!(send(&mut switch, Port(0), mac(50), mac(0), AGE + 1), [4]);
-    assert_eq!(send(&mut switch, Port(4), mac(50), mac(4), AGE + 1), [0; 0], "it is where it comes from");
-    switch.remove(Port(4));
-    assert_eq!(send(&mut switch, Port(0), mac(50), mac(0), AGE + 1), [3]);
+    assert_eq!(send(&mut switch, SwitchPort(3), mac(0), mac(50), 0), [0]);
+    assert_eq!(send(&mut switch, SwitchPort(0), mac(50), mac(0), AGE), [3]);
+    assert_eq!(send(&mut switch, SwitchPort(0), mac(50), mac(0), AGE + 1), [3, 4], "forgotten");
+    assert_eq!(send(&mut switch, SwitchPort(4), mac(0), mac(50), AGE + 1), [0]);
+    assert_eq!(send(&mut switch, SwitchPort(0), mac(50), mac(0), AGE + 1), [4]);
+    assert_eq!(
+        send(&mut switch, SwitchPort(4), mac(50), mac(4), AGE + 1),
+        [0; 0],
+        "it is where it comes from"
+    );
+    switch.remove(SwitchPort(4));
+    assert_eq!(send(&mut switch, SwitchPort(0), mac(50), mac(0), AGE + 1), [3]);
 }
 
 #[test]
 fn nobody_sends_under_anothers_address() {
     let mut switch = switch();
     for (from, sender) in [(0, 1), (0, 50), (3, 0), (3, 4)] {
-        assert_eq!(send(&mut switch, Port(from), BROADCAST, mac(sender), 0), [0; 0], "{from} as {sender}");
+        assert_eq!(
+            send(&mut switch, SwitchPort(from), BROADCAST, mac(sender), 0),
+            [0; 0],
+            "{from} as {sender}"
+        );
     }
     for sender in [BROADCAST, Mac([3, 0, 0, 0, 0, 0]), Mac([0; 6])] {
-        assert_eq!(send(&mut switch, Port(3), BROADCAST, sender, 0), [0; 0]);
+        assert_eq!(send(&mut switch, SwitchPort(3), BROADCAST, sender, 0), [0; 0]);
     }
-    assert_eq!(switch.counters(Port(0)).unwrap(), Counters { spoofed: 2, ..Counters::default() });
-    assert_eq!(switch.counters(Port(3)).unwrap(), Counters { spoofed: 5, ..Counters::default() });
-    assert_eq!(send(&mut switch, Port(1), mac(0), mac(1), 0), [0], "nothing was learned of it");
+    assert_eq!(switch.counters(SwitchPort(0)).unwrap(), Counters { spoofed: 2, ..Counters::default() });
+    assert_eq!(switch.counters(SwitchPort(3)).unwrap(), Counters { spoofed: 5, ..Counters::default() });
+    assert_eq!(send(&mut switch, SwitchPort(1), mac(0), mac(1), 0), [0], "nothing was learned of it");
 }
 
 #[test]
 fn a_port_takes_its_address_from_what_was_learned() {
     let mut switch = switch();
-    send(&mut switch, Port(3), BROADCAST, mac(60), 0);
-    assert_eq!(switch.add(policy(60, Addresses::Own), 0), Ok(Port(5)));
-    assert_eq!(send(&mut switch, Port(0), mac(60), mac(0), 0), [5]);
-    switch.remove(Port(5));
-    assert_eq!(send(&mut switch, Port(0), mac(60), mac(0), 0), [3, 4]);
+    send(&mut switch, SwitchPort(3), BROADCAST, mac(60), 0);
+    assert_eq!(switch.add(policy(60, Addresses::Own), 0), Ok(SwitchPort(5)));
+    assert_eq!(send(&mut switch, SwitchPort(0), mac(60), mac(0), 0), [5]);
+    switch.remove(SwitchPort(5));
+    assert_eq!(send(&mut switch, SwitchPort(0), mac(60), mac(0), 0), [3, 4]);
 }
 
 #[test]
@@ -105,32 +113,32 @@ fn ports_come_and_go() {
         let policy = Policy { mac, ..policy(0, Addresses::Own) };
         assert_eq!(switch.add(policy, 0), Err(PortError::Address(error.0)));
     }
-    switch.remove(Port(1));
-    assert_eq!(switch.counters(Port(1)), None);
-    assert_eq!(switch.add(policy(1, Addresses::Own), 0), Ok(Port(1)));
+    switch.remove(SwitchPort(1));
+    assert_eq!(switch.counters(SwitchPort(1)), None);
+    assert_eq!(switch.add(policy(1, Addresses::Own), 0), Ok(SwitchPort(1)));
     for port in 5..32 {
-        assert_eq!(switch.add(policy(port, Addresses::Own), 0), Ok(Port(port)));
+        assert_eq!(switch.add(policy(port, Addresses::Own), 0), Ok(SwitchPort(port)));
     }
     assert_eq!(switch.add(policy(100, Addresses::Own), 0), Err(PortError::Full));
-    assert_eq!(send(&mut switch, Port(31), BROADCAST, mac(31), 0).len(), 31);
-    switch.remove(Port(200));
+    assert_eq!(send(&mut switch, SwitchPort(31), BROADCAST, mac(31), 0).len(), 31);
+    switch.remove(SwitchPort(200));
 }
 
 #[test]
 fn what_goes_through_is_counted() {
     let mut switch = switch();
-    send(&mut switch, Port(0), mac(1), mac(0), 0);
-    switch.delivered(Port(1), 112);
-    switch.lost(Port(2));
+    send(&mut switch, SwitchPort(0), mac(1), mac(0), 0);
+    switch.delivered(SwitchPort(1), 112);
+    switch.lost(SwitchPort(2));
     assert_eq!(
-        switch.counters(Port(0)).unwrap(),
+        switch.counters(SwitchPort(0)).unwrap(),
         Counters { frames_in: 1, bytes_in: 100, ..Counters::default() }
     );
     assert_eq!(
-        switch.counters(Port(1)).unwrap(),
+        switch.counters(SwitchPort(1)).unwrap(),
         Counters { frames_out: 1, bytes_out: 112, ..Counters::default() }
     );
-    assert_eq!(switch.counters(Port(2)).unwrap(), Counters { lost: 1, ..Counters::default() });
+    assert_eq!(switch.counters(SwitchPort(2)).unwrap(), Counters { lost: 1, ..Counters::default() });
 }
 
 #[test]
@@ -142,7 +150,7 @@ fn a_rate_lets_a_burst_through_and_then_so_much() {
     }
     let bytes = bytes(mac(1), mac(0), 30_000);
     let frame = Frame { bytes: &bytes, offload: Offload::default() };
-    let mut sent = |now| !switch.forward(Port(1), &frame, now).is_empty();
+    let mut sent = |now| !switch.forward(SwitchPort(1), &frame, now).is_empty();
     assert_eq!([sent(50), sent(50), sent(50)], [true, true, false], "10,000 bytes are left");
     assert_eq!([sent(69), sent(70), sent(70)], [false, true, false], "1,000 bytes a count");
     assert_eq!(
@@ -150,7 +158,7 @@ fn a_rate_lets_a_burst_through_and_then_so_much() {
         [true, true, false],
         "a pause gives no more than a burst"
     );
-    assert_eq!(switch.counters(Port(1)).unwrap().limited, 4);
+    assert_eq!(switch.counters(SwitchPort(1)).unwrap().limited, 4);
     for rate in [
         Rate { burst: MAX_FRAME as u64 - 1, ..rate },
         Rate { bytes_per_second: 0, ..rate },
@@ -201,7 +209,7 @@ proptest! {
         let mut now = 0;
         for (from, sender, to, pause) in sends {
             now += pause;
-            let takers = send(&mut switch, Port(from), mac(to), mac(sender), now);
+            let takers = send(&mut switch, SwitchPort(from), mac(to), mac(sender), now);
             model.insert(sender, (from, now));
             let other = 7 - from;
             match model.get(&to) {
@@ -224,7 +232,7 @@ proptest! {
         let mut switch = switch();
         let rate = Rate { bytes_per_second: u64::MAX, burst: u64::MAX, frequency: u64::MAX };
         switch.add(Policy { rate: Some(rate), ..policy(9, Addresses::Any) }, u64::MAX).unwrap();
-        send(&mut switch, Port(3), mac(1), mac(70), u64::MAX);
+        send(&mut switch, SwitchPort(3), mac(1), mac(70), u64::MAX);
         let mut saved = postcard::to_allocvec(&switch).unwrap();
         for (at, byte) in damage {
             *at.get_mut(&mut saved) = byte;
@@ -232,8 +240,8 @@ proptest! {
         let Ok(mut switch) = postcard::from_bytes::<Switch>(&saved) else { return Ok(()) };
         for (port, bytes, now) in frames {
             let frame = Frame { bytes: &bytes, offload: Offload::default() };
-            let ports = switch.forward(Port(port % 8), &frame, now);
-            prop_assert!(!ports.contains(Port(port % 8)));
+            let ports = switch.forward(SwitchPort(port % 8), &frame, now);
+            prop_assert!(!ports.contains(SwitchPort(port % 8)));
         }
     }
 }

@@ -31,7 +31,7 @@ impl Planner<'_> {
         vm.virtio.iter().map(&mut device).collect()
     }
 
-    fn disk(&mut self, vm: &Vm, disk: &Disk, number: usize) -> Result<io::Disk, Stop> {
+    fn disk(&mut self, vm: &Vm, disk: &Disk, number: usize) -> Result<io::DiskConfig, Stop> {
         let place = find_disk(self.manifest, disk).map_err(|wrong| self.report(*wrong))?;
         let (backing, sectors) = match (place, &disk.source) {
             (Place::Board { disk, first, sectors }, _) => (Backing::Board { disk, first }, sectors),
@@ -45,7 +45,7 @@ impl Planner<'_> {
         };
         let mut name = format!("{}-{number}", vm.name);
         name.drain(..name.len().saturating_sub(DISK_NAME_LEN));
-        Ok(io::Disk { name, sectors, access: disk.access, backing })
+        Ok(io::DiskConfig { name, sectors, access: disk.access, backing })
     }
 }
 
@@ -134,8 +134,8 @@ fn board_size(manifest: &Manifest, disk: &BoardDisk) -> Result<Size, Box<Diagnos
     Ok(Size(size.0 / SECTOR * SECTOR))
 }
 
-fn port(card: &Card) -> io::Port {
-    io::Port {
+fn port(card: &Card) -> io::PortConfig {
+    io::PortConfig {
         network: card.network,
         mac: card.mac,
         mtu: card.mtu,
