@@ -16,7 +16,7 @@
 //!   on until its entry has been invalidated.
 //!
 //! A [`Violation`] is recorded when two different valid translations of one address live at once (break-before-make),
-//! when a table is freed that a walker can reach, and by [`Machine::verify`] when anything usable differs from what the
+//! when a table is freed that a walker can reach, and by [`TlbMachine::verify`] when anything usable differs from what the
 //! tables say now.
 //!
 //! The parts, from the bottom:
@@ -29,7 +29,7 @@
 //! Limits of the machine (not of the entries): its walkers read tables of the 4 KiB granule with 48-bit addresses, for
 //! stage 1 those of TTBR0, for stage 2 without making anything of the Contiguous bit. Instead of tables, or besides, a
 //! guest's stage 1 can be a list of [`Window`]s, the leaves that a walk would find. EL2's entries get in by
-//! [`Machine::fetch`] alone. A guest that makes without breaking is found out by the combined entries only. All CPUs' stores count as one writer's, as they are when a lock guards the tables.
+//! [`TlbMachine::fetch`] alone. A guest that makes without breaking is found out by the combined entries only. All CPUs' stores count as one writer's, as they are when a lock guards the tables.
 //!
 //! Sources: Arm ARM, "Translation Lookaside Buffers", "TLB maintenance", "Use of ASIDs and VMIDs", "Using
 //! break-before-make", "Ordering and completion of TLB maintenance instructions".
@@ -53,7 +53,7 @@ pub use context::{Context, Window};
 pub use entries::Entries;
 pub use entry::{Extent, Source, Tag, TlbEntry, TlbEntryKind};
 pub use instruction::{Instruction, Issuer, Operation, Refused};
-pub use machine::Machine;
+pub use machine::TlbMachine;
 pub use operand::{Addresses, Hint, RangeUnit, Tlbi};
 
 use crate::{Ipa, Pa, Va};

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A board to change page tables on: the model's memory, frames out of it, and maintenance on one of its CPUs.
 //!
-//! The parts share one [`Machine`], as the parts of a hypervisor share the real one.
+//! The parts share one [`TlbMachine`], as the parts of a hypervisor share the real one.
 
 use alloc::collections::BTreeSet;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 
-use super::{Instruction, Issuer, Machine, Operation, Scope, Violation};
+use super::{Instruction, Issuer, Operation, Scope, TlbMachine, Violation};
 use crate::addr::PAGE_SIZE;
 use crate::stage2::{FrameSource, Maintenance, Reach, TableLevel, TableMemory, tlbi_ipa_operand};
 use crate::{Ipa, Pa};
@@ -19,7 +19,7 @@ const FIRST_FRAME: u64 = 0x8000_0000;
 /// The model's memory and its frames. Clones are the same board.
 #[derive(Clone, Debug)]
 pub struct Board {
-    machine: Rc<RefCell<Machine>>,
+    machine: Rc<RefCell<TlbMachine>>,
     free: Rc<RefCell<BTreeSet<u64>>>,
     total: usize,
 }
@@ -28,7 +28,7 @@ impl Board {
     /// A board with `cpus` CPUs and `frames` frames for tables.
     #[must_use]
     pub fn new(cpus: usize, frames: usize) -> Self {
-        let mut machine = Machine::new(cpus);
+        let mut machine = TlbMachine::new(cpus);
         let all: BTreeSet<u64> = (0..frames as u64).map(|number| FIRST_FRAME + number * PAGE_SIZE).collect();
         // So that a walker that reads a frame before its zeros finds something.
         for &frame in &all {
@@ -38,7 +38,7 @@ impl Board {
     }
 
     /// Lends the machine.
-    pub fn with_machine<R>(&self, borrow: impl FnOnce(&mut Machine) -> R) -> R {
+    pub fn with_machine<R>(&self, borrow: impl FnOnce(&mut TlbMachine) -> R) -> R {
         borrow(&mut self.machine.borrow_mut())
     }
 
@@ -54,7 +54,7 @@ impl Board {
         self.total - self.free.borrow().len()
     }
 
-    /// [`Machine::verify`].
+    /// [`TlbMachine::verify`].
     #[must_use]
     pub fn verify(&self) -> Vec<Violation> {
         self.machine.borrow().verify()
@@ -108,7 +108,7 @@ impl FrameSource for Board {
 /// Maintenance instructions on one CPU of a [`Board`].
 #[derive(Clone, Debug)]
 pub struct BoardMaintenance {
-    machine: Rc<RefCell<Machine>>,
+    machine: Rc<RefCell<TlbMachine>>,
     cpu: usize,
 }
 

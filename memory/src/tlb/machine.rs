@@ -34,14 +34,14 @@ struct Issued {
 
 /// CPUs with adversarial TLBs, and the memory their tables lie in.
 #[derive(Debug)]
-pub struct Machine {
+pub struct TlbMachine {
     pub(super) memory: Memory,
     pub(super) cpus: Vec<Cpu>,
     issued: Vec<Issued>,
     pub(super) violations: Vec<Violation>,
 }
 
-impl Machine {
+impl TlbMachine {
     /// A machine with `cpus` CPUs, empty TLBs and zeroed memory.
     #[must_use]
     pub fn new(cpus: usize) -> Self {

@@ -12,7 +12,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::context::stage2_entry;
-use super::machine::{Cpu, Machine};
+use super::machine::{Cpu, TlbMachine};
 use super::stage2::{Decoded, align_down, decode, output, span};
 use super::{Context, Entries, Source, Tag, TlbEntry, TlbEntryKind};
 use crate::Pa;
@@ -88,7 +88,7 @@ fn frames_of(entries: &Entries, vmid: u16, table: &Stage1Table) -> Vec<Pa> {
     leaves.iter().map(|leaf| output(leaf.output, leaf.source.level as u8, ipa - leaf.extent.first)).collect()
 }
 
-impl Machine {
+impl TlbMachine {
     /// `cpu` walks stage 1 wherever it can: from TTBR0 and from each table cached for the current ASID.
     pub(super) fn walk_stage1(&mut self, cpu: usize) {
         let Cpu { entries, context: Some(context), .. } = &mut self.cpus[cpu] else { return };

@@ -29,8 +29,8 @@ fn window(va: u64, ipa: u64, size: u64, asid: Option<u16>) -> Window {
 }
 
 /// Two CPUs run VMID 1, whose page 5 is at 0x5000_5000.
-fn machine_with(windows: Vec<Window>) -> Machine {
-    let mut machine = Machine::new(2);
+fn machine_with(windows: Vec<Window>) -> TlbMachine {
+    let mut machine = TlbMachine::new(2);
     machine.write(Pa(THIRD.0 + 5 * 8), 0x5000_5000 | RAM);
     machine.write(SECOND, THIRD.0 | 3);
     machine.write(TABLE, SECOND.0 | 3);
@@ -41,17 +41,17 @@ fn machine_with(windows: Vec<Window>) -> Machine {
     machine
 }
 
-fn machine() -> Machine {
+fn machine() -> TlbMachine {
     machine_with(vec![Window::IDENTITY])
 }
 
 const LEAF: Pa = Pa(THIRD.0 + 5 * 8);
 
-fn reaches(machine: &Machine, va: u64, asid: u16) -> bool {
+fn reaches(machine: &TlbMachine, va: u64, asid: u16) -> bool {
     !machine.outcomes(1, Va(va), asid).is_empty()
 }
 
-fn invalidate(machine: &mut Machine, op: Tlbi) {
+fn invalidate(machine: &mut TlbMachine, op: Tlbi) {
     machine.issue(0, op, Scope::InnerShareable);
     machine.complete(0);
     machine.synchronize(0);
@@ -199,7 +199,7 @@ fn a_wrong_level_hint_misses() {
 
 #[test]
 fn changes_without_a_break_are_seen() {
-    let breaks = |machine: &Machine| {
+    let breaks = |machine: &TlbMachine| {
         machine.verify().iter().any(|found| matches!(found, Violation::BreakBeforeMake { .. }))
     };
     let mut output = machine();

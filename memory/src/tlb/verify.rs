@@ -6,12 +6,12 @@
 use alloc::vec::Vec;
 
 use super::context::{combine, stage2_entry};
-use super::machine::{Cpu, Machine};
+use super::machine::{Cpu, TlbMachine};
 use super::stage2::{Decoded, decode};
 use super::{Context, TlbEntry, TlbEntryKind, Violation};
 use crate::{Ipa, Pa, Va};
 
-impl Machine {
+impl TlbMachine {
     /// Everything wrong so far, and every way in which a CPU could now translate otherwise than its tables say. To be
     /// called when a change claims to be complete.
     #[must_use]

@@ -185,7 +185,7 @@ fn a_guest_that_only_drops_the_last_level_keeps_its_walk_caches() {
     machine.load(0, context(1, vec![]));
     assert!(machine.verify().iter().any(|found| matches!(found, Violation::StaleStage1 { cpu: 0, .. })));
     let local = |operation| instruction(operation, Scope::Local);
-    let kinds = |machine: &Machine| {
+    let kinds = |machine: &TlbMachine| {
         let usable = machine.entries(0).lookup(el1(1, 1), Va(0xa000));
         usable.iter().map(|entry| entry.kind).collect::<Vec<_>>()
     };

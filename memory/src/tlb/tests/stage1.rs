@@ -18,7 +18,7 @@ const PAGE_LEAF: u64 = 1 << 10 | 0b11;
 const NOT_GLOBAL: u64 = 1 << 11;
 const CONTIGUOUS: u64 = 1 << 52;
 
-fn write(machine: &mut Machine, ipa: u64, value: u64) {
+fn write(machine: &mut TlbMachine, ipa: u64, value: u64) {
     machine.write(Pa(ipa - RAM_IPA + RAM_PA), value);
 }
 
@@ -31,8 +31,8 @@ fn guest(asid: u64) -> Context {
 }
 
 /// `HERE` leads `THERE`, in ASID 3, on both CPUs.
-fn guest_machine(flags: u64) -> Machine {
-    let mut machine = Machine::new(2);
+fn guest_machine(flags: u64) -> TlbMachine {
+    let mut machine = TlbMachine::new(2);
     machine.write(Pa(SECOND.0 + 8), RAM_PA | RAM & !0b10);
     machine.write(TABLE, SECOND.0 | 3);
     write(&mut machine, slot(0), TABLES[1] | 3);
@@ -46,14 +46,14 @@ fn guest_machine(flags: u64) -> Machine {
     machine
 }
 
-fn by_guest(machine: &mut Machine, operation: Operation, va: u64) {
+fn by_guest(machine: &mut TlbMachine, operation: Operation, va: u64) {
     let instruction = Instruction { operation, scope: Scope::InnerShareable };
     machine.execute(0, instruction, one(va, 3), Issuer::El1 { hcr: 0 }).unwrap();
     machine.complete(0);
     machine.synchronize(0);
 }
 
-fn pages(machine: &Machine, asid: u16) -> Vec<Pa> {
+fn pages(machine: &TlbMachine, asid: u16) -> Vec<Pa> {
     machine.outcomes(1, Va(HERE), asid)
 }
 
@@ -184,7 +184,7 @@ fn a_global_page_conflicts_with_that_of_an_asid() {
 #[test]
 fn a_contiguous_run_must_go_as_a_whole() {
     let mut machine = guest_machine(NOT_GLOBAL);
-    let run = |machine: &mut Machine, pages: core::ops::Range<u64>, flags: u64| {
+    let run = |machine: &mut TlbMachine, pages: core::ops::Range<u64>, flags: u64| {
         for page in pages {
             let value = (THERE + page * PAGE) | PAGE_LEAF | NOT_GLOBAL | flags;
             write(machine, TABLES[2] + page * 8, if flags == 0 { 0 } else { value });
@@ -240,7 +240,7 @@ fn two_vms_with_one_asid_do_not_meet() {
 fn stage_2_below_a_table_changes() {
     let mut machine = guest_machine(NOT_GLOBAL);
     let block = Pa(SECOND.0 + 8);
-    let by_el2 = |machine: &mut Machine, operation, operand| {
+    let by_el2 = |machine: &mut TlbMachine, operation, operand| {
         let instruction = Instruction { operation, scope: Scope::InnerShareable };
         machine.execute(0, instruction, operand, Issuer::El2 { hcr: 0 }).unwrap();
         machine.complete(0);
@@ -249,7 +249,7 @@ fn stage_2_below_a_table_changes() {
     machine.write(block, 0);
     machine.publish();
     by_el2(&mut machine, Operation::Ipas2e1, one(RAM_IPA, 0));
-    let kinds = |machine: &Machine| {
+    let kinds = |machine: &TlbMachine| {
         let usable = machine.entries(1).lookup(el1(1, 3), Va(HERE));
         usable.iter().map(|entry| entry.kind).collect::<Vec<_>>()
     };

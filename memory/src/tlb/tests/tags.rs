@@ -83,7 +83,7 @@ fn with_vs_clear_such_vms_would_meet() {
     let reached = |vtcr: u64| {
         let mut machine = machine();
         machine.unload(1);
-        let load = |machine: &mut Machine, vmid: u64, root: Pa| {
+        let load = |machine: &mut TlbMachine, vmid: u64, root: Pa| {
             machine.load(0, context_with(vtcr, vmid << 48 | root.0, TCR_AS, vec![Window::IDENTITY]));
         };
         load(&mut machine, 0x0103, TABLE);
@@ -113,7 +113,7 @@ fn asids_of_16_bits_are_told_apart_by_their_upper_byte() {
 fn asids_of_8_bits_ignore_the_upper_byte() {
     let windows = vec![window(0xa000, 5 * PAGE, PAGE, Some(0x0305))];
     for (tcr, meets) in [(0, true), (TCR_AS, false)] {
-        let load = |machine: &mut Machine, windows: &[Window]| {
+        let load = |machine: &mut TlbMachine, windows: &[Window]| {
             for cpu in 0..2 {
                 machine.load(cpu, context_with(VTCR, 1 << 48 | TABLE.0, tcr, windows.to_vec()));
             }
