@@ -231,14 +231,14 @@ mod tests {
     }
 
     #[test]
-    fn a_retired_instruction_clears_btype_and_the_step() {
+    fn a_skipped_instruction_clears_btype_and_the_step() {
         let mut after = frame(u64::MAX - 3, EL1H | BTYPE | SS | NZCV | DAIF);
         after.skip_instruction(InstructionLength::Four);
         assert_eq!(after, frame(0, EL1H | NZCV | DAIF));
     }
 
     #[test]
-    fn a_retired_t32_instruction_moves_on_in_its_it_block() {
+    fn a_skipped_t32_instruction_moves_on_in_its_it_block() {
         // ITTE EQ: IT = 0000_0110, then 0000_1100, then 0001_1000, then done.
         let it = |value: u64| (value >> 2) << 10 | (value & 0b11) << 25;
         let mut after = frame(0x1000, AARCH32 | T | it(0b0000_0110));
