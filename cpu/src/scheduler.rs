@@ -47,7 +47,7 @@ pub struct RunQueue {
     /// The one that was picked last, while it is runnable.
     current: Option<Current>,
     /// All others that are runnable, the one that has used least on top.
-    waiting: BinaryHeap<Reverse<Turn>>,
+    waiting: BinaryHeap<Reverse<Queued>>,
     /// The least virtual time of any that are runnable, as of when somebody last woke or nobody was left; never goes back.
     floor: u128,
     slice: u64,
@@ -66,7 +66,7 @@ struct Entity {
 
 /// A place in the order: the virtual time used, and who has used it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Turn {
+struct Queued {
     used: u128,
     id: RunQueueIndex,
 }
@@ -194,8 +194,8 @@ impl RunQueue {
         let credit = u128::from(slice / 2) * u128::from(entity.cost);
         entity.used = entity.used.max(floor.saturating_sub(credit));
         let used = entity.used;
-        self.waiting.push(Reverse(Turn { used, id }));
-        if self.current_turn().is_some_and(|current| used < current.used)
+        self.waiting.push(Reverse(Queued { used, id }));
+        if self.current_as_queued().is_some_and(|current| used < current.used)
             && let Some(current) = &mut self.current
         {
             match claim {
@@ -211,7 +211,7 @@ impl RunQueue {
     /// The one that runs waits for another to get on: the next one that wants to run goes first. What it has not used by
     /// then it gives up, so that it can't save time up by waiting.
     pub fn give_way(&mut self) {
-        let Some(first) = self.waiting.peek().map(|Reverse(turn)| turn.used) else { return };
+        let Some(first) = self.waiting.peek().map(|Reverse(queued)| queued.used) else { return };
         let Some(id) = self.current.map(|current| current.id) else { return };
         if let Some(entity) = self.entity_mut(id) {
             entity.used = entity.used.max(first.saturating_add(1));
@@ -235,10 +235,10 @@ impl RunQueue {
         // At least one count: however short the runs of a vCPU are, they add up.
         let used = u128::from(ran.max(1)) * u128::from(entity.cost);
         entity.used = entity.used.saturating_add(used);
-        let turn = Turn { used: entity.used, id };
+        let queued = Queued { used: entity.used, id };
         if entity.runnable && !is_current {
             self.waiting.retain(|Reverse(other)| other.id != id);
-            self.waiting.push(Reverse(turn));
+            self.waiting.push(Reverse(queued));
         }
     }
 
@@ -278,8 +278,8 @@ impl RunQueue {
 
     /// The one that has used least; the one that ran goes back to the others, if it is not the same.
     fn next(&mut self) -> Option<RunQueueIndex> {
-        let Some(current) = self.current_turn() else {
-            return self.waiting.pop().map(|Reverse(turn)| turn.id);
+        let Some(current) = self.current_as_queued() else {
+            return self.waiting.pop().map(|Reverse(queued)| queued.id);
         };
         match self.waiting.peek_mut() {
             Some(mut first) if first.0 < current => {
@@ -320,10 +320,10 @@ impl RunQueue {
     }
 
     /// How the one that was picked last stands now.
-    fn current_turn(&self) -> Option<Turn> {
+    fn current_as_queued(&self) -> Option<Queued> {
         let id = self.current?.id;
         let used = self.entities.get(id.index())?.as_ref()?.used;
-        Some(Turn { used, id })
+        Some(Queued { used, id })
     }
 
     /// Takes a vCPU out of those that are runnable.
@@ -345,8 +345,8 @@ impl RunQueue {
     }
 
     fn raise_floor(&mut self) {
-        let waiting = self.waiting.peek().map(|Reverse(turn)| turn.used);
-        let current = self.current_turn().map(|turn| turn.used);
+        let waiting = self.waiting.peek().map(|Reverse(queued)| queued.used);
+        let current = self.current_as_queued().map(|queued| queued.used);
         if let Some(least) = waiting.into_iter().chain(current).min() {
             self.floor = self.floor.max(least);
         }

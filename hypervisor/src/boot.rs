@@ -16,7 +16,7 @@ use vambrace_interrupts::Intid;
 use vambrace_memory::{Pa, PaRange};
 use vambrace_wire::bundle::{Bundle, HEADER_LEN};
 
-use crate::arch::mmu::{Kind, Map};
+use crate::arch::mmu::{Map, MappingKind};
 use crate::arch::sysreg::{MpidrEl1, Read};
 use crate::console;
 use crate::console::uart::Uart;
@@ -44,7 +44,7 @@ extern "C" fn primary(device_tree: u64, exception_level: u64, _image: u64) -> ! 
             tree,
             format_args!(
                 "vambrace was entered at EL{exception_level}, but a hypervisor needs EL2{}",
-                board::Kind::of(tree).advice("; in QEMU: -machine virt,virtualization=on")
+                board::BoardKind::of(tree).advice("; in QEMU: -machine virt,virtualization=on")
             ),
         );
     }
@@ -148,24 +148,24 @@ fn map_all(board: &Board, footprint: &Footprint, stacks: Stacks) -> Option<Map> 
     let mut memory = FreeMemory::new();
     footprint.add_mapped(board, stacks.guards(), &mut memory).ok()?;
     let mut map = Map::new();
-    map.add(layout::text(), Kind::Text);
-    map.add(layout::constants(), Kind::Constants);
-    map.add(layout::data(), Kind::Data);
-    map.add(layout::image().from(layout::boot_stack_guard().end()), Kind::Data);
+    map.add(layout::text(), MappingKind::Text);
+    map.add(layout::constants(), MappingKind::Constants);
+    map.add(layout::data(), MappingKind::Data);
+    map.add(layout::image().from(layout::boot_stack_guard().end()), MappingKind::Data);
     for range in memory.iter() {
-        map.add(range, Kind::Data);
+        map.add(range, MappingKind::Data);
     }
-    map.add(board.gic.distributor, Kind::Device);
+    map.add(board.gic.distributor, MappingKind::Device);
     for region in &board.gic.redistributors {
-        map.add(*region, Kind::Device);
+        map.add(*region, MappingKind::Device);
     }
     if let Some(uart) = board.uart {
-        map.add(PaRange::clamped(uart.base, 4096), Kind::Device);
+        map.add(PaRange::clamped(uart.base, 4096), MappingKind::Device);
     }
     if let Some(rtc) = board.rtc {
-        map.add(PaRange::clamped(rtc, 4096), Kind::Device);
+        map.add(PaRange::clamped(rtc, 4096), MappingKind::Device);
     }
-    map.add(board.virtio, Kind::Device);
+    map.add(board.virtio, MappingKind::Device);
     Some(map)
 }
 

@@ -24,10 +24,10 @@ use vambrace_wire::bundle::io::{Backing, VirtioDevice};
 use crate::arch::flag::Flag;
 use crate::arch::lock::SpinMutex;
 use crate::console::Held;
-use crate::devices::disk::{Disk, DiskError, Progress};
-use crate::devices::network::{Card, Port, Taken};
+use crate::devices::disk::{DiskError, Progress, VmDisk};
+use crate::devices::network::{Card, NetworkPort, Taken};
 use crate::host_io::random;
-use crate::vm::exit_host::Flush;
+use crate::vm::exit_host::ConsoleFlush;
 use crate::vm::registry;
 use crate::vm::shared::VmShared;
 use crate::{console, host_io};
@@ -48,7 +48,7 @@ pub(crate) struct Devices {
     /// Frames wait for network cards.
     frames_wait: Flag,
     /// By slot.
-    disks: SpinMutex<Box<[Option<Disk>]>>,
+    disks: SpinMutex<Box<[Option<VmDisk>]>>,
     /// Some of them lie on a disk of the board.
     on_board: bool,
     /// By slot.
@@ -74,7 +74,7 @@ impl Devices {
         bundle: &Bundle<'static>,
     ) -> Result<Self, DiskError> {
         let disk = |device: &VirtioDevice| match device {
-            VirtioDevice::Disk(disk) => Disk::new(vm, disk, bundle).map(Some),
+            VirtioDevice::Disk(disk) => VmDisk::new(vm, disk, bundle).map(Some),
             _ => Ok(None),
         };
         let card = |device: &VirtioDevice| match device {
@@ -96,7 +96,7 @@ impl Devices {
     pub(crate) fn room(devices: &[VirtioDevice]) -> usize {
         let count = devices.len();
         let cards = devices.iter().filter(|device| matches!(device, VirtioDevice::Network(_))).count();
-        room::list(count, size_of::<Option<Disk>>())
+        room::list(count, size_of::<Option<VmDisk>>())
             + room::list(count, size_of::<Option<Card>>())
             + cards * Card::room()
     }
@@ -138,7 +138,7 @@ impl Devices {
     }
 
     /// Does one step for the first disk that has any left.
-    fn step(&self, step: impl FnMut(&mut Disk) -> Progress) -> Progress {
+    fn step(&self, step: impl FnMut(&mut VmDisk) -> Progress) -> Progress {
         let mut disks = self.disks.lock();
         let did = disks.iter_mut().flatten().map(step).find(|progress| *progress == Progress::More);
         did.unwrap_or(Progress::Over)
@@ -153,7 +153,7 @@ impl Devices {
     }
 
     /// The ports that the VM's network cards are attached to, with their slots.
-    pub(crate) fn ports(&self) -> impl Iterator<Item = (usize, Port)> {
+    pub(crate) fn ports(&self) -> impl Iterator<Item = (usize, NetworkPort)> {
         self.cards().map(|(slot, card)| (slot, card.port()))
     }
 
@@ -178,12 +178,12 @@ impl Drop for Devices {
 }
 
 /// Polls the VM's virtio devices.
-pub(crate) fn poll(handle: &VmShared, buffer: &mut [u8]) -> (Polled, Flush) {
+pub(crate) fn poll(handle: &VmShared, buffer: &mut [u8]) -> (Polled, ConsoleFlush) {
     let devices = &handle.devices;
     // Acquire, as whoever sets it has put something there before.
     devices.due.swap(false, Ordering::AcqRel);
     let mut quota = POLL_QUOTA;
-    let mut flush = Flush::NotNeeded;
+    let mut flush = ConsoleFlush::NotNeeded;
     assigned::deliver(handle);
     // One that begins to wait in this poll is told in the next: who wakes it also says that there is work.
     if devices.backend_is_ready.take() {
@@ -255,14 +255,14 @@ fn serve_line(handle: &VmShared) {
 /// The machine, as a VM's devices see it.
 struct Backend<'a> {
     handle: &'a VmShared,
-    disks: &'a mut [Option<Disk>],
-    flush: &'a mut Flush,
+    disks: &'a mut [Option<VmDisk>],
+    flush: &'a mut ConsoleFlush,
 }
 
 impl Backends for Backend<'_> {
-    type Disk = Disk;
+    type Disk = VmDisk;
 
-    fn disk(&mut self, slot: usize) -> Option<&mut Disk> {
+    fn disk(&mut self, slot: usize) -> Option<&mut VmDisk> {
         self.disks.get_mut(slot)?.as_mut()
     }
 
@@ -275,7 +275,7 @@ impl Backends for Backend<'_> {
     }
 
     fn flush_soon(&mut self) {
-        *self.flush = Flush::Soon;
+        *self.flush = ConsoleFlush::Soon;
     }
 
     fn input_taken(&mut self, waiting: usize) {

@@ -7,7 +7,7 @@
 
 pub(crate) mod vgic;
 
-use vambrace_hypervisor::arch::sre::{self, Guard, Register, Step};
+use vambrace_hypervisor::arch::sre::{self, Guard, Register, SreStep};
 use vambrace_hypervisor::boot::board::Gic as Description;
 use vambrace_interrupts::Intid;
 use vambrace_memory::PaRange;
@@ -270,9 +270,9 @@ impl Kick {
 fn turn_system_registers_on() -> Guard {
     for step in sre::STEPS {
         match step {
-            Step::Write(Register::El1, value) => IccSreEl1.write(value),
-            Step::Write(Register::El2, value) => IccSreEl2.write(value),
-            Step::Synchronise => isb(),
+            SreStep::Write(Register::El1, value) => IccSreEl1.write(value),
+            SreStep::Write(Register::El2, value) => IccSreEl2.write(value),
+            SreStep::Synchronise => isb(),
         }
     }
     Guard::of(IccSreEl2.read())

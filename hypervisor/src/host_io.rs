@@ -205,7 +205,7 @@ pub(crate) fn interrupt(intid: Intid) {
     }
     wake_waiting();
     if let Some(card) = host_io.card.as_ref().filter(|card| card.intid == intid)
-        && receive_frames(&card.device) == Received::NotAll
+        && receive_frames(&card.device) == FramesTaken::NotAll
     {
         host_io.distributor.set_pending(intid);
     }
@@ -213,19 +213,19 @@ pub(crate) fn interrupt(intid: Intid) {
 
 /// Whether all frames that the card has are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Received {
+enum FramesTaken {
     All,
     NotAll,
 }
 
 /// Hands on what the board's card has received.
-fn receive_frames(card: &SpinMutex<Card>) -> Received {
+fn receive_frames(card: &SpinMutex<Card>) -> FramesTaken {
     card.lock().end_interrupt();
     let mut buffer = [0; ROOM];
     for _ in 0..FRAMES_AT_ONCE {
-        let Some(len) = card.lock().receive(&mut buffer) else { return Received::All };
+        let Some(len) = card.lock().receive(&mut buffer) else { return FramesTaken::All };
         let bytes = buffer.get(..len).unwrap_or_default();
         network::from_outside(&Frame { bytes, offload: Offload::default() });
     }
-    Received::NotAll
+    FramesTaken::NotAll
 }

@@ -150,7 +150,7 @@ fn a_request_that_is_taken_alone_takes_no_other() {
 }
 
 /// An SGI and work for the devices that come together are both found, though they call by the same bit and the SGI is
-/// served on the short path.
+/// served on the fast path.
 #[test]
 fn an_sgi_does_not_swallow_the_call_for_other_work() {
     loom::model(|| {

@@ -5,7 +5,7 @@
 //! instruction there, else by decoding the instruction ([`decode`]). The [`Bus`](bus::Bus) says which device lies
 //! at the address, the device answers, and the access says what the guest's register gets. Devices are values
 //! without callbacks: after an access the caller asks them what there is to do (bytes to send, an interrupt). Virtio
-//! devices ([`virtio`]) do theirs in turns, on the guest's memory.
+//! devices ([`virtio`]) do theirs in polls, on the guest's memory.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 

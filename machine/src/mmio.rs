@@ -216,7 +216,7 @@ fn virtio(shared: &mut Vm, access: &MmioAccess, slot: usize, offset: u64, host: 
     if shared.has_work() {
         host.serve_virtio_soon();
     }
-    let moved = shared.settle_virtio(slot);
+    let moved = shared.update_virtio_line(slot);
     if !moved.is_empty() {
         host.notify(&moved);
     }
@@ -237,7 +237,7 @@ fn doorbell(
     if mask != 0 {
         host.notify_members(channel, mask);
     }
-    let moved = shared.settle_doorbell(channel);
+    let moved = shared.update_doorbell_line(channel);
     if !moved.is_empty() {
         host.notify(&moved);
     }

@@ -185,7 +185,7 @@ fn read_timer(
 ) -> u64 {
     let (timer, now) = (&vcpu.physical_timer, host.now());
     if timer.line(now) {
-        let notify = vm.lock().settle_physical_timer(vcpu, now);
+        let notify = vm.lock().update_physical_timer_line(vcpu, now);
         host.notify(&notify);
     }
     match register {
@@ -211,7 +211,7 @@ fn write_timer(
         TimerRegister::TimerValue => vcpu.physical_timer.set_timer_value(value, now),
         TimerRegister::Count => return Served::Undefined,
     }
-    let mut notify = vm.lock().settle_physical_timer(vcpu, now);
+    let mut notify = vm.lock().update_physical_timer_line(vcpu, now);
     // The hypervisor's own timer has to follow.
     notify.extend(&VcpuSet::from_iter([usize::from(vcpu.index)]));
     host.notify(&notify);

@@ -187,7 +187,7 @@ impl Vm {
         if let Some(fault) = new_fault {
             backends.guest_error(format_args!("virtio device in slot {at} needs a reset: {fault}"));
         }
-        let moved = self.settle_virtio(at);
+        let moved = self.update_virtio_line(at);
         let step = match (sent, after) {
             (Some(frame), _) => PollStep::Frame { slot: at, frame },
             (None, _) if self.virtio.due != 0 && is_spent(quota) => PollStep::Spent,
@@ -214,11 +214,11 @@ impl Vm {
             return Err(Undelivered::Down);
         };
         device.receive(memory, frame)?;
-        Ok(self.settle_virtio(slot))
+        Ok(self.update_virtio_line(slot))
     }
 
     /// Brings the line of the virtio device in a slot to the GIC.
-    pub(crate) fn settle_virtio(&mut self, slot: usize) -> VcpuSet {
+    pub(crate) fn update_virtio_line(&mut self, slot: usize) -> VcpuSet {
         match self.virtio.line(slot) {
             Some(level) => self.gic.set_spi_level(intid(slot), level),
             None => VcpuSet::new(),
@@ -226,10 +226,10 @@ impl Vm {
     }
 
     /// Brings all virtio devices' lines to the GIC.
-    pub(crate) fn settle_all_virtio(&mut self) -> VcpuSet {
+    pub(crate) fn update_all_virtio_lines(&mut self) -> VcpuSet {
         let mut notify = VcpuSet::new();
         for slot in 0..self.virtio.slots.len() {
-            notify.extend(&self.settle_virtio(slot));
+            notify.extend(&self.update_virtio_line(slot));
         }
         notify
     }

@@ -248,9 +248,9 @@ impl Vm {
         self.doorbells.iter_mut().for_each(MmioDevice::reset);
         // Nobody runs whom the lines could interest; each CPU looks afresh when it starts.
         let _ = self.update_irq_lines();
-        let _ = self.settle_all_virtio();
+        let _ = self.update_all_virtio_lines();
         for channel in 0..self.doorbells.len() {
-            let _ = self.settle_doorbell(channel);
+            let _ = self.update_doorbell_line(channel);
         }
         for vcpu in 0..self.gic.config().affinities.len() {
             let _ = self.gic.set_ppi_level(vcpu, layout::PHYSICAL_TIMER_INTID, LineLevel::Low);
@@ -322,11 +322,11 @@ impl Vm {
         if vcpu.physical_timer.deadline().is_none() {
             return VcpuSet::new();
         }
-        self.settle_physical_timer(vcpu, now)
+        self.update_physical_timer_line(vcpu, now)
     }
 
     /// Brings a vCPU's physical timer's line to the GIC, of one that was just written to.
-    pub fn settle_physical_timer(&mut self, vcpu: &Vcpu, now: u64) -> VcpuSet {
+    pub fn update_physical_timer_line(&mut self, vcpu: &Vcpu, now: u64) -> VcpuSet {
         let level = if vcpu.physical_timer.line(now) { LineLevel::High } else { LineLevel::Low };
         self.gic.set_ppi_level(usize::from(vcpu.index), layout::PHYSICAL_TIMER_INTID, level)
     }

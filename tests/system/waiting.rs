@@ -40,7 +40,7 @@ fn beside(bench: &Bench, spinning: &[u16]) -> Verdict {
     record.exits(Exit::Success)
 }
 
-/// A VM's first CPU switches the second one on before that one's home has heard of it, with other VMs' news on the way.
+/// A VM's first CPU switches the second one on before that one's affine CPU has heard of it, with other VMs' news on the way.
 fn called_at_once(bench: &Bench) -> Verdict {
     for small in BESIDE {
         let mut manifest = "[board]\ncpus = 2\nmemory = \"512MiB\"\n\

@@ -13,7 +13,7 @@ use crate::arch::barrier::{cache_line, clean_invalidate, dsb_sy};
 use crate::arch::sysreg::{DczidEl0, Read};
 use crate::memory;
 
-/// Lines that a turn of the loop clears.
+/// Lines that one round of the loop clears.
 const LINES: u64 = 8;
 
 /// DCZID_EL0: DC ZVA is prohibited.
@@ -25,10 +25,10 @@ const DZP: u64 = 1 << 4;
 /// The range must be mapped in EL2 as Normal memory and owned by the caller: no guest and no Rust value is there.
 pub(crate) unsafe fn clear(range: PaRange) {
     let line = cache_line();
-    let turn = LINES * line;
-    let is_whole = range.start().is_aligned(turn) && range.len().is_multiple_of(turn);
+    let round = LINES * line;
+    let is_whole = range.start().is_aligned(round) && range.len().is_multiple_of(round);
     if zva_block() == Some(line) && is_whole && !range.is_empty() {
-        // SAFETY: as the caller says; both ends are on a turn's boundary, and there is at least one turn.
+        // SAFETY: as the caller says; both ends are on a round's boundary, and there is at least one round.
         unsafe { clear_lines(range, line) };
         dsb_sy();
     } else {
@@ -45,7 +45,7 @@ fn zva_block() -> Option<u64> {
 }
 
 /// # Safety
-/// As for [`clear`]; the range is a positive number of turns, aligned to one, of lines which DC ZVA zeroes whole.
+/// As for [`clear`]; the range is a positive number of rounds, aligned to one, of lines which DC ZVA zeroes whole.
 unsafe fn clear_lines(range: PaRange, line: u64) {
     // SAFETY: writes to the range only, says the caller.
     unsafe {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
 // memcpy and memset without floating-point registers, for the small structures that EL2 moves all the time and for what guests
-// send each other: 64 or 32 bytes a turn where that may be done. With the MMU off no access may be unaligned: both ends must be aligned to 8, or come to be so
-// together (the compiler likes to move all but the first byte of a value), else it is a byte a turn. They stand in for the
+// send each other: 64 or 32 bytes a round where that may be done. With the MMU off no access may be unaligned: both ends must be aligned to 8, or come to be so
+// together (the compiler likes to move all but the first byte of a value), else it is a byte a round. They stand in for the
 // weak ones of compiler_builtins, which take about five times as many instructions.
 
 .section .text.mem, "ax"

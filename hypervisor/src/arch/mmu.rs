@@ -30,7 +30,7 @@ const NORMAL: El23Attributes = El23Attributes::VALID
 
 /// Kinds of mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum MappingKind {
     /// Executable and read-only.
     Text,
     /// Read-only.
@@ -41,7 +41,7 @@ pub(crate) enum Kind {
     Device,
 }
 
-impl Kind {
+impl MappingKind {
     const fn attributes(self) -> El23Attributes {
         match self {
             Self::Text => NORMAL.union(El23Attributes::READ_ONLY),
@@ -127,7 +127,7 @@ impl Map {
 
     /// Maps a range to itself; widened to whole pages.
     #[expect(clippy::panic, reason = "boot only; the ranges are the image's and the device tree's")]
-    pub(crate) fn add(&mut self, range: PaRange, kind: Kind) {
+    pub(crate) fn add(&mut self, range: PaRange, kind: MappingKind) {
         if range.is_empty() {
             return;
         }

@@ -47,14 +47,14 @@ pub const CORES: &[Core] = &[
 
 /// How a core is given another vCPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Switch {
+pub enum SwitchOrder {
     /// In any order.
     Plain,
     /// In the order of [`ENTER`] and [`LEAVE`].
     Ordered,
 }
 
-impl Switch {
+impl SwitchOrder {
     /// For the core with this MIDR_EL1.
     #[must_use]
     pub fn of(midr: u64) -> Self {
@@ -69,7 +69,7 @@ impl Switch {
 
 /// A step on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum SwitchStep {
     /// ISB.
     Synchronise,
     /// TCR_EL1 as it is, with [`NO_WALKS`].
@@ -94,28 +94,28 @@ pub const NO_WALKS: u64 = 1 << 7 | 1 << 23;
 pub const STAGE1_ON: u64 = 1;
 
 /// A vCPU comes. The next ISB is the way into the guest.
-pub const ENTER: &[Step] = &[
-    Step::StopWalks,
-    Step::Synchronise,
-    Step::ForceStage1,
-    Step::Synchronise,
-    Step::Stage2,
-    Step::Synchronise,
-    Step::Flush,
-    Step::Registers,
-    Step::Sctlr,
-    Step::Synchronise,
-    Step::Tcr,
+pub const ENTER: &[SwitchStep] = &[
+    SwitchStep::StopWalks,
+    SwitchStep::Synchronise,
+    SwitchStep::ForceStage1,
+    SwitchStep::Synchronise,
+    SwitchStep::Stage2,
+    SwitchStep::Synchronise,
+    SwitchStep::Flush,
+    SwitchStep::Registers,
+    SwitchStep::Sctlr,
+    SwitchStep::Synchronise,
+    SwitchStep::Tcr,
 ];
 
 /// No VM's tables stay: walks remain stopped till the next vCPU comes.
-pub const LEAVE: &[Step] = &[
-    Step::StopWalks,
-    Step::Synchronise,
-    Step::ForceStage1,
-    Step::Synchronise,
-    Step::Stage2,
-    Step::Synchronise,
+pub const LEAVE: &[SwitchStep] = &[
+    SwitchStep::StopWalks,
+    SwitchStep::Synchronise,
+    SwitchStep::ForceStage1,
+    SwitchStep::Synchronise,
+    SwitchStep::Stage2,
+    SwitchStep::Synchronise,
 ];
 
 #[cfg(test)]

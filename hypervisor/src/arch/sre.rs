@@ -18,7 +18,7 @@ pub enum Register {
 
 /// A step of the sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum SreStep {
     /// Write this value.
     Write(Register, u64),
     /// ISB: what was written applies to what follows.
@@ -39,8 +39,12 @@ pub const EL2: u64 = always(traps::Register::IccSre);
 
 /// What each CPU does once. ICC_SRE_EL1.SRE ignores writes while ICC_SRE_EL2.SRE is 0, so EL2's comes first; it comes with
 /// Enable = 0, so that EL1's accesses trap from then on.
-pub const STEPS: [Step; 4] =
-    [Step::Write(Register::El2, EL2), Step::Synchronise, Step::Write(Register::El1, EL1), Step::Synchronise];
+pub const STEPS: [SreStep; 4] = [
+    SreStep::Write(Register::El2, EL2),
+    SreStep::Synchronise,
+    SreStep::Write(Register::El1, EL1),
+    SreStep::Synchronise,
+];
 
 /// What a CPU makes of [`STEPS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,13 +87,13 @@ mod tests {
     }
 
     impl Model {
-        fn run(mut self, steps: &[Step]) -> Self {
+        fn run(mut self, steps: &[SreStep]) -> Self {
             for step in steps {
                 match *step {
-                    Step::Write(Register::El1, value) if self.effective & SRE != 0 => self.el1 = value,
-                    Step::Write(Register::El1, value) => self.el1 = value & !SRE,
-                    Step::Write(Register::El2, value) => self.el2 = value | self.fixed,
-                    Step::Synchronise => self.effective = self.el2,
+                    SreStep::Write(Register::El1, value) if self.effective & SRE != 0 => self.el1 = value,
+                    SreStep::Write(Register::El1, value) => self.el1 = value & !SRE,
+                    SreStep::Write(Register::El2, value) => self.el2 = value | self.fixed,
+                    SreStep::Synchronise => self.effective = self.el2,
                 }
             }
             self

@@ -20,7 +20,7 @@ mod sound;
 pub use assigned::{NotOnBoard, assigned_range};
 use console::PL011;
 pub use console::{Named, Uart};
-pub use error::{BoardError, Kind, OtherGic};
+pub use error::{BoardError, BoardKind, OtherGic};
 use interrupts::Controller;
 use place::{Place, is_okay};
 
@@ -177,7 +177,7 @@ impl Board {
         }
         let fdt = Fdt::new_unchecked(tree);
         let root = fdt.root();
-        let kind = Kind::of_root(root);
+        let kind = BoardKind::of_root(root);
         let nodes = Nodes::find(root);
         // First of all: whatever is wrong with the rest can be told then.
         (self.uart, self.named_console) = nodes.console(root);

@@ -64,7 +64,7 @@ use crate::memory::HeapUp;
 use crate::sched::percpu;
 use crate::sched::run::Pcpu;
 use crate::system::{self, System};
-use crate::vm::registry::{self, Machine, Registry};
+use crate::vm::registry::{self, HostCpu, Registry};
 use crate::vm::stats::{BootMemory, Fixed};
 use crate::{memory, panic};
 
@@ -216,7 +216,7 @@ fn start_devices(
 
 /// What VMs are made from: what this CPU has, as do the others.
 #[inline(never)]
-fn machine(cpu: &CpuUp) -> Machine {
+fn machine(cpu: &CpuUp) -> HostCpu {
     let Features { pa_bits, encoding, vmids, .. } = cpu.features;
     let shape = Shape::of_machine(&cpu.gic);
     let platform = Platform {
@@ -225,7 +225,7 @@ fn machine(cpu: &CpuUp) -> Machine {
         preemption_bits: shape.preemption_bits,
         list_registers: shape.list_registers,
     };
-    Machine { platform, pa_bits, encoding, vmids }
+    HostCpu { platform, pa_bits, encoding, vmids }
 }
 
 /// Who has which VMID, of as many as the CPUs have.

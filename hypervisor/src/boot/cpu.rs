@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What each CPU sets up of itself before it can run a vCPU.
 
-use vambrace_hypervisor::arch::speculative_at::Switch;
+use vambrace_hypervisor::arch::speculative_at::SwitchOrder;
 use vambrace_hypervisor::arch::traps::Features;
 use vambrace_hypervisor::boot::board::Board;
 
@@ -29,7 +29,7 @@ pub(crate) struct CpuUp {
     /// What it has.
     pub(crate) features: Features,
     /// In which order its translation is changed.
-    pub(crate) switch: Switch,
+    pub(crate) switch: SwitchOrder,
     /// VTCR_EL2 for tables without a translation.
     pub(crate) empty_vtcr: u64,
     /// Its breakpoints and watchpoints, all disabled.
@@ -59,7 +59,7 @@ impl CpuUp {
             panic::fail(format_args!("CPU {:#x} is not among the board's", affinity()))
         };
         let interface = Interface::new(Shape::of_machine(&gic));
-        let switch = Switch::of(MidrEl1.read());
+        let switch = SwitchOrder::of(MidrEl1.read());
         let debug = Debug::start();
         // Reset leaves all of it UNKNOWN: the registers first, then the TLB.
         run::load_no_translation(switch, empty_vtcr);

@@ -16,13 +16,13 @@ use crate::console::{self, Heard, Held};
 
 /// A VM's link to the serial line.
 #[derive(Debug)]
-pub(crate) struct Link {
+pub(crate) struct ConsoleLink {
     inbox: SpinMutex<Inbox>,
     /// One of the VM's CPUs has to look at it.
     is_called: Flag,
 }
 
-impl Link {
+impl ConsoleLink {
     /// Nothing is on its way.
     pub(crate) const fn new() -> Self {
         Self { inbox: SpinMutex::new(Inbox::new()), is_called: Flag::new() }

@@ -48,19 +48,19 @@ struct Owned {
 pub(crate) struct Assigned {
     distributor: SpinMutex<Distributor>,
     owned: Vec<Owned>,
-    slots: Vec<Slot>,
+    slots: Vec<AssignedSlot>,
     /// VMs whose devices the board does not have.
     refused: Vec<(VmId, NotOnBoard)>,
 }
 
 /// A virtio-mmio slot of the board and the VM that it is for.
 #[derive(Clone, Copy, Debug)]
-struct Slot {
+struct AssignedSlot {
     base: Pa,
     vm: VmId,
 }
 
-impl Slot {
+impl AssignedSlot {
     /// Resets the device, if there is one: it touches no memory any more (virtio 1.2, 2.4.2 and 4.2.2).
     fn reset(self) {
         const STATUS: u64 = 0x70;
@@ -109,10 +109,10 @@ pub(crate) fn start(
     });
     let is_slot = |base: &Pa| base.is_aligned(4) && virtio.contains(*base);
     let slots = directory.first_vms().flat_map(|(vm, config)| {
-        config.slots.iter().copied().map(Pa).filter(is_slot).map(move |base| Slot { base, vm })
+        config.slots.iter().copied().map(Pa).filter(is_slot).map(move |base| AssignedSlot { base, vm })
     });
     let slots = slots.filter(|slot| !is_refused(slot.vm));
-    let slots: Vec<Slot> = slots.collect();
+    let slots: Vec<AssignedSlot> = slots.collect();
     // The firmware may have used them.
     slots.iter().for_each(|slot| slot.reset());
     let distributor = SpinMutex::new(distributor);

@@ -40,14 +40,14 @@ pub(crate) enum DiskError {
 
 /// What stands behind a VM's disk.
 #[derive(Debug)]
-pub(crate) enum Disk {
+pub(crate) enum VmDisk {
     /// An image of the bundle.
     Image(ImageDisk),
     /// On a disk of the board.
     Board(PartOfDisk),
 }
 
-impl Disk {
+impl VmDisk {
     /// For VM `vm`.
     pub(crate) fn new(vm: VmId, disk: &io::DiskConfig, bundle: &Bundle<'static>) -> Result<Self, DiskError> {
         match disk.backing {
@@ -70,7 +70,7 @@ pub(crate) enum Progress {
     Over,
 }
 
-impl Disk {
+impl VmDisk {
     /// Does the next part of what has to be done before the VM starts, of up to `most` bytes.
     pub(crate) fn prepare(&mut self, most: u64) -> Progress {
         match self {
@@ -88,7 +88,7 @@ impl Disk {
     }
 }
 
-impl block::disk::DiskBackend for Disk {
+impl block::disk::DiskBackend for VmDisk {
     fn start(&mut self, tag: Tag, operation: Operation<'_>) -> DiskStep {
         match self {
             Self::Image(disk) => disk.overlay.start(tag, operation),

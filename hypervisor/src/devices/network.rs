@@ -29,7 +29,7 @@ const AGE: u64 = 300;
 
 /// A port of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Port {
+pub(crate) struct NetworkPort {
     network: u16,
     port: switch::SwitchPort,
 }
@@ -54,7 +54,7 @@ struct Network {
 pub(crate) struct Networks {
     networks: Vec<Network>,
     /// The port that the board's card is attached to.
-    uplink: Option<Port>,
+    uplink: Option<NetworkPort>,
 }
 
 /// Sets the networks up, one with the board's card as its uplink; once, before the first VM.
@@ -94,7 +94,7 @@ fn network(index: u16) -> Option<&'static Network> {
 /// A VM's network card, on the network's side.
 #[derive(Debug)]
 pub(crate) struct Card {
-    port: Port,
+    port: NetworkPort,
     /// What came while the VM was busy. Its lock is held for as long as it takes to copy one frame; the VM's own may be held
     /// when it is taken, and only be tried while it is held.
     waiting: SpinMutex<FrameQueue>,
@@ -114,7 +114,7 @@ impl Card {
     }
 
     /// The port that it is attached to.
-    pub(crate) fn port(&self) -> Port {
+    pub(crate) fn port(&self) -> NetworkPort {
         self.port
     }
 
@@ -163,14 +163,14 @@ pub(crate) enum Taken {
     Some,
 }
 
-fn note_lost(port: Port) {
+fn note_lost(port: NetworkPort) {
     if let Some(network) = network(port.network) {
         network.switch.lock().lost(port.port);
     }
 }
 
 /// Finds a port for a VM's card.
-fn attach(card: &io::PortConfig) -> Option<Port> {
+fn attach(card: &io::PortConfig) -> Option<NetworkPort> {
     let policy = Policy {
         mac: Mac(card.mac),
         addresses: match card.addresses {
@@ -195,20 +195,20 @@ pub(crate) fn connect(handle: &VmHandle) {
 }
 
 /// A port is free again.
-pub(crate) fn detach(port: Port) {
+pub(crate) fn detach(port: NetworkPort) {
     set(port, None);
     if let Some(network) = network(port.network) {
         network.switch.lock().remove(port.port);
     }
 }
 
-fn set(port: Port, attached: Option<Attached>) {
+fn set(port: NetworkPort, attached: Option<Attached>) {
     let Some(network) = network(port.network) else { invariant!("a port is of a network") };
     network.set(port, attached);
 }
 
 /// Gives a frame that comes in by a port to whom it is for. Says how many bytes that was, in all copies.
-pub(crate) fn forward(from: Port, frame: &Frame<'_>) -> u64 {
+pub(crate) fn forward(from: NetworkPort, frame: &Frame<'_>) -> u64 {
     let Some(network) = network(from.network) else { invariant!("a port is of a network") };
     let len = frame.bytes.len() as u64;
     let to = network.switch.lock().forward(from.port, frame, CntpctEl0.read());
@@ -228,10 +228,10 @@ pub(crate) fn forward(from: Port, frame: &Frame<'_>) -> u64 {
 
 impl Network {
     /// Adds a port to the network, which has this index.
-    fn add(&self, index: u16, policy: Policy) -> Option<Port> {
+    fn add(&self, index: u16, policy: Policy) -> Option<NetworkPort> {
         let port = self.switch.lock().add(policy, CntpctEl0.read());
         match port {
-            Ok(port) => Some(Port { network: index, port }),
+            Ok(port) => Some(NetworkPort { network: index, port }),
             Err(error) => {
                 crate::console::warning!("a network card is not attached: {error}");
                 None
@@ -239,7 +239,7 @@ impl Network {
         }
     }
 
-    fn set(&self, port: Port, attached: Option<Attached>) {
+    fn set(&self, port: NetworkPort, attached: Option<Attached>) {
         if let Some(place) = self.attached.lock().get_mut(usize::from(port.port.0)) {
             *place = attached;
         }

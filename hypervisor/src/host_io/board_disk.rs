@@ -28,7 +28,7 @@ pub const QUEUE: usize = 256;
 pub const MAX_REQUESTS: usize = QUEUE / 3;
 
 /// A queue of the disk, and the register that says that something is in it.
-pub trait Link {
+pub trait DiskQueue {
     /// Puts a request into the queue, and tells the disk. The buffer is left alone until the token comes out again.
     fn submit(&mut self, buffer: &mut Buffer<'_>, data: Data) -> Option<u16>;
 
@@ -41,7 +41,7 @@ pub trait Link {
 
 /// How far a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum SlotState {
     Free,
     /// The owner is nobody if it is no more.
     Submitted {
@@ -53,13 +53,13 @@ enum State {
     Completed {
         owner: Owner,
         tag: Tag,
-        outcome: Outcome,
+        outcome: RequestOutcome,
     },
 }
 
 /// What has come of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+enum RequestOutcome {
     /// All is there: so many bytes.
     Done(usize),
     /// By its status it is done, but fewer bytes came than were asked for.
@@ -70,7 +70,7 @@ enum Outcome {
 /// A slot for a request.
 #[derive(Debug)]
 struct RequestSlot<'a> {
-    state: State,
+    state: SlotState,
     buffer: Buffer<'a>,
 }
 
@@ -118,7 +118,7 @@ pub struct BoardDisk<'a, L> {
     told: Conduct,
 }
 
-impl<'a, L: Link> BoardDisk<'a, L> {
+impl<'a, L: DiskQueue> BoardDisk<'a, L> {
     /// A disk of `capacity` sectors whose features were agreed on. It has no slots and no name yet, but all memory of the heap that it
     /// will ever take.
     pub fn new(link: L, features: Features, capacity: u64) -> Self {
@@ -159,7 +159,7 @@ impl<'a, L: Link> BoardDisk<'a, L> {
             return Err(NoSlot::Queue);
         }
         let buffer = buffer.ok_or(NoSlot::Memory)?;
-        self.slots.push(RequestSlot { state: State::Free, buffer });
+        self.slots.push(RequestSlot { state: SlotState::Free, buffer });
         Ok(())
     }
 
@@ -182,8 +182,8 @@ impl<'a, L: Link> BoardDisk<'a, L> {
     pub fn detach(&mut self, owner: Owner) {
         for slot in &mut self.slots {
             match &mut slot.state {
-                State::Completed { owner: whose, .. } if *whose == owner => slot.state = State::Free,
-                State::Submitted { owner: whose, .. } if *whose == Some(owner) => *whose = None,
+                SlotState::Completed { owner: whose, .. } if *whose == owner => slot.state = SlotState::Free,
+                SlotState::Submitted { owner: whose, .. } if *whose == Some(owner) => *whose = None,
                 _ => {}
             }
         }
@@ -192,7 +192,7 @@ impl<'a, L: Link> BoardDisk<'a, L> {
     }
 
     fn free(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.state == State::Free).count()
+        self.slots.iter().filter(|slot| slot.state == SlotState::Free).count()
     }
 
     /// A slot may be free for somebody who waits: as many are told as there are slots for them.
@@ -222,8 +222,8 @@ impl<'a, L: Link> BoardDisk<'a, L> {
         let mut name = [0; ID_LEN];
         let step = match self.take(owner, Tag(0), &mut name) {
             None => DiskStep::Pending,
-            Some(Outcome::Failed) => DiskStep::Failed,
-            Some(Outcome::Done(_) | Outcome::Short) => DiskStep::Done,
+            Some(RequestOutcome::Failed) => DiskStep::Failed,
+            Some(RequestOutcome::Done(_) | RequestOutcome::Short) => DiskStep::Done,
         };
         self.name = name;
         step
@@ -305,7 +305,7 @@ impl<'a, L: Link> BoardDisk<'a, L> {
         header: Header,
         fill: impl FnOnce(&mut [u8]) -> Option<Data>,
     ) -> DiskStep {
-        let Some(slot) = self.slots.iter_mut().find(|slot| slot.state == State::Free) else {
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.state == SlotState::Free) else {
             return DiskStep::Failed;
         };
         let Some(data) = fill(slot.buffer.data) else { return DiskStep::Failed };
@@ -313,7 +313,7 @@ impl<'a, L: Link> BoardDisk<'a, L> {
         slot.buffer.status.fill(NOT_WRITTEN);
         // There are no more slots than the queue has descriptors for.
         let Some(token) = self.link.submit(&mut slot.buffer, data) else { return DiskStep::Failed };
-        slot.state = State::Submitted { token, owner: Some(owner), tag, data };
+        slot.state = SlotState::Submitted { token, owner: Some(owner), tag, data };
         DiskStep::Pending
     }
 
@@ -322,32 +322,32 @@ impl<'a, L: Link> BoardDisk<'a, L> {
         let Some(outcome) = self.take(owner, tag, read) else { return DiskStep::Pending };
         self.wake();
         match outcome {
-            Outcome::Done(_) => DiskStep::Done,
+            RequestOutcome::Done(_) => DiskStep::Done,
             // Half of a sector is none, and the guest is to know.
-            Outcome::Short => {
+            RequestOutcome::Short => {
                 self.conduct = self.conduct.max(Conduct::Short);
                 DiskStep::Failed
             }
-            Outcome::Failed => DiskStep::Failed,
+            RequestOutcome::Failed => DiskStep::Failed,
         }
     }
 
     /// Takes a request back that has ended, and its data. `None` while it has not.
-    fn take(&mut self, owner: Owner, tag: Tag, read: &mut [u8]) -> Option<Outcome> {
+    fn take(&mut self, owner: Owner, tag: Tag, read: &mut [u8]) -> Option<RequestOutcome> {
         let is_it = |slot: &&mut RequestSlot<'_>| match slot.state {
-            State::Submitted { owner: whose, tag: which, .. } => (whose, which) == (Some(owner), tag),
-            State::Completed { owner: whose, tag: which, .. } => (whose, which) == (owner, tag),
-            State::Free => false,
+            SlotState::Submitted { owner: whose, tag: which, .. } => (whose, which) == (Some(owner), tag),
+            SlotState::Completed { owner: whose, tag: which, .. } => (whose, which) == (owner, tag),
+            SlotState::Free => false,
         };
-        let Some(slot) = self.slots.iter_mut().find(is_it) else { return Some(Outcome::Failed) };
-        let State::Completed { outcome, .. } = slot.state else { return None };
-        slot.state = State::Free;
+        let Some(slot) = self.slots.iter_mut().find(is_it) else { return Some(RequestOutcome::Failed) };
+        let SlotState::Completed { outcome, .. } = slot.state else { return None };
+        slot.state = SlotState::Free;
         self.sharing.give_back(owner);
         // What is not there of a short answer is zero.
         let len = match outcome {
-            Outcome::Done(len) => len.min(read.len()),
-            Outcome::Short => read.len(),
-            Outcome::Failed => 0,
+            RequestOutcome::Done(len) => len.min(read.len()),
+            RequestOutcome::Short => read.len(),
+            RequestOutcome::Failed => 0,
         };
         if let (Some(to), Some(from)) = (read.get_mut(..len), slot.buffer.data.get(..len)) {
             to.copy_from_slice(from);
@@ -376,14 +376,14 @@ impl<'a, L: Link> BoardDisk<'a, L> {
 
     /// Ends the request with this token. Says whose it was; `None` if there is none.
     fn complete(&mut self, token: u16) -> Option<Option<Owner>> {
-        let is_it = |slot: &&mut RequestSlot<'_>| matches!(slot.state, State::Submitted { token: of, .. } if of == token);
+        let is_it = |slot: &&mut RequestSlot<'_>| matches!(slot.state, SlotState::Submitted { token: of, .. } if of == token);
         let slot = self.slots.iter_mut().find(is_it)?;
-        let State::Submitted { owner, tag, data, .. } = slot.state else { return None };
+        let SlotState::Submitted { owner, tag, data, .. } = slot.state else { return None };
         let written = self.link.complete(token, &mut slot.buffer, data)?;
         let outcome = judge(&mut slot.buffer, data, written);
         slot.state = match owner {
-            Some(owner) => State::Completed { owner, tag, outcome },
-            None => State::Free,
+            Some(owner) => SlotState::Completed { owner, tag, outcome },
+            None => SlotState::Free,
         };
         Some(owner)
     }
@@ -392,8 +392,8 @@ impl<'a, L: Link> BoardDisk<'a, L> {
     fn give_up(&mut self, owners: &mut Vms) {
         self.conduct = Conduct::Astray;
         for slot in &mut self.slots {
-            if let State::Submitted { owner: Some(owner), tag, .. } = slot.state {
-                slot.state = State::Completed { owner, tag, outcome: Outcome::Failed };
+            if let SlotState::Submitted { owner: Some(owner), tag, .. } = slot.state {
+                slot.state = SlotState::Completed { owner, tag, outcome: RequestOutcome::Failed };
                 note(owners, owner.vm);
             }
         }
@@ -405,18 +405,18 @@ impl<'a, L: Link> BoardDisk<'a, L> {
 /// What has come of a request of which the disk says that it has written so many bytes. What of the data it has not written, by its
 /// own account, is what an earlier request has left there: it is cleared (virtio 1.2, 2.7.8.2). The status counts if it was written,
 /// however the disk counts it.
-fn judge(buffer: &mut Buffer<'_>, data: Data, written: u32) -> Outcome {
+fn judge(buffer: &mut Buffer<'_>, data: Data, written: u32) -> RequestOutcome {
     if *buffer.status != [0] {
-        return Outcome::Failed;
+        return RequestOutcome::Failed;
     }
     let written = usize::try_from(written).unwrap_or(usize::MAX);
     if data.direction != Direction::FromDisk || written >= data.len {
-        return Outcome::Done(data.len);
+        return RequestOutcome::Done(data.len);
     }
     if let Some(rest) = buffer.data.get_mut(written..data.len) {
         rest.fill(0);
     }
-    Outcome::Short
+    RequestOutcome::Short
 }
 
 /// Puts the data of a request in their slot.

@@ -5,7 +5,7 @@
 use alloc::boxed::Box;
 
 use vambrace_hypervisor::host_io::board_disk::{
-    self, Buffer, Data, Direction, Features, Link, NoSlot, Owner, QUEUE, SHARED, Vms,
+    self, Buffer, Data, Direction, DiskQueue, Features, NoSlot, Owner, QUEUE, SHARED, Vms,
 };
 use vambrace_io::virtio::block::disk::DiskStep;
 use vambrace_wire::VmId;
@@ -78,7 +78,7 @@ pub(super) fn collect(disk: &mut BoardDisk) -> Vms {
     disk.collect()
 }
 
-impl Link for Registers {
+impl DiskQueue for Registers {
     fn submit(&mut self, buffer: &mut Buffer<'_>, data: Data) -> Option<u16> {
         // SAFETY: buffers are static memory, and left alone until `complete` has taken the token out.
         let token =

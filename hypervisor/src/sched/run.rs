@@ -14,7 +14,7 @@ use vambrace_cpu::deadlines::{Deadlines, NEVER};
 use vambrace_cpu::exit::Exit;
 use vambrace_cpu::scheduler::{RunQueue, RunQueueIndex};
 use vambrace_cpu::syndrome::Syndrome;
-use vambrace_hypervisor::arch::speculative_at::Switch;
+use vambrace_hypervisor::arch::speculative_at::SwitchOrder;
 use vambrace_hypervisor::arch::traps::Features;
 use vambrace_hypervisor::boot::board::Board;
 use vambrace_hypervisor::invariant;
@@ -35,8 +35,8 @@ use crate::console;
 use crate::gic::CpuInterface;
 use crate::gic::vgic::Interface;
 use crate::sched::percpu::Shared;
-use crate::vm::exit_host::{ExitHost, Flush, Work};
-use crate::vm::shared::{Lives, SiblingsOfVm, VmHandle, VmShared};
+use crate::vm::exit_host::{ConsoleFlush, ExitHost, Work};
+use crate::vm::shared::{SiblingsOfVm, VmHandle, VmShared, VmStatus};
 
 mod account;
 mod errands;
@@ -75,7 +75,7 @@ pub(crate) struct Pcpu {
     gic: CpuInterface,
     interface: Interface,
     features: Features,
-    switch: Switch,
+    switch: SwitchOrder,
     /// VTCR_EL2 for tables without a translation.
     empty_vtcr: u64,
     vmids: &'static SpinMutex<Vmids>,
@@ -98,7 +98,7 @@ pub(crate) struct Pcpu {
     /// What CNTHP is set to.
     programmed: u64,
     /// When the resident vCPU's physical timer was last brought to its line.
-    settled_at: u64,
+    lines_updated_at: u64,
     /// When the clock of the resident vCPU's VM raises its interrupt.
     alarm: u64,
     flush_delay: u64,
@@ -133,7 +133,7 @@ impl Pcpu {
             is_asked: false,
             fp_owner: None,
             programmed: NEVER,
-            settled_at: 0,
+            lines_updated_at: 0,
             alarm: NEVER,
             flush_delay: frequency / FLUSHES_PER_SECOND,
             buffer: Vec::new(),
@@ -187,16 +187,16 @@ impl Pcpu {
         };
         let mut vcpu = mutex.lock();
         let leave = match self.load(id, &handle, &vcpu) {
-            Lives::Yes => {
+            VmStatus::Running => {
                 self.account.close(&mut self.queue);
                 self.stay(id, &handle, &mut vcpu, slice_end)
             }
-            Lives::No => Leave::Stopped,
+            VmStatus::Stopping => Leave::Stopped,
         };
         let is_displaced = leave == Leave::Preempted && self.queue.is_contested();
         if is_displaced {
             // Whoever takes its place pays for that.
-            self.account.settle(&mut self.queue, id);
+            self.account.charge(&mut self.queue, id);
         }
         let unloaded = self.unload(&handle, &mut vcpu);
         match leave {
@@ -205,7 +205,7 @@ impl Pcpu {
                 let _ = self.wait(id, &handle, &vcpu, unloaded, until);
             }
             Leave::Preempted if is_displaced => {}
-            Leave::Preempted => self.account.settle(&mut self.queue, id),
+            Leave::Preempted => self.account.charge(&mut self.queue, id),
             _ => self.leave(id, &handle, &mut vcpu, unloaded, leave),
         }
     }
@@ -218,7 +218,7 @@ impl Pcpu {
         vcpu: &mut Vcpu,
         slice_end: Option<u64>,
     ) -> Leave {
-        let mut turn_end = slice_end.unwrap_or(NEVER);
+        let mut slice_end = slice_end.unwrap_or(NEVER);
         // What has to be done before the next entry: look at the list registers, and at timer and traps.
         let (mut refresh, mut replan) = (false, true);
         let Some(constants) = handle.constants.get(usize::from(vcpu.index)) else {
@@ -238,14 +238,14 @@ impl Pcpu {
                 }
                 refresh |= is_requested;
                 replan = true;
-                let Some(end) = self.goes_on(id, turn_end) else { return Leave::Preempted };
-                turn_end = end;
+                let Some(end) = self.goes_on(id, slice_end) else { return Leave::Preempted };
+                slice_end = end;
             }
-            if core::mem::take(&mut refresh) && self.refresh(handle, vcpu) == Lives::No {
+            if core::mem::take(&mut refresh) && self.refresh(handle, vcpu) == VmStatus::Stopping {
                 return Leave::Stopped;
             }
             if core::mem::take(&mut replan) {
-                self.program_timer(Some((vcpu, turn_end)));
+                self.program_timer(Some((vcpu, slice_end)));
                 self.set_hcr(vcpu);
             }
             let (frame, fast) = vcpu.for_entry(constants, &handle.vm);
@@ -267,8 +267,8 @@ impl Pcpu {
                 Cause::Interrupt => {
                     refresh |= self.serve_interrupts(acknowledged, Some((handle, vcpu)));
                     replan = true;
-                    let Some(end) = self.goes_on(id, turn_end) else { return Leave::Preempted };
-                    turn_end = end;
+                    let Some(end) = self.goes_on(id, slice_end) else { return Leave::Preempted };
+                    slice_end = end;
                     continue;
                 }
                 Cause::Synchronous => {
@@ -293,14 +293,14 @@ impl Pcpu {
     }
 
     /// Others may have woken: says until when the vCPU that runs now goes on, if at all.
-    fn goes_on(&mut self, id: RunQueueIndex, turn_end: u64) -> Option<u64> {
+    fn goes_on(&mut self, id: RunQueueIndex, slice_end: u64) -> Option<u64> {
         let now = now();
-        // A turn that is over is charged for before the next one is given.
-        if now >= turn_end {
+        // A slice that is over is charged for before the next one is given.
+        if now >= slice_end {
             return None;
         }
         let pick = self.queue.keep(now).filter(|pick| pick.id == id)?;
-        Some(turn_end.min(pick.slice_end.unwrap_or(NEVER)))
+        Some(slice_end.min(pick.slice_end.unwrap_or(NEVER)))
     }
 
     /// Serves one exit.
@@ -309,14 +309,14 @@ impl Pcpu {
         let resume = vambrace_machine::handle(&handle.vm, vcpu, exit, &mut host);
         let (flush, work, doorbells) = host.finish(vcpu);
         doorbells.notify(handle);
-        if flush == Flush::Soon {
+        if flush == ConsoleFlush::Soon {
             self.flush_soon(id);
         }
         if work == Work::Due {
             self.work(id, handle);
         }
         match resume {
-            Resume::Guest if flush == Flush::Soon || work == Work::Due => Served::Replan,
+            Resume::Guest if flush == ConsoleFlush::Soon || work == Work::Due => Served::Replan,
             Resume::Guest => Served::GoOn,
             Resume::LoadFp => {
                 self.take_fp(id, vcpu);

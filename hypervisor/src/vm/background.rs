@@ -84,7 +84,7 @@ impl BackgroundTask {
                 Progress::Over => Some(Self::load(handle)),
             },
             Self::Load { handle, image, done } => load_step(handle, image, done),
-            Self::Zero { handle, done, then } => match handle.memory.scrub(done, STEP, then) {
+            Self::Zero { handle, done, then } => match handle.memory.zero(done, STEP, then) {
                 Some(done) => Some(Self::Zero { handle, done, then }),
                 None => after_zero(handle, then),
             },

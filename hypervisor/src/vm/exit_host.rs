@@ -25,13 +25,13 @@ use crate::vm::shared::VmShared;
 /// The most bytes of a VM's memory that one exit cleans from the caches.
 const CLEAN_STEP: u64 = 1 << 20;
 
-/// Lives for one exit.
+/// VmStatus for one exit.
 pub(crate) struct ExitHost<'a> {
     handle: &'a VmShared,
     interface: &'a mut Interface,
     debug: &'a mut Debug,
     el1: El1,
-    flush: Flush,
+    flush: ConsoleFlush,
     work: Work,
     doorbells: DoorbellMask,
 }
@@ -69,7 +69,7 @@ impl DoorbellMask {
 
 /// Whether console output waits to be passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flush {
+pub(crate) enum ConsoleFlush {
     /// No.
     NotNeeded,
     /// Yes, in a moment, if nothing comes before.
@@ -94,7 +94,7 @@ enum El1 {
 
 impl<'a> ExitHost<'a> {
     pub(crate) fn new(handle: &'a VmShared, interface: &'a mut Interface, debug: &'a mut Debug) -> Self {
-        let (flush, work) = (Flush::NotNeeded, Work::None);
+        let (flush, work) = (ConsoleFlush::NotNeeded, Work::None);
         Self {
             handle,
             interface,
@@ -108,7 +108,7 @@ impl<'a> ExitHost<'a> {
 
     /// Ends the exit: what was borrowed goes back to the machine. Says whether console output waits to be flushed, whether
     /// devices have work, and who is to be notified.
-    pub(crate) fn finish(self, vcpu: &Vcpu) -> (Flush, Work, DoorbellMask) {
+    pub(crate) fn finish(self, vcpu: &Vcpu) -> (ConsoleFlush, Work, DoorbellMask) {
         if self.el1 == El1::InTheValue {
             sysreg_context::load_el1(&vcpu.registers.el1);
         }
@@ -188,7 +188,7 @@ impl Output for ExitHost<'_> {
     }
 
     fn flush_soon(&mut self) {
-        self.flush = Flush::Soon;
+        self.flush = ConsoleFlush::Soon;
     }
 
     fn input_taken(&mut self, waiting: usize) {

@@ -212,7 +212,7 @@ impl GuestMemoryMap {
     }
 
     /// Makes the memory ready for the VM's first boot epoch, from byte `done` on and `len` bytes at most: its RAM holds nothing, its
-    /// flash is erased. Says from where to go on; `None` at the end. Out to memory, as for [`scrub`](Self::scrub).
+    /// flash is erased. Says from where to go on; `None` at the end. Out to memory, as for [`zero`](Self::zero).
     pub(crate) fn prepare(&self, done: u64, len: u64) -> Option<u64> {
         let Memory { ram, flash, erased, ram_is_clear, .. } = &self.memory;
         let done = if contents(ram_is_clear) == Contents::Zeros { done.max(ram.len()) } else { done };
@@ -234,7 +234,7 @@ impl GuestMemoryMap {
     /// Fills memory with zeros, from byte `done` on and `len` bytes at most, out to memory: the next user may read it with its
     /// caches off. After a boot epoch that is the RAM; when there is no other to come, the firmware's copy, too. Says from where to
     /// go on; `None` at the end.
-    pub(crate) fn scrub(&self, done: u64, len: u64, then: StopReason) -> Option<u64> {
+    pub(crate) fn zero(&self, done: u64, len: u64, then: StopReason) -> Option<u64> {
         let Memory { ram, flash, ram_is_clear, flash_is_clear, .. } = &self.memory;
         let flash = if then == StopReason::Reset { PaRange::EMPTY } else { *flash };
         let next = part(*ram, done, len).or_else(|| part(flash, done.checked_sub(ram.len())?, len));

@@ -27,7 +27,7 @@ use crate::arch::lock::SpinMutex;
 use crate::boot::firmware;
 use crate::console;
 use crate::console::Heard;
-use crate::console::link::Link;
+use crate::console::link::ConsoleLink;
 use crate::devices::Devices;
 use crate::devices::{assigned, channels, network};
 use crate::host_io::clock;
@@ -42,7 +42,7 @@ use crate::vm::stats::{self, VmStats};
 
 /// What VMs are made from, the same for all.
 #[derive(Debug)]
-pub(crate) struct Machine {
+pub(crate) struct HostCpu {
     /// CPU properties.
     pub(crate) platform: Platform,
     /// Physical address bits.
@@ -57,7 +57,7 @@ pub(crate) struct Machine {
 #[derive(Debug)]
 pub(crate) struct Registry {
     bundle: Bundle<'static>,
-    machine: Machine,
+    host_cpu: HostCpu,
     states: SpinMutex<States>,
     /// For each VM whether it is over and its memory free.
     gone: VmTable<AtomicBool>,
@@ -68,14 +68,14 @@ pub(crate) struct Registry {
 /// Where the VMs of the bundle are.
 #[derive(Debug)]
 struct States {
-    vms: VmTable<State>,
+    vms: VmTable<VmSlot>,
     /// Those that are yet to be made, in order. The others are not looked at when one is gone.
     waiting: Vec<VmId>,
 }
 
-/// Where a VM of the bundle is.
+/// What is in the place of a VM of the bundle.
 #[derive(Debug)]
-enum State {
+enum VmSlot {
     /// It waits for another to end.
     Waiting,
     /// It exists.
@@ -90,9 +90,9 @@ pub(crate) struct VmsMade(());
 
 impl Registry {
     /// The bundle's VMs, of which none is made yet.
-    pub(crate) fn new(_: &HeapUp, bundle: Bundle<'static>, machine: Machine) -> Self {
+    pub(crate) fn new(_: &HeapUp, bundle: Bundle<'static>, host_cpu: HostCpu) -> Self {
         let count = bundle.directory.vms.len();
-        let vms = VmTable::new(count, || State::Waiting);
+        let vms = VmTable::new(count, || VmSlot::Waiting);
         // Memory at a certain place is taken before others take what they find.
         let placed = |wanted: RamPlacement| {
             bundle
@@ -104,7 +104,7 @@ impl Registry {
         let waiting = placed(RamPlacement::OneToOne).chain(placed(RamPlacement::Anywhere)).collect();
         Self {
             bundle,
-            machine,
+            host_cpu,
             states: SpinMutex::new(States { vms, waiting }),
             gone: VmTable::new(count, || AtomicBool::new(false)),
             remaining: AtomicUsize::new(count),
@@ -136,7 +136,7 @@ pub(crate) fn advance() -> Advance {
     let Some((id, config)) = registry.next() else { return Advance::Over };
     if let Err(error) = registry.create(id, config) {
         console::warning!("{} cannot be made: {error}", config.name);
-        registry.set(id, State::Failed);
+        registry.set(id, VmSlot::Failed);
         console::tell_of(id, |vm| FromHypervisor::State { vm, state: VmState::NotMade });
         ended_one(registry);
     }
@@ -195,7 +195,7 @@ impl Registry {
         Some((id, config(id)?))
     }
 
-    fn set(&self, id: VmId, state: State) {
+    fn set(&self, id: VmId, state: VmSlot) {
         if let Some(place) = self.states.lock().vms.get_mut(id) {
             *place = state;
         }
@@ -218,8 +218,8 @@ impl Registry {
         // From here on each piece of the heap is there. It is asked once, as to ask takes longer than all the rest of this.
         let of_shared = room_of_shared() + chosen.room(&config.virtio);
         let mut room = Room::claim(room_of_values(config) + of_shared)?;
-        let memory = GuestMemoryMap::new(memory, config, self.machine.pa_bits, self.machine.encoding)?;
-        let mut vm = Vm::new(config, &self.machine.platform, clock::seconds())?;
+        let memory = GuestMemoryMap::new(memory, config, self.host_cpu.pa_bits, self.host_cpu.encoding)?;
+        let mut vm = Vm::new(config, &self.host_cpu.platform, clock::seconds())?;
         let devices = Devices::new(id, &config.virtio, &self.bundle)?;
         let placements = chosen.take();
         let vcpus: Box<[_]> =
@@ -231,13 +231,13 @@ impl Registry {
         let room = Arc::new(room);
         let handle = Arc::new(VmShared {
             id,
-            vtcr: memory.geometry().vtcr(self.machine.vmids),
+            vtcr: memory.geometry().vtcr(self.host_cpu.vmids),
             vm: SpinMutex::new(vm),
             vcpus,
             constants,
             placements,
             devices,
-            link: Link::new(),
+            link: ConsoleLink::new(),
             guest_errors: SpinMutex::new(LogRatelimit::new()),
             memory,
             vmid: SpinMutex::new(VmidHolder::new()),
@@ -250,7 +250,7 @@ impl Registry {
             gone,
         });
         // Before anything of it runs: whoever has something for it finds it.
-        self.set(id, State::Alive(Arc::downgrade(&handle)));
+        self.set(id, VmSlot::Alive(Arc::downgrade(&handle)));
         network::connect(&handle);
         for (vcpu, placement) in (0..).zip(handle.placements.iter()) {
             let (handle, room) = (Arc::clone(&handle), Arc::clone(&room));
@@ -375,7 +375,7 @@ pub(crate) fn call_for_output(id: VmId) {
 /// The VM, while it exists.
 pub(crate) fn find(id: VmId) -> Option<VmHandle> {
     match registry()?.states.lock().vms.get(id)? {
-        State::Alive(handle) => handle.upgrade(),
+        VmSlot::Alive(handle) => handle.upgrade(),
         _ => None,
     }
 }

@@ -22,7 +22,7 @@ use crate::arch::lock::SpinMutex;
 use crate::arch::sysreg::{CntfrqEl0, CntpctEl0, Read};
 use crate::console;
 use crate::console::Heard;
-use crate::console::link::Link;
+use crate::console::link::ConsoleLink;
 use crate::devices::Devices;
 use crate::sched::percpu;
 use crate::sched::percpu::Placements;
@@ -40,9 +40,9 @@ pub(crate) struct Placement {
 
 /// Whether a VM goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lives {
-    Yes,
-    No,
+pub(crate) enum VmStatus {
+    Running,
+    Stopping,
 }
 
 /// How a VM ends, once that is known. The VM's own lifecycle is the truth and changes first; here others read it without the
@@ -97,12 +97,12 @@ pub(crate) struct VmShared {
     pub(crate) vcpus: Box<[SpinMutex<Vcpu>]>,
     /// What always reads the same for each of them.
     pub(crate) constants: Box<[Constants]>,
-    /// Where they live.
+    /// Their affine CPUs and run-queue indices.
     pub(crate) placements: Placements,
     /// What its virtio devices stand on.
     pub(crate) devices: Devices,
     /// Its console's link to the board's serial line.
-    pub(crate) link: Link,
+    pub(crate) link: ConsoleLink,
     /// How many more of its errors are logged.
     pub(crate) guest_errors: SpinMutex<LogRatelimit>,
     /// Its memory.
@@ -229,12 +229,12 @@ impl VmShared {
 
     /// Whether the VM, whose lock is held, goes on. If it does not, all see from now on how it ends.
     #[inline]
-    pub(crate) fn goes_on(&self, vm: &Vm) -> Lives {
+    pub(crate) fn goes_on(&self, vm: &Vm) -> VmStatus {
         match vm.lifecycle {
-            Lifecycle::Running => Lives::Yes,
+            Lifecycle::Running => VmStatus::Running,
             Lifecycle::Stopping(reason) => {
                 self.stop_reason.set(reason);
-                Lives::No
+                VmStatus::Stopping
             }
         }
     }

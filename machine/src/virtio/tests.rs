@@ -176,7 +176,7 @@ fn who_waits_for_the_outside_has_work_when_it_is_ready_or_the_vm_is_reset() {
 /// Another vCPU may store to a device's register as fast as a poll looks at it; also to one that can do nothing, since what stands
 /// behind it is busy.
 #[test]
-fn a_turn_ends_however_often_it_is_asked_for() {
+fn a_poll_ends_however_often_it_is_asked_for() {
     for devices in [vec![VirtioDevice::Entropy], vec![card()], vec![VirtioDevice::Console], vec![disk()]] {
         let mut vm = vm(devices);
         let mut quota = POLL_QUOTA;

@@ -25,11 +25,11 @@ impl Vm {
     fn with_doorbell(&mut self, channel: usize, change: impl FnOnce(&mut Doorbell)) -> VcpuSet {
         let Some(doorbell) = self.doorbells.get_mut(channel) else { return VcpuSet::new() };
         change(doorbell);
-        self.settle_doorbell(channel)
+        self.update_doorbell_line(channel)
     }
 
     /// Brings the line of a doorbell to the GIC.
-    pub(crate) fn settle_doorbell(&mut self, channel: usize) -> VcpuSet {
+    pub(crate) fn update_doorbell_line(&mut self, channel: usize) -> VcpuSet {
         let Some(doorbell) = self.doorbells.get(channel) else { return VcpuSet::new() };
         let level = if doorbell.irq_asserted() { LineLevel::High } else { LineLevel::Low };
         self.gic.set_spi_level(Intid::spi(layout::DOORBELL_SPI + channel as u32), level)

@@ -221,7 +221,7 @@ impl Bench {
             Event::Time(ticks, seconds) => {
                 self.host.now += ticks;
                 self.host.seconds += seconds;
-                let _ = self.vm.lock().settle_physical_timer(&self.vcpus[index], self.host.now);
+                let _ = self.vm.lock().update_physical_timer_line(&self.vcpus[index], self.host.now);
                 let _ = self.vm.lock().advance_clock(self.host.seconds);
             }
             Event::Keys(count) => {

@@ -120,7 +120,7 @@ fn the_physical_timer_raises_its_interrupt() {
     assert_eq!(listed(&mut bench, 0), []);
     assert_eq!(bench.vcpus[0].physical_timer.deadline(), Some(bench.host.now + 100));
     bench.host.now += 100;
-    let _ = bench.vm.lock().settle_physical_timer(&bench.vcpus[0], bench.host.now);
+    let _ = bench.vm.lock().update_physical_timer_line(&bench.vcpus[0], bench.host.now);
     assert_eq!(listed(&mut bench, 0), [layout::PHYSICAL_TIMER_INTID]);
     // Reads: ISTATUS, and no time left.
     assert_eq!(bench.mrs(SysReg::CNTP_CTL_EL0, 3), Resume::Guest);

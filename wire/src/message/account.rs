@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What EL2 knows of its own cost: when the parts of a VM's lives began, and the memory that it takes itself.
+//! What EL2 knows of its own cost: when the parts of a VM's boot epochs began, and the memory that it takes itself.
 //!
 //! Both are said when a life is over, so that saying it costs nobody's start.
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a vCPU does at one moment: told when the user asks, each vCPU by the physical CPU where it lives.
+//! What a vCPU does at one moment: told when the user asks, each vCPU by its affine CPU.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ pub struct VcpuReport {
     pub vm: u16,
     /// Its number in the VM.
     pub vcpu: u16,
-    /// The physical CPU on which it lives.
+    /// Its affine CPU.
     pub cpu: u16,
     /// Whether it runs.
     pub activity: VcpuActivity,
@@ -32,7 +32,7 @@ pub struct VcpuReport {
 pub enum VcpuActivity {
     /// It is in the machine.
     Running,
-    /// It wants to run, and another has its turn.
+    /// It wants to run, and another does.
     Ready,
     /// It waits for an interrupt.
     Waiting {

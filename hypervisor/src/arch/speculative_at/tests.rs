@@ -60,24 +60,24 @@ impl Machine {
         }
     }
 
-    fn take(&mut self, step: Step, to: Owner, new: Guest) {
+    fn take(&mut self, step: SwitchStep, to: Owner, new: Guest) {
         let (sctlr, tcr) = (*self.sctlr.last().unwrap(), *self.tcr.last().unwrap());
         match step {
-            Step::Synchronise => {
+            SwitchStep::Synchronise => {
                 keep_last(&mut self.stage2);
                 keep_last(&mut self.registers);
                 keep_last(&mut self.sctlr);
                 keep_last(&mut self.tcr);
             }
-            Step::StopWalks => self.tcr.push(Tcr { walks: false, ..tcr }),
-            Step::ForceStage1 => {
+            SwitchStep::StopWalks => self.tcr.push(Tcr { walks: false, ..tcr }),
+            SwitchStep::ForceStage1 => {
                 self.sctlr.push(Sctlr { stage1: true, forced: sctlr.forced || !sctlr.stage1, ..sctlr });
             }
-            Step::Stage2 => self.stage2.push(to),
-            Step::Flush => assert_eq!(self.stage2, [to], "TLBI works on the VMID that is synchronised"),
-            Step::Registers => self.registers.push(to),
-            Step::Sctlr => self.sctlr.push(Sctlr { owner: to, stage1: new.stage1, forced: false }),
-            Step::Tcr => self.tcr.push(Tcr { owner: to, walks: new.walks }),
+            SwitchStep::Stage2 => self.stage2.push(to),
+            SwitchStep::Flush => assert_eq!(self.stage2, [to], "TLBI works on the VMID that is synchronised"),
+            SwitchStep::Registers => self.registers.push(to),
+            SwitchStep::Sctlr => self.sctlr.push(Sctlr { owner: to, stage1: new.stage1, forced: false }),
+            SwitchStep::Tcr => self.tcr.push(Tcr { owner: to, walks: new.walks }),
         }
     }
 
@@ -104,7 +104,7 @@ fn keep_last<T>(values: &mut Vec<T>) {
 }
 
 /// Where `steps` let a wrong translation happen first, for any pair of vCPUs.
-fn first_wrong(ways: &[(&[Step], Owner)]) -> Option<(Guest, Guest, Step)> {
+fn first_wrong(ways: &[(&[SwitchStep], Owner)]) -> Option<(Guest, Guest, SwitchStep)> {
     for old in GUESTS {
         for new in GUESTS {
             let mut machine = Machine::running(old);
@@ -134,7 +134,7 @@ fn all_of_the_new_vcpu_is_in_place_at_the_end() {
         for new in GUESTS {
             let mut machine = Machine::running(old);
             ENTER.iter().for_each(|step| machine.take(*step, Owner::New, new));
-            machine.take(Step::Synchronise, Owner::New, new);
+            machine.take(SwitchStep::Synchronise, Owner::New, new);
             let (sctlr, tcr) = (machine.sctlr[0], machine.tcr[0]);
             assert_eq!((machine.stage2[0], machine.registers[0]), (Owner::New, Owner::New));
             assert_eq!((sctlr.owner, sctlr.stage1, sctlr.forced), (Owner::New, new.stage1, false));
@@ -147,31 +147,38 @@ fn all_of_the_new_vcpu_is_in_place_at_the_end() {
 #[test]
 fn each_step_that_keeps_vms_apart_is_needed() {
     for at in 0..ENTER.len() {
-        if !matches!(ENTER[at], Step::Synchronise | Step::StopWalks | Step::ForceStage1) {
+        if !matches!(ENTER[at], SwitchStep::Synchronise | SwitchStep::StopWalks | SwitchStep::ForceStage1) {
             continue;
         }
         let without: Vec<_> = [&ENTER[..at], &ENTER[at + 1..]].concat();
         let runs = std::panic::catch_unwind(|| first_wrong(&[(&without, Owner::New)]));
         assert!(!matches!(runs, Ok(None)), "step {at} of {ENTER:?} could go");
     }
-    let plain = [Step::Stage2, Step::Synchronise, Step::Flush, Step::Sctlr, Step::Tcr, Step::Registers];
+    let plain = [
+        SwitchStep::Stage2,
+        SwitchStep::Synchronise,
+        SwitchStep::Flush,
+        SwitchStep::Sctlr,
+        SwitchStep::Tcr,
+        SwitchStep::Registers,
+    ];
     assert!(first_wrong(&[(&plain, Owner::New)]).is_some());
 }
 
 #[test]
 fn the_cores_by_their_midr() {
-    let of = |midr| Switch::of(midr);
+    let of = |midr| SwitchOrder::of(midr);
     // As QEMU has them: r1p0, r0p3, r2p0.
-    assert_eq!(of(0x411F_D070), Switch::Ordered, "Cortex-A57");
-    assert_eq!(of(0x410F_D083), Switch::Ordered, "Cortex-A72");
-    assert_eq!(of(0x412F_D050), Switch::Ordered, "Cortex-A55");
-    assert_eq!(of(0x410F_D0B0), Switch::Ordered, "Cortex-A76 r0p0");
-    assert_eq!(of(0x412F_D0B0), Switch::Ordered, "Cortex-A76 r2p0");
-    assert_eq!(of(0x413F_D0B0), Switch::Plain, "Cortex-A76 r3p0");
-    assert_eq!(of(0x414F_D0B1), Switch::Plain, "Cortex-A76 r4p1");
-    assert_eq!(of(0x410F_D034), Switch::Plain, "Cortex-A53");
-    assert_eq!(of(0x414F_D0C1), Switch::Plain, "Neoverse-N1");
-    assert_eq!(of(0x51DF_805E), Switch::Ordered, "Kryo 4xx Silver");
-    assert_eq!(of(0x000F_0510), Switch::Plain, "QEMU's max");
-    assert_eq!(of(0x610F_D083), Switch::Plain, "another maker's part of the same number");
+    assert_eq!(of(0x411F_D070), SwitchOrder::Ordered, "Cortex-A57");
+    assert_eq!(of(0x410F_D083), SwitchOrder::Ordered, "Cortex-A72");
+    assert_eq!(of(0x412F_D050), SwitchOrder::Ordered, "Cortex-A55");
+    assert_eq!(of(0x410F_D0B0), SwitchOrder::Ordered, "Cortex-A76 r0p0");
+    assert_eq!(of(0x412F_D0B0), SwitchOrder::Ordered, "Cortex-A76 r2p0");
+    assert_eq!(of(0x413F_D0B0), SwitchOrder::Plain, "Cortex-A76 r3p0");
+    assert_eq!(of(0x414F_D0B1), SwitchOrder::Plain, "Cortex-A76 r4p1");
+    assert_eq!(of(0x410F_D034), SwitchOrder::Plain, "Cortex-A53");
+    assert_eq!(of(0x414F_D0C1), SwitchOrder::Plain, "Neoverse-N1");
+    assert_eq!(of(0x51DF_805E), SwitchOrder::Ordered, "Kryo 4xx Silver");
+    assert_eq!(of(0x000F_0510), SwitchOrder::Plain, "QEMU's max");
+    assert_eq!(of(0x610F_D083), SwitchOrder::Plain, "another maker's part of the same number");
 }

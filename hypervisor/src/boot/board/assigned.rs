@@ -12,7 +12,7 @@ use vambrace_wire::bundle::assigned::{Interrupt, Registers};
 
 use super::interrupts::Controller;
 use super::place::Place;
-use super::{Board, Kind, Nodes};
+use super::{Board, BoardKind, Nodes};
 
 const PAGE: u64 = 4096;
 
@@ -28,7 +28,7 @@ pub enum NotOnBoard {
         /// The pages.
         registers: PaRange,
         /// Whose tree it is.
-        kind: Kind,
+        kind: BoardKind,
     },
     /// EL2 uses them itself.
     #[error("{} is assigned to it, but that is {} here, which stays the hypervisor's", .0, .1)]
@@ -61,7 +61,7 @@ impl Board {
                 return Err(NotOnBoard::Own(wanted, what));
             }
             if device_at(root, wanted).is_none() {
-                return Err(NotOnBoard::Registers { registers: wanted, kind: Kind::of_root(root) });
+                return Err(NotOnBoard::Registers { registers: wanted, kind: BoardKind::of_root(root) });
             }
         }
         let gic = Nodes::find(root).gic.map(Controller::of);

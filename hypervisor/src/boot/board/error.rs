@@ -33,7 +33,7 @@ pub enum BoardError {
         /// What it has.
         instead: OtherGic,
         /// Whose tree it is.
-        kind: Kind,
+        kind: BoardKind,
     },
     /// No architected timer.
     #[error(
@@ -41,7 +41,7 @@ pub enum BoardError {
          interrupt, both PPIs{}",
         .0.advice("; in QEMU: virtualization=on")
     )]
-    NoTimer(Kind),
+    NoTimer(BoardKind),
     /// More of something than the fixed tables hold.
     #[error(
         "the device tree has {count} {what}, and this build holds {most}; the limit is in hypervisor/src/boot/board.rs"
@@ -80,14 +80,14 @@ impl OtherGic {
 
 /// Whose board it is, as far as advice depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum BoardKind {
     /// QEMU's `virt`.
     QemuVirt,
     /// Another.
     Other,
 }
 
-impl Kind {
+impl BoardKind {
     /// Of a device tree, if there is one.
     #[must_use]
     pub fn of(tree: Option<&[u8]>) -> Self {

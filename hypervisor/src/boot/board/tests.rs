@@ -211,10 +211,10 @@ fn a_timer_is_read_by_the_names_of_its_interrupts() {
     let named = |names: &[&str]| discover(&changed(|root| set(root, "timer", "interrupt-names", names)));
     let timer = named(&["virt", "phys", "hyp-phys", "sec-phys"]).unwrap().timer;
     assert_eq!(timer, TimerInterrupts { virtual_timer: Intid::new(29), hypervisor_timer: Intid::new(27) });
-    assert_eq!(named(&["phys", "virt"]).unwrap_err(), BoardError::NoTimer(Kind::QemuVirt));
+    assert_eq!(named(&["phys", "virt"]).unwrap_err(), BoardError::NoTimer(BoardKind::QemuVirt));
     // An SPI is no timer's.
     let tree = changed(|root| set(root, "timer", "interrupts", [0u32, 1, 4, 0, 2, 4, 0, 3, 4, 0, 4, 4]));
-    assert_eq!(discover(&tree).unwrap_err(), BoardError::NoTimer(Kind::QemuVirt));
+    assert_eq!(discover(&tree).unwrap_err(), BoardError::NoTimer(BoardKind::QemuVirt));
 }
 
 #[test]
@@ -222,10 +222,10 @@ fn what_is_disabled_is_not_there() {
     let without = |name: &str| discover(&changed(|root| set(root, name, "status", "disabled")));
     assert_eq!(
         without("intc@8000000").unwrap_err(),
-        BoardError::NoGicV3 { instead: OtherGic::NotUsable, kind: Kind::QemuVirt }
+        BoardError::NoGicV3 { instead: OtherGic::NotUsable, kind: BoardKind::QemuVirt }
     );
     assert_eq!(without("psci").unwrap_err(), BoardError::NoPsci);
-    assert_eq!(without("timer").unwrap_err(), BoardError::NoTimer(Kind::QemuVirt));
+    assert_eq!(without("timer").unwrap_err(), BoardError::NoTimer(BoardKind::QemuVirt));
     assert_eq!(without("memory@40000000").unwrap_err(), BoardError::NoMemory);
     assert_eq!(without("pl031@9010000").unwrap().rtc, None);
     assert_eq!(without("pl011@9000000").unwrap().uart, None);
@@ -253,7 +253,7 @@ fn what_is_assigned_has_to_be_a_device_of_this_board() {
     // A virtio slot has a part of a page.
     assert_eq!(has(QEMU_VIRT, &[(0x0A00_1000, 0x1000)], &[32 + 16 + 8]), Ok(()));
     let registers = |(start, len)| range(start, len);
-    let kind = Kind::QemuVirt;
+    let kind = BoardKind::QemuVirt;
     let missing = NotOnBoard::Registers { registers: registers(SECOND_UART), kind };
     assert_eq!(has(QEMU_VIRT, &[GPIO, SECOND_UART], &[39]), Err(missing));
     assert!(missing.to_string().contains("a second -serial"), "{missing}");

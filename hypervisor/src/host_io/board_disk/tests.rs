@@ -60,7 +60,7 @@ impl Device {
     }
 }
 
-impl Link for Device {
+impl DiskQueue for Device {
     fn submit(&mut self, _buffer: &mut Buffer<'_>, _data: Data) -> Option<u16> {
         let mut inside = self.0.borrow_mut();
         let token = inside.next;

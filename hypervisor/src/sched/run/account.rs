@@ -34,7 +34,7 @@ impl Account {
 
     /// The vCPU with run-queue index `id` pays for all until now.
     #[inline(always)]
-    pub(super) fn settle(&mut self, queue: &mut RunQueue, id: RunQueueIndex) {
+    pub(super) fn charge(&mut self, queue: &mut RunQueue, id: RunQueueIndex) {
         let now = now();
         queue.charge(id, now.saturating_sub(self.since));
         self.since = now;
@@ -44,7 +44,7 @@ impl Account {
     #[inline(always)]
     pub(super) fn close(&mut self, queue: &mut RunQueue) {
         if let Payer::Left(left) = self.payer {
-            self.settle(queue, left);
+            self.charge(queue, left);
             self.payer = Payer::Next;
         }
     }

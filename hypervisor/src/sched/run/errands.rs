@@ -2,7 +2,7 @@
 //! What is done for a vCPU that is not in the machine, in its own time: looking whether it is to start, to stop or to wake;
 //! its VM's long work; its console's unfinished line.
 //!
-//! A call for a vCPU only puts it in the queue. So the vCPU in the machine loses no time by it, and waits for no lock of
+//! A request for a vCPU only puts it in the queue. So the vCPU in the machine loses no time by it, and waits for no lock of
 //! another VM.
 
 use core::sync::atomic::Ordering;
@@ -12,7 +12,7 @@ use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::sched::requests::{Gone, Handler, Received};
 use vambrace_interrupts::Activity;
 
-use super::queued::State;
+use super::queued::VcpuState;
 use super::{NEVER, Pcpu, now};
 use crate::console;
 use crate::sched::percpu::{self, Message};
@@ -28,12 +28,12 @@ pub(super) enum Errand {
     IsAll,
 }
 
-/// A CPU that looks at who called it.
+/// A CPU that handles its requests.
 struct Handling<'a> {
     cpu: &'a mut Pcpu,
     /// The run-queue index of the vCPU that is in the machine.
     resident: Option<RunQueueIndex>,
-    /// It was called.
+    /// It was requested.
     is_requested: bool,
 }
 
@@ -66,7 +66,7 @@ impl Handler for Handling<'_> {
 }
 
 impl Pcpu {
-    /// Sees who called. Says whether the resident vCPU is among them.
+    /// Handles what was requested. Says whether the resident vCPU is among them.
     pub(super) fn handle_requests(&mut self, resident: Option<RunQueueIndex>) -> bool {
         let shared = self.shared;
         let mut handling = Handling { cpu: self, resident, is_requested: false };
@@ -90,12 +90,12 @@ impl Pcpu {
         self.account.leave_out(began);
     }
 
-    /// Somebody calls a vCPU that is not in the machine: it is looked at when it is its turn.
+    /// A vCPU that is not in the machine is requested: it is looked at when the scheduler picks it.
     fn note_request(&mut self, id: RunQueueIndex) {
         // It may be gone by now.
         let Some(Some(queued)) = self.queued.get_mut(id.index()) else { return };
         // One that is ready finds out when it is put in.
-        if queued.state != State::Ready {
+        if queued.state != VcpuState::Ready {
             queued.is_requested = true;
             self.queue.wake(id, queued.claim(self.translation));
         }
@@ -109,7 +109,7 @@ impl Pcpu {
         if queued.task.is_none()
             && !queued.is_flush_due
             && handle.stop_reason.get().is_none()
-            && queued.state == State::Waiting
+            && queued.state == VcpuState::Waiting
         {
             let index = queued.vcpu.into();
             return self.look_at_waiting(id, handle, index);
@@ -141,13 +141,13 @@ impl Pcpu {
             return Errand::IsAll;
         }
         match queued.state {
-            State::Ready => Errand::ThenEnter,
-            State::Waiting => self.look_at_waiting(id, handle, index),
-            State::Off => self.look_at_off(id, handle, index),
+            VcpuState::Ready => Errand::ThenEnter,
+            VcpuState::Waiting => self.look_at_waiting(id, handle, index),
+            VcpuState::Off => self.look_at_off(id, handle, index),
         }
     }
 
-    /// A vCPU that waits is called: is what it waits for there?
+    /// A vCPU that waits is requested: is what it waits for there?
     fn look_at_waiting(&mut self, id: RunQueueIndex, handle: &VmHandle, index: usize) -> Errand {
         if handle.devices.is_due() {
             self.work(id, handle);
@@ -168,7 +168,7 @@ impl Pcpu {
         Errand::ThenEnter
     }
 
-    /// A vCPU that is off is called: is it to start?
+    /// A vCPU that is off is requested: is it to start?
     fn look_at_off(&mut self, id: RunQueueIndex, handle: &VmHandle, index: usize) -> Errand {
         let entry = handle.vm.lock().power.take_pending(index);
         let Some(entry) = entry else {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What each vCPU does, told when the user asks.
 //!
-//! Each physical CPU tells of the vCPUs that live on it: their locks are its own, and no VM's lock is taken. So a VM that
+//! Each physical CPU tells of the vCPUs that are affine to it: their locks are its own, and no VM's lock is taken. So a VM that
 //! holds its lock for long, or stands still, is told of like any other.
 
 use vambrace_cpu::scheduler::RunQueueIndex;
@@ -9,7 +9,7 @@ use vambrace_hypervisor::invariant;
 use vambrace_machine::Vcpu;
 use vambrace_wire::message::{FromHypervisor, TOLD_EXITS, ToldExit, VcpuActivity, VcpuReport};
 
-use super::queued::{QueuedVcpu, State};
+use super::queued::{QueuedVcpu, VcpuState};
 use super::{NEVER, Pcpu, now};
 use crate::arch::sysreg::{CntfrqEl0, Read};
 use crate::arch::sysreg_context;
@@ -62,9 +62,9 @@ impl Pcpu {
 /// What a vCPU does that is not in the machine.
 fn activity(queued: &QueuedVcpu) -> VcpuActivity {
     match queued.state {
-        State::Ready => VcpuActivity::Ready,
-        State::Off => VcpuActivity::Off,
-        State::Waiting => {
+        VcpuState::Ready => VcpuActivity::Ready,
+        VcpuState::Off => VcpuActivity::Off,
+        VcpuState::Waiting => {
             let counts = queued.wake_at.saturating_sub(now());
             let micros = u128::from(counts) * 1_000_000 / u128::from(CntfrqEl0.read().max(1));
             let timer = (queued.wake_at != NEVER).then(|| u64::try_from(micros).unwrap_or(u64::MAX));

@@ -5,7 +5,7 @@ use vambrace_cpu::scheduler::RunQueueIndex;
 use vambrace_interrupts::{Intid, Trigger};
 use vambrace_machine::{Vcpu, layout};
 
-use super::queued::State;
+use super::queued::VcpuState;
 use super::{NEVER, Pcpu, now};
 use crate::arch::barrier;
 use crate::arch::sysreg::{CnthpCtlEl2, CnthpCvalEl2, CntvCtlEl0, SafeWrite};
@@ -122,7 +122,7 @@ impl Pcpu {
             if works {
                 queued.work_at = NEVER;
             }
-            let is_over = queued.state == State::Waiting && queued.wake_at <= now;
+            let is_over = queued.state == VcpuState::Waiting && queued.wake_at <= now;
             if is_flush_due {
                 self.flush_now(id, resident);
             }
@@ -140,12 +140,12 @@ impl Pcpu {
     /// Sets CNTHP to the next deadline of this CPU.
     pub(super) fn program_timer(&mut self, resident: Option<(&Vcpu, u64)>) {
         let mut next = self.deadlines.next();
-        if let Some((vcpu, turn_end)) = resident {
-            next = next.min(turn_end).min(self.alarm);
-            // One that had passed when its line was last settled is asserted already. One that has passed since is not,
+        if let Some((vcpu, slice_end)) = resident {
+            next = next.min(slice_end).min(self.alarm);
+            // One that had passed when its line was last updated is asserted already. One that has passed since is not,
             // and fires at once.
-            let settled = self.settled_at;
-            next = next.min(vcpu.physical_timer.deadline().filter(|at| *at > settled).unwrap_or(NEVER));
+            let updated = self.lines_updated_at;
+            next = next.min(vcpu.physical_timer.deadline().filter(|at| *at > updated).unwrap_or(NEVER));
         }
         if next != self.programmed {
             self.programmed = next;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The vCPUs that live on a CPU: who runs, who waits, who is off, and what wakes them.
+//! The vCPUs that are affine to a CPU: who runs, who waits, who is off, and what wakes them.
 
 use alloc::sync::Arc;
 use alloc::vec;
@@ -29,7 +29,7 @@ use crate::vm::shared::{Halted, VmHandle, VmShared};
 pub(super) struct QueuedVcpu {
     pub(super) handle: VmHandle,
     pub(super) vcpu: u16,
-    pub(super) state: State,
+    pub(super) state: VcpuState,
     /// There is something to do for it, in its own time, before it is put into the machine.
     pub(super) is_requested: bool,
     /// Its VM's unfinished console line is to be passed on.
@@ -58,19 +58,19 @@ impl QueuedVcpu {
 
 /// What a vCPU is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum VcpuState {
     /// Powered off, or halted for good.
     Off,
     /// Waits for an interrupt.
     Waiting,
-    /// Runs when it is its turn.
+    /// Runs when the scheduler picks it.
     Ready,
 }
 
 /// Why a vCPU leaves the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leave {
-    /// Others' turn.
+    /// Others run.
     Preempted,
     /// It lets others go first.
     Yields,
@@ -99,7 +99,7 @@ fn start_vcpu(handle: &VmShared, vcpu: &mut Vcpu, entry: CpuEntry) {
     let mut vm = handle.vm.lock();
     let mut notify = vm.gic.reset_interface(index);
     // Its physical timer is off, whatever the one before did.
-    notify.extend(&vm.settle_physical_timer(vcpu, now()));
+    notify.extend(&vm.update_physical_timer_line(vcpu, now()));
     drop(vm);
     handle.notify(&notify);
 }
@@ -184,7 +184,7 @@ impl Pcpu {
         vm.gic.set_activity(index, Activity::Waiting);
         drop(vm);
         if let Some(Some(queued)) = self.queued.get_mut(id.index()) {
-            queued.state = State::Waiting;
+            queued.state = VcpuState::Waiting;
             queued.wake_at = wake_at;
             self.deadlines.set(id, wake_at.min(queued.flush_at).min(queued.work_at));
         }
@@ -195,7 +195,7 @@ impl Pcpu {
     /// A vCPU is off from now on, or halted.
     fn switch_off(&mut self, id: RunQueueIndex) {
         let Some(Some(queued)) = self.queued.get_mut(id.index()) else { invariant!("only vCPUs are queued") };
-        queued.state = State::Off;
+        queued.state = VcpuState::Off;
         self.queue.block(id);
     }
 
@@ -233,7 +233,7 @@ impl Pcpu {
     /// A vCPU that waited, and that is in the queue, waits no longer.
     pub(super) fn make_ready(&mut self, id: RunQueueIndex) {
         let Some(Some(queued)) = self.queued.get_mut(id.index()) else { invariant!("only vCPUs are queued") };
-        queued.state = State::Ready;
+        queued.state = VcpuState::Ready;
         queued.wake_at = NEVER;
         self.deadlines.set(id, queued.flush_at.min(queued.work_at));
         if let Some(entry) = queued.suspended.take()
@@ -286,7 +286,7 @@ impl Pcpu {
         *place = Some(QueuedVcpu {
             handle,
             vcpu,
-            state: State::Off,
+            state: VcpuState::Off,
             is_requested: false,
             is_flush_due: false,
             task: None,
@@ -298,7 +298,7 @@ impl Pcpu {
         });
     }
 
-    /// Long work for the VM of the vCPU with run-queue index `id`, which is off: done in that vCPU's turns.
+    /// Long work for the VM of the vCPU with run-queue index `id`, which is off: done when the scheduler picks that vCPU.
     pub(super) fn give_task(&mut self, id: RunQueueIndex, task: BackgroundTask) {
         let Some(Some(queued)) = self.queued.get_mut(id.index()) else { invariant!("only vCPUs are queued") };
         queued.task = Some(task);

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use vambrace_cpu::registers::El1Registers;
 use vambrace_cpu::scheduler::RunQueueIndex;
 use vambrace_cpu::timer;
-use vambrace_hypervisor::arch::speculative_at::{self, Step, Switch};
+use vambrace_hypervisor::arch::speculative_at::{self, SwitchOrder, SwitchStep};
 use vambrace_hypervisor::arch::traps::{HCR_VSE, WfiTrap};
 use vambrace_interrupts::{LineLevel, Put, VcpuSet};
 use vambrace_machine::{Vcpu, Vm, layout};
@@ -25,7 +25,7 @@ use crate::gic::vgic;
 use crate::gic::vgic::Interface;
 use crate::host_io::clock;
 use crate::panic;
-use crate::vm::shared::{Lives, VmShared};
+use crate::vm::shared::{VmShared, VmStatus};
 
 /// Stage-2 root tables without an entry, for a CPU without a VM: as many as a 4 KiB granule's smallest trees have.
 /// Atomics, so that they are no constant, which would be 16 KiB of zeros in the image.
@@ -74,10 +74,10 @@ impl Stage2 {
 }
 
 /// Loads tables that translate for nobody.
-pub(crate) fn load_no_translation(switch: Switch, empty_vtcr: u64) {
+pub(crate) fn load_no_translation(switch: SwitchOrder, empty_vtcr: u64) {
     let vttbr = (&raw const EMPTY_ROOT).expose_provenance() as u64;
     let empty = Stage2::Is { vtcr: empty_vtcr, vttbr };
-    if switch == Switch::Ordered {
+    if switch == SwitchOrder::Ordered {
         return take_steps(speculative_at::LEAVE, empty, Flush::None, &El1Registers::default());
     }
     empty.load();
@@ -98,36 +98,36 @@ fn forget(flush: Flush) {
 /// Loads a stage 2 and EL1 registers in the order that the core needs.
 #[cold]
 #[inline(never)]
-fn take_steps(steps: &[Step], stage2: Stage2, flush: Flush, el1: &El1Registers) {
+fn take_steps(steps: &[SwitchStep], stage2: Stage2, flush: Flush, el1: &El1Registers) {
     for step in steps {
         match step {
-            Step::Synchronise => barrier::isb(),
-            Step::StopWalks => TcrEl1.write(TcrEl1.read() | speculative_at::NO_WALKS),
-            Step::ForceStage1 => SctlrEl1.write(SctlrEl1.read() | speculative_at::STAGE1_ON),
-            Step::Stage2 => stage2.load(),
-            Step::Flush => forget(flush),
-            Step::Registers => {
+            SwitchStep::Synchronise => barrier::isb(),
+            SwitchStep::StopWalks => TcrEl1.write(TcrEl1.read() | speculative_at::NO_WALKS),
+            SwitchStep::ForceStage1 => SctlrEl1.write(SctlrEl1.read() | speculative_at::STAGE1_ON),
+            SwitchStep::Stage2 => stage2.load(),
+            SwitchStep::Flush => forget(flush),
+            SwitchStep::Registers => {
                 // The two that have steps of their own stay as they are.
                 CpacrEl1.write(el1.cpacr);
                 MairEl1.write(el1.mair);
                 sysreg_context::load_others(el1);
             }
-            Step::Sctlr => SctlrEl1.write(el1.sctlr),
-            Step::Tcr => TcrEl1.write(el1.tcr),
+            SwitchStep::Sctlr => SctlrEl1.write(el1.sctlr),
+            SwitchStep::Tcr => TcrEl1.write(el1.tcr),
         }
     }
 }
 
 impl Pcpu {
     /// Brings the list registers of the vCPU in the machine up to date.
-    pub(super) fn refresh(&mut self, handle: &VmShared, vcpu: &Vcpu) -> Lives {
+    pub(super) fn refresh(&mut self, handle: &VmShared, vcpu: &Vcpu) -> VmStatus {
         let index = usize::from(vcpu.index);
         let mut vm = handle.vm.lock();
-        if handle.goes_on(&vm) == Lives::No {
-            return Lives::No;
+        if handle.goes_on(&vm) == VmStatus::Stopping {
+            return VmStatus::Stopping;
         }
         let mut moved = vm.gic.sync_from(index, |known| self.interface.read(known));
-        moved.extend(&self.settle(&mut vm, vcpu));
+        moved.extend(&self.update_timer_lines(&mut vm, vcpu));
         moved.extend(&retract_timer(&mut vm, index));
         // Whatever is for this vCPU it gets now.
         moved.remove(index);
@@ -139,11 +139,11 @@ impl Pcpu {
         }
         drop(vm);
         handle.notify(&moved);
-        Lives::Yes
+        VmStatus::Running
     }
 
     /// Puts a vCPU into the machine, its list registers up to date. If its VM is stopping, it is not to be entered.
-    pub(super) fn load(&mut self, id: RunQueueIndex, handle: &VmShared, vcpu: &Vcpu) -> Lives {
+    pub(super) fn load(&mut self, id: RunQueueIndex, handle: &VmShared, vcpu: &Vcpu) -> VmStatus {
         let registers = &vcpu.registers;
         VmpidrEl2.write(1 << 31 | layout::affinity(vcpu.index));
         CntvoffEl2.write(handle.time_offset.load(Ordering::Acquire));
@@ -160,7 +160,7 @@ impl Pcpu {
         barrier::isb();
         let index = usize::from(vcpu.index);
         let mut vm = handle.vm.lock();
-        let mut moved = self.settle(&mut vm, vcpu);
+        let mut moved = self.update_timer_lines(&mut vm, vcpu);
         if !vm.gic.load(index) {
             moved.extend(&self.flush_anew(&mut vm, vcpu));
         }
@@ -196,9 +196,9 @@ impl Pcpu {
 
     /// Brings the lines of physical timer and clock to the GIC. Says whom that concerns.
     #[inline(always)]
-    fn settle(&mut self, vm: &mut Vm, vcpu: &Vcpu) -> VcpuSet {
-        self.settled_at = now();
-        let mut moved = vm.advance_physical_timer(vcpu, self.settled_at);
+    fn update_timer_lines(&mut self, vm: &mut Vm, vcpu: &Vcpu) -> VcpuSet {
+        self.lines_updated_at = now();
+        let mut moved = vm.advance_physical_timer(vcpu, self.lines_updated_at);
         self.alarm = NEVER;
         if vm.clock_deadline().is_some() {
             moved.extend(&vm.advance_clock(clock::seconds()));
@@ -224,7 +224,7 @@ impl Pcpu {
     #[inline(always)]
     fn load_regime(&mut self, handle: &VmShared, vcpu: &Vcpu) {
         let (stage2, flush) = self.translation_of(handle, vcpu);
-        if self.switch == Switch::Ordered {
+        if self.switch == SwitchOrder::Ordered {
             return take_steps(speculative_at::ENTER, stage2, flush, &vcpu.registers.el1);
         }
         if stage2 != Stage2::Stays {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! When a VM's virtio devices are polled, and console lines that wait for their end.
 
-use super::queued::State;
+use super::queued::VcpuState;
 use super::{Pcpu, now};
 use crate::devices::{self, Polled};
 use crate::sched::percpu;
-use crate::vm::exit_host::Flush;
+use crate::vm::exit_host::ConsoleFlush;
 use crate::vm::shared::VmShared;
 use vambrace_cpu::scheduler::RunQueueIndex;
 
@@ -17,7 +17,7 @@ impl Pcpu {
     pub(super) fn work(&mut self, id: RunQueueIndex, handle: &VmShared) {
         let began = now();
         let (polled, flush) = devices::poll(handle, &mut self.buffer);
-        if flush == Flush::Soon {
+        if flush == ConsoleFlush::Soon {
             self.flush_soon(id);
         }
         if polled == Polled::NotOver
@@ -32,7 +32,7 @@ impl Pcpu {
     /// It is time for the next poll of the VM with run-queue index `id`: its vCPU is called, or another if that has been switched off.
     pub(super) fn work_again(&mut self, id: RunQueueIndex) {
         match self.queued.get(id.index()) {
-            Some(Some(queued)) if queued.state == State::Off => queued.handle.kick_worker(),
+            Some(Some(queued)) if queued.state == VcpuState::Off => queued.handle.kick_worker(),
             _ => percpu::kick(self.index as u16, id),
         }
     }

@@ -115,7 +115,7 @@ fn spec_5_3_6_input_waits_for_a_buffer() {
 }
 
 #[test]
-fn a_turn_ends_with_its_budget() {
+fn a_poll_ends_with_its_quota() {
     let (mut device, ram, mut driver) = started(SIZE);
     driver.offer(&ram, TRANSMIT, &[Part::Out(&[b'a'; 150])]);
     driver.offer(&ram, RECEIVE, &[Part::In(10)]);

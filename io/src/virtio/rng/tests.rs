@@ -75,7 +75,7 @@ fn without_entropy_the_guest_waits() {
 }
 
 #[test]
-fn a_turn_ends_with_its_budget() {
+fn a_poll_ends_with_its_quota() {
     let (mut device, ram, mut driver) = started();
     for _ in 0..5 {
         driver.offer(&ram, 0, &[Part::In(100)]);
