@@ -17,10 +17,45 @@
 //!
 //! Pure bookkeeping: the caller locks it and issues the instructions.
 
+use core::fmt;
 use core::num::NonZeroU16;
 
 #[cfg(test)]
 mod tests;
+
+/// Which physical CPU: its index in the board's list of CPUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct PcpuId(u16);
+
+impl PcpuId {
+    /// The CPU of this number.
+    #[inline]
+    #[must_use]
+    pub const fn new(number: u16) -> Self {
+        Self(number)
+    }
+
+    /// Its number, as the bundle and the messages have it.
+    #[inline]
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        self.0
+    }
+
+    /// Its place in a list of all CPUs.
+    #[inline]
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for PcpuId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// How many bits of VMID the CPUs have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,8 +129,8 @@ impl<const CPUS: usize> VmidHolder<CPUS> {
 impl<const CPUS: usize> VmidHolder<CPUS> {
     /// `cpu`, which runs this VM, goes on with its vCPU `vcpu`: the number stays. As [`Vmids::enter`] would say, which is
     /// needed when another VM was there meanwhile, or none.
-    pub fn switch(&mut self, cpu: usize, vcpu: u32) -> Flush {
-        match self.last_vcpu.get_mut(cpu).map(|last| last.replace(vcpu)) {
+    pub fn switch(&mut self, cpu: PcpuId, vcpu: u32) -> Flush {
+        match self.last_vcpu.get_mut(cpu.index()).map(|last| last.replace(vcpu)) {
             Some(Some(last)) if last != vcpu => Flush::Stage1,
             _ => Flush::None,
         }
@@ -146,12 +181,12 @@ impl<const CPUS: usize> Vmids<CPUS> {
     ///
     /// # Panics
     /// If `cpu` is not below `CPUS`, which is a bug of ours and no guest's doing.
-    pub fn enter(&mut self, cpu: usize, holder: &mut VmidHolder<CPUS>, vcpu: u32) -> VmidEntry {
+    pub fn enter(&mut self, cpu: PcpuId, holder: &mut VmidHolder<CPUS>, vcpu: u32) -> VmidEntry {
         // What this CPU ran is over: it must not be carried over by a rollover now.
-        self.running[cpu] = None;
+        self.running[cpu.index()] = None;
         let tag = self.current_tag(holder);
-        self.running[cpu] = Some(tag);
-        let flush = match holder.last_vcpu[cpu].replace(vcpu) {
+        self.running[cpu.index()] = Some(tag);
+        let flush = match holder.last_vcpu[cpu.index()].replace(vcpu) {
             Some(last) if last == vcpu => Flush::None,
             Some(_) => Flush::Stage1,
             None if holder.inherited => Flush::Vm,
@@ -164,8 +199,8 @@ impl<const CPUS: usize> Vmids<CPUS> {
     ///
     /// # Panics
     /// If `cpu` is not below `CPUS`, which is a bug of ours and no guest's doing.
-    pub fn leave(&mut self, cpu: usize) {
-        self.running[cpu] = None;
+    pub fn leave(&mut self, cpu: PcpuId) {
+        self.running[cpu.index()] = None;
     }
 
     /// `holder`'s tag in this generation, kept, carried over or new.

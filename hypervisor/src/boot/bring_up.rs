@@ -42,7 +42,7 @@ use vambrace_hypervisor::boot::footprint::Footprint;
 use vambrace_hypervisor::memory::regions::FreeMemory;
 use vambrace_machine::vm::Platform;
 use vambrace_memory::PaRange;
-use vambrace_memory::vmid::VmidWidth;
+use vambrace_memory::vmid::{PcpuId, VmidWidth};
 use vambrace_wire::bundle::{Bundle, Directory};
 use vambrace_wire::message::FromHypervisor;
 
@@ -92,7 +92,8 @@ pub(super) fn run(mmu: &MmuOn, found: &Found<'_>) -> ! {
     let fixed = Fixed { map: map_size, stacks: stacks.range().len(), loaded: found.footprint.loaded() };
     let board = keep(&heap, found.board);
     let bundle = open_bundle(found.bundle);
-    let Some(me) = board.cpus.iter().position(|it| *it == affinity()) else {
+    let mut cpus = (0..).map(PcpuId::new).zip(&board.cpus);
+    let Some((me, _)) = cpus.find(|(_, it)| **it == affinity()) else {
         panic::fail(format_args!("the CPU that boots is not in the device tree's /cpus"))
     };
     let known = percpu::start(&heap, &board.cpus);

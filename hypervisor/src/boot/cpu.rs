@@ -4,6 +4,7 @@
 use vambrace_hypervisor::arch::speculative_at::SwitchOrder;
 use vambrace_hypervisor::arch::traps::Features;
 use vambrace_hypervisor::boot::board::Board;
+use vambrace_memory::vmid::PcpuId;
 
 use super::affinity;
 use crate::arch::debug::Debug;
@@ -19,7 +20,7 @@ use crate::sched::run;
 #[derive(Debug)]
 pub(crate) struct CpuUp {
     /// Its index in the board's list.
-    pub(crate) index: usize,
+    pub(crate) index: PcpuId,
     /// The part of it that others see.
     pub(crate) shared: &'static Shared,
     /// Its redistributor and CPU interface.
@@ -40,7 +41,7 @@ impl CpuUp {
     /// Sets this CPU up, which has this index in the board's list; once on each. Stops the board if it cannot run VMs.
     /// Not inlined: who calls it keeps its stack for ever, and all ID registers are read here.
     #[inline(never)]
-    pub(super) fn new(_: &CpusKnown, board: &Board, index: usize) -> Self {
+    pub(super) fn new(_: &CpusKnown, board: &Board, index: PcpuId) -> Self {
         let features = Features::of(&features::id_registers());
         features::start_cpu(features);
         let empty_vtcr = features
@@ -55,7 +56,7 @@ impl CpuUp {
         let gic = gic.unwrap_or_else(|why| {
             panic::fail(format_args!("CPU {:#x} cannot take interrupts: {why}", affinity()))
         });
-        let Some(shared) = percpu::all().get(index) else {
+        let Some(shared) = percpu::all().get(index.index()) else {
             panic::fail(format_args!("CPU {:#x} is not among the board's", affinity()))
         };
         let interface = Interface::new(Shape::of_machine(&gic));

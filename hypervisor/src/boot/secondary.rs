@@ -6,6 +6,7 @@ use alloc::boxed::Box;
 use vambrace_hypervisor::boot::arrival::Told;
 use vambrace_hypervisor::boot::board::{Board, MAX_CPUS};
 use vambrace_hypervisor::invariant;
+use vambrace_memory::vmid::PcpuId;
 use vambrace_memory::{Pa, PaRange};
 
 use super::cpu::CpuUp;
@@ -76,7 +77,7 @@ pub(super) struct SecondaryStart {
     stack_top: u64,
     /// The address of all this: what [`secondary`] is called with.
     myself: u64,
-    index: usize,
+    index: PcpuId,
     shared: &'static ForAllCpus,
 }
 
@@ -85,10 +86,12 @@ pub(super) fn start_all(
     mmu: &MmuOn,
     heap: &HeapUp,
     stacks: Stacks,
-    me: usize,
+    me: PcpuId,
     shared: &'static ForAllCpus,
 ) -> CpusStarted {
-    for (nth, index) in (0..shared.board.cpus.len()).filter(|index| *index != me).enumerate() {
+    for (nth, index) in
+        (0..shared.board.cpus.len() as u16).map(PcpuId::new).filter(|index| *index != me).enumerate()
+    {
         let (config, stack_top) = (mmu.config(), stacks.top(nth));
         start(heap, SecondaryStart { config, stack_top, myself: 0, index, shared });
     }
@@ -101,7 +104,7 @@ fn start(_: &HeapUp, start: SecondaryStart) {
     start.myself = address;
     barrier::clean_invalidate(PaRange::clamped(Pa(address), size_of::<SecondaryStart>() as u64));
     let index = start.index;
-    let Some(affinity) = start.shared.board.cpus.get(index) else {
+    let Some(affinity) = start.shared.board.cpus.get(index.index()) else {
         invariant!("only the board's CPUs are started")
     };
     if let Err(error) = firmware::cpu_on(*affinity, layout::secondary_entry_point(), address) {

@@ -20,6 +20,7 @@ use vambrace_hypervisor::memory::room;
 use vambrace_hypervisor::sched::placement::{self, Candidate, NoPlace, Presence};
 use vambrace_hypervisor::sched::requests::{MAX_VCPUS_PER_CPU, NeedKick, Requests};
 use vambrace_interrupts::MAX_VCPUS;
+use vambrace_memory::vmid::PcpuId;
 use vambrace_wire::bundle::io::VirtioDevice;
 
 use crate::arch::flag::Flag;
@@ -112,13 +113,13 @@ pub(crate) fn start(_: &HeapUp, affinities: &[u64]) -> CpusKnown {
 }
 
 /// This CPU, which has this index, is there. One that is too late is not to touch anything that all share.
-pub(crate) fn arrive(cpu: usize) -> arrival::Told {
-    all().get(cpu).map_or(arrival::Told::StayOut, |shared| shared.arrival.arrive())
+pub(crate) fn arrive(cpu: PcpuId) -> arrival::Told {
+    all().get(cpu.index()).map_or(arrival::Told::StayOut, |shared| shared.arrival.arrive())
 }
 
 /// The firmware would not start a CPU: no vCPU is given to it.
-pub(crate) fn leave_out(cpu: usize) {
-    let Some(shared) = all().get(cpu) else { invariant!("only the board's CPUs are started") };
+pub(crate) fn leave_out(cpu: PcpuId) {
+    let Some(shared) = all().get(cpu.index()) else { invariant!("only the board's CPUs are started") };
     shared.arrival.leave_out();
 }
 
@@ -139,7 +140,7 @@ impl CpusUp {
 }
 
 /// Waits for all CPUs that the firmware has started. This one, which has index `me`, is there.
-pub(crate) fn wait_for_all(_: CpusStarted, me: usize) -> CpusUp {
+pub(crate) fn wait_for_all(_: CpusStarted, me: PcpuId) -> CpusUp {
     let _ = arrive(me);
     let timeout = Timeout::of_seconds(PATIENCE);
     let give_up = |cpu: usize| {
@@ -161,20 +162,20 @@ pub(crate) fn all() -> &'static [Shared] {
 
 /// A CPU, by its index in the board's list.
 #[inline]
-pub(crate) fn get(cpu: u16) -> &'static Shared {
-    let Some(shared) = all().get(usize::from(cpu)) else { invariant!("placements are on the board's CPUs") };
+pub(crate) fn get(cpu: PcpuId) -> &'static Shared {
+    let Some(shared) = all().get(cpu.index()) else { invariant!("placements are on the board's CPUs") };
     shared
 }
 
 /// Makes a CPU look at one of its vCPUs.
-pub(crate) fn kick(cpu: u16, index: RunQueueIndex) {
+pub(crate) fn kick(cpu: PcpuId, index: RunQueueIndex) {
     let shared = get(cpu);
     send_kick(shared, shared.requests.make(index));
 }
 
 /// Makes a CPU that is not this one look at one of its vCPUs.
 #[inline]
-pub(crate) fn kick_other(cpu: u16, index: RunQueueIndex) {
+pub(crate) fn kick_other(cpu: PcpuId, index: RunQueueIndex) {
     let shared = get(cpu);
     if shared.requests.make(index) == NeedKick::Yes {
         shared.kick.send();
@@ -182,7 +183,7 @@ pub(crate) fn kick_other(cpu: u16, index: RunQueueIndex) {
 }
 
 /// Sends a CPU a message.
-pub(crate) fn send(cpu: u16, message: Message) {
+pub(crate) fn send(cpu: PcpuId, message: Message) {
     let shared = get(cpu);
     shared.mailbox.lock().push_back(message);
     send_kick(shared, shared.requests.request_message());
@@ -266,7 +267,7 @@ impl Chosen {
     ///
     /// # Errors
     /// [`NoPlace`]; nothing is taken then.
-    pub(crate) fn for_pins(pins: impl Iterator<Item = Option<u16>>) -> Result<Self, NoPlace> {
+    pub(crate) fn for_pins(pins: impl Iterator<Item = Option<PcpuId>>) -> Result<Self, NoPlace> {
         let cpus = all();
         let mut mine = [0u16; MAX_CPUS];
         // Into its place at once, so that the indices are given back if there are not enough.
@@ -274,8 +275,8 @@ impl Chosen {
         for pin in pins {
             let candidates = cpus.iter().zip(&mine).map(|(shared, mine)| shared.candidate(*mine));
             let cpu = placement::choose(pin, candidates)?;
-            let index = cpus.get(usize::from(cpu)).and_then(Shared::take_index).ok_or(NoPlace::Full(cpu))?;
-            if let Some(count) = mine.get_mut(usize::from(cpu)) {
+            let index = cpus.get(cpu.index()).and_then(Shared::take_index).ok_or(NoPlace::Full(cpu))?;
+            if let Some(count) = mine.get_mut(cpu.index()) {
                 *count += 1;
             }
             let placement = Placement { cpu, index };
@@ -289,7 +290,7 @@ impl Chosen {
 
     /// How much of the heap it takes to tell the CPUs of their vCPUs, and for these to take them in with `devices`.
     pub(crate) fn room(&self, devices: &[VirtioDevice]) -> usize {
-        let of_cpu = |(cpu, shared): (u16, &Shared)| {
+        let of_cpu = |(cpu, shared): (PcpuId, &Shared)| {
             let indices = self
                 .0
                 .iter()
@@ -301,7 +302,7 @@ impl Chosen {
             let buffer = if wants_buffer { room::piece(devices::BUFFER, 1) } else { 0 };
             room::list(messages, size_of::<Message>()) + run::room_for_vcpus(last) + buffer
         };
-        (0..).zip(all()).map(of_cpu).sum()
+        (0..).map(PcpuId::new).zip(all()).map(of_cpu).sum()
     }
 
     /// The placements of a VM that is made. The heap has [room](crate::memory::Room) for them.
@@ -331,7 +332,7 @@ impl Shared {
 
 /// Frees the run-queue index of a vCPU that is no more.
 fn give_index_back(placement: Placement) {
-    if let Some(shared) = all().get(usize::from(placement.cpu)) {
+    if let Some(shared) = all().get(placement.cpu.index()) {
         let mut indices = shared.indices.lock();
         let (word, bit) = (placement.index.index() / BITS, 1u64 << (placement.index.index() % BITS));
         if let Some(taken) = indices.taken.get_mut(word)

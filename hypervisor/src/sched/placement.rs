@@ -4,6 +4,8 @@
 //! Where it is pinned; else on the CPU with the fewest, no two of a VM together while there are CPUs enough. A CPU that the
 //! board lists and that did not start is no place: a vCPU there would wait for ever, and its VM's end for it.
 
+use vambrace_memory::vmid::PcpuId;
+
 use crate::sched::requests::MAX_VCPUS_PER_CPU;
 
 /// Whether a physical CPU is there to run anything.
@@ -33,16 +35,16 @@ pub enum NoPlace {
     #[error("a vCPU is pinned to CPU {cpu}, and the board has {cpus}, counted from 0")]
     NoSuchCpu {
         /// The CPU.
-        cpu: u16,
+        cpu: PcpuId,
         /// How many there are.
         cpus: usize,
     },
     /// It has not started.
     #[error("a vCPU is pinned to CPU {0}, which did not start")]
-    Missing(u16),
+    Missing(PcpuId),
     /// All its places are taken.
     #[error("a vCPU is pinned to CPU {0}, which has {MAX_VCPUS_PER_CPU} vCPUs already, the most it can have")]
-    Full(u16),
+    Full(PcpuId),
     /// The places of all CPUs are taken.
     #[error("all CPUs have {MAX_VCPUS_PER_CPU} vCPUs already, the most they can have")]
     AllFull,
@@ -52,10 +54,13 @@ pub enum NoPlace {
 ///
 /// # Errors
 /// [`NoPlace`].
-pub fn choose(pin: Option<u16>, cpus: impl ExactSizeIterator<Item = Candidate>) -> Result<u16, NoPlace> {
+pub fn choose(
+    pin: Option<PcpuId>,
+    cpus: impl ExactSizeIterator<Item = Candidate>,
+) -> Result<PcpuId, NoPlace> {
     let is_full = |candidate: &Candidate| usize::from(candidate.in_all) >= MAX_VCPUS_PER_CPU;
     let count = cpus.len();
-    let mut cpus = (0..).zip(cpus);
+    let mut cpus = (0..).map(PcpuId::new).zip(cpus);
     let Some(pin) = pin else {
         return cpus
             .filter(|(_, candidate)| candidate.presence == Presence::Runs && !is_full(candidate))
@@ -83,28 +88,28 @@ mod tests {
 
     const MISSING: Candidate = Candidate { presence: Presence::Missing, of_this_vm: 0, in_all: 0 };
 
-    fn chosen(pin: Option<u16>, cpus: &[Candidate]) -> Result<u16, NoPlace> {
-        choose(pin, cpus.iter().copied())
+    fn chosen(pin: Option<u16>, cpus: &[Candidate]) -> Result<PcpuId, NoPlace> {
+        choose(pin.map(PcpuId::new), cpus.iter().copied())
     }
 
     #[test]
     fn the_emptiest_is_chosen_and_none_twice_while_there_are_others() {
-        assert_eq!(chosen(None, &[cpu(0, 2), cpu(0, 1), cpu(0, 1)]), Ok(1));
-        assert_eq!(chosen(None, &[cpu(0, 9), cpu(1, 1), cpu(1, 1)]), Ok(0));
+        assert_eq!(chosen(None, &[cpu(0, 2), cpu(0, 1), cpu(0, 1)]), Ok(PcpuId::new(1)));
+        assert_eq!(chosen(None, &[cpu(0, 9), cpu(1, 1), cpu(1, 1)]), Ok(PcpuId::new(0)));
     }
 
     #[test]
     fn a_cpu_that_did_not_start_is_nobodys_home_however_empty_it_is() {
-        assert_eq!(chosen(None, &[MISSING, cpu(3, 100), MISSING]), Ok(1));
-        assert_eq!(chosen(Some(2), &[cpu(0, 0), cpu(0, 0), MISSING]), Err(NoPlace::Missing(2)));
+        assert_eq!(chosen(None, &[MISSING, cpu(3, 100), MISSING]), Ok(PcpuId::new(1)));
+        assert_eq!(chosen(Some(2), &[cpu(0, 0), cpu(0, 0), MISSING]), Err(NoPlace::Missing(PcpuId::new(2))));
         assert_eq!(chosen(None, &[MISSING]), Err(NoPlace::AllFull));
     }
 
     #[test]
     fn a_full_cpu_is_passed_over_and_told_by_name_when_it_is_meant() {
-        assert_eq!(chosen(None, &[cpu(0, FULL), cpu(5, FULL - 1)]), Ok(1));
+        assert_eq!(chosen(None, &[cpu(0, FULL), cpu(5, FULL - 1)]), Ok(PcpuId::new(1)));
         assert_eq!(chosen(None, &[cpu(0, FULL)]), Err(NoPlace::AllFull));
-        assert_eq!(chosen(Some(0), &[cpu(0, FULL), cpu(0, 0)]), Err(NoPlace::Full(0)));
+        assert_eq!(chosen(Some(0), &[cpu(0, FULL), cpu(0, 0)]), Err(NoPlace::Full(PcpuId::new(0))));
     }
 
     #[test]

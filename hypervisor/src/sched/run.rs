@@ -20,6 +20,7 @@ use vambrace_hypervisor::boot::board::Board;
 use vambrace_hypervisor::invariant;
 use vambrace_interrupts::Intid;
 use vambrace_machine::{Resume, StopReason, Vcpu, fast, report};
+use vambrace_memory::vmid::PcpuId;
 use vambrace_wire::VmId;
 use vambrace_wire::message::FromHypervisor;
 
@@ -70,7 +71,7 @@ enum Served {
 
 /// One physical CPU.
 pub(crate) struct Pcpu {
-    index: usize,
+    index: PcpuId,
     shared: &'static Shared,
     gic: CpuInterface,
     interface: Interface,
@@ -254,7 +255,7 @@ impl Pcpu {
                 fast,
                 EntryContext {
                     lists: &mut self.interface,
-                    siblings: SiblingsOfVm { handle, cpu: self.index as u16 },
+                    siblings: SiblingsOfVm { handle, cpu: self.index },
                     requests: &self.shared.requests,
                     index: id,
                     virtual_timer: self.virtual_timer,

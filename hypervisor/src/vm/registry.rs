@@ -16,7 +16,7 @@ use vambrace_machine::vm::Platform;
 use vambrace_machine::{StopReason, Vcpu, Vm};
 use vambrace_memory::Ipa;
 use vambrace_memory::attributes::Stage2Encoding;
-use vambrace_memory::vmid::{VmidHolder, VmidWidth};
+use vambrace_memory::vmid::{PcpuId, VmidHolder, VmidWidth};
 use vambrace_wire::VmId;
 use vambrace_wire::bundle::assigned::RamPlacement;
 use vambrace_wire::bundle::channel::Membership;
@@ -213,7 +213,7 @@ impl Registry {
         let in_flash = config.loads.iter().filter(|load| load.ipa < flash);
         let firmware =
             in_flash.map(|load| load.ipa + self.bundle.blob(load.blob).len() as u64).max().unwrap_or(0);
-        let chosen = Chosen::for_pins(config.vcpus.iter().map(|vcpu| vcpu.cpu))?;
+        let chosen = Chosen::for_pins(config.vcpus.iter().map(|vcpu| vcpu.cpu.map(PcpuId::new)))?;
         let memory = Memory::take(config, firmware)?;
         // From here on each piece of the heap is there. It is asked once, as to ask takes longer than all the rest of this.
         let of_shared = room_of_shared() + chosen.room(&config.virtio);

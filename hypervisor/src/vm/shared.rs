@@ -15,7 +15,7 @@ use vambrace_hypervisor::vm::ratelimit::{LogRatelimit, Verdict};
 use vambrace_interrupts::VcpuSet;
 use vambrace_machine::fast::{Constants, SiblingVcpus};
 use vambrace_machine::{Lifecycle, StopReason, Vcpu, Vm};
-use vambrace_memory::vmid::VmidHolder;
+use vambrace_memory::vmid::{PcpuId, VmidHolder};
 use vambrace_wire::VmId;
 
 use crate::arch::lock::SpinMutex;
@@ -34,7 +34,7 @@ use crate::vm::stats::VmStats;
 /// The physical CPU that a vCPU is affine to, and its run-queue index there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Placement {
-    pub(crate) cpu: u16,
+    pub(crate) cpu: PcpuId,
     pub(crate) index: RunQueueIndex,
 }
 
@@ -266,7 +266,7 @@ impl VmShared {
 pub(crate) struct SiblingsOfVm<'a> {
     pub(crate) handle: &'a VmShared,
     /// This CPU.
-    pub(crate) cpu: u16,
+    pub(crate) cpu: PcpuId,
 }
 
 impl SiblingVcpus for SiblingsOfVm<'_> {

@@ -36,7 +36,7 @@ impl Pcpu {
                 }
             }
         }
-        console::say(&FromHypervisor::Inspected { cpu: self.index as u16 });
+        console::say(&FromHypervisor::Inspected { cpu: self.index.number() });
     }
 
     fn tell_vcpu(&self, queued: &QueuedVcpu, vcpu: &Vcpu, activity: VcpuActivity) {
@@ -49,7 +49,7 @@ impl Pcpu {
         console::say(&FromHypervisor::Vcpu(VcpuReport {
             vm: queued.handle.id.wire_index(),
             vcpu: queued.vcpu,
-            cpu: self.index as u16,
+            cpu: self.index.number(),
             activity,
             pc: vcpu.registers.frame.pc,
             pstate: vcpu.registers.frame.pstate,

@@ -33,7 +33,7 @@ impl Pcpu {
     pub(super) fn work_again(&mut self, id: RunQueueIndex) {
         match self.queued.get(id.index()) {
             Some(Some(queued)) if queued.state == VcpuState::Off => queued.handle.kick_worker(),
-            _ => percpu::kick(self.index as u16, id),
+            _ => percpu::kick(self.index, id),
         }
     }
 
