@@ -13,7 +13,7 @@ use std::path::Path;
 
 use vambrace_wire::bundle::assigned::RamPlacement;
 
-use crate::manifest::io::{Disk, DiskSource, VirtioDevice};
+use crate::manifest::io::{DiskSource, VirtioDevice, VmDisk};
 use crate::manifest::{Boot, Manifest, Vm};
 use crate::values::{FirmwareSource, InitrdSource, KernelSource, Size};
 
@@ -164,7 +164,7 @@ fn written_size(manifest: &Manifest) -> u64 {
 /// The disks whose contents are in the bundle, and their room.
 fn disk_images(manifest: &Manifest) -> impl Iterator<Item = (&Path, Size)> {
     manifest.vms.iter().flat_map(|vm| &vm.virtio).filter_map(|device| match device {
-        VirtioDevice::Disk(Disk { source: DiskSource::Image { path, room, .. }, .. }) => {
+        VirtioDevice::Disk(VmDisk { source: DiskSource::Image { path, room, .. }, .. }) => {
             Some((path.as_path(), *room))
         }
         _ => None,

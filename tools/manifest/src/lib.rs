@@ -29,7 +29,7 @@ mod workspace;
 pub use load::load;
 pub use manifest::schema::schema;
 pub use manifest::{
-    Board, BoardOptions, Boot, Machine, Manifest, OWN_NAME, Vm, assign, channels, io, parse, ports, read,
+    Board, BoardModel, BoardOptions, Boot, Manifest, OWN_NAME, Vm, assign, channels, io, parse, ports, read,
     run, slots,
 };
 pub use values::{FirmwareSource, ImageNameError, InitrdSource, KernelSource, Size, SizeError};

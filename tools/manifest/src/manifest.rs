@@ -10,6 +10,7 @@
 
 pub mod assign;
 pub mod channels;
+mod cross_check;
 mod file;
 mod files;
 pub mod io;
@@ -21,7 +22,6 @@ mod silent;
 pub mod slots;
 mod structure;
 mod syntax;
-mod together;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics, Source, Span};
 
 use crate::values::{FirmwareSource, InitrdSource, KernelSource, Size};
 use run::Expected;
-use structure::Meant;
+use structure::PresentKeys;
 
 pub(crate) use files::{does_not_fit, not_startable};
 pub(crate) use resolve::BoardMemory;
@@ -69,7 +69,7 @@ pub struct Manifest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Board {
     /// Its kind.
-    pub machine: Machine,
+    pub machine: BoardModel,
     /// QEMU's name for the processor.
     pub cpu: String,
     /// How many physical CPUs.
@@ -85,7 +85,8 @@ pub struct Board {
 /// The kinds of board.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Machine {
+#[schemars(rename = "Machine")]
+pub enum BoardModel {
     /// QEMU's `virt`.
     #[default]
     Virt,
@@ -214,9 +215,9 @@ pub fn parse(source: Source, options: &BoardOptions) -> Result<(Manifest, Diagno
     let text = syntax::check(&source.text, &mut diagnostics);
     let whole = !diagnostics.has_errors();
     let (mut root, _) = DeTable::parse_recoverable(&text);
-    let meant = structure::check(&mut root, &schema::value(), &source, &mut diagnostics);
+    let present = structure::check(&mut root, &schema::value(), &source, &mut diagnostics);
     let manifest = match file::File::deserialize(Deserializer::from(root)) {
-        Ok(file) => understand(file, &source, options, &meant, &mut diagnostics),
+        Ok(file) => lower(file, &source, options, &present, &mut diagnostics),
         Err(error) => {
             // The schema let it pass and the types do not: they came apart. Still better said than hidden.
             let span = error.span().unwrap_or(0..0);
@@ -234,28 +235,28 @@ pub fn parse(source: Source, options: &BoardOptions) -> Result<(Manifest, Diagno
 }
 
 /// From the file to the VMs, as far as its values make sense.
-fn understand(
+fn lower(
     file: file::File,
     source: &Arc<Source>,
     options: &BoardOptions,
-    meant: &Meant,
+    present: &PresentKeys,
     diagnostics: &mut Diagnostics,
 ) -> Option<Manifest> {
-    let board = resolve::board(file.board, options, meant, diagnostics);
+    let board = resolve::board(file.board, options, present, diagnostics);
     let networks = io::networks(file.network, diagnostics);
-    let drafts: Vec<_> = file
+    let partial_vms: Vec<_> = file
         .vm
         .into_iter()
         .enumerate()
-        .map(|(index, vm)| resolve::vm(index, vm, &board, &networks, meant, diagnostics))
+        .map(|(index, vm)| resolve::vm(index, vm, &board, &networks, present, diagnostics))
         .collect();
-    files::check(&drafts, &board, source, diagnostics);
-    silent::check(&drafts, diagnostics);
-    let afters = together::check(&board, &drafts, meant, diagnostics);
-    slots::check(&board, &drafts, &networks, diagnostics);
-    let channels = channels::channels(file.channel, &drafts, meant, diagnostics);
-    let run = run::run(file.run, &drafts, diagnostics);
-    let mut vms = resolve::finish(drafts, afters)?;
+    files::check(&partial_vms, &board, source, diagnostics);
+    silent::check(&partial_vms, diagnostics);
+    let afters = cross_check::check(&board, &partial_vms, present, diagnostics);
+    slots::check(&board, &partial_vms, &networks, diagnostics);
+    let channels = channels::channels(file.channel, &partial_vms, present, diagnostics);
+    let run = run::run(file.run, &partial_vms, diagnostics);
+    let mut vms = resolve::finish(partial_vms, afters)?;
     for (index, vm) in vms.iter_mut().enumerate() {
         vm.channels = channels::memberships(&channels, index);
     }

@@ -183,7 +183,7 @@ fn understood(text: &str) -> Manifest {
 #[test]
 fn everything_has_its_default() {
     let manifest = understood("[[vm]]\nname = \"a\"\nkernel = \"guest:hello\"\n");
-    let (machine, cpu, memory) = (Machine::Virt, "cortex-a72".into(), Size::mib(2048));
+    let (machine, cpu, memory) = (BoardModel::Virt, "cortex-a72".into(), Size::mib(2048));
     let board = Board { machine, cpu, cpus: 4, memory, disks: Vec::new(), devices: Vec::new() };
     assert_eq!(manifest.board, board);
     let vm = &manifest.vms[0];

@@ -183,15 +183,7 @@ mod tests {
 
     #[test]
     fn the_hypervisor_lies_above_a_vm_trusted_with_dma() {
-        let text = r#"
-            [[vm]]
-            name = "a"
-            kernel = "debian"
-            initrd = "demo"
-            memory = "512MiB"
-            assign = ["/virtio_mmio@a001400"]
-            dma = "trusted"
-        "#;
+        let text = include_str!("../../manifest/src/plan/trusted.toml");
         let source = Source { path: "manifest.toml".into(), text: text.to_owned() };
         let (manifest, _) = manifest::parse(source, &BoardOptions::default()).unwrap();
         let bare = Bare { hypervisor: image(0, 0xA), ..Bare::default() };

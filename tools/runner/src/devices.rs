@@ -145,21 +145,7 @@ mod tests {
 
     #[test]
     fn the_boards_devices_are_in_their_slots() {
-        let text = r#"
-            [[board.device]]
-            slot = "/virtio_mmio@a001200"
-            qemu = "virtio-rng-device"
-            [[network]]
-            name = "lan"
-            uplink = "board"
-            [[vm]]
-            name = "a"
-            kernel = "debian"
-            initrd = "demo"
-            memory = "512MiB"
-            assign = ["/virtio_mmio@a001200", "/virtio_mmio@a001400"]
-            dma = "trusted"
-        "#;
+        let text = include_str!("../../manifest/src/plan/trusted.toml");
         let source = Source { path: "m.toml".into(), text: text.into() };
         let manifest = manifest::parse(source, &BoardOptions::default()).unwrap().0;
         let arguments = devices(&manifest).join(" ");

@@ -9,11 +9,11 @@ use toml::Spanned;
 use vambrace_memory::addr::PAGE_SIZE;
 use vambrace_wire::bundle::channel::{ChannelAccess, MAX_CHANNELS, MAX_MEMBERS, MAX_SIZE, Membership};
 
+use super::cross_check::no_such_vm;
 use super::file;
 use super::io::{is_name, unlike_those_before};
-use super::resolve::{Draft, size};
-use super::structure::{Meant, Wholeness};
-use super::together::no_such_vm;
+use super::resolve::{PartialVm, size};
+use super::structure::{PresentKeys, Wholeness};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
 use crate::values::Size;
 
@@ -31,8 +31,8 @@ pub struct Channel {
 /// The channels, as far as they make sense.
 pub(super) fn channels(
     sections: Vec<Spanned<file::Channel>>,
-    vms: &[Draft],
-    meant: &Meant,
+    vms: &[PartialVm],
+    present: &PresentKeys,
     diagnostics: &mut Diagnostics,
 ) -> Vec<Channel> {
     let mut channels: Vec<(Span, Channel)> = Vec::new();
@@ -52,7 +52,7 @@ pub(super) fn channels(
         let listed = writers
             .map(|name| (name, ChannelAccess::ReadWrite))
             .chain(readers.map(|name| (name, ChannelAccess::ReadOnly)));
-        let members = members(listed, vms, &head, meant.members_of(index), diagnostics);
+        let members = members(listed, vms, &head, present.members_of(index), diagnostics);
         for (vm, _, span) in &members {
             let count = counts.entry(*vm).or_default();
             *count += 1;
@@ -101,7 +101,7 @@ fn is_whole(size: Size, text: &Spanned<String>, diagnostics: &mut Diagnostics) -
 /// The members that names mean.
 fn members(
     listed: impl Iterator<Item = (Spanned<String>, ChannelAccess)>,
-    vms: &[Draft],
+    vms: &[PartialVm],
     head: &Span,
     wholeness: Wholeness,
     diagnostics: &mut Diagnostics,
@@ -113,7 +113,7 @@ fn members(
         let Some(vm) = vms.iter().position(|vm| vm.called() == name.get_ref().as_str()) else {
             // One that is a member already was not meant.
             let is_new = |vm: &usize| members.iter().all(|(it, ..)| usize::from(*it) != *vm);
-            let others = (0..vms.len()).filter(is_new).filter_map(|vm| vms.get(vm)).map(Draft::called);
+            let others = (0..vms.len()).filter(is_new).filter_map(|vm| vms.get(vm)).map(PartialVm::called);
             wrong.push(no_such_vm(&name, others));
             continue;
         };

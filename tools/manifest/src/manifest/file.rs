@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::Machine;
+use super::BoardModel;
 use crate::values::Size;
 
 /// Virtual machines, and the board that they run on.
@@ -84,8 +84,8 @@ pub(crate) struct Channel {
 pub(crate) struct Board {
     /// The kind of board.
     #[serde(default)]
-    #[schemars(with = "Machine", extend("default" = "virt"), example = &"virt")]
-    pub(crate) machine: Option<Spanned<Machine>>,
+    #[schemars(with = "BoardModel", extend("default" = "virt"), example = &"virt")]
+    pub(crate) machine: Option<Spanned<BoardModel>>,
     /// The processor, by QEMU's name for it.
     #[serde(default)]
     #[schemars(with = "Cpu", extend("default" = DEFAULT_CPU), example = &"cortex-a72")]

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use toml::Spanned;
 use vambrace_memory::granule::Stage;
 
-use super::io::{Disk, DiskSource, VirtioDevice};
-use super::resolve::{BoardDraft, Draft};
+use super::io::{DiskSource, VirtioDevice, VmDisk};
+use super::resolve::{PartialBoard, PartialVm};
 use super::silent;
 use crate::cpus::features_of;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Source, Span, nearest};
@@ -35,9 +35,9 @@ const INITRDS: [&[u8]; 8] = [
 const DEVICE_TREE: u64 = 256 << 10;
 
 /// Checks each VM's files.
-pub(super) fn check(vms: &[Draft], board: &BoardDraft, source: &Source, diagnostics: &mut Diagnostics) {
+pub(super) fn check(vms: &[PartialVm], board: &PartialBoard, source: &Source, diagnostics: &mut Diagnostics) {
     let images = vms.iter().flat_map(|vm| &vm.virtio).filter_map(|device| match device {
-        VirtioDevice::Disk(Disk { source: DiskSource::Image { path, .. }, span, .. }) => Some((path, span)),
+        VirtioDevice::Disk(VmDisk { source: DiskSource::Image { path, .. }, span, .. }) => Some((path, span)),
         _ => None,
     });
     // A disk of the board that says how is made.
@@ -88,7 +88,7 @@ pub(super) fn check(vms: &[Draft], board: &BoardDraft, source: &Source, diagnost
 }
 
 /// The VM's kernel, if it is a local file and one we can start.
-fn kernel(vm: &Draft, files: &mut Files<'_>, diagnostics: &mut Diagnostics) -> Option<KernelImage> {
+fn kernel(vm: &PartialVm, files: &mut Files<'_>, diagnostics: &mut Diagnostics) -> Option<KernelImage> {
     let source = vm.kernel.as_ref()?;
     let KernelSource::File(path) = source.get_ref() else { return None };
     let bytes = files.bytes(path, "kernel", source.span(), diagnostics)?;
@@ -117,7 +117,7 @@ fn check_granule(
 }
 
 /// The length of the VM's RAM disk, as far as it is known; nothing if it is unusable.
-fn initrd(vm: &Draft, files: &mut Files<'_>, diagnostics: &mut Diagnostics) -> Option<Option<u64>> {
+fn initrd(vm: &PartialVm, files: &mut Files<'_>, diagnostics: &mut Diagnostics) -> Option<Option<u64>> {
     let Some(source) = &vm.initrd else { return Some(None) };
     let InitrdSource::File(path) = source.get_ref() else { return Some(None) };
     let bytes = files.bytes(path, "initial RAM disk", source.span(), diagnostics)?;
@@ -133,7 +133,7 @@ fn initrd(vm: &Draft, files: &mut Files<'_>, diagnostics: &mut Diagnostics) -> O
     Some(Some(bytes.len() as u64))
 }
 
-fn fit(vm: &Draft, kernel: &KernelImage, initrd: Option<u64>, diagnostics: &mut Diagnostics) {
+fn fit(vm: &PartialVm, kernel: &KernelImage, initrd: Option<u64>, diagnostics: &mut Diagnostics) {
     let (Some((memory, written)), Some(source)) = (&vm.memory, &vm.kernel) else { return };
     if let Err(error) = Placement::new(*memory, kernel, initrd, DEVICE_TREE) {
         let place = written.clone().unwrap_or(source.span());
@@ -175,7 +175,7 @@ struct Files<'a> {
 
 impl Files<'_> {
     /// A VM's initial RAM disk, if it is a file that has been read.
-    fn known_initrd(&self, vm: &Draft) -> Option<Arc<[u8]>> {
+    fn known_initrd(&self, vm: &PartialVm) -> Option<Arc<[u8]>> {
         let InitrdSource::File(path) = vm.initrd.as_ref()?.get_ref() else { return None };
         self.read.get(&self.folder.join(path))?.as_ref().ok().map(Arc::clone)
     }

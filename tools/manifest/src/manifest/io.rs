@@ -11,7 +11,7 @@ use vambrace_wire::bundle::MAX_VMS;
 use vambrace_wire::bundle::io::{DISK_NAME_LEN, DiskAccess, MAX_VIRTIO, PortAddresses, Uplink};
 
 use super::file::{self, Device};
-use super::ports::{Port, ports};
+use super::ports::{ForwardedPort, ports};
 use super::resolve::size;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, nearest};
 use crate::values::Size;
@@ -23,7 +23,7 @@ pub(crate) const SECTOR: u64 = 512;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VirtioDevice {
     /// A disk.
-    Disk(Disk),
+    Disk(VmDisk),
     /// A network card.
     Card(Card),
     /// Random bytes.
@@ -34,7 +34,7 @@ pub enum VirtioDevice {
 
 /// A VM's disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Disk {
+pub struct VmDisk {
     /// Where it is.
     pub source: DiskSource,
     /// What the VM may do with it.
@@ -96,7 +96,7 @@ pub struct Network {
     /// How it is connected to the outside.
     pub uplink: Uplink,
     /// Ports of the computer that lead to VMs on it.
-    pub ports: Vec<Port>,
+    pub ports: Vec<ForwardedPort>,
 }
 
 /// A disk of the board.
@@ -195,7 +195,7 @@ fn new_disk(
 
 /// What a VM's devices may refer to.
 #[derive(Clone, Copy)]
-pub(super) struct Around<'a> {
+pub(super) struct BoardResources<'a> {
     pub(super) networks: &'a [Network],
     pub(super) disks: &'a [BoardDisk],
 }
@@ -206,7 +206,7 @@ pub(super) fn devices(
     disks: Vec<Spanned<file::Disk>>,
     cards: Vec<Spanned<file::Card>>,
     listed: &[Spanned<Device>],
-    around: Around<'_>,
+    resources: BoardResources<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Vec<VirtioDevice> {
     let mut devices = Vec::new();
@@ -216,11 +216,11 @@ pub(super) fn devices(
         |device: &&Spanned<Device>| matches!(device.get_ref(), Device::VirtioRng | Device::VirtioConsole);
     spans.extend(listed.iter().filter(is_virtio).map(Spanned::span));
     for disk in disks {
-        devices.extend(self::disk(disk, around, diagnostics).map(VirtioDevice::Disk));
+        devices.extend(self::disk(disk, resources, diagnostics).map(VirtioDevice::Disk));
     }
     for (index, card) in cards.into_iter().enumerate() {
         let own = own_address(vm, index);
-        devices.extend(self::card(card.into_inner(), own, around, diagnostics).map(VirtioDevice::Card));
+        devices.extend(self::card(card.into_inner(), own, resources, diagnostics).map(VirtioDevice::Card));
     }
     devices.extend(listed.iter().filter_map(|device| match device.get_ref() {
         Device::VirtioRng => Some(VirtioDevice::Entropy),
@@ -236,7 +236,11 @@ pub(super) fn devices(
     devices
 }
 
-fn disk(disk: Spanned<file::Disk>, around: Around<'_>, diagnostics: &mut Diagnostics) -> Option<Disk> {
+fn disk(
+    disk: Spanned<file::Disk>,
+    resources: BoardResources<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<VmDisk> {
     let head = disk.span();
     let disk = disk.into_inner();
     let size_span = disk.size.as_ref().map(Spanned::span);
@@ -266,7 +270,7 @@ fn disk(disk: Spanned<file::Disk>, around: Around<'_>, diagnostics: &mut Diagnos
                 DiskAccess::ReadWrite => room.unwrap_or(file::DEFAULT_ROOM).align_up(4096),
             };
             let span = image.span();
-            Some(Disk {
+            Some(VmDisk {
                 source: DiskSource::Image { path: image.into_inner().into(), size, room },
                 access,
                 span,
@@ -279,12 +283,12 @@ fn disk(disk: Spanned<file::Disk>, around: Around<'_>, diagnostics: &mut Diagnos
                         .label(room.span(), "what is written to a disk of the board stays there"),
                 );
             }
-            let names = around.disks.iter().map(|disk| disk.name.as_str());
+            let names = resources.disks.iter().map(|disk| disk.name.as_str());
             let found = find(&board, names, "disk", "[[board.disk]]", diagnostics);
             let Some(partition) = disk.partition else {
                 let (disk, start) = (found?, start.unwrap_or(Size(0)));
                 let source = DiskSource::Board { disk, start, size };
-                return Some(Disk { source, access, span: board.span() });
+                return Some(VmDisk { source, access, span: board.span() });
             };
             if let Some(place) = disk.start.as_ref().map(Spanned::span).or(size_span) {
                 diagnostics.push(
@@ -295,7 +299,7 @@ fn disk(disk: Spanned<file::Disk>, around: Around<'_>, diagnostics: &mut Diagnos
             }
             let span = partition.span();
             let source = DiskSource::Partition { disk: found?, name: partition.into_inner() };
-            Some(Disk { source, access, span })
+            Some(VmDisk { source, access, span })
         }
         (None, None) => {
             diagnostics.push(
@@ -317,8 +321,13 @@ fn disk(disk: Spanned<file::Disk>, around: Around<'_>, diagnostics: &mut Diagnos
     }
 }
 
-fn card(card: file::Card, own: [u8; 6], around: Around<'_>, diagnostics: &mut Diagnostics) -> Option<Card> {
-    let names = around.networks.iter().map(|network| network.name.as_str());
+fn card(
+    card: file::Card,
+    own: [u8; 6],
+    resources: BoardResources<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Card> {
+    let names = resources.networks.iter().map(|network| network.name.as_str());
     let network = card.name.and_then(|name| find(&name, names, "network", "[[network]]", diagnostics));
     let mac = card.mac.as_ref().map_or(Some(own), |text| mac(text, diagnostics));
     let rate = card.rate.and_then(|text| size(&text, diagnostics));

@@ -12,7 +12,7 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
 
 /// A port of the computer, and what is behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Port {
+pub struct ForwardedPort {
     /// The kind of port.
     pub protocol: Protocol,
     /// The computer's port.
@@ -42,7 +42,7 @@ impl fmt::Display for Protocol {
 }
 
 /// What QEMU's user network takes for `hostfwd`: open to this computer only.
-impl fmt::Display for Port {
+impl fmt::Display for ForwardedPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { protocol, outside, address, inside } = self;
         let address = address.map(|address| address.to_string()).unwrap_or_default();
@@ -56,7 +56,7 @@ fn is_vms(address: Ipv4Addr) -> bool {
     matches!(address.octets(), [10, 0, 2, last] if last == 1 || (4..255).contains(&last))
 }
 
-impl FromStr for Port {
+impl FromStr for ForwardedPort {
     /// What is wrong.
     type Err = String;
 
@@ -92,7 +92,7 @@ pub(super) fn ports(
     list: Option<Spanned<Vec<Spanned<String>>>>,
     uplink: Option<&Spanned<file::Uplink>>,
     diagnostics: &mut Diagnostics,
-) -> Vec<Port> {
+) -> Vec<ForwardedPort> {
     let Some(list) = list else { return Vec::new() };
     if uplink.is_none() {
         diagnostics.push(
@@ -101,9 +101,9 @@ pub(super) fn ports(
                 .help("add `uplink = \"board\"` to the network"),
         );
     }
-    let mut ports: Vec<(Span, Port)> = Vec::new();
+    let mut ports: Vec<(Span, ForwardedPort)> = Vec::new();
     for text in list.into_inner() {
-        let port = match text.get_ref().parse::<Port>() {
+        let port = match text.get_ref().parse::<ForwardedPort>() {
             Ok(port) => port,
             Err(reason) => {
                 diagnostics.push(
@@ -117,7 +117,7 @@ pub(super) fn ports(
                 continue;
             }
         };
-        let same = |other: &Port| (other.protocol, other.outside) == (port.protocol, port.outside);
+        let same = |other: &ForwardedPort| (other.protocol, other.outside) == (port.protocol, port.outside);
         if let Some((first, _)) = ports.iter().find(|(_, other)| same(other)) {
             let title = format!("the computer's port {} leads to two places", port.outside);
             diagnostics.push(
@@ -143,7 +143,7 @@ mod tests {
             ("8080:80/tcp", "tcp:127.0.0.1:8080-:80"),
             ("5353:10.0.2.21:53/udp", "udp:127.0.0.1:5353-10.0.2.21:53"),
         ] {
-            assert_eq!(text.parse::<Port>().map(|port| port.to_string()).as_deref(), Ok(due));
+            assert_eq!(text.parse::<ForwardedPort>().map(|port| port.to_string()).as_deref(), Ok(due));
         }
     }
 
@@ -162,7 +162,7 @@ mod tests {
             ("2222:22/sctp", "`sctp`"),
             ("1:2:3:4", "the VM's"),
         ] {
-            let error = text.parse::<Port>().unwrap_err();
+            let error = text.parse::<ForwardedPort>().unwrap_err();
             assert!(error.contains(words), "{text}: {error}");
         }
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What each section's values mean.
 //!
-//! A value that means nothing is reported and leaves a gap in the [`Draft`]; the later checks step over gaps.
+//! A value that means nothing is reported and leaves a gap in the [`PartialVm`]; the later checks step over gaps.
 
 use toml::Spanned;
 use vambrace_wire::bundle::Devices;
@@ -9,11 +9,11 @@ use vambrace_wire::bundle::assigned::RamPlacement;
 
 use super::assign::{self, Assigned};
 use super::file::{self, Device};
-use super::io::{self, Around, VirtioDevice};
+use super::io::{self, BoardResources, VirtioDevice};
 use super::run::{self, Expected};
 use super::slots::{self, BoardDevice};
-use super::structure::{Meant, Wholeness};
-use super::{Board, BoardOptions, Boot, Machine, OWN_NAME, Spans, Vm};
+use super::structure::{PresentKeys, Wholeness};
+use super::{Board, BoardModel, BoardOptions, Boot, OWN_NAME, Spans, Vm};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
 use crate::values::{FirmwareSource, ImageNameError, InitrdSource, KernelSource, Size};
 use crate::words::counted;
@@ -48,8 +48,8 @@ pub(crate) struct BoardMemory {
 }
 
 /// The board; without what makes no sense.
-pub(super) struct BoardDraft {
-    machine: Machine,
+pub(super) struct PartialBoard {
+    machine: BoardModel,
     pub(super) cpu: String,
     pub(super) cpus: Option<(u16, Origin)>,
     pub(super) memory: Option<BoardMemory>,
@@ -58,7 +58,7 @@ pub(super) struct BoardDraft {
 }
 
 /// A VM; without what makes no sense.
-pub(super) struct Draft {
+pub(super) struct PartialVm {
     /// The section's head.
     pub(super) head: Span,
     pub(super) name: Option<Spanned<String>>,
@@ -84,13 +84,13 @@ pub(super) struct Draft {
 pub(super) fn board(
     board: file::Board,
     options: &BoardOptions,
-    meant: &Meant,
+    present: &PresentKeys,
     diagnostics: &mut Diagnostics,
-) -> BoardDraft {
+) -> PartialBoard {
     let cpus = match (options.cpus, board.cpus) {
         (Some(cpus), _) => Some((cpus, Origin::Option("--smp"))),
         (None, Some(cpus)) => Some((*cpus.get_ref(), Origin::Written(cpus.span()))),
-        (None, None) if meant.in_board("cpus") => Some((file::DEFAULT_CPUS, Origin::Assumed)),
+        (None, None) if present.in_board("cpus") => Some((file::DEFAULT_CPUS, Origin::Assumed)),
         (None, None) => Some((file::DEFAULT_CPUS, Origin::Default)),
     };
     let memory = match (options.memory, board.memory) {
@@ -98,28 +98,28 @@ pub(super) fn board(
         (None, Some(text)) => {
             size(&text, diagnostics).map(|size| BoardMemory { size, origin: Origin::Written(text.span()) })
         }
-        (None, None) if meant.in_board("memory") => None,
+        (None, None) if present.in_board("memory") => None,
         (None, None) => Some(BoardMemory { size: file::DEFAULT_BOARD_MEMORY, origin: Origin::Default }),
     };
     let cpu = options.cpu.clone().or(board.cpu.map(Spanned::into_inner));
     let machine = board.machine.map(Spanned::into_inner).unwrap_or_default();
     let cpu = cpu.unwrap_or_else(|| file::DEFAULT_CPU.to_owned());
     let disks = io::board_disks(board.disk, diagnostics);
-    BoardDraft { machine, cpu, cpus, memory, disks, devices: slots::devices(board.device, diagnostics) }
+    PartialBoard { machine, cpu, cpus, memory, disks, devices: slots::devices(board.device, diagnostics) }
 }
 
 pub(super) fn vm(
     index: usize,
     vm: Spanned<file::Vm>,
-    board: &BoardDraft,
+    board: &PartialBoard,
     networks: &[io::Network],
-    meant: &Meant,
+    present: &PresentKeys,
     diagnostics: &mut Diagnostics,
-) -> Draft {
+) -> PartialVm {
     let head = vm.span();
     let vm = vm.into_inner();
     let nothing = vm.kernel.is_none() && vm.firmware.is_none();
-    if nothing && !["kernel", "firmware"].iter().any(|key| meant.in_vm(index, key)) {
+    if nothing && !["kernel", "firmware"].iter().any(|key| present.in_vm(index, key)) {
         diagnostics.push(
             Diagnostic::new(Code::NothingToBoot, "this VM has nothing to start")
                 .label(head.clone(), "neither `kernel` nor `firmware`")
@@ -132,23 +132,24 @@ pub(super) fn vm(
     if let Some(initrd) = &vm.initrd
         && vm.disk.is_empty()
         && vm.assign.is_none()
-        && !["disk", "assign"].iter().any(|key| meant.in_vm(index, key))
+        && !["disk", "assign"].iter().any(|key| present.in_vm(index, key))
     {
         check_disk(initrd, diagnostics);
     }
-    let around = Around { networks, disks: &board.disks };
+    let resources = BoardResources { networks, disks: &board.disks };
     let listed = vm.devices.as_ref().map(|list| list.get_ref().as_slice()).unwrap_or_default();
-    let virtio = io::devices(index, vm.disk, vm.network, listed, around, diagnostics);
+    let virtio = io::devices(index, vm.disk, vm.network, listed, resources, diagnostics);
     let kernel = vm.kernel.and_then(|text| image(&text, diagnostics));
     if let (Some(kernel), None) = (&kernel, &vm.initrd) {
         check_root(kernel, diagnostics);
     }
-    let own = devices(vm.devices, meant.list_in_vm(index, "devices"), diagnostics);
+    let own = devices(vm.devices, present.list_in_vm(index, "devices"), diagnostics);
     // Without a number of vCPUs that makes sense, none can be missing.
-    let pins = if meant.in_vm(index, "vcpus") { Wholeness::Partial } else { meant.list_in_vm(index, "cpus") };
+    let pins =
+        if present.in_vm(index, "vcpus") { Wholeness::Partial } else { present.list_in_vm(index, "cpus") };
     // There is one value.
     let trust = vm.dma.map(|dma| dma.span());
-    Draft {
+    PartialVm {
         head,
         kernel,
         initrd: vm.initrd.and_then(|text| image(&text, diagnostics)),
@@ -157,7 +158,7 @@ pub(super) fn vm(
         cmdline: vm.cmdline.map(|text| cmdline(text, diagnostics)).unwrap_or_default(),
         memory: match vm.memory {
             Some(text) => memory(&text, diagnostics).map(|size| (size, Some(text.span()))),
-            None => (!meant.in_vm(index, "memory")).then_some((file::DEFAULT_MEMORY, None)),
+            None => (!present.in_vm(index, "memory")).then_some((file::DEFAULT_MEMORY, None)),
         },
         vcpus: pinning(vm.vcpus, vm.cpus, pins, board, diagnostics),
         weight: vm.weight.map_or(file::DEFAULT_WEIGHT, Spanned::into_inner),
@@ -173,14 +174,14 @@ pub(super) fn vm(
 }
 
 /// The VMs, if none has a gap. `afters` are the indexes that the `after`s mean.
-pub(super) fn finish(drafts: Vec<Draft>, afters: Vec<Option<u16>>) -> Option<Vec<Vm>> {
-    let vm = |(draft, after): (Draft, Option<u16>)| {
-        let name = draft.name?;
-        let (memory, memory_span) = draft.memory?;
-        let (boot, boot_span) = match (draft.kernel, draft.firmware) {
+pub(super) fn finish(partial_vms: Vec<PartialVm>, afters: Vec<Option<u16>>) -> Option<Vec<Vm>> {
+    let vm = |(partial, after): (PartialVm, Option<u16>)| {
+        let name = partial.name?;
+        let (memory, memory_span) = partial.memory?;
+        let (boot, boot_span) = match (partial.kernel, partial.firmware) {
             (Some(kernel), None) => {
                 let span = kernel.span();
-                let initrd = draft.initrd.clone().map(Spanned::into_inner);
+                let initrd = partial.initrd.clone().map(Spanned::into_inner);
                 (Boot::Kernel { kernel: kernel.into_inner(), initrd }, span)
             }
             (None, Some(firmware)) => {
@@ -190,32 +191,32 @@ pub(super) fn finish(drafts: Vec<Draft>, afters: Vec<Option<u16>>) -> Option<Vec
             _ => return None,
         };
         let spans = Spans {
-            initrd: draft.initrd.as_ref().map_or(boot_span.clone(), Spanned::span),
+            initrd: partial.initrd.as_ref().map_or(boot_span.clone(), Spanned::span),
             memory: memory_span.unwrap_or(name.span()),
             boot: boot_span,
         };
         Some(Vm {
             name: name.into_inner(),
             boot,
-            cmdline: draft.cmdline,
+            cmdline: partial.cmdline,
             memory,
-            vcpus: draft.vcpus,
-            weight: draft.weight,
-            devices: draft.devices,
-            virtio: draft.virtio,
+            vcpus: partial.vcpus,
+            weight: partial.weight,
+            devices: partial.devices,
+            virtio: partial.virtio,
             channels: Vec::new(),
-            assigned: draft.assigned,
-            placement: if draft.trust.is_some() { RamPlacement::OneToOne } else { RamPlacement::Anywhere },
+            assigned: partial.assigned,
+            placement: if partial.trust.is_some() { RamPlacement::OneToOne } else { RamPlacement::Anywhere },
             after,
-            symbols: draft.symbols.map(|path| path.into_inner().into()),
-            expected: draft.expected,
+            symbols: partial.symbols.map(|path| path.into_inner().into()),
+            expected: partial.expected,
             spans,
         })
     };
-    drafts.into_iter().zip(afters).map(vm).collect()
+    partial_vms.into_iter().zip(afters).map(vm).collect()
 }
 
-impl Draft {
+impl PartialVm {
     /// Its name, or nothing if it has none.
     pub(super) fn called(&self) -> &str {
         self.name.as_ref().map_or("", |name| name.get_ref())
@@ -238,7 +239,7 @@ impl Draft {
     }
 }
 
-impl BoardDraft {
+impl PartialBoard {
     /// The board, if it has no gap.
     pub(super) fn finish(self) -> Option<(Board, BoardMemory)> {
         let memory = self.memory?;
@@ -395,7 +396,7 @@ fn pinning(
     vcpus: Option<Spanned<u16>>,
     cpus: Option<Spanned<Vec<Spanned<u16>>>>,
     wholeness: Wholeness,
-    board: &BoardDraft,
+    board: &PartialBoard,
     diagnostics: &mut Diagnostics,
 ) -> Vec<Option<u16>> {
     let Some(list) = cpus else {
@@ -423,7 +424,7 @@ fn pinning(
     list.into_inner().into_iter().map(|cpu| Some(cpu.into_inner())).collect()
 }
 
-fn check_cpu(cpu: &Spanned<u16>, board: &BoardDraft, diagnostics: &mut Diagnostics) {
+fn check_cpu(cpu: &Spanned<u16>, board: &PartialBoard, diagnostics: &mut Diagnostics) {
     let Some((count, origin)) = &board.cpus else { return };
     if cpu.get_ref() < count {
         return;

@@ -7,9 +7,9 @@ use std::time::Duration;
 use regex::bytes::Regex;
 use toml::Spanned;
 
+use super::cross_check::no_such_vm;
 use super::file;
-use super::resolve::Draft;
-use super::together::no_such_vm;
+use super::resolve::PartialVm;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 
 /// How the VMs are run.
@@ -49,11 +49,11 @@ impl Expected {
 }
 
 /// What `[run]` means.
-pub(super) fn run(run: file::Run, vms: &[Draft], diagnostics: &mut Diagnostics) -> Run {
+pub(super) fn run(run: file::Run, vms: &[PartialVm], diagnostics: &mut Diagnostics) -> Run {
     let input = run.input.and_then(|name| {
         let index = vms.iter().position(|vm| vm.called() == name.get_ref());
         if index.is_none() {
-            diagnostics.push(no_such_vm(&name, vms.iter().map(Draft::called)));
+            diagnostics.push(no_such_vm(&name, vms.iter().map(PartialVm::called)));
         }
         u16::try_from(index?).ok()
     });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What makes a Linux silent, or keep from coming up: warnings, since it may be meant.
 
-use super::resolve::Draft;
+use super::resolve::PartialVm;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
 use crate::images::gzip;
 use crate::values::{InitrdSource, KernelSource};
@@ -10,7 +10,7 @@ use crate::values::{InitrdSource, KernelSource};
 const MAX_INITRD: u64 = 1 << 30;
 
 /// Checks the words of each VM's command line that Linux reads.
-pub(super) fn check(vms: &[Draft], diagnostics: &mut Diagnostics) {
+pub(super) fn check(vms: &[PartialVm], diagnostics: &mut Diagnostics) {
     for vm in vms {
         let is_linux =
             vm.kernel.as_ref().is_some_and(|it| !matches!(it.get_ref(), KernelSource::Guest { .. }));
@@ -21,7 +21,7 @@ pub(super) fn check(vms: &[Draft], diagnostics: &mut Diagnostics) {
     }
 }
 
-fn check_word(vm: &Draft, word: &str, span: &Span, diagnostics: &mut Diagnostics) {
+fn check_word(vm: &PartialVm, word: &str, span: &Span, diagnostics: &mut Diagnostics) {
     if let Some(console) = word.strip_prefix("console=") {
         let name = console.split(',').next().unwrap_or_default();
         if let Some(why) = no_console(vm, name) {
@@ -49,7 +49,7 @@ fn check_word(vm: &Draft, word: &str, span: &Span, diagnostics: &mut Diagnostics
 }
 
 /// Why a VM does not have the console of this name; `None` if it has, or it is not known.
-fn no_console(vm: &Draft, name: &str) -> Option<&'static str> {
+fn no_console(vm: &PartialVm, name: &str) -> Option<&'static str> {
     let is_number = |rest: &str| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_digit());
     let numbered = |kind: &str| name.strip_prefix(kind).is_some_and(is_number);
     if numbered("ttyS") {
@@ -66,7 +66,7 @@ fn no_console(vm: &Draft, name: &str) -> Option<&'static str> {
 }
 
 /// Reports a VM with devices whose drivers its initial RAM disk cannot have; `archive` are the bytes of one that is a file.
-pub(super) fn check_drivers(vm: &Draft, archive: Option<&[u8]>, diagnostics: &mut Diagnostics) {
+pub(super) fn check_drivers(vm: &PartialVm, archive: Option<&[u8]>, diagnostics: &mut Diagnostics) {
     let (Some(kernel), Some(initrd)) = (&vm.kernel, &vm.initrd) else { return };
     let Some((driver, what)) = vm.needs_driver() else { return };
     let (why, help) = match (kernel.get_ref(), initrd.get_ref()) {

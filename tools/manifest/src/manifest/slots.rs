@@ -12,7 +12,7 @@ use vambrace_wire::bundle::io::Uplink;
 
 use super::file;
 use super::io::Network;
-use super::resolve::{BoardDraft, Draft};
+use super::resolve::{PartialBoard, PartialVm};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
 
 /// Slots of QEMU's `virt`, which are where a VM has its own.
@@ -22,20 +22,20 @@ const IN_A_PAGE: u64 = PAGE_SIZE / layout::VIRTIO_STRIDE;
 
 /// A virtio-mmio slot of the board, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Slot(u64);
+pub struct VirtioSlot(u64);
 
 /// A device in a slot of the board.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoardDevice {
     /// Which slot.
-    pub slot: Slot,
+    pub slot: VirtioSlot,
     /// What QEMU puts there, as `-device` takes it, without the bus.
     pub qemu: String,
     /// Where the slot is named.
     span: Span,
 }
 
-impl Slot {
+impl VirtioSlot {
     /// The slot that a path of the board's device tree means.
     fn at_path(path: &str) -> Option<Self> {
         let address = u64::from_str_radix(path.strip_prefix("/virtio_mmio@")?, 16).ok()?;
@@ -65,7 +65,7 @@ impl Slot {
     }
 }
 
-impl std::fmt::Display for Slot {
+impl std::fmt::Display for VirtioSlot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "/virtio_mmio@{:x}", self.base())
     }
@@ -81,9 +81,9 @@ pub(super) fn devices(
         let Some(path) = section.slot else { continue };
         let span = path.span();
         let bad = |title: String| Diagnostic::new(Code::BadSlot, title).label(span.clone(), "");
-        let Some(slot) = Slot::at_path(path.get_ref()) else {
+        let Some(slot) = VirtioSlot::at_path(path.get_ref()) else {
             let title = format!("the board has no virtio-mmio slot `{}`", path.get_ref());
-            let (first, last) = (Slot(0), Slot(COUNT - 1));
+            let (first, last) = (VirtioSlot(0), VirtioSlot(COUNT - 1));
             diagnostics.push(
                 bad(title)
                     .help(format!("they are `{first}` to `{last}`, {:#x} bytes each", layout::VIRTIO_STRIDE)),
@@ -103,15 +103,20 @@ pub(super) fn devices(
 }
 
 /// Reports slots that are too near to somebody else's, and RAM that cannot lie one to one.
-pub(super) fn check(board: &BoardDraft, vms: &[Draft], networks: &[Network], diagnostics: &mut Diagnostics) {
+pub(super) fn check(
+    board: &PartialBoard,
+    vms: &[PartialVm],
+    networks: &[Network],
+    diagnostics: &mut Diagnostics,
+) {
     let own = driven_by_us(board, networks);
     for vm in vms {
         for device in &vm.assigned {
-            let Some(slot) = device.slot.and_then(Slot::at) else { continue };
-            let shares = |other: &Slot| other.page() == slot.page();
+            let Some(slot) = device.slot.and_then(VirtioSlot::at) else { continue };
+            let shares = |other: &VirtioSlot| other.page() == slot.page();
             let why = if let Some(other) = own.iter().find(|other| shares(other)) {
                 format!("the hypervisor drives a disk or the network card of the board in `{other}`")
-            } else if (0..vm.virtio.len() as u64).any(|index| shares(&Slot(index))) {
+            } else if (0..vm.virtio.len() as u64).any(|index| shares(&VirtioSlot(index))) {
                 "the VM's own virtio devices are there too".to_owned()
             } else {
                 continue;
@@ -123,7 +128,7 @@ pub(super) fn check(board: &BoardDraft, vms: &[Draft], networks: &[Network], dia
             };
             diagnostics.push(match (0..COUNT / IN_A_PAGE).find(is_free) {
                 Some(page) => {
-                    wrong.help(format!("take `{}` or one of those behind it", Slot(page * IN_A_PAGE)))
+                    wrong.help(format!("take `{}` or one of those behind it", VirtioSlot(page * IN_A_PAGE)))
                 }
                 None => wrong,
             });
@@ -133,18 +138,18 @@ pub(super) fn check(board: &BoardDraft, vms: &[Draft], networks: &[Network], dia
 }
 
 /// Slots of what the hypervisor drives: they are put into free ones, disks first.
-fn driven_by_us(board: &BoardDraft, networks: &[Network]) -> Vec<Slot> {
+fn driven_by_us(board: &PartialBoard, networks: &[Network]) -> Vec<VirtioSlot> {
     let uplinks = networks.iter().filter(|network| network.uplink == Uplink::Board).count();
     free(&board.devices).take(board.disks.len() + uplinks.min(1)).collect()
 }
 
 /// Slots in which `[[board.device]]` puts nothing, the last one first.
-pub fn free(devices: &[BoardDevice]) -> impl Iterator<Item = Slot> {
-    let is_free = |slot: &Slot| devices.iter().all(|device| device.slot != *slot);
-    (0..COUNT).rev().map(Slot).filter(is_free)
+pub fn free(devices: &[BoardDevice]) -> impl Iterator<Item = VirtioSlot> {
+    let is_free = |slot: &VirtioSlot| devices.iter().all(|device| device.slot != *slot);
+    (0..COUNT).rev().map(VirtioSlot).filter(is_free)
 }
 
-fn check_one_to_one(vms: &[Draft], diagnostics: &mut Diagnostics) {
+fn check_one_to_one(vms: &[PartialVm], diagnostics: &mut Diagnostics) {
     let mut first: Option<&Span> = None;
     for (vm, span) in vms.iter().filter_map(|vm| Some((vm, vm.trust.as_ref()?))) {
         let wrong = |title: &str| Diagnostic::new(Code::OneToOne, title).label(span.clone(), "");
@@ -174,12 +179,12 @@ mod tests {
 
     #[test]
     fn a_slot_is_its_path_and_its_bus() {
-        let slot = Slot::at_path("/virtio_mmio@a001200").unwrap();
+        let slot = VirtioSlot::at_path("/virtio_mmio@a001200").unwrap();
         assert_eq!(
             (slot.to_string().as_str(), slot.bus().as_str()),
             ("/virtio_mmio@a001200", "virtio-mmio-bus.9")
         );
-        assert_eq!((slot.page(), Slot(7).page(), Slot(8).page()), (1, 0, 1));
+        assert_eq!((slot.page(), VirtioSlot(7).page(), VirtioSlot(8).page()), (1, 0, 1));
         for none in [
             "/virtio_mmio@a001100",
             "/virtio_mmio@a004000",
@@ -187,7 +192,7 @@ mod tests {
             "/pl061@a001200",
             "a001200",
         ] {
-            assert_eq!(Slot::at_path(none), None, "{none}");
+            assert_eq!(VirtioSlot::at_path(none), None, "{none}");
         }
     }
 }

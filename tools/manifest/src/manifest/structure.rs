@@ -15,9 +15,9 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics, Source, Span, nearest};
 
 /// Keys that are written but unusable: nobody should be told that they are missing.
 #[derive(Debug, Default)]
-pub(super) struct Meant(BTreeSet<(Section, String)>);
+pub(super) struct PresentKeys(BTreeSet<(Section, String)>);
 
-impl Meant {
+impl PresentKeys {
     /// Whether `key` of VM `index` was written, if badly.
     pub(super) fn in_vm(&self, index: usize, key: &str) -> bool {
         self.0.contains(&(Section::Vm(index), key.to_owned()))
@@ -114,18 +114,18 @@ pub(super) fn check(
     schema: &Json,
     source: &Source,
     diagnostics: &mut Diagnostics,
-) -> Meant {
-    let mut checker = Checker { schema, source, diagnostics, meant: Meant::default() };
+) -> PresentKeys {
+    let mut checker = Checker { schema, source, diagnostics, present: PresentKeys::default() };
     let span = root.span();
     checker.table(Section::Top, root.get_mut(), span, schema);
-    checker.meant
+    checker.present
 }
 
 struct Checker<'a> {
     schema: &'a Json,
     source: &'a Source,
     diagnostics: &'a mut Diagnostics,
-    meant: Meant,
+    present: PresentKeys,
 }
 
 impl Checker<'_> {
@@ -135,7 +135,7 @@ impl Checker<'_> {
                 let missing = Diagnostic::new(Code::MissingKey, format!("`{key}` is missing"))
                     .label(span.clone(), format!("this section has no `{key}`"))
                     .help(format!("add a line such as `{key} = {}`", example(&schema["properties"][key])));
-                self.meant.0.insert((section, key.to_owned()));
+                self.present.0.insert((section, key.to_owned()));
                 self.diagnostics.push(missing);
             }
         }
@@ -147,7 +147,7 @@ impl Checker<'_> {
             };
             match verdict {
                 Verdict::Keep => _ = table.insert(key, value),
-                Verdict::Drop => _ = self.meant.0.insert((section, name.to_owned())),
+                Verdict::Drop => _ = self.present.0.insert((section, name.to_owned())),
             }
         }
     }
@@ -162,7 +162,7 @@ impl Checker<'_> {
         let keys: Vec<&str> =
             schema["properties"].as_object().into_iter().flatten().map(|(key, _)| &**key).collect();
         let unknown = if let Some(near) = nearest(key, keys.iter().copied()) {
-            self.meant.0.insert((section, near.to_owned()));
+            self.present.0.insert((section, near.to_owned()));
             unknown.label(span.clone(), "").fix(format!("did you mean `{near}`?"), span, near)
         } else if let Some(home) = self.home_of(section, key) {
             unknown.label(span, "").help(format!("`{key}` is a key of {home}: move it there"))
@@ -219,7 +219,7 @@ impl Checker<'_> {
                         items.push(item);
                     } else {
                         // The others are looked at further.
-                        self.meant.0.insert((section, key.to_owned()));
+                        self.present.0.insert((section, key.to_owned()));
                     }
                 }
                 Verdict::Keep

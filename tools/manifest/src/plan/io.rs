@@ -8,7 +8,7 @@ use vambrace_wire::bundle::io::{self, Backing, DISK_NAME_LEN, VirtioDevice};
 use super::{Planner, Stop, partition};
 use crate::debian::ROOT_SIZE;
 use crate::diagnostic::{Code, Diagnostic, Span};
-use crate::manifest::io::{self as manifest, BoardDisk, Card, Disk, DiskSource, NewDisk, SECTOR};
+use crate::manifest::io::{self as manifest, BoardDisk, Card, DiskSource, NewDisk, SECTOR, VmDisk};
 use crate::manifest::{Manifest, Vm};
 use crate::values::Size;
 
@@ -31,7 +31,7 @@ impl Planner<'_> {
         vm.virtio.iter().map(&mut device).collect()
     }
 
-    fn disk(&mut self, vm: &Vm, disk: &Disk, number: usize) -> Result<io::DiskConfig, Stop> {
+    fn disk(&mut self, vm: &Vm, disk: &VmDisk, number: usize) -> Result<io::DiskConfig, Stop> {
         let place = find_disk(self.manifest, disk).map_err(|wrong| self.report(*wrong))?;
         let (backing, sectors) = match (place, &disk.source) {
             (Place::Board { disk, first, sectors }, _) => (Backing::Board { disk, first }, sectors),
@@ -58,7 +58,7 @@ enum Place {
 }
 
 /// Whether a VM's disk is where it should be, as far as the files tell that are there now.
-pub(crate) fn check_disk(manifest: &Manifest, disk: &Disk) -> Result<(), Box<Diagnostic>> {
+pub(crate) fn check_disk(manifest: &Manifest, disk: &VmDisk) -> Result<(), Box<Diagnostic>> {
     if let DiskSource::Partition { disk: index, .. } = &disk.source
         && let Some(board) = manifest.board.disks.get(usize::from(*index))
         && !manifest.folder().join(&board.image).exists()
@@ -69,7 +69,7 @@ pub(crate) fn check_disk(manifest: &Manifest, disk: &Disk) -> Result<(), Box<Dia
     find_disk(manifest, disk).map(drop)
 }
 
-fn find_disk(manifest: &Manifest, disk: &Disk) -> Result<Place, Box<Diagnostic>> {
+fn find_disk(manifest: &Manifest, disk: &VmDisk) -> Result<Place, Box<Diagnostic>> {
     let wrong = |title: String| Diagnostic::new(Code::DiskSize, title);
     match &disk.source {
         DiskSource::Image { path, size, .. } => {

@@ -98,21 +98,7 @@ fn a_kernel_lies_where_qemu_puts_it() {
 
 #[test]
 fn a_vm_trusted_with_dma_lies_below_the_hypervisor_and_has_each_page_once() {
-    let text = r#"
-        [[board.device]]
-        slot = "/virtio_mmio@a001200"
-        qemu = "virtio-rng-device"
-        [[network]]
-        name = "lan"
-        uplink = "board"
-        [[vm]]
-        name = "a"
-        kernel = "debian"
-        initrd = "demo"
-        memory = "512MiB"
-        assign = ["/virtio_mmio@a001200", "/virtio_mmio@a001400"]
-        dma = "trusted"
-    "#;
+    let text = include_str!("trusted.toml");
     let manifest = manifest(text);
     let vm = &plan(&manifest, &FakeImages).unwrap().vms[0];
     assert_eq!(vm.placement, RamPlacement::OneToOne);

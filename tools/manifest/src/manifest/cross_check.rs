@@ -8,8 +8,8 @@ use vambrace_wire::bundle::MAX_VMS;
 
 use super::assign::check_conflicts;
 use super::io::check_addresses;
-use super::resolve::{BoardDraft, BoardMemory, Draft, Origin};
-use super::structure::Meant;
+use super::resolve::{BoardMemory, Origin, PartialBoard, PartialVm};
+use super::structure::PresentKeys;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, nearest};
 use crate::values::Size;
 
@@ -21,12 +21,12 @@ const LABELS: usize = 8;
 
 /// Checks the VMs together; for each, the index that its `after` means.
 pub(super) fn check(
-    board: &BoardDraft,
-    vms: &[Draft],
-    meant: &Meant,
+    board: &PartialBoard,
+    vms: &[PartialVm],
+    present: &PresentKeys,
     diagnostics: &mut Diagnostics,
 ) -> Vec<Option<u16>> {
-    if !(vms.is_empty() && meant.at_top("vm")) {
+    if !(vms.is_empty() && present.at_top("vm")) {
         count(vms, diagnostics);
     }
     let names = names(vms, diagnostics);
@@ -46,7 +46,7 @@ pub(super) fn check(
     afters
 }
 
-fn count(vms: &[Draft], diagnostics: &mut Diagnostics) {
+fn count(vms: &[PartialVm], diagnostics: &mut Diagnostics) {
     let wrong = |title: String| Diagnostic::new(Code::VmCount, title);
     if vms.is_empty() {
         diagnostics.push(
@@ -63,7 +63,7 @@ fn count(vms: &[Draft], diagnostics: &mut Diagnostics) {
 }
 
 /// The index of each name; the first of those that share one.
-fn names<'a>(vms: &'a [Draft], diagnostics: &mut Diagnostics) -> BTreeMap<&'a str, usize> {
+fn names<'a>(vms: &'a [PartialVm], diagnostics: &mut Diagnostics) -> BTreeMap<&'a str, usize> {
     let mut names: BTreeMap<&str, (usize, &Spanned<String>)> = BTreeMap::new();
     for (index, vm) in vms.iter().enumerate() {
         let Some(name) = &vm.name else { continue };
@@ -80,8 +80,12 @@ fn names<'a>(vms: &'a [Draft], diagnostics: &mut Diagnostics) -> BTreeMap<&'a st
     names.into_iter().map(|(name, (index, _))| (name, index)).collect()
 }
 
-fn afters(vms: &[Draft], names: &BTreeMap<&str, usize>, diagnostics: &mut Diagnostics) -> Vec<Option<u16>> {
-    let after = |vm: &Draft| {
+fn afters(
+    vms: &[PartialVm],
+    names: &BTreeMap<&str, usize>,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Option<u16>> {
+    let after = |vm: &PartialVm| {
         let after = vm.after.as_ref()?;
         if let Some(index) = names.get(after.get_ref().as_str()) {
             return u16::try_from(*index).ok();
@@ -105,7 +109,7 @@ pub(super) fn no_such_vm<'a>(name: &Spanned<String>, names: impl Iterator<Item =
 }
 
 /// Reports VMs that wait for each other in a circle, each circle once, and cuts it.
-fn break_circles(vms: &[Draft], afters: &mut [Option<u16>], diagnostics: &mut Diagnostics) {
+fn break_circles(vms: &[PartialVm], afters: &mut [Option<u16>], diagnostics: &mut Diagnostics) {
     // Each VM waits for at most one other, so following them from anywhere ends, or comes round in so many
     // steps.
     let mut seen = vec![None; vms.len()];
@@ -126,11 +130,11 @@ fn break_circles(vms: &[Draft], afters: &mut [Option<u16>], diagnostics: &mut Di
     }
 }
 
-fn report_circle(start: usize, vms: &[Draft], afters: &[Option<u16>], diagnostics: &mut Diagnostics) {
+fn report_circle(start: usize, vms: &[PartialVm], afters: &[Option<u16>], diagnostics: &mut Diagnostics) {
     let next = |index: &usize| afters[*index].map(usize::from).filter(|next| *next != start);
-    let circle: Vec<&Draft> =
+    let circle: Vec<&PartialVm> =
         std::iter::successors(Some(start), next).filter_map(|index| vms.get(index)).collect();
-    let name = |vm: &Draft| vm.called().to_owned();
+    let name = |vm: &PartialVm| vm.called().to_owned();
     let title = match circle.as_slice() {
         [vm] => format!("VM `{}` waits for its own end", name(vm)),
         _ => "these VMs wait for each other, so none ever starts".to_owned(),
@@ -141,7 +145,7 @@ fn report_circle(start: usize, vms: &[Draft], afters: &[Option<u16>], diagnostic
     }));
 }
 
-fn memory(board: &BoardDraft, vms: &[Draft], afters: &[Option<u16>], diagnostics: &mut Diagnostics) {
+fn memory(board: &PartialBoard, vms: &[PartialVm], afters: &[Option<u16>], diagnostics: &mut Diagnostics) {
     let Some(memory) = &board.memory else { return };
     let sizes = vms.iter().zip(afters).map(|(vm, after)| {
         let (size, span) = vm.memory.clone().unwrap_or_default();
