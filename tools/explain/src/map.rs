@@ -47,7 +47,7 @@ pub struct Region {
     /// What is there.
     pub what: String,
     /// Of which kind that is.
-    pub kind: Kind,
+    pub kind: RegionKind,
     /// The first address.
     #[serde(serialize_with = "hexadecimal")]
     pub start: u64,
@@ -76,7 +76,7 @@ pub struct Place {
 /// The kinds of regions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum RegionKind {
     /// A VM's RAM; in physical memory, of the VM with this index.
     Ram(usize),
     /// A VM's flash, likewise.
@@ -137,7 +137,7 @@ fn address(address: u64) -> String {
 }
 
 impl Region {
-    fn new(what: impl Into<String>, kind: Kind, start: u64, size: u64) -> Self {
+    fn new(what: impl Into<String>, kind: RegionKind, start: u64, size: u64) -> Self {
         let (placed, sized) = (Certainty::Exact, Certainty::Exact);
         Self { what: what.into(), kind, start, size, placed, sized, lies_at: None }
     }
@@ -151,7 +151,7 @@ impl Region {
     /// Its size with a unit; nothing for the board's devices, which have gaps between them.
     fn size_words(&self) -> String {
         match (self.kind, self.sized) {
-            (Kind::Device, _) => String::new(),
+            (RegionKind::Device, _) => String::new(),
             (_, Certainty::Exact) => Size(self.size).to_string(),
             (_, Certainty::About) => format!("~{}", rounded(self.size)),
         }
@@ -197,10 +197,10 @@ fn vm_map(manifest: &Manifest, (index, vm): (usize, &Vm), place: &VmPlace, other
     };
     let mut regions = Vec::new();
     if matches!(vm.boot, Boot::Firmware(_)) {
-        let flash = Region::new("flash", Kind::Flash(index), layout::FLASH.0, layout::FLASH_SIZE);
+        let flash = Region::new("flash", RegionKind::Flash(index), layout::FLASH.0, layout::FLASH_SIZE);
         regions.push(Region { lies_at: certain(|place| place.flash), ..flash });
     }
-    let device = |what: &str, start, size| Region::new(what, Kind::Emulated, start, size);
+    let device = |what: &str, start, size| Region::new(what, RegionKind::Emulated, start, size);
     regions.push(device("GIC distributor", layout::GICD.0, layout::GICD_SIZE));
     let vcpus = vm.vcpus.len() as u64;
     let redistributors = |count: u64| match count {
@@ -218,7 +218,7 @@ fn vm_map(manifest: &Manifest, (index, vm): (usize, &Vm), place: &VmPlace, other
     regions.extend(virtio(manifest, vm));
     regions.extend(assigned(vm));
     regions.extend(channels(manifest, vm));
-    let ram = Region::new("RAM", Kind::Ram(index), layout::RAM.0, vm.memory.0);
+    let ram = Region::new("RAM", RegionKind::Ram(index), layout::RAM.0, vm.memory.0);
     regions.push(Region { lies_at: certain(|place| place.ram), ..ram });
     if vcpus > low {
         let high = vcpus - low;
@@ -238,7 +238,7 @@ fn vm_map(manifest: &Manifest, (index, vm): (usize, &Vm), place: &VmPlace, other
 fn virtio(manifest: &Manifest, vm: &Vm) -> Vec<Region> {
     let slots = (0..).zip(&vm.virtio).map(|(slot, device): (u64, _)| {
         let start = layout::VIRTIO.0 + slot * layout::VIRTIO_STRIDE;
-        Region::new(virtio_words(manifest, device), Kind::Emulated, start, layout::VIRTIO_STRIDE)
+        Region::new(virtio_words(manifest, device), RegionKind::Emulated, start, layout::VIRTIO_STRIDE)
     });
     slots.collect()
 }
@@ -270,7 +270,7 @@ fn assigned(vm: &Vm) -> Vec<Region> {
         for registers in &device.registers {
             let place = Place { start: registers.pa, size: registers.len, certainty: Certainty::Exact };
             if regions.iter().all(|region| region.start != registers.ipa) {
-                let region = Region::new(&*device.path, Kind::Device, registers.ipa, registers.len);
+                let region = Region::new(&*device.path, RegionKind::Device, registers.ipa, registers.len);
                 regions.push(Region { lies_at: Some(place), ..region });
             }
         }
@@ -287,11 +287,11 @@ fn channels(manifest: &Manifest, vm: &Vm) -> Vec<Region> {
         Some([
             Region::new(
                 format!("doorbell of {}", channel.name),
-                Kind::Emulated,
+                RegionKind::Emulated,
                 doorbell,
                 layout::DOORBELL_STRIDE,
             ),
-            Region::new(format!("channel {}", channel.name), Kind::Shared, memory, channel.size.0),
+            Region::new(format!("channel {}", channel.name), RegionKind::Shared, memory, channel.size.0),
         ])
     });
     ends.flatten().collect()
@@ -305,7 +305,7 @@ fn physical(memory: Size, tries: [&Placement; 3], vms: &[VmMap]) -> Vec<Region> 
         Region {
             placed: Certainty::of(tries.iter().all(|other| which(other).start == piece.start)),
             sized: Certainty::About,
-            ..Region::new(what, Kind::Hypervisor, piece.start, piece.size)
+            ..Region::new(what, RegionKind::Hypervisor, piece.start, piece.size)
         }
     };
     let mut taken = vec![
@@ -321,7 +321,7 @@ fn physical(memory: Size, tries: [&Placement; 3], vms: &[VmMap]) -> Vec<Region> 
     }
     for (vm, place) in vms.iter().zip(&places.vms) {
         for region in &vm.regions {
-            let memory = region.lies_at.filter(|_| region.kind != Kind::Device);
+            let memory = region.lies_at.filter(|_| region.kind != RegionKind::Device);
             let Some(Place { start, size, certainty }) = memory else { continue };
             let what = format!("{} of {}", region.what, vm.name);
             taken.push(Region { placed: certainty, ..Region::new(what, region.kind, start, size) });
@@ -330,12 +330,12 @@ fn physical(memory: Size, tries: [&Placement; 3], vms: &[VmMap]) -> Vec<Region> 
             let what = format!("erased flash of {}", vm.name);
             taken.push(Region {
                 placed: Certainty::About,
-                ..Region::new(what, Kind::Hypervisor, start, size)
+                ..Region::new(what, RegionKind::Hypervisor, start, size)
             });
         }
     }
     taken.sort_by_key(|region| region.start);
-    let devices = Region::new("devices: GIC, UART, clock", Kind::Device, DEVICES.start, DEVICES.size);
+    let devices = Region::new("devices: GIC, UART, clock", RegionKind::Device, DEVICES.start, DEVICES.size);
     [devices].into_iter().chain(fill(taken, memory.0)).collect()
 }
 
@@ -346,7 +346,7 @@ const DEVICES: Piece =
 /// Puts free memory between what is taken, up to the end of the board's RAM.
 fn fill(taken: Vec<Region>, memory: u64) -> Vec<Region> {
     let free = |start, end, placed: Certainty, ends: Certainty| {
-        let region = Region::new("free", Kind::Free, start, end - start);
+        let region = Region::new("free", RegionKind::Free, start, end - start);
         Region { placed, sized: placed.and(ends), ..region }
     };
     let mut regions = Vec::new();

@@ -19,12 +19,12 @@ pub struct Found {
     pub register: &'static Register,
     /// Its name, as far as the question has said it.
     name: &'static str,
-    level: Level,
+    level: NamedLevel,
 }
 
 /// Whether the question has said the exception level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Level {
+enum NamedLevel {
     Said,
     /// It does not matter: the layout is the same at all that there are.
     Any,
@@ -35,8 +35,8 @@ impl Found {
     #[must_use]
     pub fn name(&self) -> String {
         match self.level {
-            Level::Said => self.name.to_owned(),
-            Level::Any => format!("{}_ELx", stem(self.name)),
+            NamedLevel::Said => self.name.to_owned(),
+            NamedLevel::Any => format!("{}_ELx", stem(self.name)),
         }
     }
 }
@@ -49,7 +49,7 @@ pub fn find(name: &str) -> Result<Found, ExplainError> {
     let wanted = normal(name);
     let exact = registers::all().find_map(|register| {
         let name = register.names.iter().find(|name| **name == wanted)?;
-        Some(Found { register, name, level: Level::Said })
+        Some(Found { register, name, level: NamedLevel::Said })
     });
     if let Some(found) = exact {
         return Ok(found);
@@ -57,7 +57,7 @@ pub fn find(name: &str) -> Result<Found, ExplainError> {
     let candidates: Vec<Found> = registers::all()
         .filter_map(|register| {
             let names: Vec<_> = register.names.iter().filter(|name| stem(name) == wanted).collect();
-            let level = if names.len() > 1 { Level::Any } else { Level::Said };
+            let level = if names.len() > 1 { NamedLevel::Any } else { NamedLevel::Said };
             names.first().map(|name| Found { register, name, level })
         })
         .collect();

@@ -3,15 +3,15 @@
 //!
 //! There is no walker here. The model translates and tells its steps to a `trace`; the `report` puts them in
 //! words, once, and text, JSON and picture are made from the report. What to change against a fault is found by
-//! asking the model again with bits flipped (`remedy`).
+//! asking the model again with bits flipped (`fix_hint`).
 
 mod example;
 mod fault;
 mod fields;
+mod fix_hint;
 mod image;
 mod picture;
 mod registers;
-mod remedy;
 pub mod report;
 mod text;
 mod trace;
@@ -57,7 +57,7 @@ pub struct WalkArguments {
     pub registers: Option<PathBuf>,
     /// What the access does
     #[arg(long, value_enum, default_value = "read")]
-    pub access: Access,
+    pub access: AccessArgument,
     /// The exception level that makes it: 0 or 1
     #[arg(long, value_name = "LEVEL", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=1))]
     pub el: u8,
@@ -77,7 +77,7 @@ pub struct WalkArguments {
 
 /// What an access does, on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Access {
+pub enum AccessArgument {
     /// Data is read.
     Read,
     /// Data is written.
@@ -86,12 +86,12 @@ pub enum Access {
     Execute,
 }
 
-impl From<Access> for access::Access {
-    fn from(access: Access) -> Self {
+impl From<AccessArgument> for access::Access {
+    fn from(access: AccessArgument) -> Self {
         match access {
-            Access::Read => Self::Read,
-            Access::Write => Self::Write,
-            Access::Execute => Self::Execute,
+            AccessArgument::Read => Self::Read,
+            AccessArgument::Write => Self::Write,
+            AccessArgument::Execute => Self::Execute,
         }
     }
 }

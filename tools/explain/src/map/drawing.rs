@@ -5,7 +5,7 @@
 //! address in all VMs is at the same height; a gap between regions is a short break. Physical memory stands in
 //! the middle, so that bands are short, and lie behind the columns.
 
-use super::{Certainty, Kind, Map, Place, Region, about, address};
+use super::{Certainty, Map, Place, Region, RegionKind, about, address};
 use vambrace_svg::{Anchor, Font, Rect, Svg, width};
 
 /// Fill, edge and text colour of one VM each, again from the first when there are more.
@@ -140,9 +140,9 @@ impl Map {
 }
 
 /// The index of the VM that a region is memory of.
-fn owner(kind: Kind) -> Option<usize> {
+fn owner(kind: RegionKind) -> Option<usize> {
     match kind {
-        Kind::Ram(vm) | Kind::Flash(vm) => Some(vm),
+        RegionKind::Ram(vm) | RegionKind::Flash(vm) => Some(vm),
         _ => None,
     }
 }
@@ -162,13 +162,13 @@ fn style(vms: usize) -> String {
 fn height(region: &Region) -> f64 {
     let doublings = (region.size >> 20).checked_ilog2().unwrap_or(0);
     let least = match region.kind {
-        Kind::Free => LOWEST - 12.0,
+        RegionKind::Free => LOWEST - 12.0,
         _ => LOWEST,
     };
     // What nobody has need not be tall, and flash is mostly empty.
     let each = match region.kind {
-        Kind::Ram(_) => 9.0,
-        Kind::Free => 2.0,
+        RegionKind::Ram(_) => 9.0,
+        RegionKind::Free => 2.0,
         _ => 1.0,
     };
     least + each * f64::from(doublings)
@@ -251,13 +251,13 @@ fn draw_column(svg: &mut Svg, column: &Column<'_>) {
     }
 }
 
-fn class(kind: Kind) -> String {
+fn class(kind: RegionKind) -> String {
     match kind {
-        Kind::Ram(vm) | Kind::Flash(vm) => format!("vm{vm}"),
-        Kind::Emulated => "emulated".to_owned(),
-        Kind::Device | Kind::Shared => "device".to_owned(),
-        Kind::Hypervisor => "hypervisor".to_owned(),
-        Kind::Free => "free".to_owned(),
+        RegionKind::Ram(vm) | RegionKind::Flash(vm) => format!("vm{vm}"),
+        RegionKind::Emulated => "emulated".to_owned(),
+        RegionKind::Device | RegionKind::Shared => "device".to_owned(),
+        RegionKind::Hypervisor => "hypervisor".to_owned(),
+        RegionKind::Free => "free".to_owned(),
     }
 }
 
@@ -266,12 +266,12 @@ fn draw_region(svg: &mut Svg, region: &Region, rect: Rect) {
     let (left, right) = (rect.x + PADDING, rect.right() - PADDING);
     let middle = rect.y + rect.height / 2.0;
     let (label, first) = match region.kind {
-        Kind::Free => ("small", middle + 4.0),
+        RegionKind::Free => ("small", middle + 4.0),
         _ => ("label", middle - 4.0),
     };
     svg.text((left, first), Anchor::Start, label, &region.what);
     svg.text((right, first), Anchor::End, "small", &region.size_words());
-    if region.kind != Kind::Free {
+    if region.kind != RegionKind::Free {
         svg.text((left, first + LINE), Anchor::Start, "address", &detail(region));
     }
 }

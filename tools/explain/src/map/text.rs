@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use clap::builder::styling::{AnsiColor, Style};
 
-use super::{Certainty, Kind, Map, Region, about};
+use super::{Certainty, Map, Region, RegionKind, about};
 use crate::register::wrap;
 use vambrace_manifest::Size;
 
@@ -52,11 +52,13 @@ fn colour(vm: usize) -> Style {
     COLOURS[vm % COLOURS.len()].on_default().bold()
 }
 
-fn style(kind: Kind) -> Style {
+fn style(kind: RegionKind) -> Style {
     match kind {
-        Kind::Ram(vm) | Kind::Flash(vm) => colour(vm),
-        Kind::Hypervisor => AnsiColor::Red.on_default(),
-        Kind::Emulated | Kind::Device | Kind::Shared | Kind::Free => Style::new().dimmed(),
+        RegionKind::Ram(vm) | RegionKind::Flash(vm) => colour(vm),
+        RegionKind::Hypervisor => AnsiColor::Red.on_default(),
+        RegionKind::Emulated | RegionKind::Device | RegionKind::Shared | RegionKind::Free => {
+            Style::new().dimmed()
+        }
     }
 }
 
@@ -102,8 +104,8 @@ fn inside(text: &mut String, region: &Region) {
                 if place.size < region.size { format!("{} ", Size(place.size)) } else { String::new() };
             format!("  {style}──►{style:#} {part}at PA {}", about(place.start, place.certainty))
         }
-        (Kind::Emulated, None) => "  traps to EL2".to_owned(),
-        (Kind::Shared, None) => "  shared with other VMs".to_owned(),
+        (RegionKind::Emulated, None) => "  traps to EL2".to_owned(),
+        (RegionKind::Shared, None) => "  shared with other VMs".to_owned(),
         _ => String::new(),
     };
     let height: u32 = match region.size {

@@ -10,7 +10,7 @@ use vambrace_memory::stage2::PhysicalMemory;
 use vambrace_memory::translation::Registers;
 use vambrace_memory::walk::{DescriptorKind, Start, WalkEntry};
 
-use super::remedy::remedies;
+use super::fix_hint::fix_hints;
 use super::report::{Hex, Question, el_name, verb};
 use super::trace::{Row, Trace, Walk2};
 
@@ -48,7 +48,8 @@ pub struct FaultWords {
     /// What the walk of stage 2 that refuses allows, if it came to a block or page.
     pub stage2_permissions: Option<Permissions>,
     /// What to change.
-    pub remedies: Vec<String>,
+    #[serde(rename = "remedies")]
+    pub fix_hints: Vec<String>,
 }
 
 impl FaultWords {
@@ -84,7 +85,7 @@ impl FaultWords {
             par: par(question.access, fault),
             stage1_permissions: trace.allows,
             stage2_permissions: refused_walk(trace, fault).and_then(|walk| walk.allows),
-            remedies: remedies(memory, registers, question, trace, fault),
+            fix_hints: fix_hints(memory, registers, question, trace, fault),
         }
     }
 }

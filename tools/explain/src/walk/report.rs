@@ -68,7 +68,7 @@ pub struct Report {
     /// Where stage 2 starts; null if it is off, never reached, or its registers allow no walk.
     pub stage2: Option<StageWords>,
     /// The levels of stage 1, from the root down.
-    pub levels: Vec<Level>,
+    pub levels: Vec<WalkLevel>,
     /// Stage 2 of the IPA that stage 1 leads to; null if it is off or never reached.
     pub output: Option<Stage2Walk>,
     /// Where it all leads.
@@ -98,7 +98,7 @@ pub struct StageWords {
 
 /// One level of stage 1.
 #[derive(Clone, Debug, Serialize)]
-pub struct Level {
+pub struct WalkLevel {
     /// The level.
     pub level: i8,
     /// How stage 2 finds the descriptor; null if stage 2 is off.
@@ -216,7 +216,7 @@ impl Report {
         if let Some(untagged) = trace.va.filter(|untagged| *untagged != va) {
             notes.push(format!("bits 63:56 of the VA are a tag: {untagged} is translated"));
         }
-        let levels = trace.rows.iter().map(|row| Level::new(row, &trace, registers)).collect();
+        let levels = trace.rows.iter().map(|row| WalkLevel::new(row, &trace, registers)).collect();
         let output = trace.output.as_ref().map(|walk| Stage2Walk::new(walk, registers));
         Self {
             va: Hex(va.0),
@@ -280,7 +280,7 @@ impl StageWords {
     }
 }
 
-impl Level {
+impl WalkLevel {
     fn new(row: &Row, trace: &Trace, registers: &Registers) -> Self {
         let descriptor = row
             .entry

@@ -109,25 +109,25 @@ fn the_documents_pictures_are_current() {
 }
 
 /// What is proposed against a fault of the example with `change` made to its registers.
-fn remedies(example: Example, change: impl Fn(&mut Registers), access: Does, el: El) -> Vec<String> {
+fn fix_hints(example: Example, change: impl Fn(&mut Registers), access: Does, el: El) -> Vec<String> {
     let (image, mut registers) = example.build();
     change(&mut registers);
     let question = Question { va: Va(0xaaaa_d0e5_1238), access, el };
     match Report::new(&image, &registers, question, &[]).outcome {
-        report::Ending::Fault(fault) => fault.remedies,
+        report::Ending::Fault(fault) => fault.fix_hints,
         report::Ending::Translated(_) => panic!("no fault"),
     }
 }
 
 #[test]
-fn each_remedy_is_one_that_helps() {
+fn each_fix_hint_helps() {
     let at = "of the level 3 descriptor of stage 1 at IPA 0x40026288";
     assert_eq!(
-        remedies(Example::Mapped, |_| (), Does::Execute, El::El0),
+        fix_hints(Example::Mapped, |_| (), Does::Execute, El::El0),
         [format!("clear UXN (bit 54) {at}")]
     );
     // EL1 executes nothing that EL0 can write: two bits are in the way, and either of two will do for the second.
-    let both = remedies(Example::Mapped, |_| (), Does::Execute, El::El1);
+    let both = fix_hints(Example::Mapped, |_| (), Does::Execute, El::El1);
     assert_eq!(
         both,
         [
@@ -135,12 +135,12 @@ fn each_remedy_is_one_that_helps() {
             format!("set AP[2] (bit 7) {at}, and clear PXN (bit 53) {at}"),
         ]
     );
-    let pan = remedies(Example::Mapped, |registers| registers.pan = true, Does::Read, El::El1);
+    let pan = fix_hints(Example::Mapped, |registers| registers.pan = true, Does::Read, El::El1);
     assert_eq!(pan, [format!("clear AP[1] (bit 6) {at}"), "clear PSTATE.PAN".to_owned()]);
     let uncertain = |registers: &mut Registers| registers.sctlr |= 1 << 19;
-    let wxn = remedies(Example::Mapped, uncertain, Does::Execute, El::El0);
+    let wxn = fix_hints(Example::Mapped, uncertain, Does::Execute, El::El0);
     assert!(wxn.contains(&format!("set AP[2] (bit 7) {at}, and clear UXN (bit 54) {at}")), "{wxn:?}");
-    let s2 = remedies(Example::FaultS2, |_| (), Does::Write, El::El1);
+    let s2 = fix_hints(Example::FaultS2, |_| (), Does::Write, El::El1);
     assert_eq!(s2, ["set S2AP[1] (bit 7) of the level 3 descriptor of stage 2 at PA 0x400112e0"]);
 }
 
@@ -216,7 +216,7 @@ impl PhysicalMemory for Changed {
     }
 }
 
-fn remedies_with(words: &[(u64, u64)], big_endian: bool, features: Option<u64>) -> Vec<String> {
+fn fix_hints_with(words: &[(u64, u64)], big_endian: bool, features: Option<u64>) -> Vec<String> {
     let (image, mut registers) = Example::Mapped.build();
     let words = words.to_vec();
     let memory = Changed { image, words, swapped_from: big_endian.then_some(0x4010_0000) };
@@ -224,25 +224,25 @@ fn remedies_with(words: &[(u64, u64)], big_endian: bool, features: Option<u64>) 
     registers.features.mmfr1 = features.unwrap_or(registers.features.mmfr1);
     let question = Question { va: Va(0xaaaa_d0e5_1238), access: Does::Write, el: El::El0 };
     match Report::new(&memory, &registers, question, &[]).outcome {
-        report::Ending::Fault(fault) => fault.remedies,
+        report::Ending::Fault(fault) => fault.fix_hints,
         report::Ending::Translated(_) => Vec::new(),
     }
 }
 
 #[test]
-fn access_flags_tables_and_big_endian_tables_have_their_remedies() {
+fn access_flags_tables_and_big_endian_tables_have_their_fix_hints() {
     let (leaf, table) = ((0x4012_6288, 0x0060_0000_4005_cb47_u64), (0x4011_5438, 0x4002_6003 | 0b11 << 61));
     let flag = "set AF (bit 10) of the level 3 descriptor of stage 1 at IPA 0x40026288";
     for big_endian in [false, true] {
-        assert_eq!(remedies_with(&[], big_endian, None), [""; 0], "the example itself works");
-        assert_eq!(remedies_with(&[leaf], big_endian, None), [flag, "set TCR_EL1.HA (bit 39)"]);
+        assert_eq!(fix_hints_with(&[], big_endian, None), [""; 0], "the example itself works");
+        assert_eq!(fix_hints_with(&[leaf], big_endian, None), [flag, "set TCR_EL1.HA (bit 39)"]);
         // A CPU whose hardware sets no access flags.
-        assert_eq!(remedies_with(&[leaf], big_endian, Some(0)), [flag]);
+        assert_eq!(fix_hints_with(&[leaf], big_endian, Some(0)), [flag]);
         let at = "of the level 2 descriptor of stage 1 at IPA 0x40015438";
         let both = format!("clear APTable[0] (bit 61) {at}, and clear APTable[1] (bit 62) {at}");
-        assert_eq!(remedies_with(&[table], big_endian, None), [both]);
+        assert_eq!(fix_hints_with(&[table], big_endian, None), [both]);
     }
     let stage2 = (0x4001_12e0, 0x4015_c3ff_u64);
-    let words = remedies_with(&[stage2], false, None);
+    let words = fix_hints_with(&[stage2], false, None);
     assert_eq!(words[0], "set AF (bit 10) of the level 3 descriptor of stage 2 at PA 0x400112e0");
 }

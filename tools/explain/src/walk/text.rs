@@ -13,7 +13,7 @@ use vambrace_memory::walk::DescriptorKind;
 
 use super::fault::FaultWords;
 use super::report::{
-    DescriptorWords, Ending, Found, Hex, Level, Report, Stage2Walk, StageWords, bytes, el_name, verb,
+    DescriptorWords, Ending, Found, Hex, Report, Stage2Walk, StageWords, WalkLevel, bytes, el_name, verb,
 };
 use crate::register::wrap;
 
@@ -67,7 +67,7 @@ fn stage(text: &mut String, name: &str, stage: Option<&StageWords>) {
     );
 }
 
-fn stage1_level(text: &mut String, level: &Level) {
+fn stage1_level(text: &mut String, level: &WalkLevel) {
     let _ = writeln!(text, "\n{HEADING}Stage 1, level {}{HEADING:#}", level.level);
     if let Some(walk) = &level.stage2 {
         nested(text, walk);
@@ -188,8 +188,8 @@ fn faulted(text: &mut String, fault: &FaultWords) {
     let summary = &fault.summary;
     let _ = writeln!(text, "\n{BAD}{summary}{BAD:#}");
     let _ = write!(text, "  why       {}", wrap(&fault.why, 12).trim_start());
-    for remedy in &fault.remedies {
-        let _ = write!(text, "  {GOOD}mend{GOOD:#}      {}", wrap(remedy, 12).trim_start());
+    for hint in &fault.fix_hints {
+        let _ = write!(text, "  {GOOD}mend{GOOD:#}      {}", wrap(hint, 12).trim_start());
     }
     for (name, permissions) in [("stage 1", fault.stage1_permissions), ("stage 2", fault.stage2_permissions)]
     {

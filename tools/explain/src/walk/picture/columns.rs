@@ -3,7 +3,7 @@
 
 use vambrace_memory::walk::DescriptorKind;
 
-use crate::walk::report::{DescriptorWords, Ending, Level, Report, StageWords, bytes};
+use crate::walk::report::{DescriptorWords, Ending, Report, StageWords, WalkLevel, bytes};
 use vambrace_svg::{Anchor, Rect, Svg};
 
 /// From one column's left edge to the next's.
@@ -90,7 +90,7 @@ fn bar(svg: &mut Svg, rect: Rect, class: &str, (high, low): (u32, u32), va: u64)
 }
 
 /// One table; returns the middle of the row that is read.
-fn column(svg: &mut Svg, report: &Report, stage: &StageWords, level: &Level, place: &Place) -> f64 {
+fn column(svg: &mut Svg, report: &Report, stage: &StageWords, level: &WalkLevel, place: &Place) -> f64 {
     let x = place.x + MARGIN;
     let table = Rect { x, y: place.table, width: WIDTH, height: TABLE };
     let middle = x + WIDTH / 2.0;

@@ -85,8 +85,8 @@ fn faulted(fault: &FaultWords, limit: f64) -> Vec<Line> {
     let heading = lines(&heading, limit, Font::Bold).into_iter();
     let mut all: Vec<Line> = heading.map(|words| line("alarm", words, 20.0)).collect();
     all.extend(paragraph("why", &fault.why, limit));
-    if let Some(remedy) = fault.remedies.first() {
-        all.extend(paragraph("what to change", remedy, limit));
+    if let Some(hint) = fault.fix_hints.first() {
+        all.extend(paragraph("what to change", hint, limit));
     }
     all.push(line("label", format!("what {} sees", fault.taken_to), 27.0));
     let level = fault.taken_to;

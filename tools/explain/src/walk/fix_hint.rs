@@ -44,7 +44,7 @@ enum Register {
 }
 
 /// What to change against `fault`, the least first.
-pub(super) fn remedies(
+pub(super) fn fix_hints(
     memory: &impl PhysicalMemory,
     registers: &Registers,
     question: Question,
