@@ -11,7 +11,7 @@ use super::privilege::Privilege;
 use super::process::{self, Line};
 use super::sources::Source;
 use super::{Cache, SetupError};
-use crate::progress::Step;
+use crate::progress::ProgressStep;
 
 /// How long package lists are trusted before they are fetched again.
 const LISTS_LIFE: Duration = Duration::from_secs(3600);
@@ -48,7 +48,7 @@ impl Apt {
         name: &str,
         target: Target,
         sources: &[Source],
-        step: &Step,
+        step: &ProgressStep,
     ) -> Result<Self, SetupError> {
         let folder = cache.subfolder(name)?;
         for part in ["sources", "lists/partial", "archives/partial"] {
@@ -97,7 +97,7 @@ impl Apt {
     ///
     /// # Errors
     /// When there is no such package or it cannot be fetched.
-    pub fn download(&self, package: &str, folder: &Path, step: &Step) -> Result<PathBuf, SetupError> {
+    pub fn download(&self, package: &str, folder: &Path, step: &ProgressStep) -> Result<PathBuf, SetupError> {
         let mut command = self.command(Command::new("apt-get"));
         command.args(["-oAPT::Status-Fd=1", "download", package]).current_dir(folder);
         process::run(&mut command, MEND, |line| show(line, step))?;
@@ -130,7 +130,7 @@ impl Apt {
         &self,
         packages: &[String],
         folder: &Path,
-        step: &Step,
+        step: &ProgressStep,
     ) -> Result<Vec<PathBuf>, SetupError> {
         let mut command = self.command(Command::new("apt-get"));
         command.args(["-oAPT::Status-Fd=1", "download"]).args(packages).current_dir(folder);
@@ -148,7 +148,7 @@ impl Apt {
         packages: &[&str],
         release: Option<&str>,
         privilege: Privilege,
-        step: &Step,
+        step: &ProgressStep,
     ) -> Result<(), SetupError> {
         let Some(command) = privilege.command("apt-get") else {
             return Err(by_hand(packages, release));
@@ -238,7 +238,7 @@ fn is_fresh(stamp: &Path) -> bool {
 }
 
 /// Turns apt's status lines (`dlstatus:1:42.5:text`, `pmstatus:package:42.5:text`) into progress.
-fn show(line: Line<'_>, step: &Step) {
+fn show(line: Line<'_>, step: &ProgressStep) {
     if let Line::Out(text) = line
         && let Some((percent, text)) = parse_status(text)
     {

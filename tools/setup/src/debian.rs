@@ -11,7 +11,7 @@ use super::cache::compare_versions;
 use super::qemu::Qemu;
 use super::sources::Distribution;
 use super::{Cache, SetupError, initramfs};
-use crate::progress::{Progress, Step};
+use crate::progress::{Progress, ProgressStep};
 use vambrace_manifest::debian::{SERIES, Series, is_within};
 
 mod mirror;
@@ -221,7 +221,7 @@ fn fetch<E: From<SetupError>>(
 }
 
 /// apt for Debian's arm64 packages of one release.
-fn open(cache: &Cache, suite: &str, step: &Step) -> Result<Apt, SetupError> {
+fn open(cache: &Cache, suite: &str, step: &ProgressStep) -> Result<Apt, SetupError> {
     let mirror = mirror::find(cache, &Distribution::of_this_machine(), step)?;
     Apt::open(cache, &format!("apt-{suite}"), Target::Arm64, &[mirror.of_suite(suite)], step)
 }

@@ -28,31 +28,31 @@ impl Progress {
 
     /// Announces a step. The bar goes away when the returned value is dropped.
     #[must_use]
-    pub fn step(self, what: &str) -> Step {
+    pub fn step(self, what: &str) -> ProgressStep {
         match self {
             Self::Bars => {
                 let bar = ProgressBar::new_spinner();
                 bar.set_style(spinner());
                 bar.set_prefix(what.to_owned());
                 bar.enable_steady_tick(Duration::from_millis(100));
-                Step { bar: Some(bar) }
+                ProgressStep { bar: Some(bar) }
             }
             Self::Lines => {
                 eprintln!("vambrace: {what}");
-                Step { bar: None }
+                ProgressStep { bar: None }
             }
-            Self::Silent => Step { bar: None },
+            Self::Silent => ProgressStep { bar: None },
         }
     }
 }
 
 /// A step under way.
 #[derive(Debug)]
-pub struct Step {
+pub struct ProgressStep {
     bar: Option<ProgressBar>,
 }
 
-impl Step {
+impl ProgressStep {
     /// Says what the step is at.
     pub fn detail(&self, text: &str) {
         if let Some(bar) = &self.bar {
@@ -72,7 +72,7 @@ impl Step {
     }
 }
 
-impl Drop for Step {
+impl Drop for ProgressStep {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -17,7 +17,7 @@ use vambrace_manifest::workspace;
 
 use super::{Cache, SetupError};
 use crate::image::{self, Sections};
-use crate::progress::{Progress, Step};
+use crate::progress::{Progress, ProgressStep};
 
 /// What the hypervisor and the guests are compiled for: no floating-point registers, which belong to guests.
 pub const TARGET: &str = "aarch64-unknown-none-softfloat";
@@ -346,7 +346,7 @@ impl Toolchain {
 
 /// Tells what is being compiled; the first time this is a step of its own, so that a build with nothing to do
 /// says nothing.
-fn show(progress: Progress, step: &mut Option<Step>, package: &str) {
+fn show(progress: Progress, step: &mut Option<ProgressStep>, package: &str) {
     let step = step.get_or_insert_with(|| progress.step("building the hypervisor and the guests"));
     step.detail(package.split(" (").next().unwrap_or(package));
 }

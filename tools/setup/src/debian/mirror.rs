@@ -10,7 +10,7 @@ use std::process::Command;
 use super::super::apt::{Apt, Target};
 use super::super::sources::{self, Distribution, Source};
 use super::super::{Cache, SetupError, process};
-use super::Step;
+use super::ProgressStep;
 use vambrace_manifest::debian::SERIES;
 
 /// The cache entry of what is learnt on a relative of Debian.
@@ -57,7 +57,7 @@ impl Mirror {
 ///
 /// # Errors
 /// When this system has no apt, or its sources cannot be used.
-pub(super) fn find(cache: &Cache, machine: &Distribution, step: &Step) -> Result<Mirror, SetupError> {
+pub(super) fn find(cache: &Cache, machine: &Distribution, step: &ProgressStep) -> Result<Mirror, SetupError> {
     if process::find("apt-get").is_none() || process::find("dpkg-deb").is_none() {
         return Err(SetupError::new(
             "Debian's packages are fetched with apt and dpkg, which this system lacks",
@@ -84,7 +84,7 @@ pub(super) fn find(cache: &Cache, machine: &Distribution, step: &Step) -> Result
 }
 
 /// Learns the mirror and its keys from two packages of a relative of Debian.
-fn from_debootstrap(cache: &Cache, own: &[Source], step: &Step) -> Result<Mirror, SetupError> {
+fn from_debootstrap(cache: &Cache, own: &[Source], step: &ProgressStep) -> Result<Mirror, SetupError> {
     let entry = match cache.newest(ENTRY, "") {
         Some(entry) => entry,
         None => {

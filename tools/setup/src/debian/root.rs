@@ -19,7 +19,7 @@ use super::mirror;
 use super::package::{self, Part};
 use crate::apt::{Apt, Target};
 use crate::process::{self, Line};
-use crate::progress::{Progress, Step};
+use crate::progress::{Progress, ProgressStep};
 use crate::qemu::Qemu;
 use crate::sources::Distribution;
 use crate::{Cache, SetupError};
@@ -234,7 +234,7 @@ fn command(qemu: &Qemu, kernel: &Path, initramfs: &Path, disk: &Path) -> Command
 }
 
 /// Runs the VM and tells how far it is.
-fn set_up(command: &mut Command, packages: usize, step: &Step) -> Result<(), SetupError> {
+fn set_up(command: &mut Command, packages: usize, step: &ProgressStep) -> Result<(), SetupError> {
     const MEND: &str =
         "delete the cache folder (vambrace doctor shows it) and try again; if it fails again, report it";
     const TAIL: usize = 30;
