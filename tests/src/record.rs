@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use libtest_mimic::Failed;
-use vambrace_runner::{Exit, Outcome, Running, VmOutcome, WaitError};
+use vambrace_runner::{Exit, RunOutcome, Running, VmOutcome, WaitError};
 use vambrace_wire::message::VmState;
 
 use crate::case::Verdict;
@@ -41,7 +41,7 @@ impl Live {
     ///
     /// # Errors
     /// When it never does.
-    pub fn wait_until(&mut self, what: &str, holds: impl FnMut(&Outcome) -> bool) -> Verdict {
+    pub fn wait_until(&mut self, what: &str, holds: impl FnMut(&RunOutcome) -> bool) -> Verdict {
         let waited = self.running.wait_for_outcome(what, self.patience, holds);
         self.judge(waited)
     }
@@ -68,7 +68,7 @@ impl Live {
 
     /// All that was said so far.
     #[must_use]
-    pub fn so_far(&self) -> &Outcome {
+    pub fn so_far(&self) -> &RunOutcome {
         self.running.so_far()
     }
 
@@ -93,7 +93,7 @@ impl Live {
 #[derive(Clone, Debug)]
 pub struct Record {
     /// As the runner has it.
-    pub outcome: Outcome,
+    pub outcome: RunOutcome,
 }
 
 impl Record {
@@ -168,7 +168,7 @@ impl Record {
 }
 
 /// What failed, and the last lines of everything.
-fn report(why: &str, outcome: &Outcome) -> String {
+fn report(why: &str, outcome: &RunOutcome) -> String {
     let mut text = format!("{why}\n");
     let few = outcome.vms.len() <= FEW;
     for vm in outcome.vms.iter().filter(|vm| few || vm.state() != Some(VmState::Off)).take(FEW) {

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use vambrace_runner::{Exit, Outcome};
+use vambrace_runner::{Exit, RunOutcome};
 use vambrace_tests::{Bench, Case, Failed, Live, Need, Record, Scenario, Verdict, ensure};
 
 /// How often the power fails, and what the moments depend on.
@@ -165,7 +165,7 @@ const BOUND: usize = 16 + 9;
 /// that does not run begins no reads.
 fn greedy(bench: &Bench) -> Verdict {
     let mut live = start_greedy(bench, 0)?;
-    let is_done = |outcome: &Outcome, vm: usize| outcome.vms[vm].text().contains("guest: virtio ok");
+    let is_done = |outcome: &RunOutcome, vm: usize| outcome.vms[vm].text().contains("guest: virtio ok");
     live.wait_until("the end of one of them", |outcome| is_done(outcome, 0) || is_done(outcome, 1))?;
     let so_far = live.so_far();
     let greedy = so_far.vms[0].text();

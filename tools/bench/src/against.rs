@@ -18,7 +18,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::operation::OPERATIONS;
-use super::suite::{Machine, Readings, Suite, read};
+use super::suite::{Readings, Suite, Testbed, read};
 use super::{Figures, Report, Row};
 use crate::BenchError;
 use vambrace_runner::{self as runner, Board, Boot, Config, Running};
@@ -89,14 +89,14 @@ struct Run {
 }
 
 /// Measures under the hypervisors that the options name; `native` are the figures without one.
-pub(super) fn measure(machine: &Machine<'_>, native: &Readings) -> Result<Vec<Against>, BenchError> {
+pub(super) fn measure(machine: &Testbed<'_>, native: &Readings) -> Result<Vec<Against>, BenchError> {
     let mut rivals = machine.options.against.clone();
     rivals.sort_unstable();
     rivals.dedup();
     rivals.into_iter().map(|rival| measure_one(machine, rival, native)).collect()
 }
 
-fn measure_one(machine: &Machine<'_>, rival: Rival, native: &Readings) -> Result<Against, BenchError> {
+fn measure_one(machine: &Testbed<'_>, rival: Rival, native: &Readings) -> Result<Against, BenchError> {
     let opponent: Box<dyn Opponent + '_> = match rival {
         Rival::Xen => Box::new(xen::Xen::prepare(machine)?),
         Rival::Kvm => Box::new(kvm::Kvm::prepare(machine)?),
@@ -111,7 +111,7 @@ fn measure_one(machine: &Machine<'_>, rival: Rival, native: &Readings) -> Result
 }
 
 /// Runs a suite until the guest has said its last word.
-fn run(machine: &Machine<'_>, opponent: &dyn Opponent, suite: Suite) -> Result<Run, BenchError> {
+fn run(machine: &Testbed<'_>, opponent: &dyn Opponent, suite: Suite) -> Result<Run, BenchError> {
     let folder = runner::folder()?;
     let (board, boot) = opponent.boot(suite, folder.path())?;
     let timeout = Some(super::suite::PATIENCE);

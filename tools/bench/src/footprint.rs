@@ -7,7 +7,7 @@
 use serde::Serialize;
 use vambrace_wire::message::MemoryUse;
 
-use super::suite::Machine;
+use super::suite::Testbed;
 use super::{BenchError, Verdict};
 
 /// The most RAM beyond the image's file with four CPUs and two VMs of 512 MiB, in bytes.
@@ -124,7 +124,7 @@ impl Account {
 }
 
 /// Measures it. `file` is the image's size in bytes.
-pub(super) fn measure(machine: &Machine<'_>, file: u64) -> Result<Footprint, BenchError> {
+pub(super) fn measure(machine: &Testbed<'_>, file: u64) -> Result<Footprint, BenchError> {
     let (at_boot, with_two_vms) = TWO_VMS.account(machine)?;
     let some = Crowd { vms: SOME, vcpus: 1, memory: 8, ..TWO_VMS };
     let (boot_of_four, few) = some.account(machine)?;
@@ -149,7 +149,7 @@ pub(super) fn measure(machine: &Machine<'_>, file: u64) -> Result<Footprint, Ben
 
 impl Crowd {
     /// EL2's account before the first VM, and with all of them.
-    fn account(self, machine: &Machine<'_>) -> Result<(Account, Account), BenchError> {
+    fn account(self, machine: &Testbed<'_>) -> Result<(Account, Account), BenchError> {
         let outcome = machine.run_vms("memory", self.manifest(&machine.options.cpu))?;
         let with = |vms: u16| {
             let told = outcome.memory.iter().rev().find(|(count, _)| *count == vms);
@@ -161,7 +161,7 @@ impl Crowd {
         })
     }
 
-    /// They live long enough for all to be there.
+    /// The VMs run until all of them are there.
     fn manifest(self, cpu: &str) -> String {
         let Self { cpus, vms, vcpus, memory } = self;
         let board = (u64::from(vms) * memory + 256).next_multiple_of(256);

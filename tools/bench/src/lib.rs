@@ -15,6 +15,7 @@ pub mod footprint;
 mod lifecycle;
 pub mod operation;
 mod others;
+pub mod profile;
 pub mod record;
 pub mod scale;
 pub mod storms;
@@ -22,23 +23,22 @@ pub mod suite;
 pub mod systems;
 mod text;
 pub mod traffic;
-pub mod weights;
 
 use serde::Serialize;
 
 use against::{Against, Rival};
 use footprint::Footprint;
 use operation::OPERATIONS;
-use suite::{Level, Machine, Readings, Suite};
+use profile::InstructionProfile;
+use suite::{GuestLevel, Readings, Suite, Testbed};
 use systems::System;
 use traffic::Traffic;
 use vambrace_manifest::diagnostic::Diagnostics;
 use vambrace_manifest::plan::PlanError;
 use vambrace_manifest::words::json;
-use vambrace_runner::{Outcome, RunError, StartError};
+use vambrace_runner::{RunError, RunOutcome, StartError};
 use vambrace_setup::image::Sections;
 use vambrace_setup::{Bare, Setup, SetupError};
-use weights::Weights;
 
 /// The processor that the targets are for.
 pub const PROCESSOR: &str = "cortex-a72";
@@ -124,7 +124,7 @@ const LAST_LINES: usize = 10;
 
 impl BenchError {
     /// `suite` did not come to its end, after the guest, or the machine without a hypervisor, had said something.
-    fn after(suite: String, outcome: &Outcome, said: &str) -> Self {
+    fn after(suite: String, outcome: &RunOutcome, said: &str) -> Self {
         let lines: Vec<&str> = said.lines().collect();
         let last = lines.get(lines.len().saturating_sub(LAST_LINES)..).unwrap_or_default().join("\n");
         let ending = outcome.summary.ending;
@@ -174,7 +174,8 @@ pub struct Row {
     /// Whether it is.
     pub verdict: Verdict,
     /// What EL2 does in the median round, where it is watched.
-    pub weights: Option<Weights>,
+    #[serde(rename = "weights")]
+    pub profile: Option<InstructionProfile>,
 }
 
 /// What the rounds took, in instructions.
@@ -243,21 +244,21 @@ pub fn measure(
 ) -> Result<Report, BenchError> {
     let mut vambrace = Readings::default();
     let mut native = Readings::default();
-    let machine = Machine { setup, bare, qemu, options };
+    let machine = Testbed { setup, bare, qemu, options };
     for suite in Suite::ALL {
         vambrace.extend(machine.under_vambrace(suite)?);
         if suite.exists_natively() {
-            native.extend(machine.natively(suite, Level::El1)?);
+            native.extend(machine.natively(suite, GuestLevel::El1)?);
         }
     }
     // What EL2 itself would do, by the same code.
-    vambrace.extend(machine.natively(Suite::Stage2, Level::El2)?);
+    vambrace.extend(machine.natively(Suite::Stage2, GuestLevel::El2)?);
     vambrace.extend(lifecycle::measure(&machine)?);
     let footprint = footprint::measure(&machine, bare.hypervisor.len() as u64)?;
     let mut report = Report::new(options, qemu.version, &vambrace, &native, bare, footprint);
-    let weights = weights::measure(&machine)?;
+    let profiles = profile::measure(&machine)?;
     for row in &mut report.operations {
-        row.weights = weights.get(&row.name).copied();
+        row.profile = profiles.get(&row.name).copied();
     }
     if options.systems == Systems::Measured {
         report.systems = systems::measure_on(&machine)?;
@@ -267,7 +268,7 @@ pub fn measure(
     Ok(report)
 }
 
-/// Tells where an operation's instructions go: a table of functions. `operation` is one of [`weights::watched`].
+/// Tells where an operation's instructions go: a table of functions. `operation` is one of [`profile::watched`].
 ///
 /// # Errors
 /// When QEMU does not start or the guest does not come to its end.
@@ -278,7 +279,7 @@ pub fn locate(
     options: &Options,
     operation: &str,
 ) -> Result<String, BenchError> {
-    weights::locate(&Machine { setup, bare, qemu, options }, operation)
+    profile::locate(&Testbed { setup, bare, qemu, options }, operation)
 }
 
 impl Report {
@@ -301,7 +302,7 @@ impl Report {
                 vambrace,
                 target,
                 verdict: Verdict::new(vambrace.median, target),
-                weights: None,
+                profile: None,
             })
         });
         let bytes = bare.hypervisor.len() as u64;

@@ -5,9 +5,9 @@
 //! between being switched on and its first instruction. One VM is there from the start, the other is made when that one is
 //! gone, so that neither figure has anything of the board's own start.
 
-use super::suite::{Machine, Readings};
+use super::suite::{Readings, Testbed};
 use super::{BenchError, Figures};
-use vambrace_runner::Outcome;
+use vambrace_runner::RunOutcome;
 
 const MIB: u64 = 1;
 const GIB: u64 = 1024 * MIB;
@@ -36,7 +36,7 @@ const COPY: &str = "create-copy";
 const CLEAR: &str = "destroy-clear";
 
 /// Measures all of it.
-pub(super) fn measure(machine: &Machine<'_>) -> Result<Readings, BenchError> {
+pub(super) fn measure(machine: &Testbed<'_>) -> Result<Readings, BenchError> {
     let mut readings = Readings::new();
     for case in CASES {
         let outcome = machine.run_vms("a VM's life", case.manifest(&machine.options.cpu))?;
@@ -67,7 +67,7 @@ impl Case {
     }
 
     /// What happened, in instructions.
-    fn read(self, outcome: &Outcome) -> Option<Vec<(&'static str, u64)>> {
+    fn read(self, outcome: &RunOutcome) -> Option<Vec<(&'static str, u64)>> {
         let (first, second) = (outcome.vm("first")?, outcome.vm("second")?);
         let (end, beginning) = (first.lives.last()?, second.lives.first()?);
         let (cleared, gone) = first.gone?;
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn parts_are_told_from_the_whole() {
-        let mut outcome = Outcome::new(&["first".to_owned(), "second".to_owned()]);
+        let mut outcome = RunOutcome::new(&["first".to_owned(), "second".to_owned()]);
         outcome.vms[0].lives = vec![Life { began: 0, copied: 1, started: 2, ended: 1000 }];
         outcome.vms[0].gone = Some((1500, 1510));
         outcome.vms[1].lives = vec![Life { began: 2000, copied: 2100, started: 2400, ended: 9000 }];

@@ -13,10 +13,10 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::footprint::Account;
-use super::suite::{GUEST, Machine, PATIENCE, Readings, Suite, read};
+use super::suite::{GUEST, PATIENCE, Readings, Suite, Testbed, read};
 use super::{BenchError, Options};
 use vambrace_manifest::words::{counted, json};
-use vambrace_runner::{Outcome, Running};
+use vambrace_runner::{RunOutcome, Running};
 use vambrace_setup::{Bare, Setup};
 
 /// The version of the JSON form.
@@ -91,7 +91,7 @@ pub fn measure(
     qemu: &vambrace_setup::qemu::Qemu,
     options: &Options,
 ) -> Result<Scale, BenchError> {
-    let machine = Machine { setup, bare, qemu, options };
+    let machine = Testbed { setup, bare, qemu, options };
     let points = |crowds: &[Crowd]| -> Result<Vec<Point>, BenchError> {
         crowds.iter().map(|crowd| crowd.measure(&machine)).collect()
     };
@@ -116,11 +116,11 @@ pub fn point(
     options: &Options,
     crowd: Crowd,
 ) -> Result<Point, BenchError> {
-    crowd.measure(&Machine { setup, bare, qemu, options })
+    crowd.measure(&Testbed { setup, bare, qemu, options })
 }
 
 impl Crowd {
-    fn measure(self, machine: &Machine<'_>) -> Result<Point, BenchError> {
+    fn measure(self, machine: &Testbed<'_>) -> Result<Point, BenchError> {
         let Self { cpus, vms } = self;
         let _step = machine.setup.progress.step(&format!(
             "measuring with {} on {}",
@@ -150,10 +150,10 @@ impl Crowd {
     /// Runs the VMs of a manifest until what is waited for has come.
     fn run(
         self,
-        machine: &Machine<'_>,
+        machine: &Testbed<'_>,
         manifest: &str,
-        is_done: impl FnMut(&Outcome) -> bool,
-    ) -> Result<Outcome, BenchError> {
+        is_done: impl FnMut(&RunOutcome) -> bool,
+    ) -> Result<RunOutcome, BenchError> {
         let mut running = Running::start(&machine.prepare(manifest)?)?;
         let came = running.wait_for_outcome("the end", PATIENCE, is_done);
         let outcome = running.stop();
@@ -163,7 +163,7 @@ impl Crowd {
         }
     }
 
-    fn unfinished(self, outcome: &Outcome) -> BenchError {
+    fn unfinished(self, outcome: &RunOutcome) -> BenchError {
         let said = outcome.vm(GUEST).map(|vm| vm.text()).unwrap_or_default();
         BenchError::after(format!("{} VMs on {} CPUs", self.vms, self.cpus), outcome, &said)
     }
@@ -203,7 +203,7 @@ fn vm(text: &mut String, name: &str, cmdline: &str, more: &str) {
 }
 
 /// What making the second VM took, and the memory that EL2 took while it was there.
-fn created(outcome: &Outcome) -> Option<(u64, u64)> {
+fn created(outcome: &RunOutcome) -> Option<(u64, u64)> {
     let second = outcome.vm("second")?;
     let life = second.lives.first()?;
     let since_switched_on: u64 = second.text().lines().find_map(|line| {

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::suite::Machine;
+use super::suite::Testbed;
 use super::text::grouped;
 use super::{BenchError, Options};
 use vambrace_manifest::words::json;
-use vambrace_runner::{Outcome, Running};
+use vambrace_runner::{RunOutcome, Running};
 use vambrace_setup::{Bare, Setup};
 
 /// The version of the JSON form.
@@ -110,7 +110,7 @@ pub fn measure(
     qemu: &vambrace_setup::qemu::Qemu,
     options: &Options,
 ) -> Result<Storms, BenchError> {
-    let machine = Machine { setup, bare, qemu, options };
+    let machine = Testbed { setup, bare, qemu, options };
     let calm = |shape: Shape| work(&machine, &format!("mode={}", shape.parts().2), shape);
     let (beside, across) = (calm(Shape::Beside)?, calm(Shape::Across)?);
     let storm = |(parameters, what, shape): (&str, &str, Shape)| -> Result<Storm, BenchError> {
@@ -127,7 +127,7 @@ pub fn measure(
     })
 }
 
-fn work(machine: &Machine<'_>, parameters: &str, shape: Shape) -> Result<Work, BenchError> {
+fn work(machine: &Testbed<'_>, parameters: &str, shape: Shape) -> Result<Work, BenchError> {
     let _step = machine.setup.progress.step(&format!("measuring beside a VM: {parameters}"));
     let mut running =
         Running::start(&machine.prepare(&manifest(&machine.options.cpu, parameters, shape))?)?;
@@ -163,7 +163,7 @@ fn manifest(cpu: &str, parameters: &str, shape: Shape) -> String {
 }
 
 /// What both VMs have told.
-fn read(outcome: &Outcome, shape: Shape) -> Option<Work> {
+fn read(outcome: &RunOutcome, shape: Shape) -> Option<Work> {
     let line = told(outcome, "work", "storm: worked ")?;
     let (done, rest) = line.split_once(" in ")?;
     let (time, gap) = rest.split_once(", longest gap ")?;
@@ -178,7 +178,7 @@ fn read(outcome: &Outcome, shape: Shape) -> Option<Work> {
 }
 
 /// What a VM's line says behind its beginning.
-fn told(outcome: &Outcome, vm: &str, beginning: &str) -> Option<String> {
+fn told(outcome: &RunOutcome, vm: &str, beginning: &str) -> Option<String> {
     let text = outcome.vm(vm)?.text();
     text.lines().find_map(|line| line.trim_end().split_once(beginning).map(|(_, rest)| rest.to_owned()))
 }
@@ -198,7 +198,7 @@ impl Part {
     }
 }
 
-fn unfinished(parameters: &str, outcome: &Outcome) -> BenchError {
+fn unfinished(parameters: &str, outcome: &RunOutcome) -> BenchError {
     let said = outcome.vm("work").map(|vm| vm.text()).unwrap_or_default();
     BenchError::after(format!("beside {parameters}"), outcome, &said)
 }

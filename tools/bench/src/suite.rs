@@ -9,7 +9,7 @@ use super::{BenchError, Figures, Options};
 use vambrace_manifest::diagnostic::Source;
 use vambrace_manifest::{self as manifest, BoardOptions};
 use vambrace_runner::build::{self, Afterwards};
-use vambrace_runner::{self as runner, Board, Boot, Clock, Config, Ending, Exit, Outcome};
+use vambrace_runner::{self as runner, Board, Boot, Clock, Config, Ending, Exit, RunOutcome};
 use vambrace_setup::qemu::Qemu;
 use vambrace_setup::{Bare, Setup};
 
@@ -41,7 +41,7 @@ pub enum Suite {
 
 /// Where the guest runs that has no hypervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Level {
+pub(super) enum GuestLevel {
     /// At EL1, and there is nothing above.
     El1,
     /// At EL2.
@@ -108,14 +108,14 @@ impl Suite {
 }
 
 /// What suites run on.
-pub(super) struct Machine<'a> {
+pub(super) struct Testbed<'a> {
     pub(super) setup: &'a Setup,
     pub(super) bare: &'a Bare,
     pub(super) qemu: &'a Qemu,
     pub(super) options: &'a Options,
 }
 
-impl Machine<'_> {
+impl Testbed<'_> {
     /// Runs a suite in a VM.
     pub(super) fn under_vambrace(&self, suite: Suite) -> Result<Readings, BenchError> {
         let outcome = self.run_vms(suite.name(), suite.manifest(self.options, ""))?;
@@ -124,7 +124,7 @@ impl Machine<'_> {
     }
 
     /// Runs the VMs of a manifest to their end.
-    pub(super) fn run_vms(&self, what: &str, manifest: String) -> Result<Outcome, BenchError> {
+    pub(super) fn run_vms(&self, what: &str, manifest: String) -> Result<RunOutcome, BenchError> {
         let _step = self.setup.progress.step(&format!("measuring under Vambrace: {what}"));
         Ok(runner::run(&self.prepare(&manifest)?)?)
     }
@@ -146,7 +146,7 @@ impl Machine<'_> {
     }
 
     /// Runs a suite without a hypervisor.
-    pub(super) fn natively(&self, suite: Suite, level: Level) -> Result<Readings, BenchError> {
+    pub(super) fn natively(&self, suite: Suite, level: GuestLevel) -> Result<Readings, BenchError> {
         let _step = self.setup.progress.step(&format!("measuring natively: {}", suite.name()));
         let Options { cpu, rounds, .. } = self.options;
         let board = Board {
@@ -156,8 +156,8 @@ impl Machine<'_> {
             clock: Clock::Instructions,
             qemu_args: match level {
                 // QEMU joins it with the machine's other properties.
-                Level::El1 => ["-machine", "virtualization=off"].map(str::to_owned).into(),
-                Level::El2 => Vec::new(),
+                GuestLevel::El1 => ["-machine", "virtualization=off"].map(str::to_owned).into(),
+                GuestLevel::El2 => Vec::new(),
             },
         };
         let boot = Boot::Kernel {
@@ -186,7 +186,7 @@ fn judge(
     machine: &str,
     ended_well: bool,
     said: &str,
-    outcome: &Outcome,
+    outcome: &RunOutcome,
 ) -> Result<Readings, BenchError> {
     if ended_well && said.lines().any(|line| line.trim_end() == "bench: done") {
         return Ok(read(said));

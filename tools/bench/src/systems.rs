@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use self::exits::Exits;
-use super::suite::Machine;
+use super::suite::Testbed;
 use super::{Options, PROCESSOR, Verdict};
 use crate::BenchError;
 use vambrace_setup::qemu::Qemu;
@@ -176,17 +176,17 @@ pub fn measure(
     qemu: &Qemu,
     options: &Options,
 ) -> Result<Vec<System>, BenchError> {
-    measure_on(&Machine { setup, bare, qemu, options })
+    measure_on(&Testbed { setup, bare, qemu, options })
 }
 
 /// Measures all of them on a machine.
-pub(super) fn measure_on(machine: &Machine<'_>) -> Result<Vec<System>, BenchError> {
+pub(super) fn measure_on(machine: &Testbed<'_>) -> Result<Vec<System>, BenchError> {
     let systems = CPUS.into_iter().flat_map(|cpus| KERNELS.map(|kernel| (kernel, cpus)));
     systems.map(|(kernel, cpus)| System::measure(machine, kernel, cpus)).collect()
 }
 
 impl System {
-    fn measure(machine: &Machine<'_>, kernel: &str, cpus: u16) -> Result<Self, BenchError> {
+    fn measure(machine: &Testbed<'_>, kernel: &str, cpus: u16) -> Result<Self, BenchError> {
         let linux = machine::Linux::prepare(machine, kernel, cpus)?;
         let native = linux.natively()?;
         let (vambrace, exits) = linux.under_vambrace()?;

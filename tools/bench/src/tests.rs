@@ -141,10 +141,13 @@ fn a_document_gets_the_same_figures() {
 #[test]
 fn what_is_watched_is_a_table_of_its_own() {
     let mut report = report(PROCESSOR, |_, figure| figure);
-    assert_eq!(report.weights_markdown(), "");
-    report.operations[0].weights =
-        Some(weights::Weights { instructions: 1074, barriers: 3, ..weights::Weights::default() });
-    let lines: Vec<String> = report.weights_markdown().lines().map(str::to_owned).collect();
+    assert_eq!(report.profile_markdown(), "");
+    report.operations[0].profile = Some(profile::InstructionProfile {
+        instructions: 1074,
+        barriers: 3,
+        ..profile::InstructionProfile::default()
+    });
+    let lines: Vec<String> = report.profile_markdown().lines().map(str::to_owned).collect();
     assert!(lines[0].starts_with("| operation | EL2 | exits | MRS | MSR | barriers | "));
     assert!(lines[2].starts_with("| read of a trapped ID register | 1,074 | 0 | 0 | 0 | 3 | "));
     assert_eq!(lines.len(), 3);

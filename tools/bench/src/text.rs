@@ -42,7 +42,7 @@ impl Report {
             kib(bss)
         );
         text.push_str(&memory(&self.footprint));
-        text.push_str(&weights(&self.operations));
+        text.push_str(&profiles(&self.operations));
         self.systems.iter().for_each(|system| text.push_str(&system.text()));
         self.traffic.iter().for_each(|traffic| text.push_str(&traffic.text()));
         match self.verdicts().filter(|verdict| *verdict == Verdict::Missed).count() {
@@ -98,7 +98,7 @@ impl Report {
 
     /// What EL2 does in each operation, in Markdown.
     #[must_use]
-    pub fn weights_markdown(&self) -> String {
+    pub fn profile_markdown(&self) -> String {
         let mut text = String::new();
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
         for (what, columns) in watched(&self.operations) {
@@ -117,11 +117,11 @@ impl Report {
 
 /// The operations that are watched, and the columns.
 fn watched(rows: &[Row]) -> impl Iterator<Item = (&str, [(&'static str, u64); 11])> {
-    rows.iter().filter_map(|row| Some((row.what.as_str(), row.weights?.columns())))
+    rows.iter().filter_map(|row| Some((row.what.as_str(), row.profile?.columns())))
 }
 
-/// The weights' part of the table.
-fn weights(rows: &[Row]) -> String {
+/// The part of the table that tells the instruction profiles.
+fn profiles(rows: &[Row]) -> String {
     const TITLE: &str = "EL2 in the median round";
     let mut text = String::new();
     for (what, columns) in watched(rows) {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::suite::Machine;
+use super::suite::Testbed;
 use super::systems::exits::Exits;
 use super::systems::{Phase, Ratio};
 use super::{Options, PROCESSOR, Verdict};
@@ -100,11 +100,11 @@ pub struct Traffic {
 /// # Errors
 /// When kernel or tools cannot be fetched, QEMU does not start or Linux does not come to its end.
 pub fn measure(setup: &Setup, bare: &Bare, qemu: &Qemu, options: &Options) -> Result<Traffic, BenchError> {
-    measure_on(&Machine { setup, bare, qemu, options })
+    measure_on(&Testbed { setup, bare, qemu, options })
 }
 
 /// Measures all routes on a machine.
-pub(super) fn measure_on(machine: &Machine<'_>) -> Result<Traffic, BenchError> {
+pub(super) fn measure_on(machine: &Testbed<'_>) -> Result<Traffic, BenchError> {
     let linux = machine::Linux::prepare(machine)?;
     let routes = ROUTES.into_iter().map(|route| {
         let native = longer(route, |amount| linux.natively(route, amount))?;

@@ -8,13 +8,13 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
 
 use super::qmp::Qmp;
-use super::{Config, Outcome, RunError, Running};
+use super::{Config, RunError, RunOutcome, Running};
 
 /// Runs to the end; what came of it, and how many instructions it took, unless QEMU ended by itself.
 ///
 /// # Errors
-/// When QEMU cannot be started. Whatever happens afterwards is in the [`Outcome`].
-pub fn run_counted(mut config: Config) -> Result<(Outcome, Option<u64>), RunError> {
+/// When QEMU cannot be started. Whatever happens afterwards is in the [`RunOutcome`].
+pub fn run_counted(mut config: Config) -> Result<(RunOutcome, Option<u64>), RunError> {
     let folder = super::folder()?;
     let socket = folder.path().join("qmp");
     let listener = UnixListener::bind(&socket).map_err(RunError::Files)?;

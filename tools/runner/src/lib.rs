@@ -4,7 +4,7 @@
 //! [`build`] makes the bundle; the rest runs it in QEMU and listens.
 //!
 //! [`Session`] is the connection: a QEMU process and the events that come out of it. [`Running`] keeps all that
-//! was said and waits for words with a deadline, never by sleeping. [`run`] goes straight to the [`Outcome`].
+//! was said and waits for words with a deadline, never by sleeping. [`run`] goes straight to the [`RunOutcome`].
 
 #![forbid(unsafe_code)]
 
@@ -31,7 +31,7 @@ pub use self::devices::{
 };
 pub use self::error::StartError;
 pub use self::exit::Exit;
-pub use self::outcome::{Ending, Outcome, Summary, VmOutcome};
+pub use self::outcome::{Ending, RunOutcome, Summary, VmOutcome};
 pub use self::session::spawn;
 pub use self::session::{Event, Message, Session};
 
@@ -146,8 +146,8 @@ pub fn folder() -> Result<tempfile::TempDir, RunError> {
 /// Runs to the end.
 ///
 /// # Errors
-/// When QEMU cannot be started. Whatever happens afterwards is in the [`Outcome`].
-pub fn run(config: &Config) -> Result<Outcome, RunError> {
+/// When QEMU cannot be started. Whatever happens afterwards is in the [`RunOutcome`].
+pub fn run(config: &Config) -> Result<RunOutcome, RunError> {
     Ok(Running::start(config)?.finish())
 }
 
@@ -155,7 +155,7 @@ pub fn run(config: &Config) -> Result<Outcome, RunError> {
 #[derive(Debug)]
 pub struct Running {
     session: Session,
-    outcome: Outcome,
+    outcome: RunOutcome,
     /// For each VM, how much of its console [`Running::wait_for`] has passed over.
     passed: Vec<usize>,
 }
@@ -168,14 +168,14 @@ impl Running {
     pub fn start(config: &Config) -> Result<Self, RunError> {
         Ok(Self {
             session: Session::start(config)?,
-            outcome: Outcome::new(&config.vms),
+            outcome: RunOutcome::new(&config.vms),
             passed: vec![0; config.vms.len()],
         })
     }
 
     /// All that was said up to now.
     #[must_use]
-    pub fn so_far(&self) -> &Outcome {
+    pub fn so_far(&self) -> &RunOutcome {
         &self.outcome
     }
 
@@ -222,7 +222,7 @@ impl Running {
         &mut self,
         what: &str,
         within: Duration,
-        mut holds: impl FnMut(&Outcome) -> bool,
+        mut holds: impl FnMut(&RunOutcome) -> bool,
     ) -> Result<(), WaitError> {
         self.wait_until(what, within, |outcome, _| holds(outcome))
     }
@@ -231,7 +231,7 @@ impl Running {
         &mut self,
         what: &str,
         within: Duration,
-        mut holds: impl FnMut(&Outcome, &[usize]) -> bool,
+        mut holds: impl FnMut(&RunOutcome, &[usize]) -> bool,
     ) -> Result<(), WaitError> {
         let deadline = Instant::now() + within;
         loop {
@@ -252,7 +252,7 @@ impl Running {
 
     /// Waits for the end.
     #[must_use]
-    pub fn finish(mut self) -> Outcome {
+    pub fn finish(mut self) -> RunOutcome {
         while self.outcome.summary.ending.is_none() {
             if let Some(event) = self.session.next(None) {
                 self.outcome.absorb(&event);
@@ -263,7 +263,7 @@ impl Running {
 
     /// Ends it now.
     #[must_use]
-    pub fn stop(mut self) -> Outcome {
+    pub fn stop(mut self) -> RunOutcome {
         self.outcome.summary.ending.get_or_insert(Ending::Stopped);
         self.session.kill();
         self.outcome

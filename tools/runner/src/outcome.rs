@@ -104,9 +104,9 @@ pub struct VmOutcome {
     pub states: Vec<VmState>,
     /// Its crash report, line by line.
     pub report: Vec<String>,
-    /// The numbers that it gave as its result, one in each life at most.
+    /// The numbers that it gave as its result, one in each boot epoch at most.
     pub results: Vec<u32>,
-    /// The lives that are over, in order.
+    /// The boot epochs that are over, in order.
     pub lives: Vec<Life>,
     /// When its memory had been cleared and when it was free, in counts of the system counter.
     pub gone: Option<(u64, u64)>,
@@ -135,7 +135,7 @@ impl VmOutcome {
 
 /// All that was said in a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub struct RunOutcome {
     /// The states and the end.
     pub summary: Summary,
     /// The VMs, in the bundle's order.
@@ -152,7 +152,7 @@ pub struct Outcome {
     pub qemu: Vec<String>,
 }
 
-impl Outcome {
+impl RunOutcome {
     /// Nothing was said yet.
     #[must_use]
     pub fn new(names: &[String]) -> Self {

@@ -131,7 +131,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Starts QEMU. It lives at most as long as the calling thread.
+    /// Starts QEMU. QEMU ends with the calling thread at the latest.
     ///
     /// # Errors
     /// When the images cannot be written or QEMU cannot be started.

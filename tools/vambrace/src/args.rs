@@ -135,7 +135,7 @@ pub struct Bench {
     pub storms: bool,
     /// Only tell which functions an operation's instructions are from, such as those of switch
     #[arg(long = "where", value_name = "OPERATION", conflicts_with_all = ["json", "svg", "rounds"],
-        value_parser = PossibleValuesParser::new(bench::weights::watched()))]
+        value_parser = PossibleValuesParser::new(bench::profile::watched()))]
     pub locate: Option<String>,
 }
 

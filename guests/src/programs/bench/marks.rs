@@ -3,7 +3,7 @@
 //!
 //! A mark is a move of a constant to the zero register: it does nothing, takes one instruction, needs no exit, and stands
 //! outside what is counted. Rounds of different kinds may overlap, so each kind has a channel of its own. The program that
-//! reads them is `vambrace bench`, in its `weights/marks.rs`, and has the same numbers.
+//! reads them is `vambrace bench`, in its `profile/marks.rs`, and has the same numbers.
 
 /// An operation begins: x0 to x3 are its name, padded with zeros, x4 its channel.
 macro_rules! operation_mark {

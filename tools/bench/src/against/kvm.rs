@@ -10,7 +10,7 @@ use std::path::Path;
 use vambrace_machine::device_tree::{Description, DeviceTree};
 use vambrace_wire::bundle::Devices;
 
-use super::super::suite::{GUEST, Machine, Suite};
+use super::super::suite::{GUEST, Suite, Testbed};
 use super::{MEMORY, Opponent};
 use crate::BenchError;
 use vambrace_runner::{Board, Boot, Clock, RunError};
@@ -26,13 +26,13 @@ const BOARD_MEMORY: u64 = 1 << 30;
 
 /// Linux, fetched.
 pub(super) struct Kvm<'a> {
-    machine: &'a Machine<'a>,
+    machine: &'a Testbed<'a>,
     image: Vec<u8>,
     version: String,
 }
 
 impl<'a> Kvm<'a> {
-    pub(super) fn prepare(machine: &'a Machine<'a>) -> Result<Self, BenchError> {
+    pub(super) fn prepare(machine: &'a Testbed<'a>) -> Result<Self, BenchError> {
         let path = machine.setup.kernel(Some(SERIES))?;
         let image = std::fs::read(&path).map_err(|error| SetupError::file("read", &path, &error))?;
         Ok(Self { machine, image, version: version_of(LINUX, &path) })

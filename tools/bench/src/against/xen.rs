@@ -13,7 +13,7 @@ use dtoolkit::error::ModelError;
 use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 
-use super::super::suite::{GUEST, Machine, Suite};
+use super::super::suite::{GUEST, Suite, Testbed};
 use super::{MEMORY, Opponent};
 use crate::BenchError;
 use vambrace_runner::{Board, Boot, Clock, RunError, arguments};
@@ -29,13 +29,13 @@ const XEN_ARGUMENTS: &str = "sync_console";
 
 /// Xen, fetched.
 pub(super) struct Xen<'a> {
-    machine: &'a Machine<'a>,
+    machine: &'a Testbed<'a>,
     image: Vec<u8>,
     version: String,
 }
 
 impl<'a> Xen<'a> {
-    pub(super) fn prepare(machine: &'a Machine<'a>) -> Result<Self, BenchError> {
+    pub(super) fn prepare(machine: &'a Testbed<'a>) -> Result<Self, BenchError> {
         let path = machine.setup.xen()?;
         let image = std::fs::read(&path).map_err(|error| SetupError::file("read", &path, &error))?;
         Ok(Self { machine, image, version: version_of(XEN, &path) })

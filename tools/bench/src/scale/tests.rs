@@ -31,7 +31,7 @@ fn the_manifests_have_no_mistakes_and_so_many_vms() {
 
 #[test]
 fn making_a_vm_is_told_with_the_memory_at_its_end() {
-    let mut outcome = Outcome::new(&["first".to_owned(), "second".to_owned()]);
+    let mut outcome = RunOutcome::new(&["first".to_owned(), "second".to_owned()]);
     assert_eq!(created(&outcome), None);
     outcome.vms[1].lives = vec![Life { began: 2000, copied: 2100, started: 2400, ended: 9000 }];
     outcome.vms[1].console = b"bench: first-instruction 7\r\n".to_vec();

@@ -12,12 +12,12 @@ use vambrace_wire::bundle::{self, Bundle};
 
 use super::exits::{self, Devices, Exits};
 use crate::BenchError;
-use crate::suite::{Machine, PATIENCE};
+use crate::suite::{PATIENCE, Testbed};
 use vambrace_manifest::diagnostic::Source;
 use vambrace_manifest::plan::PlanError;
 use vambrace_manifest::{self as manifest, BoardOptions};
 use vambrace_runner::build::{self, Afterwards};
-use vambrace_runner::{self as runner, Board, Boot, Clock, Config, Ending, Exit, Outcome};
+use vambrace_runner::{self as runner, Board, Boot, Clock, Config, Ending, Exit, RunOutcome};
 use vambrace_setup::{SetupError, debian, initramfs};
 
 /// The program that is init.
@@ -47,7 +47,7 @@ pub(super) type Ticks = BTreeMap<String, u64>;
 
 /// A Linux that is ready to run.
 pub(super) struct Linux<'a> {
-    machine: &'a Machine<'a>,
+    machine: &'a Testbed<'a>,
     kernel: &'a str,
     path: PathBuf,
     cpus: u16,
@@ -56,7 +56,7 @@ pub(super) struct Linux<'a> {
 
 impl<'a> Linux<'a> {
     /// Fetches the kernel and plans the VM.
-    pub(super) fn prepare(machine: &'a Machine<'a>, kernel: &'a str, cpus: u16) -> Result<Self, BenchError> {
+    pub(super) fn prepare(machine: &'a Testbed<'a>, kernel: &'a str, cpus: u16) -> Result<Self, BenchError> {
         let path = machine.setup.kernel(Some(kernel))?;
         let init = machine.bare.linux.get(INIT).map(Vec::as_slice).unwrap_or_default();
         let folder = runner::folder()?;
@@ -121,8 +121,8 @@ impl<'a> Linux<'a> {
         qemu_args: Vec<String>,
         boot: Boot,
         vms: Vec<String>,
-    ) -> Result<Outcome, BenchError> {
-        let Machine { setup, qemu, options, .. } = self.machine;
+    ) -> Result<RunOutcome, BenchError> {
+        let Testbed { setup, qemu, options, .. } = self.machine;
         let _step = setup.progress.step(&format!("measuring {how}: Linux {}", self.kernel));
         let board = Board {
             cpu: options.cpu.clone(),
@@ -136,7 +136,13 @@ impl<'a> Linux<'a> {
     }
 
     /// The ticks that init told, if it told all.
-    fn judge(&self, how: &str, ended_well: bool, said: &str, outcome: &Outcome) -> Result<Ticks, BenchError> {
+    fn judge(
+        &self,
+        how: &str,
+        ended_well: bool,
+        said: &str,
+        outcome: &RunOutcome,
+    ) -> Result<Ticks, BenchError> {
         let ticks = read(said);
         let is_whole =
             super::PHASES.iter().all(|phase| ticks.get(phase.name).is_some_and(|ticks| *ticks > 0));

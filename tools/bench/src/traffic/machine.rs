@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use super::super::suite::{Machine, PATIENCE};
+use super::super::suite::{PATIENCE, Testbed};
 use super::super::systems::exits::{self, Devices};
 use super::super::systems::machine::COMMAND_LINE;
 use super::{Account, KERNEL, Route};
@@ -14,7 +14,7 @@ use crate::BenchError;
 use vambrace_manifest::diagnostic::Source;
 use vambrace_manifest::{self as manifest, BoardOptions, Manifest};
 use vambrace_runner::build::{self, Afterwards};
-use vambrace_runner::{self as runner, Board, Boot, Clock, Config, Ending, Exit, Medium, Outcome};
+use vambrace_runner::{self as runner, Board, Boot, Clock, Config, Ending, Exit, Medium, RunOutcome};
 use vambrace_setup::{SetupError, debian, initramfs};
 
 /// The program that moves data through a network.
@@ -26,7 +26,7 @@ const MOVED: &str = "traffic: moved ";
 
 /// A Linux that is ready to run.
 pub(super) struct Linux<'a> {
-    machine: &'a Machine<'a>,
+    machine: &'a Testbed<'a>,
     kernel: PathBuf,
     folder: tempfile::TempDir,
 }
@@ -40,7 +40,7 @@ enum Place {
 
 impl<'a> Linux<'a> {
     /// Fetches the kernel and all that goes with it.
-    pub(super) fn prepare(machine: &'a Machine<'a>) -> Result<Self, BenchError> {
+    pub(super) fn prepare(machine: &'a Testbed<'a>) -> Result<Self, BenchError> {
         let setup = machine.setup;
         let folder = runner::folder()?;
         let linux = Self { machine, kernel: setup.kernel(Some(KERNEL))?, folder };
@@ -140,7 +140,7 @@ impl<'a> Linux<'a> {
     }
 
     /// Runs it; what that took but for exits.
-    fn run(&self, route: Route, place: Place, config: Config) -> Result<(Account, Outcome), BenchError> {
+    fn run(&self, route: Route, place: Place, config: Config) -> Result<(Account, RunOutcome), BenchError> {
         let how = match place {
             Place::Native => "natively",
             Place::Vambrace => "under Vambrace",

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::Seen;
-use super::log::Step;
+use super::log::LoggedInstruction;
 
 /// A mark in the guest's code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub(super) struct Rounds {
 
 impl Rounds {
     /// Takes note of a mark.
-    pub(super) fn mark(&mut self, mark: Mark, step: &Step) {
+    pub(super) fn mark(&mut self, mark: Mark, step: &LoggedInstruction) {
         match mark {
             Mark::Operation => {
                 let channel = u8::try_from(step.x[4]).unwrap_or(u8::MAX);
@@ -117,10 +117,10 @@ fn name(registers: &[u64]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::instruction::Kind;
+    use super::super::instruction::InstructionKind;
     use super::*;
 
-    fn step(cpu: usize, text: &str, channel: u64) -> Step {
+    fn step(cpu: usize, text: &str, channel: u64) -> LoggedInstruction {
         let mut bytes = [0; 32];
         bytes[..text.len()].copy_from_slice(text.as_bytes());
         let mut x = [0; 31];
@@ -128,11 +128,11 @@ mod tests {
             *register = u64::from_le_bytes(word.try_into().unwrap());
         }
         x[4] = channel;
-        Step { cpu, pc: 0, x, sp: 0 }
+        LoggedInstruction { cpu, pc: 0, x, sp: 0 }
     }
 
     fn seen(pc: u64) -> Seen {
-        Seen { pc, kind: Kind::Plain, touched: None }
+        Seen { pc, kind: InstructionKind::Plain, touched: None }
     }
 
     #[test]

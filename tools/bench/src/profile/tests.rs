@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Weights from a log that is made up.
+//! Instruction profiles from a log that is made up.
 
 use super::super::operation::OPERATIONS;
 use super::*;
@@ -30,7 +30,7 @@ fn what_is_watched_is_measured() {
 }
 
 #[test]
-fn a_log_becomes_weights() {
+fn a_log_becomes_a_profile() {
     let hypervisor = image(&[
         0xA9BF_7BFD, // stp x29, x30, [sp, #-16]!
         0xF940_0040, // ldr x0, [x2]
@@ -52,8 +52,8 @@ fn a_log_becomes_weights() {
     let round = mark(2) + &el2(&[0, 1, 1, 2, 3, 4, 4, 5]) + &mark(3);
     let whole = el2(&[0]) + &mark(1) + &round.repeat(5) + &mark(4);
     let rounds = watch.read(Log::new(whole.as_bytes())).ok().unwrap();
-    let weights = Weights::of(&rounds.medians()["x"]);
-    let expected = Weights {
+    let profile = InstructionProfile::of(&rounds.medians()["x"]);
+    let expected = InstructionProfile {
         instructions: 7,
         exits: 1,
         register_reads: 1,
@@ -61,9 +61,9 @@ fn a_log_becomes_weights() {
         device_accesses: 1,
         data_lines: 1,
         code_lines: 1,
-        ..Weights::default()
+        ..InstructionProfile::default()
     };
-    assert_eq!(weights, expected);
+    assert_eq!(profile, expected);
 }
 
 #[test]
@@ -75,8 +75,12 @@ fn a_log_that_ends_early_says_what_qemu_said() {
 
 #[test]
 fn an_access_that_crosses_a_line_touches_two() {
-    let at = |address, bytes| Seen { pc: 0, kind: Kind::Access, touched: Some(Touched { address, bytes }) };
+    let at = |address, bytes| Seen {
+        pc: 0,
+        kind: InstructionKind::Access,
+        touched: Some(Touched { address, bytes }),
+    };
     let ram = RAM.0;
     let round = [at(ram + 60, 8), at(ram + 64, 8), at(ram + 127, 1), at(ram + 0x1000, 1)];
-    assert_eq!(Weights::of(&round).data_lines, 3);
+    assert_eq!(InstructionProfile::of(&round).data_lines, 3);
 }

@@ -23,10 +23,10 @@ use vambrace_io::decode::Registers;
 use vambrace_machine::layout::RAM;
 
 use self::functions::Functions;
-use self::instruction::{Kind, Touched, classify, touched};
-use self::log::{Log, Step};
+use self::instruction::{InstructionKind, Touched, classify, touched};
+use self::log::{Log, LoggedInstruction};
 use self::marks::{Mark, Round, Rounds};
-use super::suite::{GUEST, Machine, Suite};
+use super::suite::{GUEST, Suite, Testbed};
 use super::{BenchError, Options};
 use vambrace_runner::{self as runner, Boot, Config};
 
@@ -68,7 +68,7 @@ const WORD: usize = 4;
 
 /// What EL2 does in the median round of an operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Weights {
+pub struct InstructionProfile {
     /// Instructions.
     pub instructions: u64,
     /// Returns to a guest.
@@ -98,7 +98,7 @@ pub struct Weights {
 struct Seen {
     /// Its address as linked.
     pc: u64,
-    kind: Kind,
+    kind: InstructionKind,
     touched: Option<Touched>,
 }
 
@@ -109,20 +109,20 @@ pub fn watched() -> Vec<&'static str> {
 }
 
 /// Watches all suites.
-pub(super) fn measure(machine: &Machine<'_>) -> Result<BTreeMap<String, Weights>, BenchError> {
+pub(super) fn measure(machine: &Testbed<'_>) -> Result<BTreeMap<String, InstructionProfile>, BenchError> {
     let mut all = BTreeMap::new();
     for (suite, names) in WATCHED {
         let rounds = watch(machine, suite)?;
         for name in names {
             let round = rounds.get(*name).ok_or_else(|| missing(suite, name))?;
-            all.insert((*name).to_owned(), Weights::of(round));
+            all.insert((*name).to_owned(), InstructionProfile::of(round));
         }
     }
     Ok(all)
 }
 
 /// A table of the functions that an operation's instructions are from.
-pub(super) fn locate(machine: &Machine<'_>, operation: &str) -> Result<String, BenchError> {
+pub(super) fn locate(machine: &Testbed<'_>, operation: &str) -> Result<String, BenchError> {
     let of = |(suite, names): &(Suite, &[&str])| names.contains(&operation).then_some(*suite);
     let suite = WATCHED.iter().find_map(of).unwrap_or(Suite::One);
     let rounds = watch(machine, suite)?;
@@ -140,7 +140,7 @@ fn unfinished(suite: Suite, how: String) -> BenchError {
 }
 
 /// Runs a suite with every instruction of EL2 in the log.
-fn watch(machine: &Machine<'_>, suite: Suite) -> Result<BTreeMap<String, Round>, BenchError> {
+fn watch(machine: &Testbed<'_>, suite: Suite) -> Result<BTreeMap<String, Round>, BenchError> {
     let options = Options { rounds: ROUNDS, ..machine.options.clone() };
     let _step = machine.setup.progress.step(&format!("watching EL2's instructions: {}", suite.name()));
     let mut config = machine.prepare(&suite.manifest(&options, " quiet"))?;
@@ -207,13 +207,13 @@ impl<'a> Watch<'a> {
     /// Reads the log up to the last mark; else what QEMU complained of.
     fn read<R: std::io::BufRead>(&self, mut log: Log<R>) -> Result<Rounds, String> {
         let mut rounds = Rounds::default();
-        let mut last: BTreeMap<usize, Step> = BTreeMap::new();
+        let mut last: BTreeMap<usize, LoggedInstruction> = BTreeMap::new();
         while let Some(step) = log.next().map_err(|error| error.to_string())? {
             let mark = self.marks.get(&step.pc);
-            // An instruction that had to wait for an interrupt or for its turn is logged once more.
+            // QEMU logs an instruction once more when an interrupt or another CPU delayed it.
             let before = last.insert(step.cpu, step);
             let seen = self.seen(&step);
-            let may_repeat = seen.is_some_and(|seen| seen.kind == Kind::Branch);
+            let may_repeat = seen.is_some_and(|seen| seen.kind == InstructionKind::Branch);
             if !may_repeat && before.is_some_and(|before| before.pc == step.pc) {
                 continue;
             }
@@ -228,7 +228,7 @@ impl<'a> Watch<'a> {
     }
 
     /// What an instruction of EL2's is.
-    fn seen(&self, step: &Step) -> Option<Seen> {
+    fn seen(&self, step: &LoggedInstruction) -> Option<Seen> {
         let pc = step.pc.checked_sub(RAM.0 + OFFSET)?;
         let word = self.text.get(usize::try_from(pc).ok()?..)?.first_chunk()?;
         let word = u32::from_le_bytes(*word);
@@ -243,7 +243,7 @@ fn words(image: &[u8]) -> impl Iterator<Item = (u64, u32)> {
     words.enumerate().map(|(index, word)| ((index * WORD) as u64, word))
 }
 
-impl Weights {
+impl InstructionProfile {
     fn of(round: &[Seen]) -> Self {
         let count = |kind| round.iter().filter(|seen| seen.kind == kind).count() as u64;
         let (devices, memory): (Vec<Touched>, Vec<Touched>) =
@@ -253,13 +253,13 @@ impl Weights {
         });
         Self {
             instructions: round.len() as u64,
-            exits: count(Kind::ExceptionReturn),
-            register_reads: count(Kind::RegisterRead),
-            register_writes: count(Kind::RegisterWrite),
-            barriers: count(Kind::Barrier),
-            tlb_maintenance: count(Kind::TlbMaintenance),
-            cache_maintenance: count(Kind::CacheMaintenance),
-            exclusives: count(Kind::Exclusive),
+            exits: count(InstructionKind::ExceptionReturn),
+            register_reads: count(InstructionKind::RegisterRead),
+            register_writes: count(InstructionKind::RegisterWrite),
+            barriers: count(InstructionKind::Barrier),
+            tlb_maintenance: count(InstructionKind::TlbMaintenance),
+            cache_maintenance: count(InstructionKind::CacheMaintenance),
+            exclusives: count(InstructionKind::Exclusive),
             device_accesses: devices.len() as u64,
             data_lines: data.collect::<BTreeSet<u64>>().len() as u64,
             code_lines: round.iter().map(|seen| seen.pc >> LINE).collect::<BTreeSet<u64>>().len() as u64,

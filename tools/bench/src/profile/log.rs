@@ -14,7 +14,7 @@ use std::io::{self, BufRead};
 
 /// An instruction that is about to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Step {
+pub(super) struct LoggedInstruction {
     /// Which physical CPU.
     pub(super) cpu: usize,
     /// Its address.
@@ -39,8 +39,8 @@ impl<R: BufRead> Log<R> {
     }
 
     /// The next instruction, or `None` at the end.
-    pub(super) fn next(&mut self) -> io::Result<Option<Step>> {
-        let mut step = Step { cpu: 0, pc: 0, x: [0; 31], sp: 0 };
+    pub(super) fn next(&mut self) -> io::Result<Option<LoggedInstruction>> {
+        let mut step = LoggedInstruction { cpu: 0, pc: 0, x: [0; 31], sp: 0 };
         loop {
             self.line.clear();
             if self.input.read_until(b'\n', &mut self.line)? == 0 {
@@ -59,7 +59,7 @@ impl<R: BufRead> Log<R> {
     }
 }
 
-impl Step {
+impl LoggedInstruction {
     /// Takes in a word such as `X07=000000000000002a`.
     fn set(&mut self, word: &[u8]) {
         let Some((name, value)) =
@@ -108,7 +108,10 @@ mod tests {
         let mut log = Log::new(text.as_bytes());
         let mut x = [0; 31];
         (x[0], x[1], x[30]) = (0x4820_0000, 1, 0xFF);
-        assert_eq!(log.next().unwrap(), Some(Step { cpu: 1, pc: 0x4000_0004, x, sp: 0x4403_0010 }));
+        assert_eq!(
+            log.next().unwrap(),
+            Some(LoggedInstruction { cpu: 1, pc: 0x4000_0004, x, sp: 0x4403_0010 })
+        );
         assert_eq!(log.next().unwrap(), None);
         assert_eq!(log.complaints, "qemu: something is odd\n");
     }

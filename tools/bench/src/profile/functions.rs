@@ -126,7 +126,7 @@ pub(super) fn table(operation: &str, shares: &[(String, usize)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::Seen;
-    use super::super::instruction::Kind;
+    use super::super::instruction::InstructionKind;
     use super::*;
 
     #[test]
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn symbols_stand_in_where_there_are_no_lines() {
         let functions = Functions { lines: None, symbols: [(0, "vectors"), (8, "memcpy")].into() };
-        let at = |pc| Seen { pc, kind: Kind::Plain, touched: None };
+        let at = |pc| Seen { pc, kind: InstructionKind::Plain, touched: None };
         let shares = functions.shares(&vec![at(0), at(4), at(4), at(8), at(12)]);
         assert_eq!(shares, [("vectors".to_owned(), 3), ("memcpy for ".to_owned(), 2)]);
         assert!(table("x", &shares).contains("      3  60%  vectors\n"));

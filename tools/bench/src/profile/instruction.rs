@@ -5,7 +5,7 @@ use vambrace_io::decode::{Instruction, Registers, Unsupported};
 
 /// What there is to note of an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum InstructionKind {
     /// Nothing but that it ran.
     Plain,
     /// It may lead elsewhere, even to itself.
@@ -38,38 +38,38 @@ pub(super) struct Touched {
 }
 
 /// Tells what an instruction does.
-pub(super) fn classify(word: u32) -> Kind {
+pub(super) fn classify(word: u32) -> InstructionKind {
     if word == ERET {
-        return Kind::ExceptionReturn;
+        return InstructionKind::ExceptionReturn;
     }
     // Branches, exception generation and system instructions: op0 is 101x.
     if word & 0x1C00_0000 == 0x1400_0000 {
-        return if word & 0xFFC0_0000 == 0xD500_0000 { system(word) } else { Kind::Branch };
+        return if word & 0xFFC0_0000 == 0xD500_0000 { system(word) } else { InstructionKind::Branch };
     }
     match Instruction::decode(word) {
-        Ok(_) | Err(Unsupported::Simd) => Kind::Access,
-        Err(Unsupported::Exclusive | Unsupported::Atomic) => Kind::Exclusive,
-        Err(_) => Kind::Plain,
+        Ok(_) | Err(Unsupported::Simd) => InstructionKind::Access,
+        Err(Unsupported::Exclusive | Unsupported::Atomic) => InstructionKind::Exclusive,
+        Err(_) => InstructionKind::Plain,
     }
 }
 
 const ERET: u32 = 0xD69F_03E0;
 
 /// System instructions, by op0, CRn and op2; bit 21 tells reads from writes.
-fn system(word: u32) -> Kind {
+fn system(word: u32) -> InstructionKind {
     let (op0, op1, crn, crm, op2) =
         ((word >> 19) & 3, (word >> 16) & 7, (word >> 12) & 15, (word >> 8) & 15, (word >> 5) & 7);
     match (op0, crn) {
-        (0, 4) => Kind::RegisterWrite,
+        (0, 4) => InstructionKind::RegisterWrite,
         // CLREX is among them.
-        (0, 3) if op1 == 3 && op2 != 2 => Kind::Barrier,
-        (0, _) => Kind::Plain,
-        (1, 8 | 9) => Kind::TlbMaintenance,
+        (0, 3) if op1 == 3 && op2 != 2 => InstructionKind::Barrier,
+        (0, _) => InstructionKind::Plain,
+        (1, 8 | 9) => InstructionKind::TlbMaintenance,
         // AT is a walk, which ends in a register.
-        (1, 7) if crm != 8 && crm != 9 => Kind::CacheMaintenance,
-        (1, _) => Kind::Plain,
-        _ if word & (1 << 21) != 0 => Kind::RegisterRead,
-        _ => Kind::RegisterWrite,
+        (1, 7) if crm != 8 && crm != 9 => InstructionKind::CacheMaintenance,
+        (1, _) => InstructionKind::Plain,
+        _ if word & (1 << 21) != 0 => InstructionKind::RegisterRead,
+        _ => InstructionKind::RegisterWrite,
     }
 }
 
@@ -120,35 +120,35 @@ mod tests {
     #[test]
     fn instructions_are_told_by_their_encodings() {
         for (word, kind) in [
-            (0xD503_201F, Kind::Plain),            // nop
-            (0xD503_203F, Kind::Plain),            // yield
-            (0x8B00_0020, Kind::Plain),            // add x0, x1, x0
-            (0xD280_0000, Kind::Plain),            // mov x0, #0
-            (0xD508_7800, Kind::Plain),            // at s1e1r, x0
-            (0xD503_3F5F, Kind::Plain),            // clrex
-            (0x1400_0000, Kind::Branch),           // b .
-            (0xB400_0000, Kind::Branch),           // cbz x0, .
-            (0x3600_0000, Kind::Branch),           // tbz w0, #0, .
-            (0x5400_0000, Kind::Branch),           // b.eq .
-            (0xD65F_03C0, Kind::Branch),           // ret
-            (0xD69F_03E0, Kind::ExceptionReturn),  // eret
-            (0xD53B_E040, Kind::RegisterRead),     // mrs x0, cntvct_el0
-            (0xD51C_D040, Kind::RegisterWrite),    // msr tpidr_el2, x0
-            (0xD503_42DF, Kind::RegisterWrite),    // msr daifset, #2
-            (0xD503_3F9F, Kind::Barrier),          // dsb sy
-            (0xD503_3FBF, Kind::Barrier),          // dmb sy
-            (0xD503_3FDF, Kind::Barrier),          // isb
-            (0xD50C_839F, Kind::TlbMaintenance),   // tlbi alle1is
-            (0xD50B_7420, Kind::CacheMaintenance), // dc zva, x0
-            (0xD50B_7E20, Kind::CacheMaintenance), // dc civac, x0
-            (0xD508_711F, Kind::CacheMaintenance), // ic ialluis
-            (0xF940_0020, Kind::Access),           // ldr x0, [x1]
-            (0xA9BF_7BFD, Kind::Access),           // stp x29, x30, [sp, #-16]!
-            (0x88DF_FC20, Kind::Access),           // ldar w0, [x1]
-            (0xAD00_0400, Kind::Access),           // stp q0, q1, [x0]
-            (0x885F_FC20, Kind::Exclusive),        // ldaxr w0, [x1]
-            (0x8802_FC20, Kind::Exclusive),        // stlxr w2, w0, [x1]
-            (0xB820_0020, Kind::Exclusive),        // ldadd w0, w0, [x1]
+            (0xD503_201F, InstructionKind::Plain),            // nop
+            (0xD503_203F, InstructionKind::Plain),            // yield
+            (0x8B00_0020, InstructionKind::Plain),            // add x0, x1, x0
+            (0xD280_0000, InstructionKind::Plain),            // mov x0, #0
+            (0xD508_7800, InstructionKind::Plain),            // at s1e1r, x0
+            (0xD503_3F5F, InstructionKind::Plain),            // clrex
+            (0x1400_0000, InstructionKind::Branch),           // b .
+            (0xB400_0000, InstructionKind::Branch),           // cbz x0, .
+            (0x3600_0000, InstructionKind::Branch),           // tbz w0, #0, .
+            (0x5400_0000, InstructionKind::Branch),           // b.eq .
+            (0xD65F_03C0, InstructionKind::Branch),           // ret
+            (0xD69F_03E0, InstructionKind::ExceptionReturn),  // eret
+            (0xD53B_E040, InstructionKind::RegisterRead),     // mrs x0, cntvct_el0
+            (0xD51C_D040, InstructionKind::RegisterWrite),    // msr tpidr_el2, x0
+            (0xD503_42DF, InstructionKind::RegisterWrite),    // msr daifset, #2
+            (0xD503_3F9F, InstructionKind::Barrier),          // dsb sy
+            (0xD503_3FBF, InstructionKind::Barrier),          // dmb sy
+            (0xD503_3FDF, InstructionKind::Barrier),          // isb
+            (0xD50C_839F, InstructionKind::TlbMaintenance),   // tlbi alle1is
+            (0xD50B_7420, InstructionKind::CacheMaintenance), // dc zva, x0
+            (0xD50B_7E20, InstructionKind::CacheMaintenance), // dc civac, x0
+            (0xD508_711F, InstructionKind::CacheMaintenance), // ic ialluis
+            (0xF940_0020, InstructionKind::Access),           // ldr x0, [x1]
+            (0xA9BF_7BFD, InstructionKind::Access),           // stp x29, x30, [sp, #-16]!
+            (0x88DF_FC20, InstructionKind::Access),           // ldar w0, [x1]
+            (0xAD00_0400, InstructionKind::Access),           // stp q0, q1, [x0]
+            (0x885F_FC20, InstructionKind::Exclusive),        // ldaxr w0, [x1]
+            (0x8802_FC20, InstructionKind::Exclusive),        // stlxr w2, w0, [x1]
+            (0xB820_0020, InstructionKind::Exclusive),        // ldadd w0, w0, [x1]
         ] {
             assert_eq!(classify(word), kind, "{word:#010x}");
         }
