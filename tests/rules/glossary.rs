@@ -35,6 +35,10 @@ const REPLACED: &[&str] = &[
     "take_rung",
     "ring_each",
     "Lists",
+    "Meant",
+    "Draft",
+    "BoardDraft",
+    "Weights",
 ];
 
 fn identifiers(text: &str) -> impl Iterator<Item = &str> {
@@ -44,7 +48,8 @@ fn identifiers(text: &str) -> impl Iterator<Item = &str> {
 fn is_ours(source: &Source) -> bool {
     let path = source.path.to_string_lossy();
     let is_at_el2 = ["hypervisor", "machine", "interrupts", "io", "cpu", "memory", "wire"];
-    source.is_rust() && is_at_el2.iter().any(|folder| path.starts_with(&format!("{folder}/src/")))
+    let is_in = |folder: &str| path.starts_with(&format!("{folder}/"));
+    source.is_rust() && (is_at_el2.iter().any(|folder| is_in(&format!("{folder}/src"))) || is_in("tools"))
 }
 
 /// The terms in the first column of the table's rows that stand in `code`.
