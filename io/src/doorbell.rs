@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The doorbell of a channel: how the members of a piece of shared memory call each other, and learn who is there.
+//! The doorbell of a channel: how the members of a piece of shared memory notify each other, and learn who is there.
 //!
-//! One page of 32-bit registers for each member, described in `docs/channel.md`. Who rings sets a bit in each called member's
-//! CAUSE, and that member's interrupt is asserted while CAUSE is not 0: so no call is lost, and many calls are one interrupt.
-//! The bits that are set have to be taken ([`Doorbell::take_doorbell_mask`]) and the others notified by the caller, since nobody
-//! may hold two VMs' locks.
+//! One page of 32-bit registers for each member, described in `docs/channel.md`. A notification sets the sender's bit in CAUSE
+//! of each member that it is for, and a member's interrupt is asserted while its CAUSE is not 0: so no notification is lost,
+//! and several are one interrupt. The caller takes the mask of members to notify ([`Doorbell::take_doorbell_mask`]) and notifies them
+//! afterwards, since a CPU may not hold two VMs' locks.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,7 @@ pub mod registers {
     pub const MEMBERS: u64 = 0x0C;
     /// The members that run, a bit each; read-only.
     pub const STATE: u64 = 0x10;
-    /// Calls the members whose bits are written; reads as 0.
+    /// Notifies the members whose bits are written; reads as 0.
     pub const RING: u64 = 0x14;
     /// Why the interrupt is asserted; a one that is written clears its bit.
     pub const CAUSE: u64 = 0x18;
@@ -33,7 +33,7 @@ pub mod registers {
 /// "VMBD", little-endian.
 pub const MAGIC: u32 = 0x4442_4D56;
 
-/// CAUSE: STATE has changed. The bits from 0 on are the members that have rung.
+/// CAUSE: STATE has changed. The bits from 0 on are the members that have notified this one.
 pub const STATE_CHANGED: u32 = 1 << 31;
 
 /// A member's doorbell.
@@ -61,12 +61,12 @@ impl Doorbell {
         self.cause != 0
     }
 
-    /// The members that the guest has called since this was asked last, a bit each.
+    /// The members that the guest has notified since this was asked last, a bit each.
     pub fn take_doorbell_mask(&mut self) -> u32 {
         core::mem::take(&mut self.doorbell_mask)
     }
 
-    /// Member `from` calls.
+    /// Member `from` notifies this one.
     pub fn called(&mut self, from: u8) {
         if from < self.members {
             self.cause |= 1 << from;
@@ -94,7 +94,7 @@ impl Doorbell {
 
     fn write_register(&mut self, at: u64, value: u32) {
         match at {
-            // Bits beyond the members are ignored.
+            // Bits without a member are ignored.
             registers::RING => self.doorbell_mask |= value & ((1 << self.members) - 1),
             registers::CAUSE => self.cause &= !value,
             _ => {}
@@ -115,7 +115,7 @@ impl MmioDevice for Doorbell {
         "doorbell"
     }
 
-    /// Nobody has called; who runs stays true.
+    /// Forgets notifications; STATE stays, since the other members run on.
     fn reset(&mut self) {
         (self.cause, self.doorbell_mask) = (0, 0);
     }

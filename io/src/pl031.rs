@@ -86,7 +86,7 @@ impl Pl031 {
         (self.now as u32).wrapping_add(self.ahead)
     }
 
-    /// Seconds until the time equals the alarm; a whole turn of the counter when it does so now, since that match
+    /// Seconds until the time equals the alarm; a whole period of the counter when it does so now, since that match
     /// has been seen.
     fn until_alarm(&self) -> u64 {
         match self.alarm.wrapping_sub(self.time()) {

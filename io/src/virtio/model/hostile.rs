@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A driver that keeps no rules: it turns any bytes into queues in memory and accesses to registers.
+//! A driver that keeps no rules: it makes queues in memory and accesses to registers of any bytes.
 //!
 //! The bytes may come from a property test or a fuzzer. They are bent towards what is nearly right, since a queue of
 //! random bytes is refused at its first field.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Frames that wait for a card: put there on anybody's time, taken on the VM's own.
+//! Frames that wait for a card: a sender puts them there in its own time, the card's VM takes them in its own.
 //!
-//! Whoever has a frame for a card whose VM is busy puts it here and calls the VM. All memory is taken when the queue is made.
+//! The sender of a frame for a card whose VM is busy queues it here and kicks the VM's vCPU. All memory is allocated when
+//! the queue is made.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
