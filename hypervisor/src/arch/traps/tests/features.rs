@@ -81,6 +81,19 @@ fn each_field_that_a_vm_sees_otherwise_has_a_reason() {
     }
 }
 
+/// The list of fields has each ID register that a guest can name, or the register has a reason as a whole.
+#[test]
+fn each_id_register_is_on_the_list() {
+    let fields = fields();
+    let row = el1::TABLE.iter().find(|row| row.keeper == Keeper::Trapped(trap::TID3)).unwrap();
+    let registers = el1::tests::registers_of(row);
+    assert!(registers.len() > 40);
+    for register in registers {
+        let is_listed = fields.iter().any(|field| field.register == register);
+        assert!(is_listed || !entries(register, None).is_empty(), "{register}");
+    }
+}
+
 /// The list says of each field the limit that a VM really sees.
 #[test]
 fn what_is_said_to_be_hidden_is() {
