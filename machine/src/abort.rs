@@ -97,10 +97,10 @@ fn refuse(
     why: Refusal,
     host: &mut (impl LoadedVcpu + GuestRam + Report),
 ) -> Resume {
-    let (index, pc) = (vcpu.index, vcpu.registers.frame.pc);
+    let (id, pc) = (vcpu.id, vcpu.registers.frame.pc);
     let what = if abort.on_walk { "table walk for a " } else { "" };
     let (direction, at) = (abort.direction, Place(abort.ipa, abort.va));
-    host.guest_error(format_args!("vCPU {index}: {what}{direction} of {at}, {why} (PC {pc:#x})"));
+    host.guest_error(format_args!("vCPU {id}: {what}{direction} of {at}, {why} (PC {pc:#x})"));
     let (access, walked) = match (abort.cache_maintenance, abort.direction) {
         (true, _) => (AbortedAccess::CacheMaintenance, Stage1Access::Read),
         (false, Direction::Read) => (AbortedAccess::Data(abort.direction), Stage1Access::Read),
@@ -118,13 +118,13 @@ pub(crate) fn instruction(
     host: &mut (impl LoadedVcpu + GuestRam + Report),
 ) -> Resume {
     vcpu.recent.note_address(abort.va);
-    let (index, at) = (vcpu.index, Place(abort.ipa, abort.va));
+    let (id, at) = (vcpu.id, Place(abort.ipa, abort.va));
     let what = if abort.on_walk { "table walk for a fetch" } else { "fetch" };
     let why = match abort.status {
         FaultStatus::Translation(_) => Refusal::Nothing,
         status => Refusal::Fault(status),
     };
-    host.guest_error(format_args!("vCPU {index}: {what} of {at}, {why}"));
+    host.guest_error(format_args!("vCPU {id}: {what} of {at}, {why}"));
     let walk_level = abort.on_walk.then(|| walk_level(vcpu, abort.va, Stage1Access::Execute, host));
     let aborted = ExternalAbort { access: AbortedAccess::Fetch, va: abort.va, walk_level };
     inject(vm, vcpu, Exception::ExternalAbort(aborted), host)

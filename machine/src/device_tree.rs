@@ -16,6 +16,7 @@ use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree as Tree, DeviceTreeNode, DeviceTreeProperty};
 use dtoolkit::{Node, Property, ToPropertyValue};
 use vambrace_memory::Ipa;
+use vambrace_memory::vmid::VcpuId;
 use vambrace_wire::bundle::Devices;
 use vambrace_wire::bundle::channel::{ChannelAccess, Membership};
 
@@ -175,7 +176,7 @@ fn cpus(vm: &Description<'_>) -> Result<DeviceTreeNode, ModelError> {
     // Affinity levels 0 to 2 fit one cell, and no VM has enough vCPUs to need level 3.
     let mut cpus = node("cpus", [value("#address-cells", 1u32)?, value("#size-cells", 0u32)?])?;
     for index in 0..vm.vcpus {
-        let affinity = layout::affinity(index);
+        let affinity = layout::affinity(VcpuId::new(index));
         cpus.add_child(node(
             &format!("cpu@{affinity:x}"),
             [

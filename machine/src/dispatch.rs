@@ -84,7 +84,7 @@ fn wait(vcpu: &mut Vcpu, wait: Wait) -> Resume {
 /// made virtual and pending.
 fn system_error(vcpu: &mut Vcpu, syndrome: Syndrome, host: &mut impl Report) -> Resume {
     vcpu.virtual_serror = true;
-    let (index, iss) = (vcpu.index, syndrome.iss());
-    host.guest_error(format_args!("vCPU {index}: the machine signals a system error (ISS {iss:#x})"));
+    let (id, iss) = (vcpu.id, syndrome.iss());
+    host.guest_error(format_args!("vCPU {id}: the machine signals a system error (ISS {iss:#x})"));
     Resume::Guest
 }

@@ -17,6 +17,7 @@ use vambrace_cpu::registers::Frame;
 use vambrace_cpu::syndrome::{Conduit, Syndrome, class};
 use vambrace_interrupts::Added;
 use vambrace_memory::Va;
+use vambrace_memory::vmid::VcpuId;
 
 pub use self::constants::Constants;
 pub use self::sgi::queue_pending_sgi;
@@ -100,7 +101,7 @@ pub struct FastPath<'a, R> {
     recent: &'a mut Recent,
     exceptions: &'a mut ExceptionLoop,
     vm: &'a SpinMutex<Vm, R>,
-    vcpu: u16,
+    vcpu: VcpuId,
 }
 
 impl Vcpu {
@@ -110,8 +111,8 @@ impl Vcpu {
         constants: &'a Constants,
         vm: &'a SpinMutex<Vm, R>,
     ) -> (&'a mut Frame, FastPath<'a, R>) {
-        let Self { index, registers, recent, exceptions, .. } = self;
-        (&mut registers.frame, FastPath { constants, recent, exceptions, vm, vcpu: *index })
+        let Self { id, registers, recent, exceptions, .. } = self;
+        (&mut registers.frame, FastPath { constants, recent, exceptions, vm, vcpu: *id })
     }
 }
 

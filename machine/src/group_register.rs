@@ -59,7 +59,7 @@ pub(crate) fn access(
     host: &mut (impl LoadedVcpu + Notify),
 ) -> Served {
     let Some(access) = decode(register) else { return Served::Undefined };
-    let index = usize::from(vcpu.index);
+    let index = vcpu.id.index();
     let mut shared = vm.lock();
     let mut notify = take_back(&mut shared, vcpu, host);
     let served = match (access, direction) {

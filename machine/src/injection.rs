@@ -49,7 +49,7 @@ pub(crate) fn inject(
 ) -> Resume {
     host.borrow_el1(vcpu);
     let features = vm.lock().id_registers.pstate_features();
-    let Vcpu { registers, exceptions, index, .. } = vcpu;
+    let Vcpu { registers, exceptions, id, .. } = vcpu;
     let verdict = exceptions.note(&registers.frame, &registers.el1);
     let (pc, pstate, mode) = (registers.frame.pc, registers.frame.pstate, Mode(registers.frame.level()));
     take_to_el1(&mut registers.frame, &mut registers.el1, exception, features);
@@ -59,7 +59,7 @@ pub(crate) fn inject(
     }
     if verdict == LoopVerdict::Loops && vm.lock().should_log_loop() {
         host.guest_error(format_args!(
-            "vCPU {index} takes the same exceptions again and again, this one at PC {pc:#x} ({mode}), for the \
+            "vCPU {id} takes the same exceptions again and again, this one at PC {pc:#x} ({mode}), for the \
              handler at {handler:#x}: it goes on"
         ));
     }
@@ -68,9 +68,9 @@ pub(crate) fn inject(
 
 /// The vector's first instruction takes the exception that brought the vCPU there: only another vCPU can change that.
 fn dead_end(vm: &SpinMutex<Vm, impl RelaxStrategy>, vcpu: &mut Vcpu, host: &mut impl Report) -> Resume {
-    let index = vcpu.index;
+    let id = vcpu.id;
     let mut shared = vm.lock();
-    if shared.power.remaining_beside(usize::from(index)) == Remaining::None {
+    if shared.power.remaining_beside(id.index()) == Remaining::None {
         vcpu.crash = Some(CrashCause::HandlerFaults);
         shared.stop(StopReason::Crash);
         return Resume::Stop;
@@ -78,7 +78,7 @@ fn dead_end(vm: &SpinMutex<Vm, impl RelaxStrategy>, vcpu: &mut Vcpu, host: &mut 
     if vcpu.exceptions.note_dead_end() == LoopVerdict::Loops && shared.should_log_loop() {
         let handler = vcpu.registers.frame.pc;
         host.guest_error(format_args!(
-            "vCPU {index} cannot take an exception: its handler at {handler:#x} faults itself; the VM goes on, since \
+            "vCPU {id} cannot take an exception: its handler at {handler:#x} faults itself; the VM goes on, since \
              another vCPU may mend that"
         ));
     }

@@ -6,6 +6,7 @@
 
 use vambrace_interrupts::Intid;
 use vambrace_memory::Ipa;
+use vambrace_memory::vmid::VcpuId;
 
 /// Two banks of flash, for firmware.
 pub const FLASH: Ipa = Ipa(0);
@@ -74,20 +75,20 @@ pub const VIRTUAL_TIMER_INTID: Intid = Intid::new(27);
 /// PPI (INTID) of the PMU, unused as yet.
 pub const PMU_INTID: Intid = Intid::new(23);
 
-/// The redistributor of vCPU `index`.
+/// A vCPU's redistributor.
 #[must_use]
-pub const fn redistributor(index: u16) -> Ipa {
-    let index = index as u64;
+pub const fn redistributor(vcpu: VcpuId) -> Ipa {
+    let index = vcpu.number() as u64;
     match index.checked_sub(GICR_COUNT) {
         None => Ipa(GICR.0 + index * GICR_STRIDE),
         Some(beyond) => Ipa(GICR_HIGH.0 + beyond * GICR_STRIDE),
     }
 }
 
-/// The MPIDR affinity fields of vCPU `index`: 16 CPUs a cluster, so that one SGI1R write reaches a whole
+/// A vCPU's MPIDR affinity fields: 16 CPUs a cluster, so that one SGI1R write reaches a whole
 /// cluster, as on QEMU's `virt`.
 #[must_use]
-pub const fn affinity(index: u16) -> u64 {
-    let index = index as u64;
+pub const fn affinity(vcpu: VcpuId) -> u64 {
+    let index = vcpu.number() as u64;
     (index & 0xF) | ((index >> 4) & 0xFF) << 8 | (index >> 12) << 16
 }

@@ -174,7 +174,7 @@ fn exchange(
     match device {
         Device::Distributor => gic(shared, vcpu, access, Frame::Distributor, offset, host),
         Device::Redistributors(first) => {
-            let target = usize::from(first) + (offset / layout::GICR_STRIDE) as usize;
+            let target = first.index() + (offset / layout::GICR_STRIDE) as usize;
             gic(shared, vcpu, access, Frame::Redistributor(target), offset % layout::GICR_STRIDE, host)
         }
         Device::Uart => {
@@ -198,7 +198,7 @@ fn exchange(
             notify.extend(&shared.update_irq_lines());
             if shared.clock_deadline().is_some() {
                 // The hypervisor's own timer has to follow.
-                notify.insert(vcpu.index.into());
+                notify.insert(vcpu.id.index());
             }
             host.notify(&notify);
             raw
@@ -265,9 +265,7 @@ fn gic(
     let width = GicWidth::from_bytes(access.width.bytes()).unwrap_or(GicWidth::Word);
     // What the vCPU's physical timer has come to by now shows here too.
     let mut notify = match frame {
-        Frame::Redistributor(of) if of == usize::from(vcpu.index) => {
-            shared.advance_physical_timer(vcpu, host.now())
-        }
+        Frame::Redistributor(of) if of == vcpu.id.index() => shared.advance_physical_timer(vcpu, host.now()),
         Frame::Redistributor(_) | Frame::Distributor => VcpuSet::new(),
     };
     let at_home = match (access.direction, frame) {
@@ -310,7 +308,7 @@ fn gic(
 
 /// Takes the vCPU's interrupts back from the machine. Returns the vCPUs that have to look again.
 pub(crate) fn take_back(shared: &mut Vm, vcpu: &Vcpu, host: &mut impl LoadedVcpu) -> VcpuSet {
-    let mut notify = shared.gic.sync_from(usize::from(vcpu.index), |known| host.read_interrupts(known));
+    let mut notify = shared.gic.sync_from(vcpu.id.index(), |known| host.read_interrupts(known));
     notify.extend(&retract_timer(shared, vcpu, host));
     notify
 }
@@ -318,7 +316,7 @@ pub(crate) fn take_back(shared: &mut Vm, vcpu: &Vcpu, host: &mut impl LoadedVcpu
 /// The virtual timer's interrupt does not pend any more if the guest has moved the timer on.
 fn retract_timer(shared: &mut Vm, vcpu: &Vcpu, host: &impl LoadedVcpu) -> VcpuSet {
     match host.virtual_timer_line() {
-        LineLevel::Low => shared.retract_virtual_timer(usize::from(vcpu.index)),
+        LineLevel::Low => shared.retract_virtual_timer(vcpu.id.index()),
         LineLevel::High => VcpuSet::new(),
     }
 }

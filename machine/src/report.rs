@@ -12,7 +12,7 @@ use crate::vm::Vm;
 /// Writes the report, a line at a time, to `line`. `esr` is ESR_EL2 at the last exit; the vCPU's EL1 registers must
 /// be true.
 pub fn crash(vm: &Vm, vcpu: &Vcpu, esr: u64, mut line: impl FnMut(Arguments<'_>)) {
-    line(format_args!("VM {} crashed: vCPU {} {}", vm.name, vcpu.index, Cause(vcpu)));
+    line(format_args!("VM {} crashed: vCPU {} {}", vm.name, vcpu.id, Cause(vcpu)));
     causes(vcpu, esr, &mut line);
     registers(vcpu, &mut line);
     line(format_args!("  last exits, oldest first:"));

@@ -155,7 +155,7 @@ fn gic(
     value: u64,
     host: &mut (impl LoadedVcpu + Notify),
 ) -> Served {
-    let from = usize::from(vcpu.index);
+    let from = vcpu.id.index();
     let sgi = match register {
         GicRegister::Sgi1 => SgiRegister::Sgi1r,
         GicRegister::AliasSgi1 => SgiRegister::Asgi1r,
@@ -213,7 +213,7 @@ fn write_timer(
     }
     let mut notify = vm.lock().update_physical_timer_line(vcpu, now);
     // The hypervisor's own timer has to follow.
-    notify.extend(&VcpuSet::from_iter([usize::from(vcpu.index)]));
+    notify.extend(&VcpuSet::from_iter([vcpu.id.index()]));
     host.notify(&notify);
     Served::Written
 }

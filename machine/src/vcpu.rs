@@ -8,6 +8,7 @@ use vambrace_cpu::syndrome::InstructionLength;
 use vambrace_cpu::timer::PhysicalTimer;
 use vambrace_io::state::Version;
 use vambrace_memory::Va;
+use vambrace_memory::vmid::VcpuId;
 
 use crate::injection::ExceptionLoop;
 pub use crate::set_way::SetWayFlush;
@@ -76,8 +77,8 @@ pub enum CrashCause {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vcpu {
     version: Version<1>,
-    /// Its number in the VM.
-    pub index: u16,
+    /// Which of its VM's.
+    pub id: VcpuId,
     /// Its registers. All but the frame may be out of date while it runs; see [`crate::host::LoadedVcpu::borrow_el1`].
     pub registers: CpuRegisters,
     /// The emulated EL1 physical timer.
@@ -96,15 +97,15 @@ pub struct Vcpu {
 }
 
 impl Vcpu {
-    /// vCPU number `index`, off.
+    /// This vCPU, off.
     #[must_use]
-    pub fn new(index: u16) -> Self {
-        Self { index, ..Self::default() }
+    pub fn new(id: VcpuId) -> Self {
+        Self { id, ..Self::default() }
     }
 
     /// Makes it a CPU that has just been switched on.
     pub fn start(&mut self, entry: CpuEntry) {
-        *self = Self { index: self.index, registers: CpuRegisters::starting_at(entry), ..Self::default() };
+        *self = Self { id: self.id, registers: CpuRegisters::starting_at(entry), ..Self::default() };
     }
 
     /// Steps over the instruction that trapped: it has been carried out.

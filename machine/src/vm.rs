@@ -17,6 +17,7 @@ use vambrace_io::pl011::Pl011;
 use vambrace_io::pl031::Pl031;
 use vambrace_io::state::Version;
 use vambrace_memory::Ipa;
+use vambrace_memory::vmid::VcpuId;
 use vambrace_wire::bundle::VmConfig;
 
 use crate::host::Output;
@@ -73,7 +74,7 @@ pub enum Device {
     /// The GIC's distributor.
     Distributor,
     /// Redistributors, from that of this vCPU on.
-    Redistributors(u16),
+    Redistributors(VcpuId),
     /// The UART.
     Uart,
     /// The clock.
@@ -174,14 +175,14 @@ impl Vm {
     /// [`BuildError`] when the description cannot be met.
     pub fn new(config: &VmConfig, platform: &Platform, seconds: u64) -> Result<Self, BuildError> {
         let count = u16::try_from(config.vcpus.len()).unwrap_or(u16::MAX);
-        let affinities: Vec<u64> = (0..count).map(layout::affinity).collect();
+        let affinities: Vec<u64> = (0..count).map(VcpuId::new).map(layout::affinity).collect();
         let mut bus = Bus::new();
         bus.add(layout::GICD, layout::GICD_SIZE, Device::Distributor)?;
         let low = u64::from(count).min(layout::GICR_COUNT);
-        bus.add(layout::GICR, low * layout::GICR_STRIDE, Device::Redistributors(0))?;
+        bus.add(layout::GICR, low * layout::GICR_STRIDE, Device::Redistributors(VcpuId::new(0)))?;
         let high = u64::from(count) - low;
         if high > 0 {
-            let first = Device::Redistributors(low as u16);
+            let first = Device::Redistributors(VcpuId::new(low as u16));
             bus.add(layout::GICR_HIGH, high * layout::GICR_STRIDE, first)?;
         }
         if config.devices.pl011 {
@@ -295,7 +296,7 @@ impl Vm {
 
     /// Flushes a vCPU's interrupts to its list registers: [`Vgic::flush`], for one that is entered as it is now.
     pub fn flush_interrupts(&mut self, vcpu: &Vcpu) -> Option<&CpuInterface> {
-        let index = usize::from(vcpu.index);
+        let index = vcpu.id.index();
         self.gic.set_masked_groups(index, vcpu.registers.frame.masked_groups());
         self.gic.flush(index)
     }
@@ -328,7 +329,7 @@ impl Vm {
     /// Brings a vCPU's physical timer's line to the GIC, of one that was just written to.
     pub fn update_physical_timer_line(&mut self, vcpu: &Vcpu, now: u64) -> VcpuSet {
         let level = if vcpu.physical_timer.line(now) { LineLevel::High } else { LineLevel::Low };
-        self.gic.set_ppi_level(usize::from(vcpu.index), layout::PHYSICAL_TIMER_INTID, level)
+        self.gic.set_ppi_level(vcpu.id.index(), layout::PHYSICAL_TIMER_INTID, level)
     }
 
     /// When, in seconds since 1970, the clock will raise its interrupt: [`Vm::advance_clock`] is to be called then.

@@ -20,41 +20,56 @@
 use core::fmt;
 use core::num::NonZeroU16;
 
+use serde::{Deserialize, Serialize};
+
 #[cfg(test)]
 mod tests;
 
-/// Which physical CPU: its index in the board's list of CPUs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(transparent)]
-pub struct PcpuId(u16);
+macro_rules! cpu_id {
+    ($(#[$doc:meta])* struct $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[repr(transparent)]
+        pub struct $name(u16);
 
-impl PcpuId {
-    /// The CPU of this number.
-    #[inline]
-    #[must_use]
-    pub const fn new(number: u16) -> Self {
-        Self(number)
-    }
+        impl $name {
+            /// The CPU of this number.
+            #[inline]
+            #[must_use]
+            pub const fn new(number: u16) -> Self {
+                Self(number)
+            }
 
-    /// Its number, as the bundle and the messages have it.
-    #[inline]
-    #[must_use]
-    pub const fn number(self) -> u16 {
-        self.0
-    }
+            /// Its number, as the bundle and the messages have it.
+            #[inline]
+            #[must_use]
+            pub const fn number(self) -> u16 {
+                self.0
+            }
 
-    /// Its place in a list of all CPUs.
-    #[inline]
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
+            /// Its place in a list of all of them.
+            #[inline]
+            #[must_use]
+            pub const fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
 }
 
-impl fmt::Display for PcpuId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
+cpu_id! {
+    /// Which physical CPU: its index in the board's list of CPUs.
+    struct PcpuId
+}
+cpu_id! {
+    /// Which virtual CPU of a VM: its index in the VM.
+    struct VcpuId
 }
 
 /// How many bits of VMID the CPUs have.
@@ -115,7 +130,7 @@ pub struct VmidHolder<const CPUS: usize> {
     /// Whether `tag`'s number had a holder before, so that CPUs may hold entries that are not ours.
     inherited: bool,
     /// The vCPU that last ran on each CPU under the present number.
-    last_vcpu: [Option<u32>; CPUS],
+    last_vcpu: [Option<VcpuId>; CPUS],
 }
 
 impl<const CPUS: usize> VmidHolder<CPUS> {
@@ -129,7 +144,7 @@ impl<const CPUS: usize> VmidHolder<CPUS> {
 impl<const CPUS: usize> VmidHolder<CPUS> {
     /// `cpu`, which runs this VM, goes on with its vCPU `vcpu`: the number stays. As [`Vmids::enter`] would say, which is
     /// needed when another VM was there meanwhile, or none.
-    pub fn switch(&mut self, cpu: PcpuId, vcpu: u32) -> Flush {
+    pub fn switch(&mut self, cpu: PcpuId, vcpu: VcpuId) -> Flush {
         match self.last_vcpu.get_mut(cpu.index()).map(|last| last.replace(vcpu)) {
             Some(Some(last)) if last != vcpu => Flush::Stage1,
             _ => Flush::None,
@@ -181,7 +196,7 @@ impl<const CPUS: usize> Vmids<CPUS> {
     ///
     /// # Panics
     /// If `cpu` is not below `CPUS`, which is a bug of ours and no guest's doing.
-    pub fn enter(&mut self, cpu: PcpuId, holder: &mut VmidHolder<CPUS>, vcpu: u32) -> VmidEntry {
+    pub fn enter(&mut self, cpu: PcpuId, holder: &mut VmidHolder<CPUS>, vcpu: VcpuId) -> VmidEntry {
         // What this CPU ran is over: it must not be carried over by a rollover now.
         self.running[cpu.index()] = None;
         let tag = self.current_tag(holder);

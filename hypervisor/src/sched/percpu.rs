@@ -20,7 +20,7 @@ use vambrace_hypervisor::memory::room;
 use vambrace_hypervisor::sched::placement::{self, Candidate, NoPlace, Presence};
 use vambrace_hypervisor::sched::requests::{MAX_VCPUS_PER_CPU, NeedKick, Requests};
 use vambrace_interrupts::MAX_VCPUS;
-use vambrace_memory::vmid::PcpuId;
+use vambrace_memory::vmid::{PcpuId, VcpuId};
 use vambrace_wire::bundle::io::VirtioDevice;
 
 use crate::arch::flag::Flag;
@@ -43,7 +43,7 @@ pub(crate) enum Message {
         /// The VM.
         handle: VmHandle,
         /// The vCPU.
-        vcpu: u16,
+        vcpu: VcpuId,
         /// The run-queue index.
         index: RunQueueIndex,
         /// Room in the heap for taking it in.

@@ -183,9 +183,7 @@ impl Pcpu {
             self.account.payer = Payer::Left(id);
             return;
         }
-        let Some(mutex) = handle.vcpus.get(usize::from(vcpu)) else {
-            invariant!("a queued vCPU is its VM's")
-        };
+        let Some(mutex) = handle.vcpus.get(vcpu.index()) else { invariant!("a queued vCPU is its VM's") };
         let mut vcpu = mutex.lock();
         let leave = match self.load(id, &handle, &vcpu) {
             VmStatus::Running => {
@@ -222,7 +220,7 @@ impl Pcpu {
         let mut slice_end = slice_end.unwrap_or(NEVER);
         // What has to be done before the next entry: look at the list registers, and at timer and traps.
         let (mut refresh, mut replan) = (false, true);
-        let Some(constants) = handle.constants.get(usize::from(vcpu.index)) else {
+        let Some(constants) = handle.constants.get(vcpu.id.index()) else {
             invariant!("each vCPU has constants")
         };
         if handle.devices.is_due() {

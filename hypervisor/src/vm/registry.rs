@@ -16,7 +16,7 @@ use vambrace_machine::vm::Platform;
 use vambrace_machine::{StopReason, Vcpu, Vm};
 use vambrace_memory::Ipa;
 use vambrace_memory::attributes::Stage2Encoding;
-use vambrace_memory::vmid::{PcpuId, VmidHolder, VmidWidth};
+use vambrace_memory::vmid::{PcpuId, VcpuId, VmidHolder, VmidWidth};
 use vambrace_wire::VmId;
 use vambrace_wire::bundle::assigned::RamPlacement;
 use vambrace_wire::bundle::channel::Membership;
@@ -222,10 +222,11 @@ impl Registry {
         let mut vm = Vm::new(config, &self.host_cpu.platform, clock::seconds())?;
         let devices = Devices::new(id, &config.virtio, &self.bundle)?;
         let placements = chosen.take();
-        let vcpus: Box<[_]> =
-            (0..placements.len() as u16).map(|index| SpinMutex::new(Vcpu::new(index))).collect();
+        let vcpus: Box<[_]> = (0..placements.len() as u16)
+            .map(|number| SpinMutex::new(Vcpu::new(VcpuId::new(number))))
+            .collect();
         let constants: Box<[_]> =
-            (0..placements.len() as u16).map(|index| Constants::new(&mut vm, index)).collect();
+            (0..placements.len() as u16).map(|number| Constants::new(&mut vm, VcpuId::new(number))).collect();
         // What is left to do cannot be undone any more, on the CPUs least of all.
         room.keep(of_shared);
         let room = Arc::new(room);
@@ -252,7 +253,7 @@ impl Registry {
         // Before anything of it runs: whoever has something for it finds it.
         self.set(id, VmSlot::Alive(Arc::downgrade(&handle)));
         network::connect(&handle);
-        for (vcpu, placement) in (0..).zip(handle.placements.iter()) {
+        for (vcpu, placement) in (0..).map(VcpuId::new).zip(handle.placements.iter()) {
             let (handle, room) = (Arc::clone(&handle), Arc::clone(&room));
             percpu::send(placement.cpu, Message::AddVcpu { handle, vcpu, index: placement.index, room });
         }

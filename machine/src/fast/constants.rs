@@ -5,6 +5,7 @@
 
 use vambrace_cpu::sysreg::SysReg;
 use vambrace_interrupts::Width;
+use vambrace_memory::vmid::VcpuId;
 
 use crate::layout;
 use crate::vm::Vm;
@@ -101,7 +102,7 @@ pub struct Constants {
 impl Constants {
     /// Those of a vCPU of this VM.
     #[must_use]
-    pub fn new(vm: &mut Vm, vcpu: u16) -> Self {
+    pub fn new(vm: &mut Vm, vcpu: VcpuId) -> Self {
         let id = |crm, op2| vm.id_registers.read(SysReg { op0: 3, op1: 0, crn: 0, crm, op2 }).unwrap_or(0);
         let mut ids = [[0; 8]; 8];
         for (crm, row) in (0..).zip(&mut ids) {
@@ -117,7 +118,7 @@ impl Constants {
         let mut shared = |offset| vm.gic.read_distributor(offset, Width::Word);
         let (kind, maker) = (shared(offset::GICD_TYPER), shared(offset::GICD_IIDR));
         let architecture = shared(offset::PIDR2);
-        let own_kind = vm.gic.read_redistributor(vcpu.into(), offset::GICR_TYPER, Width::Double);
+        let own_kind = vm.gic.read_redistributor(vcpu.index(), offset::GICR_TYPER, Width::Double);
         let types = [
             ConstantRegister::new(distributor + offset::GICD_TYPER, WORD, kind),
             ConstantRegister::new(redistributor + offset::GICR_TYPER, DOUBLEWORD, own_kind),

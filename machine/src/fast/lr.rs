@@ -7,6 +7,7 @@
 use spin::RelaxStrategy;
 use spin::mutex::SpinMutexGuard;
 use vambrace_interrupts::PrivateIrq;
+use vambrace_memory::vmid::VcpuId;
 
 use super::{FastPath, ListRegisters};
 use crate::vm::Vm;
@@ -19,7 +20,7 @@ pub(super) fn queue(
     lists: &mut impl ListRegisters,
 ) -> bool {
     let Some(vm) = fast.vm.try_lock() else { return false };
-    match vm.gic.requeue(fast.vcpu.into(), irq, lists.empty()) {
+    match vm.gic.requeue(fast.vcpu.index(), irq, lists.empty()) {
         Some(again) => {
             drop(vm);
             lists.write(again);
@@ -34,11 +35,11 @@ pub(super) fn queue(
 #[inline(never)]
 fn queue_first<R: RelaxStrategy>(
     mut vm: SpinMutexGuard<'_, Vm, R>,
-    vcpu: u16,
+    vcpu: VcpuId,
     irq: PrivateIrq,
     lists: &mut impl ListRegisters,
 ) -> bool {
-    let (vcpu, empty) = (usize::from(vcpu), lists.empty());
+    let (vcpu, empty) = (vcpu.index(), lists.empty());
     let is_idle = vm.gic.is_idle(vcpu, empty);
     let Some(added) = vm.gic.queue(vcpu, irq, empty) else { return false };
     lists.write(added);

@@ -22,7 +22,7 @@ fn the_oldest_exits_are_forgotten() {
 #[test]
 fn nothing_of_an_earlier_life_shows() {
     let entry = CpuEntry { address: Ipa(0x4008_0000), context: 5, endianness: Endianness::Little };
-    let mut used = Vcpu::new(3);
+    let mut used = Vcpu::new(VcpuId::new(3));
     used.registers.frame.x = [7; 31];
     used.registers.fp.v[3] = 9;
     used.physical_timer.set_control(1);
@@ -30,16 +30,19 @@ fn nothing_of_an_earlier_life_shows() {
     used.crash = Some(CrashCause::HandlerFaults);
     used.recent.push(1, 2);
     used.start(entry);
-    let mut fresh = Vcpu::new(3);
+    let mut fresh = Vcpu::new(VcpuId::new(3));
     fresh.start(entry);
     assert_eq!(used, fresh);
-    assert_eq!((fresh.index, fresh.registers.frame.pc, fresh.registers.frame.get(0)), (3, 0x4008_0000, 5));
+    assert_eq!(
+        (fresh.id.index(), fresh.registers.frame.pc, fresh.registers.frame.get(0)),
+        (3, 0x4008_0000, 5)
+    );
 }
 
 proptest! {
     #[test]
     fn a_vcpu_is_a_value(index: u16, x: [u64; 31], esr: u64, serror: bool) {
-        let mut vcpu = Vcpu::new(index);
+        let mut vcpu = Vcpu::new(VcpuId::new(index));
         vcpu.registers.frame.x = x;
         vcpu.recent.push(esr, x[3]);
         vcpu.virtual_serror = serror;

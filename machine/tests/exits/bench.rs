@@ -21,6 +21,7 @@ use vambrace_machine::host::{Clock, Entropy, GuestRam, LoadedVcpu, Notify, Outpu
 use vambrace_machine::vm::Platform;
 use vambrace_machine::{Resume, Vcpu, Vm, handle, layout};
 use vambrace_memory::features::Features;
+use vambrace_memory::vmid::VcpuId;
 use vambrace_memory::{GuestMemory, Ipa, OutsideMemory};
 use vambrace_wire::bundle::assigned::RamPlacement;
 use vambrace_wire::bundle::channel::{ChannelAccess, MAX_CHANNELS, Membership};
@@ -356,7 +357,7 @@ impl Bench {
     pub(crate) fn with_config(config: &VmConfig) -> Self {
         let host = FakeHost::new(config.vcpus.len());
         let vm = Vm::new(config, &platform(), host.seconds).expect("it can be built");
-        let vcpus = (0..config.vcpus.len()).map(|index| Vcpu::new(index as u16)).collect();
+        let vcpus = (0..config.vcpus.len()).map(|index| Vcpu::new(VcpuId::new(index as u16))).collect();
         let mut bench = Self { vm: SpinMutex::new(vm), vcpus, host };
         bench.vm.lock().power_on();
         bench.start_pending();

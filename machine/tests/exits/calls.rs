@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use vambrace_cpu::power::Power;
 use vambrace_cpu::syndrome::class;
 use vambrace_machine::{Lifecycle, Resume, StopReason, layout};
+use vambrace_memory::vmid::VcpuId;
 
 use crate::bench::{Bench, CODE, RAM_SIZE, syndrome};
 
@@ -123,7 +124,7 @@ fn cpu_on_reaches_only_the_vms_own_cpus() {
     }
     assert!(bench.host.notified.is_empty());
     // The 18th, in the second cluster.
-    assert_eq!(hvc(&mut bench, [CPU_ON, layout::affinity(17), CODE, 0x77]), Resume::Guest);
+    assert_eq!(hvc(&mut bench, [CPU_ON, layout::affinity(VcpuId::new(17)), CODE, 0x77]), Resume::Guest);
     assert_eq!(bench.frame().x[0], 0);
     assert_eq!(bench.host.notified.iter().collect::<Vec<_>>(), [17]);
     bench.start_pending();

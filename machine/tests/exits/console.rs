@@ -6,6 +6,7 @@ use vambrace_io::pl011::FIFO_DEPTH;
 use vambrace_machine::host::Output;
 use vambrace_machine::vm::Input;
 use vambrace_machine::{StopReason, layout};
+use vambrace_memory::vmid::VcpuId;
 use vambrace_wire::message::INPUT_WINDOW;
 
 use crate::bench::Bench;
@@ -32,7 +33,7 @@ fn enable(bench: &mut Bench, intid: u32, vcpu: u16) {
     bench.write(GICD, 0b10);
     bench.write(GICD + 0x084, bit);
     bench.write(GICD + 0x104, bit);
-    bench.store(8, GICD + 0x6000 + 8 * u64::from(intid), layout::affinity(vcpu));
+    bench.store(8, GICD + 0x6000 + 8 * u64::from(intid), layout::affinity(VcpuId::new(vcpu)));
 }
 
 /// What the list registers of a vCPU hold after a flush.

@@ -15,6 +15,7 @@ use vambrace_machine::fast::{
     Constants, FastResult, ListRegisters, SCRATCH_REGISTERS, SiblingVcpus, Trap, serve, wait,
 };
 use vambrace_machine::{Resume, Vcpu, Vm, layout};
+use vambrace_memory::vmid::VcpuId;
 
 use crate::access::{TRANSLATION, iss, moves};
 use crate::bench::{Bench, EL1H, LIST_REGISTERS, syndrome};
@@ -127,7 +128,7 @@ pub(crate) fn predict(bench: &mut Bench, index: usize, [esr, far, hpfar]: [u64; 
     // CNTV_CTL_EL0: ENABLE, and ISTATUS.
     let virtual_timer = if bench.host.timer_line == LineLevel::High { 0b101 } else { 0b001 };
     let mut trap = Registers { esr, far, hpfar, pc: frame.pc, pstate: frame.pstate, sctlr, virtual_timer };
-    let constants = Constants::new(&mut bench.vm.lock(), index as u16);
+    let constants = Constants::new(&mut bench.vm.lock(), VcpuId::new(index as u16));
     let before = frame.x;
     let vm: SpinMutex<_> = SpinMutex::new(bench.vm.lock().clone());
     let mut lists = FakeLists(bench.host.cores[index].interface.clone());
@@ -162,7 +163,7 @@ pub(crate) fn predict(bench: &mut Bench, index: usize, [esr, far, hpfar]: [u64; 
 
 /// Syncs a vCPU's list registers, and flushes them anew.
 fn settle(vm: &mut Vm, vcpu: &Vcpu, interface: &CpuInterface) {
-    let _ = vm.gic.sync(vcpu.index.into(), interface);
+    let _ = vm.gic.sync(vcpu.id.index(), interface);
     let _ = vm.flush_interrupts(vcpu);
 }
 
@@ -225,7 +226,7 @@ fn what_never_changes_is_served_in_every_width_there_is() {
     let mut bench = Bench::new(VCPUS);
     for vcpu in 0..VCPUS {
         bench.vcpus[vcpu].registers.frame.pstate = EL1H;
-        let shift = layout::redistributor(vcpu as u16).0 - layout::GICR.0;
+        let shift = layout::redistributor(VcpuId::new(vcpu as u16)).0 - layout::GICR.0;
         for &(at, widths) in CONSTANT {
             let at = if at >= layout::GICR.0 { at + shift } else { at };
             for bytes in [1, 2, 4, 8] {

@@ -10,6 +10,11 @@ use crate::stage2::{Attributes, Geometry, Mapping, Stage2};
 use crate::tlb::{Board, Context, Scope, Tlbi, Window};
 use crate::{Ipa, Pa};
 
+/// A vCPU of a VM.
+fn vcpu(number: u16) -> VcpuId {
+    VcpuId::new(number)
+}
+
 /// A CPU of the board.
 fn on(cpu: usize) -> PcpuId {
     PcpuId::new(cpu as u16)
@@ -20,10 +25,10 @@ fn host_keeps_vmid_0_and_numbers_run_up() {
     let mut vmids = Vmids::<2>::new(VmidWidth::Eight);
     for expected in 1..=255 {
         let mut holder = VmidHolder::new();
-        let entry = vmids.enter(on(0), &mut holder, 0);
+        let entry = vmids.enter(on(0), &mut holder, vcpu(0));
         assert_eq!(entry, VmidEntry { vmid: expected, flush: Flush::None });
     }
-    let entry = vmids.enter(on(0), &mut VmidHolder::new(), 0);
+    let entry = vmids.enter(on(0), &mut VmidHolder::new(), vcpu(0));
     assert_eq!(entry, VmidEntry { vmid: 1, flush: Flush::Vm }, "second holder of number 1");
 }
 
@@ -32,47 +37,47 @@ fn sixteen_bits_give_65535_vms_without_a_flush() {
     let mut vmids = Vmids::<1>::new(VmidWidth::Eight);
     vmids.set_width(VmidWidth::Sixteen);
     for _ in 1..=u16::MAX {
-        assert_eq!(vmids.enter(on(0), &mut VmidHolder::new(), 0).flush, Flush::None);
+        assert_eq!(vmids.enter(on(0), &mut VmidHolder::new(), vcpu(0)).flush, Flush::None);
     }
-    assert_eq!(vmids.enter(on(0), &mut VmidHolder::new(), 0).flush, Flush::Vm);
+    assert_eq!(vmids.enter(on(0), &mut VmidHolder::new(), vcpu(0)).flush, Flush::Vm);
 }
 
 #[test]
 fn a_running_vm_keeps_its_number_through_rollovers() {
     let mut vmids = Vmids::<2>::with_last(NonZeroU16::new(4));
     let mut steady = VmidHolder::new();
-    let first = vmids.enter(on(1), &mut steady, 0);
+    let first = vmids.enter(on(1), &mut steady, vcpu(0));
     for _ in 0..20 {
-        assert_ne!(vmids.enter(on(0), &mut VmidHolder::new(), 0).vmid, first.vmid);
+        assert_ne!(vmids.enter(on(0), &mut VmidHolder::new(), vcpu(0)).vmid, first.vmid);
     }
-    assert_eq!(vmids.enter(on(1), &mut steady, 0), VmidEntry { vmid: first.vmid, flush: Flush::None });
+    assert_eq!(vmids.enter(on(1), &mut steady, vcpu(0)), VmidEntry { vmid: first.vmid, flush: Flush::None });
     // On another CPU too, where nobody else had the number since it was new.
-    assert_eq!(vmids.enter(on(0), &mut steady, 1), VmidEntry { vmid: first.vmid, flush: Flush::None });
+    assert_eq!(vmids.enter(on(0), &mut steady, vcpu(1)), VmidEntry { vmid: first.vmid, flush: Flush::None });
 }
 
 #[test]
 fn a_vm_that_left_loses_its_number_at_a_rollover() {
     let mut vmids = Vmids::<1>::with_last(NonZeroU16::new(3));
     let mut old = VmidHolder::new();
-    let before = vmids.enter(on(0), &mut old, 0);
+    let before = vmids.enter(on(0), &mut old, vcpu(0));
     let mut taken = BTreeSet::new();
     for _ in 0..4 {
-        taken.insert(vmids.enter(on(0), &mut VmidHolder::new(), 0).vmid);
+        taken.insert(vmids.enter(on(0), &mut VmidHolder::new(), vcpu(0)).vmid);
     }
     assert!(taken.contains(&before.vmid));
-    assert_eq!(vmids.enter(on(0), &mut old, 0).flush, Flush::Vm);
+    assert_eq!(vmids.enter(on(0), &mut old, vcpu(0)).flush, Flush::Vm);
 }
 
 #[test]
 fn each_cpu_flushes_a_reused_number_once() {
     let mut vmids = Vmids::<3>::with_last(NonZeroU16::new(5));
     for _ in 0..5 {
-        let _ = vmids.enter(on(0), &mut VmidHolder::new(), 0);
+        let _ = vmids.enter(on(0), &mut VmidHolder::new(), vcpu(0));
     }
     let mut holder = VmidHolder::new();
     for cpu in 0..3_usize {
-        assert_eq!(vmids.enter(on(cpu), &mut holder, 0).flush, Flush::Vm);
-        assert_eq!(vmids.enter(on(cpu), &mut holder, 0).flush, Flush::None);
+        assert_eq!(vmids.enter(on(cpu), &mut holder, vcpu(0)).flush, Flush::Vm);
+        assert_eq!(vmids.enter(on(cpu), &mut holder, vcpu(0)).flush, Flush::None);
     }
 }
 
@@ -80,12 +85,12 @@ fn each_cpu_flushes_a_reused_number_once() {
 fn vcpus_that_follow_one_another_on_a_cpu_drop_stage_1() {
     let mut vmids = Vmids::<2>::new(VmidWidth::Eight);
     let (mut a, mut b) = (VmidHolder::new(), VmidHolder::new());
-    assert_eq!(vmids.enter(on(0), &mut a, 0).flush, Flush::None);
-    assert_eq!(vmids.enter(on(0), &mut a, 1).flush, Flush::Stage1);
-    assert_eq!(vmids.enter(on(0), &mut b, 0).flush, Flush::None);
-    assert_eq!(vmids.enter(on(0), &mut a, 1).flush, Flush::None, "another VM in between does no harm");
-    assert_eq!(vmids.enter(on(1), &mut a, 0).flush, Flush::None, "nor does another CPU");
-    assert_eq!(vmids.enter(on(0), &mut a, 0).flush, Flush::Stage1);
+    assert_eq!(vmids.enter(on(0), &mut a, vcpu(0)).flush, Flush::None);
+    assert_eq!(vmids.enter(on(0), &mut a, vcpu(1)).flush, Flush::Stage1);
+    assert_eq!(vmids.enter(on(0), &mut b, vcpu(0)).flush, Flush::None);
+    assert_eq!(vmids.enter(on(0), &mut a, vcpu(1)).flush, Flush::None, "another VM in between does no harm");
+    assert_eq!(vmids.enter(on(1), &mut a, vcpu(0)).flush, Flush::None, "nor does another CPU");
+    assert_eq!(vmids.enter(on(0), &mut a, vcpu(0)).flush, Flush::Stage1);
 }
 
 #[test]
@@ -93,10 +98,10 @@ fn the_last_numbers_can_all_be_reserved_but_one() {
     let mut vmids = Vmids::<3>::with_last(NonZeroU16::new(3));
     let mut steady = [VmidHolder::new(), VmidHolder::new()];
     for (cpu, holder) in steady.iter_mut().enumerate() {
-        let _ = vmids.enter(on(cpu), holder, 0);
+        let _ = vmids.enter(on(cpu), holder, vcpu(0));
     }
     for _ in 0..10 {
-        assert_eq!(vmids.enter(on(2), &mut VmidHolder::new(), 0).vmid, 3);
+        assert_eq!(vmids.enter(on(2), &mut VmidHolder::new(), vcpu(0)).vmid, 3);
     }
 }
 
@@ -156,9 +161,9 @@ impl Bench {
         Vm { stage2, holder: VmidHolder::new(), page }
     }
 
-    fn enter(&mut self, cpu: usize, vm: usize, vcpu: u32) -> VmidEntry {
+    fn enter(&mut self, cpu: usize, vm: usize, vcpu: u16) -> VmidEntry {
         let vm = &mut self.vms[vm];
-        let entry = self.vmids.enter(on(cpu), &mut vm.holder, vcpu);
+        let entry = self.vmids.enter(on(cpu), &mut vm.holder, self::vcpu(vcpu));
         let vtcr = vm.stage2.geometry().vtcr(VmidWidth::Eight);
         let context = Context::from_registers(vtcr, vm.stage2.vttbr(entry.vmid), vec![Window::IDENTITY]);
         let obeys = self.obedience == Obedience::Full;
@@ -203,7 +208,7 @@ impl Bench {
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Enter { cpu: usize, vm: usize, vcpu: u32 },
+    Enter { cpu: usize, vm: usize, vcpu: u16 },
     Leave { cpu: usize },
     Replace { vm: usize },
 }
@@ -212,7 +217,7 @@ const VMS: usize = 7;
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        8 => (0..CPUS, 0..VMS, 0..2_u32).prop_map(|(cpu, vm, vcpu)| Step::Enter { cpu, vm, vcpu }),
+        8 => (0..CPUS, 0..VMS, 0..2_u16).prop_map(|(cpu, vm, vcpu)| Step::Enter { cpu, vm, vcpu }),
         2 => (0..CPUS).prop_map(|cpu| Step::Leave { cpu }),
         1 => (0..VMS).prop_map(|vm| Step::Replace { vm }),
     ]

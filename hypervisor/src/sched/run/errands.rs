@@ -111,7 +111,7 @@ impl Pcpu {
             && handle.stop_reason.get().is_none()
             && queued.state == VcpuState::Waiting
         {
-            let index = queued.vcpu.into();
+            let index = queued.vcpu.index();
             return self.look_at_waiting(id, handle, index);
         }
         self.see_to_seldom(id, handle)
@@ -122,7 +122,7 @@ impl Pcpu {
     #[inline(never)]
     fn see_to_seldom(&mut self, id: RunQueueIndex, handle: &VmHandle) -> Errand {
         let Some(Some(queued)) = self.queued.get_mut(id.index()) else { invariant!("errands are for vCPUs") };
-        let index = queued.vcpu.into();
+        let index = queued.vcpu.index();
         if let Some(task) = queued.task.take() {
             queued.task = task.step();
             // When it is over, the vCPU is looked at.

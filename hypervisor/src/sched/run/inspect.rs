@@ -29,7 +29,7 @@ impl Pcpu {
                     self.tell_vcpu(queued, vcpu, VcpuActivity::Running);
                 }
                 _ => {
-                    let Some(vcpu) = queued.handle.vcpus.get(usize::from(queued.vcpu)) else {
+                    let Some(vcpu) = queued.handle.vcpus.get(queued.vcpu.index()) else {
                         invariant!("a queued vCPU is its VM's")
                     };
                     self.tell_vcpu(queued, &vcpu.lock(), activity(queued));
@@ -48,7 +48,7 @@ impl Pcpu {
         }
         console::say(&FromHypervisor::Vcpu(VcpuReport {
             vm: queued.handle.id.wire_index(),
-            vcpu: queued.vcpu,
+            vcpu: queued.vcpu.number(),
             cpu: self.index.number(),
             activity,
             pc: vcpu.registers.frame.pc,

@@ -13,6 +13,7 @@ use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::memory::room;
 use vambrace_interrupts::{Activity, Put};
 use vambrace_machine::Vcpu;
+use vambrace_memory::vmid::VcpuId;
 use vambrace_wire::VmId;
 
 use super::account::Payer;
@@ -28,7 +29,7 @@ use crate::vm::shared::{Halted, VmHandle, VmShared};
 #[derive(Debug)]
 pub(super) struct QueuedVcpu {
     pub(super) handle: VmHandle,
-    pub(super) vcpu: u16,
+    pub(super) vcpu: VcpuId,
     pub(super) state: VcpuState,
     /// There is something to do for it, in its own time, before it is put into the machine.
     pub(super) is_requested: bool,
@@ -95,7 +96,7 @@ pub(super) enum Waits {
 /// Makes a vCPU one that has just been switched on. It is not in the machine.
 fn start_vcpu(handle: &VmShared, vcpu: &mut Vcpu, entry: CpuEntry) {
     vcpu.start(entry);
-    let index = usize::from(vcpu.index);
+    let index = vcpu.id.index();
     let mut vm = handle.vm.lock();
     let mut notify = vm.gic.reset_interface(index);
     // Its physical timer is off, whatever the one before did.
@@ -177,7 +178,7 @@ impl Pcpu {
         if let Some(seconds) = vm.clock_deadline() {
             wake_at = wake_at.min(clock::count_at(seconds));
         }
-        let index = usize::from(vcpu.index);
+        let index = vcpu.id.index();
         if wake_at <= now || put != Put::Idle && vm.gic.has_deliverable(index) {
             return Waits::No;
         }
@@ -237,7 +238,7 @@ impl Pcpu {
         queued.wake_at = NEVER;
         self.deadlines.set(id, queued.flush_at.min(queued.work_at));
         if let Some(entry) = queued.suspended.take()
-            && let Some(vcpu) = queued.handle.vcpus.get(usize::from(queued.vcpu))
+            && let Some(vcpu) = queued.handle.vcpus.get(queued.vcpu.index())
         {
             start_vcpu(&queued.handle, &mut vcpu.lock(), entry);
         }
@@ -270,7 +271,7 @@ impl Pcpu {
     }
 
     /// A vCPU is affine to this CPU from now on.
-    pub(super) fn add_vcpu(&mut self, handle: VmHandle, vcpu: u16, id: RunQueueIndex) {
+    pub(super) fn add_vcpu(&mut self, handle: VmHandle, vcpu: VcpuId, id: RunQueueIndex) {
         let at = id.index();
         if self.queued.len() <= at {
             self.queued.resize_with(at + 1, || None);

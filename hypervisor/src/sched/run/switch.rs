@@ -121,7 +121,7 @@ fn take_steps(steps: &[SwitchStep], stage2: Stage2, flush: Flush, el1: &El1Regis
 impl Pcpu {
     /// Brings the list registers of the vCPU in the machine up to date.
     pub(super) fn refresh(&mut self, handle: &VmShared, vcpu: &Vcpu) -> VmStatus {
-        let index = usize::from(vcpu.index);
+        let index = vcpu.id.index();
         let mut vm = handle.vm.lock();
         if handle.goes_on(&vm) == VmStatus::Stopping {
             return VmStatus::Stopping;
@@ -145,7 +145,7 @@ impl Pcpu {
     /// Puts a vCPU into the machine, its list registers up to date. If its VM is stopping, it is not to be entered.
     pub(super) fn load(&mut self, id: RunQueueIndex, handle: &VmShared, vcpu: &Vcpu) -> VmStatus {
         let registers = &vcpu.registers;
-        VmpidrEl2.write(1 << 31 | layout::affinity(vcpu.index));
+        VmpidrEl2.write(1 << 31 | layout::affinity(vcpu.id));
         CntvoffEl2.write(handle.time_offset.load(Ordering::Acquire));
         self.load_regime(handle, vcpu);
         self.debug.enter(&registers.debug);
@@ -158,7 +158,7 @@ impl Pcpu {
         }
         features::set_fp(if self.fp_owner == Some(id) { Fp::IsLoaded } else { Fp::Traps });
         barrier::isb();
-        let index = usize::from(vcpu.index);
+        let index = vcpu.id.index();
         let mut vm = handle.vm.lock();
         let mut moved = self.update_timer_lines(&mut vm, vcpu);
         if !vm.gic.load(index) {
@@ -177,7 +177,7 @@ impl Pcpu {
 
     /// Flushes to the list registers of a vCPU that comes to this CPU and cannot go on as it left.
     fn flush_anew(&self, vm: &mut Vm, vcpu: &Vcpu) -> VcpuSet {
-        let index = usize::from(vcpu.index);
+        let index = vcpu.id.index();
         let mut moved = vm.gic.sync_put(index);
         moved.extend(&retract_timer(vm, index));
         let _ = vm.flush_interrupts(vcpu);
@@ -210,7 +210,7 @@ impl Pcpu {
     /// Says which stage 2 the vCPU needs, under a VMID that is its VM's own.
     #[inline(always)]
     fn translation_of(&mut self, handle: &VmShared, vcpu: &Vcpu) -> (Stage2, Flush) {
-        let vcpu = u32::from(vcpu.index);
+        let vcpu = vcpu.id;
         if self.translation == Some(handle.id) {
             // Loaded since another vCPU of the VM was here: the number is the VM's still.
             return (Stage2::Stays, handle.vmid.lock().switch(self.index, vcpu));
@@ -245,7 +245,7 @@ impl Pcpu {
 
     /// Takes a vCPU out of the machine; afterwards its values are true. Its VM stays locked, for what follows.
     pub(super) fn unload<'a>(&mut self, handle: &'a VmShared, vcpu: &mut Vcpu) -> Unloaded<'a> {
-        let index = usize::from(vcpu.index);
+        let index = vcpu.id.index();
         let registers = &mut vcpu.registers;
         sysreg_context::save_el1(&mut registers.el1);
         CntvCtlEl0.write(0);
@@ -286,8 +286,7 @@ impl Pcpu {
         barrier::isb();
         if let Some(owner) = self.fp_owner.filter(|owner| *owner != id) {
             let queued = self.queued.get(owner.index()).and_then(Option::as_ref);
-            let before =
-                queued.and_then(|queued| queued.handle.vcpus.get(usize::from(queued.vcpu))?.try_lock());
+            let before = queued.and_then(|queued| queued.handle.vcpus.get(queued.vcpu.index())?.try_lock());
             let Some(mut before) = before else {
                 panic::bug(format_args!("the floating-point registers belong to a vCPU that is not here"))
             };

@@ -3,6 +3,7 @@
 
 use vambrace_interrupts::{Intid, Trigger};
 use vambrace_machine::fast::give_timer;
+use vambrace_memory::vmid::VcpuId;
 
 use super::*;
 
@@ -11,7 +12,7 @@ const IRQ_MASKED: u64 = 1 << 7;
 
 /// The timer's interrupt by the fast path: the VM and the list registers then, or `None`.
 fn timer(bench: &mut Bench) -> Option<(Vm, CpuInterface)> {
-    let constants = Constants::new(&mut bench.vm.lock(), 0);
+    let constants = Constants::new(&mut bench.vm.lock(), VcpuId::new(0));
     let vm: SpinMutex<_> = SpinMutex::new(bench.vm.lock().clone());
     let mut lists = FakeLists(bench.host.cores[0].interface.clone());
     let pstate = bench.frame().pstate;
@@ -61,7 +62,7 @@ fn a_timer_that_was_masked_is_taken_if_it_still_asserts() {
         bench.host.timer_line = line;
 
         // The short way: the instruction runs again, untrapped.
-        let constants = Constants::new(&mut bench.vm.lock(), 0);
+        let constants = Constants::new(&mut bench.vm.lock(), VcpuId::new(0));
         let vm: SpinMutex<_> = SpinMutex::new(bench.vm.lock().clone());
         let mut lists = FakeLists(bench.host.cores[0].interface.clone());
         let frame = bench.frame();
