@@ -25,8 +25,12 @@ fn registers() -> impl Iterator<Item = Listed> {
 
 /// The registers of Arm's list that `row` keeps.
 pub(crate) fn registers_of(row: &Row) -> Vec<SysReg> {
-    let of_row =
-        |(op, at, _): &Listed| row_of(*op, *at).is_some_and(|index| core::ptr::eq(&TABLE[index], row));
+    let of_row = |(op, at, _): &Listed| {
+        row_of(*op, *at).is_some_and(|index| {
+            let Row { op, from, to, .. } = TABLE[index];
+            (op, from, to) == (row.op, row.from, row.to)
+        })
+    };
     registers().filter(of_row).map(|(op, at, _)| SysReg::new(op.0, op.1, at.0, at.1, at.2)).collect()
 }
 
