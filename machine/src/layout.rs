@@ -5,13 +5,15 @@
 //! unchanged. UEFI does not: its variables need flash that can be written, and a VM's can only be read.
 
 use vambrace_interrupts::Intid;
-use vambrace_memory::Ipa;
 use vambrace_memory::vmid::VcpuId;
+use vambrace_memory::{Ipa, IpaRange};
 
 /// Two banks of flash, for firmware.
 pub const FLASH: Ipa = Ipa(0);
 /// Size of the flash, both banks, in bytes.
 pub const FLASH_SIZE: u64 = 128 << 20;
+/// The flash, both banks.
+pub const FLASH_RANGE: IpaRange = IpaRange::clamped(FLASH, FLASH_SIZE);
 
 /// The GIC's distributor.
 pub const GICD: Ipa = Ipa(0x0800_0000);

@@ -16,8 +16,8 @@ use vambrace_io::doorbell::Doorbell;
 use vambrace_io::pl011::Pl011;
 use vambrace_io::pl031::Pl031;
 use vambrace_io::state::Version;
-use vambrace_memory::Ipa;
 use vambrace_memory::vmid::VcpuId;
+use vambrace_memory::{Ipa, IpaRange};
 use vambrace_wire::bundle::VmConfig;
 
 use crate::host::Output;
@@ -122,15 +122,14 @@ impl MemoryMap {
     /// Whether a CPU can start at an address.
     #[must_use]
     pub fn is_executable(&self, address: Ipa) -> bool {
-        let is_ram = address.0.checked_sub(layout::RAM.0).is_some_and(|offset| offset < self.ram);
-        is_ram || self.is_rom(address, 1)
+        IpaRange::clamped(layout::RAM, self.ram).contains(address) || self.is_rom(address, 1)
     }
 
     /// Whether the `len` bytes at an address are memory that cannot be written.
     #[must_use]
     pub fn is_rom(&self, address: Ipa, len: u64) -> bool {
-        let end = address.0.checked_sub(layout::FLASH.0).and_then(|offset| offset.checked_add(len));
-        self.flash && end.is_some_and(|end| end <= layout::FLASH_SIZE)
+        let accessed = IpaRange::new(address, len);
+        self.flash && accessed.is_some_and(|accessed| layout::FLASH_RANGE.contains_range(accessed))
     }
 }
 
