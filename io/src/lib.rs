@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! I/O virtualisation: what happens when a guest touches an address with no RAM behind it.
 //!
-//! The trap becomes an [`MmioAccess`](bus::Access), a plain value: from the syndrome when the CPU described the
+//! The trap becomes an [`MmioAccess`](bus::MmioAccess), a plain value: from the syndrome when the CPU described the
 //! instruction there, else by decoding the instruction ([`decode`]). The [`Bus`](bus::Bus) says which device lies
 //! at the address, the device answers, and the access says what the guest's register gets. Devices are values
 //! without callbacks: after an access the caller asks them what there is to do (bytes to send, an interrupt). Virtio

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The fast path: exits whose answer is known before they happen.
 //!
-//! [`serve`] looks at the syndrome and gives the exit to the one part that may have its answer: [`id`] for ID registers,
-//! [`hvc`] for calls, [`mmio`] for the type registers of the interrupt controller, [`sgi`] and [`timer`] for interrupts.
+//! [`serve`] looks at the syndrome and gives the exit to the one part that may have its answer: `id` for ID registers,
+//! `hvc` for calls, `mmio` for the type registers of the interrupt controller, `sgi` and `timer` for interrupts.
 //! Each part's header tells what it leaves to the long path, which is [`handle`](crate::handle). Serving takes no more of the
 //! guest's registers than a function call may clobber, and of locks the VM's at most, if that is free.
 //!
