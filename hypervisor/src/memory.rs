@@ -137,13 +137,6 @@ impl Room {
         PROMISES.lock().make(bytes, has_room)?;
         Ok(Self(bytes))
     }
-
-    /// Keeps room for no more than `bytes`: the rest has been used, or is not needed.
-    pub(crate) fn keep(&mut self, bytes: usize) {
-        let rest = self.0.saturating_sub(bytes);
-        PROMISES.lock().end(rest);
-        self.0 = self.0.min(bytes);
-    }
 }
 
 impl Drop for Room {

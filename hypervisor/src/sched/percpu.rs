@@ -7,10 +7,10 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::ops::Deref;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use arrayvec::ArrayVec;
 use spin::{Once, RelaxStrategy};
 use vambrace_cpu::scheduler::RunQueueIndex;
 use vambrace_hypervisor::boot::arrival::{self, Arrival};
@@ -19,15 +19,13 @@ use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::memory::room;
 use vambrace_hypervisor::sched::placement::{self, Candidate, NoPlace, Presence};
 use vambrace_hypervisor::sched::requests::{MAX_VCPUS_PER_CPU, NeedKick, Requests};
-use vambrace_interrupts::MAX_VCPUS;
 use vambrace_memory::vmid::{PcpuId, VcpuId};
-use vambrace_wire::bundle::io::VirtioDevice;
 
 use crate::arch::flag::Flag;
 use crate::arch::lock::{SpinMutex, Yield};
 use crate::arch::timeout::Timeout;
 use crate::boot::secondary::CpusStarted;
-use crate::devices;
+use crate::devices::{self, Devices};
 use crate::gic::Kick;
 use crate::memory::{HeapUp, Room};
 use crate::sched::run;
@@ -174,7 +172,7 @@ pub(crate) fn kick(cpu: PcpuId, index: RunQueueIndex) {
 }
 
 /// Makes a CPU that is not this one look at one of its vCPUs.
-#[inline]
+#[inline(always)]
 pub(crate) fn kick_other(cpu: PcpuId, index: RunQueueIndex) {
     let shared = get(cpu);
     if shared.requests.make(index) == NeedKick::Yes {
@@ -250,28 +248,16 @@ impl Drop for Placements {
     }
 }
 
-/// Placements that are still to be told to anybody. Their run-queue indices are given back if that does not come about.
-///
-/// They take nothing of the heap, since what they are decides how much of it has to be claimed.
-#[derive(Debug)]
-pub(crate) struct Chosen(ArrayVec<Placement, MAX_VCPUS>);
-
-impl Drop for Chosen {
-    fn drop(&mut self) {
-        self.0.iter().for_each(|placement| give_index_back(*placement));
-    }
-}
-
-impl Chosen {
-    /// Chooses for vCPUs with these pins.
+impl Placements {
+    /// Finds them for vCPUs with these pins.
     ///
     /// # Errors
     /// [`NoPlace`]; nothing is taken then.
-    pub(crate) fn for_pins(pins: impl Iterator<Item = Option<PcpuId>>) -> Result<Self, NoPlace> {
+    pub(crate) fn find(pins: impl ExactSizeIterator<Item = Option<PcpuId>>) -> Result<Self, NoPlace> {
         let cpus = all();
         let mut mine = [0u16; MAX_CPUS];
         // Into its place at once, so that the indices are given back if there are not enough.
-        let mut chosen = Self(ArrayVec::new());
+        let mut placements = Growing(Vec::with_capacity(pins.len()));
         for pin in pins {
             let candidates = cpus.iter().zip(&mine).map(|(shared, mine)| shared.candidate(*mine));
             let cpu = placement::choose(pin, candidates)?;
@@ -279,20 +265,15 @@ impl Chosen {
             if let Some(count) = mine.get_mut(cpu.index()) {
                 *count += 1;
             }
-            let placement = Placement { cpu, index };
-            if chosen.0.try_push(placement).is_err() {
-                give_index_back(placement);
-                return Err(NoPlace::AllFull);
-            }
+            placements.0.push(Placement { cpu, index });
         }
-        Ok(chosen)
+        Ok(Self(core::mem::take(&mut placements.0).into_boxed_slice()))
     }
 
     /// How much of the heap it takes to tell the CPUs of their vCPUs, and for these to take them in with `devices`.
-    pub(crate) fn room(&self, devices: &[VirtioDevice]) -> usize {
+    pub(crate) fn room(&self, devices: &Devices) -> usize {
         let of_cpu = |(cpu, shared): (PcpuId, &Shared)| {
             let indices = self
-                .0
                 .iter()
                 .filter(|placement| placement.cpu == cpu)
                 .map(|placement| placement.index.index() + 1);
@@ -304,13 +285,14 @@ impl Chosen {
         };
         (0..).map(PcpuId::new).zip(all()).map(of_cpu).sum()
     }
+}
 
-    /// The placements of a VM that is made. The heap has [room](crate::memory::Room) for them.
-    pub(crate) fn take(mut self) -> Placements {
-        let placements = Placements(self.0.iter().copied().collect());
-        // The indices are given back by the placements from here on.
-        self.0.clear();
-        placements
+/// Placements of which there are more to come.
+struct Growing(Vec<Placement>);
+
+impl Drop for Growing {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|placement| give_index_back(*placement));
     }
 }
 

@@ -32,7 +32,7 @@ use crate::devices::Devices;
 use crate::devices::{assigned, channels, network};
 use crate::host_io::clock;
 use crate::memory::{HeapUp, Room};
-use crate::sched::percpu::{self, Chosen, Message};
+use crate::sched::percpu::{self, Message, Placements};
 use crate::system::{self, SystemUp};
 use crate::vm::background::BackgroundTask;
 use crate::vm::gone::GoneGuard;
@@ -213,23 +213,21 @@ impl Registry {
         let in_flash = config.loads.iter().filter(|load| load.ipa < flash);
         let firmware =
             in_flash.map(|load| load.ipa + self.bundle.blob(load.blob).len() as u64).max().unwrap_or(0);
-        let chosen = Chosen::for_pins(config.vcpus.iter().map(|vcpu| vcpu.cpu.map(PcpuId::new)))?;
         let memory = Memory::take(config, firmware)?;
-        // From here on each piece of the heap is there. It is asked once, as to ask takes longer than all the rest of this.
-        let of_shared = room_of_shared() + chosen.room(&config.virtio);
-        let mut room = Room::claim(room_of_values(config) + of_shared)?;
+        // From here on each piece of the heap is there.
+        let room = Room::claim(room_of_values(config))?;
         let memory = GuestMemoryMap::new(memory, config, self.host_cpu.pa_bits, self.host_cpu.encoding)?;
         let mut vm = Vm::new(config, &self.host_cpu.platform, clock::seconds())?;
         let devices = Devices::new(id, &config.virtio, &self.bundle)?;
-        let placements = chosen.take();
+        let placements = Placements::find(config.vcpus.iter().map(|vcpu| vcpu.cpu.map(PcpuId::new)))?;
         let vcpus: Box<[_]> = (0..placements.len() as u16)
             .map(|number| SpinMutex::new(Vcpu::new(VcpuId::new(number))))
             .collect();
         let constants: Box<[_]> =
             (0..placements.len() as u16).map(|number| Constants::new(&mut vm, VcpuId::new(number))).collect();
+        drop(room);
         // What is left to do cannot be undone any more, on the CPUs least of all.
-        room.keep(of_shared);
-        let room = Arc::new(room);
+        let room = Arc::new(Room::claim(room_of_shared() + placements.room(&devices))?);
         let handle = Arc::new(VmShared {
             id,
             vtcr: memory.geometry().vtcr(self.host_cpu.vmids),
