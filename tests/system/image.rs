@@ -7,13 +7,13 @@ use object::read::elf::ElfFile64;
 use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, SymbolKind};
 use vambrace_tests::{Bench, Case, Failed, Verdict};
 
-/// Bytes of each CPU's stack: `image.ld` for the first, `boot.rs` for the others.
+/// Bytes of each CPU's stack: `image.ld` for the first, `boot/secondary.rs` for the others.
 const STACK: u64 = 32 << 10;
 /// What may be known to be used of it. The rest is for what cannot be seen here: calls by a pointer, of formatters most of all.
 const MOST: u64 = STACK / 4 * 3;
 /// Where CPUs begin.
 const BEGINNINGS: [&str; 2] =
-    ["vambrace_hypervisor4boot7primary17h", "vambrace_hypervisor4boot9secondary17h"];
+    ["vambrace_hypervisor4boot7primary17h", "vambrace_hypervisor4boot9secondary9secondary17h"];
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![Case::new("image::stacks_hold_the_deepest_calls", deepest_calls)]
