@@ -9,7 +9,7 @@
 //!
 //! A vCPU is synced at once if its list registers hold what others might have to know, or what the machine would have told
 //! at the interrupt's end: SPIs that are not over, interrupts linked to physical ones, and those whose end asks for
-//! maintenance. An SPI that is over is kept, and makes up for the sync when it comes again: it may be another's by then.
+//! maintenance.
 
 use crate::direct::Added;
 use crate::intid::Intid;

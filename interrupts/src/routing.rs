@@ -89,13 +89,7 @@ impl Vgic {
     }
 
     /// Finds the owner of an SPI anew, and tells it.
-    ///
-    /// A vCPU that was put keeps an SPI in its list registers only if that is over. It is synced first, since it may not be
-    /// loaded again for long, and the SPI may be another's by now.
     pub(crate) fn refresh(&mut self, spi: SpiIndex, kicks: &mut VcpuSet) {
-        if let Some(owner) = self.put_lr_owner(spi) {
-            kicks.extend(&self.sync_put(owner));
-        }
         let (Some(bank), Some(route)) = (self.spis.get(spi.bank()), self.routes.get(spi.index())) else {
             return;
         };
@@ -123,14 +117,6 @@ impl Vgic {
         if let Some(vcpu) = to_tell {
             self.kick(vcpu.into(), kicks);
         }
-    }
-
-    /// The vCPU in whose list registers an SPI is, if that vCPU was put.
-    #[inline]
-    fn put_lr_owner(&self, spi: SpiIndex) -> Option<usize> {
-        let is_in_lr = self.spis.get(spi.bank())?.in_lr & spi.bit() != 0;
-        let owner = usize::from(self.routes.get(spi.index())?.owner.filter(|_| is_in_lr)?);
-        self.vcpus.get(owner)?.lr_state.is_put().then_some(owner)
     }
 
     fn move_spi(&mut self, spi: SpiIndex, old: Option<u16>, new: Option<u16>) {
