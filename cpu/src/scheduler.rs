@@ -11,8 +11,8 @@
 //! has to make room, or a neighbour that sleeps for a moment again and again would keep it from running at all. Only its
 //! own VM's vCPUs need not wait for that, since a VM can only delay itself by them.
 //!
-//! vCPUs are named by small numbers ([`RunQueueIndex`]), so that finding one is an index; those that want to run and do not are in a heap. So
-//! a switch costs the same however many sleep, and grows with the logarithm of those that do not.
+//! vCPUs are named by small numbers ([`RunQueueIndex`]), so that finding one is an index; those that want to run and do not
+//! are in a heap. So a switch costs the same however many sleep, and grows with the logarithm of those that do not.
 
 use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;

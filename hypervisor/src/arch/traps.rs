@@ -2,8 +2,8 @@
 //! What of a guest's doings comes to EL2: the trap controls, as values.
 //!
 //! EL2 writes what one table says ([`table`]); it is held against the features that a VM's ID registers hide ([`hidden`]) and
-//! against the list of registers that guests reach ([`crate::arch::el1`]). Source: Arm ARM, HCR_EL2, HCRX_EL2, MDCR_EL2, CPTR_EL2, CNTHCTL_EL2, MPAM2_EL2 and the fine-grained
-//! trap registers.
+//! against the list of registers that guests reach ([`crate::arch::el1`]). Source: Arm ARM, HCR_EL2, HCRX_EL2, MDCR_EL2,
+//! CPTR_EL2, CNTHCTL_EL2, MPAM2_EL2 and the fine-grained trap registers.
 
 pub mod control;
 pub mod hidden;

@@ -103,7 +103,7 @@ pub(super) fn run(mmu: &MmuOn, found: &Found<'_>) -> ! {
     let (host_io, assigned) = start_devices(mmu, &heap, &entropy, board, tree, &bundle.directory);
 
     let cpu = CpuUp::new(&known, board, me);
-    let machine = machine(&cpu);
+    let host_cpu = host_cpu(&cpu);
     let vmids = vmids(cpu.features);
     let pcpu = Pcpu::new(cpu, board, vmids);
     let shared = Box::leak(Box::new(ForAllCpus { board, vmids, known }));
@@ -117,7 +117,7 @@ pub(super) fn run(mmu: &MmuOn, found: &Found<'_>) -> ! {
         channels: channels::start(&heap, &bundle.directory),
         host_io,
         assigned,
-        registry: Registry::new(&heap, bundle, machine),
+        registry: Registry::new(&heap, bundle, host_cpu),
         // The last: it counts what the others take.
         memory: BootMemory::measure(fixed),
     };
@@ -217,7 +217,7 @@ fn start_devices(
 
 /// What VMs are made from: what this CPU has, as do the others.
 #[inline(never)]
-fn machine(cpu: &CpuUp) -> HostCpu {
+fn host_cpu(cpu: &CpuUp) -> HostCpu {
     let Features { pa_bits, encoding, vmids, .. } = cpu.features;
     let shape = Shape::of_machine(&cpu.gic);
     let platform = Platform {

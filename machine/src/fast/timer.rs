@@ -41,8 +41,9 @@ pub(super) fn acknowledge(
     FastResult::Yes
 }
 
-/// Hands the vCPU its virtual timer's interrupt, whose physical one, `physical`, has been acknowledged and its priority
-/// dropped: the guest itself will end it. False if that takes more, and nothing has changed. `pstate` is SPSR_EL2.
+/// Hands the vCPU its virtual timer's interrupt, whose physical one, `physical`, has been acknowledged. The caller drops the
+/// priority of that one, and the guest itself will end it. False if that takes more, and nothing has changed. `pstate` is
+/// SPSR_EL2.
 #[inline(always)]
 pub fn give_timer(
     fast: &mut FastPath<'_, impl RelaxStrategy>,
