@@ -56,31 +56,36 @@ impl Vgic {
     }
 
     /// Takes the interrupts of a vCPU back into the model, whose `interface` is what the machine's registers say, and
-    /// had `groups` enabled when it was flushed.
+    /// had `groups` enabled when it was flushed. It will look itself: of the vCPUs that are to, it is none.
     pub(crate) fn sync_interface(&mut self, vcpu: usize, groups: u32) -> VcpuSet {
         let mut kicks = VcpuSet::new();
-        let Some(state) = self.vcpus.get_mut(vcpu) else { return kicks };
+        self.take_back_lrs(vcpu, &mut kicks);
+        if self.vcpus.get(vcpu).is_some_and(|state| state.interface.groups() != groups) {
+            kicks.extend(&self.reroute_one_of_n());
+        }
+        kicks.remove(vcpu);
+        kicks
+    }
+
+    /// Takes what is in a vCPU's list registers back into the model. `kicks` gets the vCPUs that have to look, this one among
+    /// them if something goes to it.
+    pub(crate) fn take_back_lrs(&mut self, vcpu: usize, kicks: &mut VcpuSet) {
+        let Some(state) = self.vcpus.get_mut(vcpu) else { return };
         state.lr_state.sync();
         state.pending_sgi = 0;
         let used = core::mem::take(&mut state.interface.used);
-        let groups_changed = state.interface.groups() != groups;
         let ended = if state.interface.is_eoi_split() { 0 } else { state.interface.eoi_count() };
 
         for _ in 0..ended {
-            self.end_unqueued(vcpu, &mut kicks);
+            self.end_unqueued(vcpu, kicks);
         }
         for index in 0..usize::from(used) {
             let Some(state) = self.vcpus.get_mut(vcpu) else { break };
             if let (Some(&queued), Some(now)) = (state.queued.get(index), state.interface.lr.get_mut(index)) {
                 let now = ListRegister(core::mem::take(now)).state();
-                self.sync_lr(vcpu, ListRegister(queued), now, &mut kicks);
+                self.sync_lr(vcpu, ListRegister(queued), now, kicks);
             }
         }
-        if groups_changed {
-            kicks.extend(&self.reroute_one_of_n());
-        }
-        kicks.remove(vcpu);
-        kicks
     }
 
     /// Takes one interrupt back from a list register.
@@ -90,7 +95,7 @@ impl Vgic {
             bank.sync(n, queued, now);
         }
         if let Some(spi) = intid.spi_index() {
-            self.refresh(spi, kicks);
+            self.refresh_owner(spi, kicks);
         }
     }
 
@@ -105,7 +110,8 @@ impl Vgic {
     pub(crate) fn deactivate(&mut self, vcpu: usize, intid: Intid, kicks: &mut VcpuSet) {
         let changed = self.bank_mut(vcpu, intid).map_or(0, |(bank, n)| bank.deactivate(n));
         match intid.spi_index() {
-            Some(spi) if changed != 0 => self.refresh(spi, kicks),
+            // It is pending no more than before, so it may stay with a vCPU that was put.
+            Some(spi) if changed != 0 => self.refresh_owner(spi, kicks),
             Some(_) => {}
             None => self.note_private(vcpu, changed, kicks),
         }

@@ -143,7 +143,7 @@ impl Vgic {
             for n in bits(in_lr.into()) {
                 let owner = self.routes.get(SpiIndex::at(index, n).index()).and_then(|route| route.owner);
                 let Some(owner) = owner.map(usize::from) else { continue };
-                lr_owners.extend(&self.sync_put(owner));
+                self.sync_put_from_outside(owner, &mut lr_owners);
                 self.note_lr_owner(owner, &mut lr_owners);
             }
         }

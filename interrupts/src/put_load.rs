@@ -9,7 +9,8 @@
 //!
 //! A vCPU is synced at once if its list registers hold what others might have to know, or what the machine would have told
 //! at the interrupt's end: SPIs that are not over, interrupts linked to physical ones, and those whose end asks for
-//! maintenance.
+//! maintenance. An SPI that is over is kept; when it changes, the sync is made up for at once, since it may be another vCPU's
+//! by then.
 
 use crate::direct::Added;
 use crate::intid::Intid;
@@ -185,6 +186,14 @@ impl Vgic {
         match self.vcpus.get(vcpu) {
             Some(state) if state.lr_state.is_put() => self.sync_interface(vcpu, state.interface.groups()),
             _ => VcpuSet::new(),
+        }
+    }
+
+    /// Syncs a vCPU that is put, on behalf of whoever has to know what it holds. `kicks` gets the vCPUs that have to look, this
+    /// one among them: it does not look by itself.
+    pub(crate) fn sync_put_from_outside(&mut self, vcpu: usize, kicks: &mut VcpuSet) {
+        if self.vcpus.get(vcpu).is_some_and(|state| state.lr_state.is_put()) {
+            self.take_back_lrs(vcpu, kicks);
         }
     }
 }

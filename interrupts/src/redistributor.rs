@@ -76,7 +76,8 @@ impl Vgic {
         if !may_be_in_lr || in_lr == 0 {
             return VcpuSet::new();
         }
-        let mut lr_owners = self.sync_put(vcpu);
+        let mut lr_owners = VcpuSet::new();
+        self.sync_put_from_outside(vcpu, &mut lr_owners);
         self.note_lr_owner(vcpu, &mut lr_owners);
         lr_owners
     }

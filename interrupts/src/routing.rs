@@ -88,8 +88,27 @@ impl Vgic {
         }
     }
 
-    /// Finds the owner of an SPI anew, and tells it.
+    /// After a change of an SPI: finds its owner anew, and tells it.
+    ///
+    /// A vCPU that was put keeps an SPI in its list registers only if that is over. They are taken back first, since it may not
+    /// be loaded again for long, and the SPI may be another's by now.
     pub(crate) fn refresh(&mut self, spi: SpiIndex, kicks: &mut VcpuSet) {
+        if let Some(owner) = self.put_lr_owner(spi) {
+            self.take_back_lrs(owner, kicks);
+        }
+        self.refresh_owner(spi, kicks);
+    }
+
+    /// The vCPU in whose list registers an SPI is, if that vCPU was put.
+    #[inline]
+    fn put_lr_owner(&self, spi: SpiIndex) -> Option<usize> {
+        let is_in_lr = self.spis.get(spi.bank())?.in_lr & spi.bit() != 0;
+        let owner = usize::from(self.routes.get(spi.index())?.owner.filter(|_| is_in_lr)?);
+        self.vcpus.get(owner)?.lr_state.is_put().then_some(owner)
+    }
+
+    /// Finds the owner of an SPI anew, and tells it. The SPI is in no list register of a vCPU that was put, or is over.
+    pub(crate) fn refresh_owner(&mut self, spi: SpiIndex, kicks: &mut VcpuSet) {
         let (Some(bank), Some(route)) = (self.spis.get(spi.bank()), self.routes.get(spi.index())) else {
             return;
         };

@@ -21,7 +21,7 @@ mod system;
 use proptest::prelude::*;
 use vambrace_interrupts::Width;
 
-use op::{Op, op};
+use op::{Field, Op, op};
 use system::{Shape, System};
 
 fn shape() -> impl Strategy<Value = Shape> {
@@ -47,6 +47,29 @@ fn run(shape: Shape, ops: &[Op]) {
         system.step(op);
     }
     system.drain();
+}
+
+/// An SPI that is over is in the list registers of a vCPU that was put and waits for its CPU. It comes again, for another vCPU.
+#[test]
+fn an_spi_does_not_wait_for_the_vcpu_that_had_it_last() {
+    let shape = Shape {
+        cpus: 3,
+        list_registers: 2,
+        priority_bits: 5,
+        preemption_bits: 5,
+        seed: 15_777_588_659_467_652_794,
+    };
+    let spi = |what| Op::Write { by: 0, cpu: 0, irq: 8, what, exact: false };
+    let ops = [
+        Op::Line { cpu: 0, irq: 0, high: false },
+        spi(Field::Pending(true)),
+        Op::Acknowledge { cpu: 2 },
+        Op::End { cpu: 2 },
+        Op::Leave { cpu: 2 },
+        spi(Field::Route(3)),
+        Op::Pulse { cpu: 0, irq: 8 },
+    ];
+    run(shape, &ops);
 }
 
 proptest! {

@@ -28,6 +28,8 @@ pub(crate) struct Interrupt {
     pub(crate) active: bool,
     pub(crate) linked: bool,
     pub(crate) route: Route,
+    /// Who acknowledged it last.
+    pub(crate) taker: Option<usize>,
 }
 
 impl Interrupt {
@@ -157,6 +159,7 @@ impl Reference {
         let interrupt = self.get(Self::id(cpu, intid));
         interrupt.latch = false;
         interrupt.active = true;
+        interrupt.taker = Some(cpu);
         let (priority, group1) = (u32::from(interrupt.priority), interrupt.group1);
         let level = priority & self.mask_of(cpu, group1);
         self.cpus[cpu].running.push((intid, level));

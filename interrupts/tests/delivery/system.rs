@@ -95,6 +95,7 @@ impl System {
                     active: false,
                     linked: false,
                     route: Route::To(0),
+                    taker: None,
                 };
                 self.reference.interrupts.insert(id, interrupt);
             }
@@ -387,10 +388,16 @@ impl System {
             }
             Op::End { .. } => {
                 let Some(&(intid, _)) = state.running.last() else { return };
-                machine.end(intid);
                 let is_split = state.split;
-                self.reference.end(cpu, intid);
                 let id = Reference::id(cpu, intid);
+                // What no sane guest does: it was deactivated by a write, and another vCPU handles it now. With few list
+                // registers only a count says which interrupt was ended.
+                let interrupt = self.reference.get(id);
+                if interrupt.active && interrupt.taker != Some(cpu) {
+                    return;
+                }
+                machine.end(intid);
+                self.reference.end(cpu, intid);
                 if is_split {
                     self.ended.push(id);
                 }
