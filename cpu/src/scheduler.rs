@@ -19,25 +19,9 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 use core::num::{NonZeroU32, NonZeroU64};
 
-/// Which vCPU of a physical CPU's: its index in that CPU's run queue. On another CPU the same index is another vCPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(transparent)]
-pub struct RunQueueIndex(u16);
-
-impl RunQueueIndex {
-    /// The vCPU of this number.
-    #[inline]
-    #[must_use]
-    pub const fn new(number: u16) -> Self {
-        Self(number)
-    }
-
-    /// Its place in a list of all vCPUs of the CPU.
-    #[inline]
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
+vambrace_ids::cpu_id! {
+    /// Which vCPU of a physical CPU's: its index in that CPU's run queue. On another CPU the same index is another vCPU.
+    struct RunQueueIndex
 }
 
 /// The vCPUs of one physical CPU, by index.

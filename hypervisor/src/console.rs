@@ -14,8 +14,8 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arrayvec::ArrayString;
 use vambrace_hypervisor::boot::board;
 use vambrace_hypervisor::console::serial::{Refused, SerialQueue, Source};
+use vambrace_ids::VmId;
 use vambrace_memory::Pa;
-use vambrace_wire::VmId;
 use vambrace_wire::message::{FromHypervisor, LogLevel, MAX_FRAME, MAX_TEXT, encode};
 
 use crate::arch::lock::SpinMutex;

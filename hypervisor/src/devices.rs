@@ -14,10 +14,10 @@ use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use vambrace_hypervisor::memory::room;
+use vambrace_ids::VmId;
 use vambrace_io::virtio::net::MAX_FRAME;
 use vambrace_io::virtio::quota::Quota;
 use vambrace_machine::virtio::{Backends, PollStep};
-use vambrace_wire::VmId;
 use vambrace_wire::bundle::Bundle;
 use vambrace_wire::bundle::io::{Backing, VirtioDevice};
 

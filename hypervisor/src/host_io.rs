@@ -9,9 +9,9 @@ use core::ptr::NonNull;
 
 use vambrace_hypervisor::boot::board::{VirtioSlot, assigned_range};
 use vambrace_hypervisor::host_io::board_disk::Conduct;
+use vambrace_ids::VmId;
 use vambrace_interrupts::Intid;
 use vambrace_io::virtio::net::{Frame, Mac, Offload};
-use vambrace_wire::VmId;
 use vambrace_wire::bundle::Directory;
 use vambrace_wire::bundle::io::Uplink;
 use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};

@@ -15,8 +15,8 @@ use alloc::vec::Vec;
 use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree as Tree, DeviceTreeNode, DeviceTreeProperty};
 use dtoolkit::{Node, Property, ToPropertyValue};
+use vambrace_ids::VcpuId;
 use vambrace_memory::Ipa;
-use vambrace_memory::vmid::VcpuId;
 use vambrace_wire::bundle::Devices;
 use vambrace_wire::bundle::channel::{ChannelAccess, Membership};
 

@@ -15,9 +15,9 @@ use vambrace_cpu::exit::Wait;
 use vambrace_cpu::pstate;
 use vambrace_cpu::registers::Frame;
 use vambrace_cpu::syndrome::{Conduit, Syndrome, class};
+use vambrace_ids::VcpuId;
 use vambrace_interrupts::Added;
 use vambrace_memory::Va;
-use vambrace_memory::vmid::VcpuId;
 
 pub use self::constants::Constants;
 pub use self::sgi::queue_pending_sgi;

@@ -4,8 +4,8 @@
 //! The same places and interrupts as on QEMU's `virt` board, so that kernels and U-Boot built for it boot
 //! unchanged. UEFI does not: its variables need flash that can be written, and a VM's can only be read.
 
+use vambrace_ids::VcpuId;
 use vambrace_interrupts::Intid;
-use vambrace_memory::vmid::VcpuId;
 use vambrace_memory::{Ipa, IpaRange};
 
 /// Two banks of flash, for firmware.

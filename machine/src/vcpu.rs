@@ -6,9 +6,9 @@ use vambrace_cpu::power::CpuEntry;
 use vambrace_cpu::reset::CpuRegisters;
 use vambrace_cpu::syndrome::InstructionLength;
 use vambrace_cpu::timer::PhysicalTimer;
+use vambrace_ids::VcpuId;
 use vambrace_io::state::Version;
 use vambrace_memory::Va;
-use vambrace_memory::vmid::VcpuId;
 
 use crate::injection::ExceptionLoop;
 pub use crate::set_way::SetWayFlush;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use vambrace_cpu::id_registers::IdRegisters;
 use vambrace_cpu::power::{CpuEntry, PowerStates};
 use vambrace_cpu::pstate::Endianness;
+use vambrace_ids::VcpuId;
 use vambrace_interrupts::{
     ConfigError, CpuInterface, Intid, LineLevel, VcpuSet, Vgic, VgicConfig, Width as GicWidth,
 };
@@ -16,7 +17,6 @@ use vambrace_io::doorbell::Doorbell;
 use vambrace_io::pl011::Pl011;
 use vambrace_io::pl031::Pl031;
 use vambrace_io::state::Version;
-use vambrace_memory::vmid::VcpuId;
 use vambrace_memory::{Ipa, IpaRange};
 use vambrace_wire::bundle::VmConfig;
 

@@ -17,60 +17,12 @@
 //!
 //! Pure bookkeeping: the caller locks it and issues the instructions.
 
-use core::fmt;
 use core::num::NonZeroU16;
 
-use serde::{Deserialize, Serialize};
+use vambrace_ids::{PcpuId, VcpuId};
 
 #[cfg(test)]
 mod tests;
-
-macro_rules! cpu_id {
-    ($(#[$doc:meta])* struct $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[repr(transparent)]
-        pub struct $name(u16);
-
-        impl $name {
-            /// The CPU of this number.
-            #[inline]
-            #[must_use]
-            pub const fn new(number: u16) -> Self {
-                Self(number)
-            }
-
-            /// Its number, as the bundle and the messages have it.
-            #[inline]
-            #[must_use]
-            pub const fn number(self) -> u16 {
-                self.0
-            }
-
-            /// Its place in a list of all of them.
-            #[inline]
-            #[must_use]
-            pub const fn index(self) -> usize {
-                self.0 as usize
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt(f)
-            }
-        }
-    };
-}
-
-cpu_id! {
-    /// Which physical CPU: its index in the board's list of CPUs.
-    struct PcpuId
-}
-cpu_id! {
-    /// Which virtual CPU of a VM: its index in the VM.
-    struct VcpuId
-}
 
 /// How many bits of VMID the CPUs have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

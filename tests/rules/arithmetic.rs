@@ -6,7 +6,7 @@ use crate::lexer::lex;
 use crate::sources::{self, Source};
 
 /// What runs at EL2.
-const CRATES: [&str; 7] = ["hypervisor", "machine", "cpu", "interrupts", "io", "memory", "wire"];
+const CRATES: [&str; 8] = ["hypervisor", "machine", "cpu", "interrupts", "io", "memory", "wire", "ids"];
 
 /// Operators that overflow.
 const OPERATORS: [&str; 4] = [" += ", " -= ", " *= ", " <<= "];

@@ -14,12 +14,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
+use vambrace_ids::VmId;
 
 pub mod assigned;
 pub mod channel;
 pub mod io;
 
-use crate::VmId;
 use assigned::{Interrupt, RamPlacement, Registers};
 use channel::{Channel, MAX_CHANNELS, MAX_MEMBERS, MAX_SIZE, Membership};
 use io::{Backing, BoardDisk, MAX_VIRTIO, Network, VirtioDevice};

@@ -40,9 +40,10 @@ use vambrace_hypervisor::arch::traps::Features;
 use vambrace_hypervisor::boot::board::{self, Board};
 use vambrace_hypervisor::boot::footprint::Footprint;
 use vambrace_hypervisor::memory::regions::FreeMemory;
+use vambrace_ids::PcpuId;
 use vambrace_machine::vm::Platform;
 use vambrace_memory::PaRange;
-use vambrace_memory::vmid::{PcpuId, VmidWidth};
+use vambrace_memory::vmid::VmidWidth;
 use vambrace_wire::bundle::{Bundle, Directory};
 use vambrace_wire::message::FromHypervisor;
 

@@ -4,7 +4,6 @@
 use vambrace_hypervisor::arch::speculative_at::SwitchOrder;
 use vambrace_hypervisor::arch::traps::Features;
 use vambrace_hypervisor::boot::board::Board;
-use vambrace_memory::vmid::PcpuId;
 
 use super::affinity;
 use crate::arch::debug::Debug;
@@ -15,6 +14,7 @@ use crate::gic::{self, CpuInterface};
 use crate::panic;
 use crate::sched::percpu::{self, CpusKnown, Shared};
 use crate::sched::run;
+use vambrace_ids::PcpuId;
 
 /// This CPU traps what guests are not to do, takes interrupts, and translates for nobody.
 #[derive(Debug)]

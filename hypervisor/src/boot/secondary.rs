@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 use vambrace_hypervisor::boot::arrival::Told;
 use vambrace_hypervisor::boot::board::{Board, MAX_CPUS};
 use vambrace_hypervisor::invariant;
-use vambrace_memory::vmid::PcpuId;
+use vambrace_ids::PcpuId;
 use vambrace_memory::{Pa, PaRange};
 
 use super::cpu::CpuUp;

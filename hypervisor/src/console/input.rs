@@ -10,8 +10,8 @@ use core::sync::atomic::Ordering;
 use arrayvec::ArrayVec;
 use vambrace_hypervisor::console::serial::{Refused, Source};
 use vambrace_hypervisor::invariant;
+use vambrace_ids::VmId;
 use vambrace_machine::vm::Input;
-use vambrace_wire::VmId;
 use vambrace_wire::message::{Decoder, FromHypervisor, INPUT_WINDOW, MAX_TEXT, Piece, ToHypervisor, decode};
 
 use super::{CONSOLE, Console, FRAMES, Mode, send};

@@ -5,10 +5,10 @@
 //! nobody holds for longer than it takes to copy, and calls the VM.
 
 use vambrace_hypervisor::console::serial::Refused;
+use vambrace_ids::VmId;
 use vambrace_interrupts::VcpuSet;
 use vambrace_machine::Vm;
 use vambrace_machine::inbox::Inbox;
-use vambrace_wire::VmId;
 
 use crate::arch::flag::Flag;
 use crate::arch::lock::SpinMutex;

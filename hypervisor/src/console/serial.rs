@@ -13,7 +13,7 @@
 use alloc::boxed::Box;
 use alloc::vec;
 
-use vambrace_wire::VmId;
+use vambrace_ids::VmId;
 
 /// What may wait of a VM's console, in bytes.
 pub const SHARE: usize = 512;

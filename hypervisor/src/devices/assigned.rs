@@ -12,10 +12,10 @@ use alloc::vec::Vec;
 
 use vambrace_hypervisor::boot::board::{Board, NotOnBoard};
 use vambrace_hypervisor::invariant;
+use vambrace_ids::VmId;
 use vambrace_interrupts::{self as interrupts, Intid};
 use vambrace_machine::Lifecycle;
 use vambrace_memory::Pa;
-use vambrace_wire::VmId;
 use vambrace_wire::bundle::Directory;
 use vambrace_wire::bundle::assigned::Trigger;
 

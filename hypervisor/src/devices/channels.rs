@@ -13,9 +13,9 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::memory::regions::From;
+use vambrace_ids::VmId;
 use vambrace_memory::PaRange;
 use vambrace_memory::addr::PAGE_SIZE;
-use vambrace_wire::VmId;
 use vambrace_wire::bundle::Directory;
 use vambrace_wire::bundle::channel::Membership;
 

@@ -3,13 +3,13 @@
 
 use vambrace_hypervisor::host_io::board_disk::{NoSlot, Owner};
 use vambrace_hypervisor::memory::regions::From;
+use vambrace_ids::VmId;
 use vambrace_io::virtio::block;
 use vambrace_io::virtio::block::disk::{DiskStep, Operation, Tag};
 use vambrace_io::virtio::block::format::SECTOR;
 use vambrace_io::virtio::block::overlay::{BLOCK, Overlay};
 use vambrace_memory::PaRange;
 use vambrace_memory::addr::PAGE_SIZE;
-use vambrace_wire::VmId;
 use vambrace_wire::bundle::Bundle;
 use vambrace_wire::bundle::io::{self, Backing};
 

@@ -9,9 +9,9 @@
 use alloc::vec::Vec;
 
 use arrayvec::ArrayVec;
+use vambrace_ids::VmId;
 use vambrace_io::virtio::block::disk::{Blocks, DiskStep, Operation, Tag};
 use vambrace_io::virtio::block::format::{ID_LEN, request as kind};
-use vambrace_wire::VmId;
 use zerocopy::IntoBytes;
 
 pub use self::request::{Buffer, Data, Direction, Features};

@@ -7,8 +7,8 @@ use alloc::boxed::Box;
 use vambrace_hypervisor::host_io::board_disk::{
     self, Buffer, Data, Direction, DiskQueue, Features, NoSlot, Owner, QUEUE, SHARED, Vms,
 };
+use vambrace_ids::VmId;
 use vambrace_io::virtio::block::disk::DiskStep;
-use vambrace_wire::VmId;
 use virtio_drivers::queue::VirtQueue;
 use virtio_drivers::transport::mmio::MmioTransport;
 use virtio_drivers::transport::{InterruptStatus, Transport};

@@ -19,7 +19,7 @@ use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::memory::room;
 use vambrace_hypervisor::sched::placement::{self, Candidate, NoPlace, Presence};
 use vambrace_hypervisor::sched::requests::{MAX_VCPUS_PER_CPU, NeedKick, Requests};
-use vambrace_memory::vmid::{PcpuId, VcpuId};
+use vambrace_ids::{PcpuId, VcpuId};
 
 use crate::arch::flag::Flag;
 use crate::arch::lock::{SpinMutex, Yield};

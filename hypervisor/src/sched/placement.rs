@@ -4,7 +4,7 @@
 //! Where it is pinned; else on the CPU with the fewest, no two of a VM together while there are CPUs enough. A CPU that the
 //! board lists and that did not start is no place: a vCPU there would wait for ever, and its VM's end for it.
 
-use vambrace_memory::vmid::PcpuId;
+use vambrace_ids::PcpuId;
 
 use crate::sched::requests::MAX_VCPUS_PER_CPU;
 

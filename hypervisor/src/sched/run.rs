@@ -18,10 +18,9 @@ use vambrace_hypervisor::arch::speculative_at::SwitchOrder;
 use vambrace_hypervisor::arch::traps::Features;
 use vambrace_hypervisor::boot::board::Board;
 use vambrace_hypervisor::invariant;
+use vambrace_ids::{PcpuId, VmId};
 use vambrace_interrupts::Intid;
 use vambrace_machine::{Resume, StopReason, Vcpu, fast, report};
-use vambrace_memory::vmid::PcpuId;
-use vambrace_wire::VmId;
 use vambrace_wire::message::FromHypervisor;
 
 use crate::arch::debug::Debug;

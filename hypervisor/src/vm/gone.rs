@@ -3,7 +3,7 @@
 
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
-use vambrace_wire::VmId;
+use vambrace_ids::VmId;
 use vambrace_wire::message::FromHypervisor;
 
 use crate::arch::sysreg::{CntpctEl0, Read};

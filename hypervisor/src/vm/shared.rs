@@ -12,11 +12,11 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize
 use vambrace_cpu::scheduler::RunQueueIndex;
 use vambrace_hypervisor::boot::board::MAX_CPUS;
 use vambrace_hypervisor::vm::ratelimit::{LogRatelimit, Verdict};
+use vambrace_ids::{PcpuId, VmId};
 use vambrace_interrupts::VcpuSet;
 use vambrace_machine::fast::{Constants, SiblingVcpus};
 use vambrace_machine::{Lifecycle, StopReason, Vcpu, Vm};
-use vambrace_memory::vmid::{PcpuId, VmidHolder};
-use vambrace_wire::VmId;
+use vambrace_memory::vmid::VmidHolder;
 
 use crate::arch::lock::SpinMutex;
 use crate::arch::sysreg::{CntfrqEl0, CntpctEl0, Read};

@@ -6,7 +6,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use vambrace_hypervisor::console::serial::Source;
-use vambrace_wire::VmId;
+use vambrace_ids::VmId;
 use vambrace_wire::message::{FromHypervisor, Life, MemoryUse};
 
 use crate::arch::sysreg::{CntpctEl0, Read};

@@ -3,7 +3,7 @@
 
 use alloc::boxed::Box;
 
-use vambrace_wire::VmId;
+use vambrace_ids::VmId;
 
 /// A value for each VM of the bundle, found by the VM's id: one that is out of date finds nothing.
 #[derive(Debug)]

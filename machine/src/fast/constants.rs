@@ -4,8 +4,8 @@
 //! Left to the long path: registers whose value depends on more than the vCPU.
 
 use vambrace_cpu::sysreg::SysReg;
+use vambrace_ids::VcpuId;
 use vambrace_interrupts::Width;
-use vambrace_memory::vmid::VcpuId;
 
 use crate::layout;
 use crate::vm::Vm;

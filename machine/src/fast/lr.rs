@@ -6,8 +6,8 @@
 
 use spin::RelaxStrategy;
 use spin::mutex::SpinMutexGuard;
+use vambrace_ids::VcpuId;
 use vambrace_interrupts::PrivateIrq;
-use vambrace_memory::vmid::VcpuId;
 
 use super::{FastPath, ListRegisters};
 use crate::vm::Vm;

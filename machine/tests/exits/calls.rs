@@ -4,8 +4,8 @@
 use proptest::prelude::*;
 use vambrace_cpu::power::Power;
 use vambrace_cpu::syndrome::class;
+use vambrace_ids::VcpuId;
 use vambrace_machine::{Lifecycle, Resume, StopReason, layout};
-use vambrace_memory::vmid::VcpuId;
 
 use crate::bench::{Bench, CODE, RAM_SIZE, syndrome};
 

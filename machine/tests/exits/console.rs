@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The UART and the clock, from a guest's store to the console and from a key to a list register.
 
+use vambrace_ids::VcpuId;
 use vambrace_interrupts::{Activity, ListRegister, State, VcpuSet};
 use vambrace_io::pl011::FIFO_DEPTH;
 use vambrace_machine::host::Output;
 use vambrace_machine::vm::Input;
 use vambrace_machine::{StopReason, layout};
-use vambrace_memory::vmid::VcpuId;
 use vambrace_wire::message::INPUT_WINDOW;
 
 use crate::bench::Bench;

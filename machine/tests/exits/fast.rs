@@ -10,12 +10,12 @@ use spin::mutex::SpinMutex;
 use vambrace_cpu::pstate;
 use vambrace_cpu::syndrome::{Syndrome, class};
 use vambrace_cpu::sysreg::SysReg;
+use vambrace_ids::VcpuId;
 use vambrace_interrupts::{Added, CpuInterface, LineLevel, ListRegister, State, VcpuSet};
 use vambrace_machine::fast::{
     Constants, FastResult, ListRegisters, SCRATCH_REGISTERS, SiblingVcpus, Trap, serve, wait,
 };
 use vambrace_machine::{Resume, Vcpu, Vm, layout};
-use vambrace_memory::vmid::VcpuId;
 
 use crate::access::{TRANSLATION, iss, moves};
 use crate::bench::{Bench, EL1H, LIST_REGISTERS, syndrome};

@@ -5,9 +5,11 @@
 //! shared by VM, so that a VM gets no more of it by having more disks: each may have its part at any time, whatever the others do.
 //! Who is refused waits, and the first who waits is told when a slot is free that it may have.
 
-use crate::invariant;
 use alloc::vec::Vec;
-use vambrace_wire::VmId;
+
+use vambrace_ids::VmId;
+
+use crate::invariant;
 
 /// Slots beyond those that belong to a disk.
 pub const SHARED: usize = 16;

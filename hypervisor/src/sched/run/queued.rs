@@ -11,10 +11,9 @@ use vambrace_cpu::scheduler::{Claim, RunQueueIndex};
 use vambrace_cpu::timer;
 use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::memory::room;
+use vambrace_ids::{VcpuId, VmId};
 use vambrace_interrupts::{Activity, Put};
 use vambrace_machine::Vcpu;
-use vambrace_memory::vmid::VcpuId;
-use vambrace_wire::VmId;
 
 use super::account::Payer;
 use super::switch::Unloaded;

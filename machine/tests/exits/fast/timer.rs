@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The virtual timer's interrupt by the fast path.
 
+use vambrace_ids::VcpuId;
 use vambrace_interrupts::{Intid, Trigger};
 use vambrace_machine::fast::give_timer;
-use vambrace_memory::vmid::VcpuId;
 
 use super::*;
 
