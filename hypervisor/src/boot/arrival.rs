@@ -7,6 +7,8 @@
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
+use vambrace_ids::PcpuId;
+
 /// A physical CPU's coming.
 #[derive(Debug, Default)]
 pub struct Arrival(AtomicU8);
@@ -63,20 +65,20 @@ impl Arrival {
     }
 }
 
-/// Waits until nothing is known too little of: for each that is awaited longer than `is_over` allows, `give_up` is told its index.
+/// Waits until nothing is known too little of: for each that is awaited longer than `is_over` allows, `give_up` is called.
 /// `relax` is called while there is nothing to do.
 pub fn wait_for_all<'a>(
     arrivals: impl Iterator<Item = &'a Arrival> + Clone,
     mut is_over: impl FnMut() -> bool,
     mut relax: impl FnMut(),
-    mut give_up: impl FnMut(usize),
+    mut give_up: impl FnMut(PcpuId),
 ) {
     while arrivals.clone().any(Arrival::is_awaited) && !is_over() {
         relax();
     }
-    for (index, arrival) in arrivals.enumerate() {
+    for (cpu, arrival) in (0..).map(PcpuId::new).zip(arrivals) {
         if arrival.is_awaited() && arrival.leave_out() {
-            give_up(index);
+            give_up(cpu);
         }
     }
 }
@@ -115,7 +117,7 @@ mod tests {
             looks > 5
         };
         wait_for_all(cpus.iter(), is_over, || waited += 1, |cpu| given_up.push(cpu));
-        assert_eq!((waited, given_up), (5, vec![1]));
+        assert_eq!((waited, given_up), (5, vec![PcpuId::new(1)]));
         assert_eq!(cpus[1].arrive(), Told::StayOut);
         assert_eq!(cpus.each_ref().map(Arrival::is_here), [true, false, false, true]);
     }

@@ -141,8 +141,8 @@ impl CpusUp {
 pub(crate) fn wait_for_all(_: CpusStarted, me: PcpuId) -> CpusUp {
     let _ = arrive(me);
     let timeout = Timeout::of_seconds(PATIENCE);
-    let give_up = |cpu: usize| {
-        let affinity = all().get(cpu).map_or(0, |shared| shared.affinity);
+    let give_up = |cpu: PcpuId| {
+        let affinity = all().get(cpu.index()).map_or(0, |shared| shared.affinity);
         console::warning!(
             "CPU {cpu} ({affinity:#x}) has not come within {PATIENCE} s, though the firmware says that it starts it, so no vCPU \
              is given to it"
