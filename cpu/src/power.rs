@@ -11,6 +11,7 @@
 use alloc::boxed::Box;
 
 use serde::{Deserialize, Serialize};
+use vambrace_ids::VcpuId;
 use vambrace_memory::Ipa;
 
 use crate::pstate::Endianness;
@@ -62,7 +63,7 @@ pub enum Remaining {
     None,
 }
 
-/// The CPUs of one VM and their power states. CPUs are numbered from 0.
+/// The CPUs of one VM and their power states. A CPU is named by its place in the VM.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PowerStates {
     cpus: Box<[Cpu]>,
@@ -83,14 +84,14 @@ impl PowerStates {
 
     /// The power state of a CPU; one that does not exist is off.
     #[must_use]
-    pub fn get(&self, cpu: usize) -> Power {
-        self.cpus.get(cpu).map_or(Power::Off, |cpu| cpu.power)
+    pub fn get(&self, cpu: VcpuId) -> Power {
+        self.cpus.get(cpu.index()).map_or(Power::Off, |cpu| cpu.power)
     }
 
-    /// The number of the CPU with exactly this affinity.
+    /// The CPU with exactly this affinity.
     #[must_use]
-    pub fn find(&self, affinity: u64) -> Option<usize> {
-        self.cpus.iter().position(|cpu| cpu.affinity == affinity)
+    pub fn find(&self, affinity: u64) -> Option<VcpuId> {
+        self.cpus.iter().position(|cpu| cpu.affinity == affinity).and_then(VcpuId::from_index)
     }
 
     /// The states of the CPUs that share the affinity fields from `level` (0 to 3) upwards with `affinity`.
@@ -109,8 +110,8 @@ impl PowerStates {
     ///
     /// # Errors
     /// [`NotOff`] when it is not off.
-    pub fn check_off(&self, cpu: usize) -> Result<(), NotOff> {
-        match self.cpus.get(cpu).ok_or(NotOff::NoSuchCpu)?.power {
+    pub fn check_off(&self, cpu: VcpuId) -> Result<(), NotOff> {
+        match self.cpus.get(cpu.index()).ok_or(NotOff::NoSuchCpu)?.power {
             Power::Off => Ok(()),
             Power::OnPending(_) | Power::On => Err(NotOff::AlreadyOn),
         }
@@ -120,16 +121,16 @@ impl PowerStates {
     ///
     /// # Errors
     /// [`NotOff`] when it is not off; then nothing changes.
-    pub fn begin_on(&mut self, cpu: usize, entry: CpuEntry) -> Result<(), NotOff> {
+    pub fn begin_on(&mut self, cpu: VcpuId, entry: CpuEntry) -> Result<(), NotOff> {
         self.check_off(cpu)?;
-        let cpu = self.cpus.get_mut(cpu).ok_or(NotOff::NoSuchCpu)?;
+        let cpu = self.cpus.get_mut(cpu.index()).ok_or(NotOff::NoSuchCpu)?;
         cpu.power = Power::OnPending(entry);
         Ok(())
     }
 
     /// Starts a CPU that is pending: from now on it is on. Called on the physical CPU that will run it.
-    pub fn take_pending(&mut self, cpu: usize) -> Option<CpuEntry> {
-        let cpu = self.cpus.get_mut(cpu)?;
+    pub fn take_pending(&mut self, cpu: VcpuId) -> Option<CpuEntry> {
+        let cpu = self.cpus.get_mut(cpu.index())?;
         let Power::OnPending(entry) = cpu.power else {
             return None;
         };
@@ -138,8 +139,8 @@ impl PowerStates {
     }
 
     /// Turns a CPU off, by itself: from on to off. One that is pending stays so.
-    pub fn off(&mut self, cpu: usize) -> Remaining {
-        if let Some(cpu) = self.cpus.get_mut(cpu)
+    pub fn off(&mut self, cpu: VcpuId) -> Remaining {
+        if let Some(cpu) = self.cpus.get_mut(cpu.index())
             && cpu.power == Power::On
         {
             cpu.power = Power::Off;
@@ -157,14 +158,19 @@ impl PowerStates {
 
     /// Whether any CPU is on or pending.
     pub fn remaining(&self) -> Remaining {
-        self.remaining_beside(usize::MAX)
+        remaining_among(&self.cpus)
     }
 
     /// Whether any other CPU than this one is on or pending.
-    pub fn remaining_beside(&self, cpu: usize) -> Remaining {
-        let mut others = self.cpus.iter().enumerate().filter(|(index, _)| *index != cpu);
-        if others.any(|(_, other)| other.power != Power::Off) { Remaining::Some } else { Remaining::None }
+    pub fn remaining_beside(&self, cpu: VcpuId) -> Remaining {
+        let others = self.cpus.iter().enumerate().filter(|(index, _)| *index != cpu.index());
+        remaining_among(others.map(|(_, other)| other))
     }
+}
+
+fn remaining_among<'a>(cpus: impl IntoIterator<Item = &'a Cpu>) -> Remaining {
+    let is_any_on = cpus.into_iter().any(|cpu| cpu.power != Power::Off);
+    if is_any_on { Remaining::Some } else { Remaining::None }
 }
 
 #[cfg(test)]

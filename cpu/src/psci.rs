@@ -8,6 +8,7 @@ use arm_psci::{
     AffinityInfo, EntryPoint, ErrorCode, Function, FunctionId, MigrateInfoType, Mpidr, PowerState,
     PsciFeature, ResetType, Version,
 };
+use vambrace_ids::VcpuId;
 use vambrace_memory::Ipa;
 
 use crate::power::{CpuEntry, NotOff, Power, PowerStates};
@@ -36,7 +37,7 @@ pub(crate) const fn is_function(id: u32) -> bool {
 /// Serves a call whose function id [is PSCI's](is_function).
 pub(crate) fn call(
     call: &Call,
-    caller: usize,
+    caller: VcpuId,
     power: &mut PowerStates,
     services: &impl Services,
 ) -> CallOutcome {
@@ -73,7 +74,7 @@ const fn is_offered(id: FunctionId) -> bool {
 fn perform(
     function: Function,
     endianness: Endianness,
-    caller: usize,
+    caller: VcpuId,
     power: &mut PowerStates,
     services: &impl Services,
 ) -> Result<CallOutcome, ErrorCode> {

@@ -4,6 +4,7 @@
 //! The hypervisor is the VM's whole firmware: Arm architecture calls, PSCI, TRNG and Vambrace's own calls are served here,
 //! and every other function id is NOT_SUPPORTED. No call is ever passed on to EL3. Source: SMCCC (DEN0028) 1.1.
 
+use vambrace_ids::VcpuId;
 use vambrace_memory::Ipa;
 
 use crate::power::{CpuEntry, PowerStates, Remaining};
@@ -71,8 +72,8 @@ pub enum CallOutcome {
     Return([u64; 4]),
     /// The CPU `target` is pending: its physical CPU must be told. Then the call returns 0.
     CpuOn {
-        /// The CPU's number in the VM.
-        target: usize,
+        /// Which CPU of the VM.
+        target: VcpuId,
     },
     /// The caller is off, and does not return.
     CpuOff(Remaining),
@@ -103,10 +104,10 @@ pub enum Suspend {
     PowerDown(CpuEntry),
 }
 
-/// Serves a call of the CPU numbered `caller`, which is on, under the VM's lock.
+/// Serves a call of the CPU `caller`, which is on, under the VM's lock.
 pub fn call(
     call: &Call,
-    caller: usize,
+    caller: VcpuId,
     power: &mut PowerStates,
     services: &mut impl Services,
 ) -> CallOutcome {

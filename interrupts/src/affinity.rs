@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
+use vambrace_ids::VcpuId;
 
 /// An affinity, packed: Aff3 in bits 31:24, down to Aff0 in bits 7:0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -25,14 +26,14 @@ impl Affinity {
 
 /// The vCPUs by affinity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Affinities(Vec<(Affinity, u16)>);
+pub(crate) struct Affinities(Vec<(Affinity, VcpuId)>);
 
 impl Affinities {
     /// Sorts the vCPUs' affinities, given in the order of the vCPUs: which is nearly always theirs, so that each one goes
     /// to the end. A general sort would be a twentieth of EL2's text.
     pub(crate) fn new(mpidrs: &[u64]) -> Self {
         let mut sorted = Vec::with_capacity(mpidrs.len());
-        for (vcpu, &mpidr) in (0..).zip(mpidrs) {
+        for (vcpu, &mpidr) in (0..).map(VcpuId::new).zip(mpidrs) {
             let entry = (Affinity::from_mpidr(mpidr), vcpu);
             let place = sorted.partition_point(|before| *before < entry);
             sorted.insert(place, entry);
@@ -48,7 +49,7 @@ impl Affinities {
     /// The vCPU of this affinity. Where there are 16 in a cluster and the clusters are full, as is usual, it is where it
     /// would be expected.
     #[inline]
-    pub(crate) fn find(&self, affinity: Affinity) -> Option<u16> {
+    pub(crate) fn find(&self, affinity: Affinity) -> Option<VcpuId> {
         let expected = affinity.0 & 0xF | (affinity.0 >> 4 & 0xFF0);
         match self.0.get(expected as usize) {
             Some(entry) if entry.0 == affinity => Some(entry.1),
@@ -56,13 +57,13 @@ impl Affinities {
         }
     }
 
-    fn search(&self, affinity: Affinity) -> Option<u16> {
+    fn search(&self, affinity: Affinity) -> Option<VcpuId> {
         let place = self.0.binary_search_by_key(&affinity, |entry| entry.0).ok()?;
         self.0.get(place).map(|entry| entry.1)
     }
 
     /// The vCPUs of the 16 affinities from `first` on (a multiple of 16), each with its distance from `first`.
-    pub(crate) fn sixteen_from(&self, first: Affinity) -> impl Iterator<Item = (u32, u16)> + '_ {
+    pub(crate) fn sixteen_from(&self, first: Affinity) -> impl Iterator<Item = (u32, VcpuId)> + '_ {
         let place = self.0.partition_point(|entry| entry.0 < first);
         self.0
             .iter()
@@ -86,10 +87,13 @@ mod tests {
     #[test]
     fn finds_by_affinity_not_by_order() {
         let map = Affinities::new(&[0x100, 0x0, 0x1_0000_0000, 0x3]);
-        assert_eq!(map.find(Affinity(0x100)), Some(0));
-        assert_eq!(map.find(Affinity(0x100_0000)), Some(2));
+        assert_eq!(map.find(Affinity(0x100)), Some(VcpuId::new(0)));
+        assert_eq!(map.find(Affinity(0x100_0000)), Some(VcpuId::new(2)));
         assert_eq!(map.find(Affinity(0x1)), None);
-        assert_eq!(map.sixteen_from(Affinity(0)).collect::<Vec<_>>(), [(0, 1), (3, 3)]);
+        assert_eq!(
+            map.sixteen_from(Affinity(0)).collect::<Vec<_>>(),
+            [(0, VcpuId::new(1)), (3, VcpuId::new(3))]
+        );
         assert!(!map.has_duplicate());
         assert!(Affinities::new(&[1, 2, 1]).has_duplicate());
     }

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use vambrace_ids::VcpuId;
 
 use crate::affinity::Affinities;
 use crate::vcpu_set::MAX_VCPUS;
@@ -19,7 +20,7 @@ pub struct VgicConfig {
     /// 23:0. Other bits are ignored.
     pub affinities: Vec<u64>,
     /// The last vCPU of each contiguous region of redistributors: GICR_TYPER.Last is set there.
-    pub region_ends: Vec<usize>,
+    pub region_ends: Vec<VcpuId>,
     /// How many SPIs: INTIDs 32 up to 32 + `spi_count`.
     pub spi_count: u32,
     /// Priority bits of the virtual CPU interface: ICH_VTR_EL2.PRIbits + 1, 5 to 8.
@@ -35,7 +36,7 @@ impl VgicConfig {
     /// registers: as on most machines.
     #[must_use]
     pub fn new(affinities: Vec<u64>) -> Self {
-        let region_ends = affinities.len().checked_sub(1).into_iter().collect();
+        let region_ends = affinities.len().checked_sub(1).and_then(VcpuId::from_index).into_iter().collect();
         Self {
             affinities,
             region_ends,
@@ -57,7 +58,7 @@ impl VgicConfig {
         if Affinities::new(&self.affinities).has_duplicate() {
             return Err(ConfigError::DuplicateAffinity);
         }
-        if let Some(&end) = self.region_ends.iter().find(|&&end| end >= self.affinities.len()) {
+        if let Some(&end) = self.region_ends.iter().find(|end| end.index() >= self.affinities.len()) {
             return Err(ConfigError::RegionEnd(end));
         }
         if self.spi_count > MAX_SPIS {
@@ -87,7 +88,7 @@ pub enum ConfigError {
     DuplicateAffinity,
     /// A region of redistributors that ends past the last vCPU.
     #[error("a redistributor region ends at vCPU {0}, which does not exist")]
-    RegionEnd(usize),
+    RegionEnd(VcpuId),
     /// More SPIs than INTIDs.
     #[error("{0} SPIs: a GIC has at most {MAX_SPIS}")]
     SpiCount(u32),

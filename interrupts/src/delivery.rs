@@ -14,6 +14,8 @@
 //!   vCPU than the one in whose list register it is. Guests in EOImode 0 do not write it.
 //! - A linked one waits whose line may fall meanwhile: when the guest reads what is pending; see [`crate::resample`].
 
+use vambrace_ids::VcpuId;
+
 use crate::intid::Intid;
 use crate::list_register::{
     CpuInterface, HCR_EN, HCR_LRENPIE, HCR_NPIE, HCR_TALL0, HCR_TALL1, HCR_TDIR, HCR_VGRP0DIE, HCR_VGRP0EIE,
@@ -26,28 +28,28 @@ use crate::vgic::Vgic;
 impl Vgic {
     /// Whether the list registers of a vCPU are to be synced and flushed before it is entered.
     #[must_use]
-    pub fn needs_flush(&self, vcpu: usize) -> bool {
-        self.vcpus.get(vcpu).is_some_and(|vcpu| !vcpu.lr_state.is_current() || vcpu.pending_sgi != 0)
+    pub fn needs_flush(&self, vcpu: VcpuId) -> bool {
+        self.vcpu(vcpu).is_some_and(|vcpu| !vcpu.lr_state.is_current() || vcpu.pending_sgi != 0)
     }
 
     /// The vCPU's interface as it was last flushed or synced: what to save, or to load on another CPU.
     #[must_use]
-    pub fn interface(&self, vcpu: usize) -> Option<&CpuInterface> {
-        self.vcpus.get(vcpu).map(|vcpu| &vcpu.interface)
+    pub fn interface(&self, vcpu: VcpuId) -> Option<&CpuInterface> {
+        self.vcpu(vcpu).map(|vcpu| &vcpu.interface)
     }
 
     /// Takes the state of a vCPU's interrupts back into the model. `machine` is what the machine's registers say:
     /// the list registers that were in use, ICH_HCR_EL2, ICH_VMCR_EL2 and the active priorities.
     ///
     /// Does nothing if the vCPU was not flushed since the last time. Returns the vCPUs to which interrupts have moved.
-    pub fn sync(&mut self, vcpu: usize, machine: &CpuInterface) -> VcpuSet {
+    pub fn sync(&mut self, vcpu: VcpuId, machine: &CpuInterface) -> VcpuSet {
         self.sync_from(vcpu, |known| *known = CpuInterface { used: known.used, ..machine.clone() })
     }
 
     /// The same, `read` fetching all that from the machine; of the list registers as many as are in use. One that is
     /// empty, as ICH_ELRSR_EL2 tells it, may be given as zero.
-    pub fn sync_from(&mut self, vcpu: usize, read: impl FnOnce(&mut CpuInterface)) -> VcpuSet {
-        let Some(state) = self.vcpus.get_mut(vcpu).filter(|state| state.lr_state.is_flushed()) else {
+    pub fn sync_from(&mut self, vcpu: VcpuId, read: impl FnOnce(&mut CpuInterface)) -> VcpuSet {
+        let Some(state) = self.vcpu_mut(vcpu).filter(|state| state.lr_state.is_flushed()) else {
             return VcpuSet::new();
         };
         let groups = state.interface.groups();
@@ -57,10 +59,10 @@ impl Vgic {
 
     /// Takes the interrupts of a vCPU back into the model, whose `interface` is what the machine's registers say, and
     /// had `groups` enabled when it was flushed. It will look itself: of the vCPUs that are to, it is none.
-    pub(crate) fn sync_interface(&mut self, vcpu: usize, groups: u32) -> VcpuSet {
+    pub(crate) fn sync_interface(&mut self, vcpu: VcpuId, groups: u32) -> VcpuSet {
         let mut kicks = VcpuSet::new();
         self.take_back_lrs(vcpu, &mut kicks);
-        if self.vcpus.get(vcpu).is_some_and(|state| state.interface.groups() != groups) {
+        if self.vcpu(vcpu).is_some_and(|state| state.interface.groups() != groups) {
             kicks.extend(&self.reroute_one_of_n());
         }
         kicks.remove(vcpu);
@@ -69,8 +71,8 @@ impl Vgic {
 
     /// Takes what is in a vCPU's list registers back into the model. `kicks` gets the vCPUs that have to look, this one among
     /// them if something goes to it.
-    pub(crate) fn take_back_lrs(&mut self, vcpu: usize, kicks: &mut VcpuSet) {
-        let Some(state) = self.vcpus.get_mut(vcpu) else { return };
+    pub(crate) fn take_back_lrs(&mut self, vcpu: VcpuId, kicks: &mut VcpuSet) {
+        let Some(state) = self.vcpu_mut(vcpu) else { return };
         state.lr_state.sync();
         state.pending_sgi = 0;
         let used = core::mem::take(&mut state.interface.used);
@@ -80,7 +82,7 @@ impl Vgic {
             self.end_unqueued(vcpu, kicks);
         }
         for index in 0..usize::from(used) {
-            let Some(state) = self.vcpus.get_mut(vcpu) else { break };
+            let Some(state) = self.vcpu_mut(vcpu) else { break };
             if let (Some(&queued), Some(now)) = (state.queued.get(index), state.interface.lr.get_mut(index)) {
                 let now = ListRegister(core::mem::take(now)).state();
                 self.sync_lr(vcpu, ListRegister(queued), now, kicks);
@@ -89,7 +91,7 @@ impl Vgic {
     }
 
     /// Takes one interrupt back from a list register.
-    fn sync_lr(&mut self, vcpu: usize, queued: ListRegister, now: State, kicks: &mut VcpuSet) {
+    fn sync_lr(&mut self, vcpu: VcpuId, queued: ListRegister, now: State, kicks: &mut VcpuSet) {
         let intid = queued.intid();
         if let Some((bank, n)) = self.bank_mut(vcpu, intid) {
             bank.sync(n, queued, now);
@@ -100,14 +102,14 @@ impl Vgic {
     }
 
     /// The guest ended an interrupt that is in no list register.
-    fn end_unqueued(&mut self, vcpu: usize, kicks: &mut VcpuSet) {
-        let state = self.vcpus.get(vcpu);
+    fn end_unqueued(&mut self, vcpu: VcpuId, kicks: &mut VcpuSet) {
+        let state = self.vcpu(vcpu);
         if let Some(key) = state.and_then(|state| self.most_urgent_ended(state)) {
             self.deactivate(vcpu, key.intid(), kicks);
         }
     }
 
-    pub(crate) fn deactivate(&mut self, vcpu: usize, intid: Intid, kicks: &mut VcpuSet) {
+    pub(crate) fn deactivate(&mut self, vcpu: VcpuId, intid: Intid, kicks: &mut VcpuSet) {
         let changed = self.bank_mut(vcpu, intid).map_or(0, |(bank, n)| bank.deactivate(n));
         match intid.spi_index() {
             // It is pending no more than before, so it may stay with a vCPU that was put.
@@ -120,9 +122,9 @@ impl Vgic {
     /// The guest wrote ICC_DIR_EL1, and that trapped. The vCPU is synced. Deactivates the interrupt, if the vCPU
     /// is in EOImode 1; in EOImode 0 the write is ignored (it is UNPREDICTABLE). An SPI in another vCPU's list
     /// register is deactivated when that vCPU syncs.
-    pub fn write_dir(&mut self, vcpu: usize, value: u64) -> VcpuSet {
+    pub fn write_dir(&mut self, vcpu: VcpuId, value: u64) -> VcpuSet {
         let mut kicks = VcpuSet::new();
-        if self.vcpus.get(vcpu).is_some_and(|vcpu| vcpu.interface.is_eoi_split()) {
+        if self.vcpu(vcpu).is_some_and(|vcpu| vcpu.interface.is_eoi_split()) {
             self.deactivate(vcpu, Intid::new((value & 0xFF_FFFF) as u32), &mut kicks);
         }
         kicks
@@ -132,15 +134,15 @@ impl Vgic {
     /// registers (those not in use are zero) and ICH_HCR_EL2; when the vCPU comes to a CPU, also the rest.
     ///
     /// Changes nothing if the vCPU was not synced since it was flushed.
-    pub fn flush(&mut self, vcpu: usize) -> Option<&CpuInterface> {
-        if !self.vcpus.get(vcpu)?.lr_state.is_flushed() {
+    pub fn flush(&mut self, vcpu: VcpuId) -> Option<&CpuInterface> {
+        if !self.vcpu(vcpu)?.lr_state.is_flushed() {
             self.queue_selected(vcpu);
         }
         self.interface(vcpu)
     }
 
-    fn queue_selected(&mut self, vcpu: usize) {
-        let Some(state) = self.vcpus.get(vcpu) else { return };
+    fn queue_selected(&mut self, vcpu: VcpuId) {
+        let Some(state) = self.vcpu(vcpu) else { return };
         let Selection { pending, active } = self.select(state);
         let limit = usize::from(self.config.list_registers);
         let active_chosen = active.get(limit.saturating_sub(usize::from(pending.total > 0)));
@@ -158,7 +160,7 @@ impl Vgic {
             if let Some((bank, n)) = self.bank_mut(vcpu, key.intid()) {
                 *register = bank.queue(n, key.intid(), groups).0;
             }
-            if let Some(state) = self.vcpus.get_mut(vcpu)
+            if let Some(state) = self.vcpu_mut(vcpu)
                 && let Some(place) = state.last_lr.get_mut(key.intid().get() as usize)
             {
                 *place = index;
@@ -168,7 +170,7 @@ impl Vgic {
 
         let is_active_left = active.total > active_chosen.len();
         let is_dir_trapped = is_active_left || self.vcpus.len() > 1;
-        let Some(state) = self.vcpus.get_mut(vcpu) else { return };
+        let Some(state) = self.vcpu_mut(vcpu) else { return };
         let mut hcr = HCR_EN;
         if is_pending_left {
             hcr |= HCR_NPIE | group_changes(state.interface.groups());
@@ -194,8 +196,8 @@ impl Vgic {
     /// priority: whether a vCPU that waits and is not on a CPU has to go on. The vCPU is synced, or flushed but
     /// not entered since, or is put; then [`Vgic::sync_put_if_changed`] comes before.
     #[must_use]
-    pub fn has_deliverable(&self, vcpu: usize) -> bool {
-        let Some(vcpu) = self.vcpus.get(vcpu) else { return false };
+    pub fn has_deliverable(&self, vcpu: VcpuId) -> bool {
+        let Some(vcpu) = self.vcpu(vcpu) else { return false };
         if vcpu.is_idle_put() {
             return false;
         }

@@ -10,6 +10,8 @@
 //!
 //! Nothing is done by halves: [`None`] says that it takes a sync and a flush, and that nothing has changed.
 
+use vambrace_ids::VcpuId;
+
 use crate::intid::Intid;
 use crate::list_register::{HCR_EN, HCR_TDIR, ListRegister, State};
 use crate::resample::Trigger;
@@ -118,8 +120,8 @@ impl Vgic {
     /// what became of it there; all of which is true again.
     #[inline(always)]
     #[must_use]
-    pub fn requeue(&self, vcpu: usize, irq: PrivateIrq, empty: u64) -> Option<Added> {
-        let state = self.vcpus.get(vcpu)?;
+    pub fn requeue(&self, vcpu: VcpuId, irq: PrivateIrq, empty: u64) -> Option<Added> {
+        let state = self.vcpu(vcpu)?;
         match irq {
             PrivateIrq::Sgi { .. } if state.pending_sgi != 0 => None,
             PrivateIrq::Sgi { .. } => state.queued_before(irq, |index| empty >> index & 1 != 0),
@@ -130,22 +132,22 @@ impl Vgic {
 
     /// The same for an interrupt that may have to wait, beside others.
     #[must_use]
-    pub fn requeue_beside(&self, vcpu: usize, irq: PrivateIrq, empty: u64) -> Option<Added> {
-        let state = self.vcpus.get(vcpu)?;
+    pub fn requeue_beside(&self, vcpu: VcpuId, irq: PrivateIrq, empty: u64) -> Option<Added> {
+        let state = self.vcpu(vcpu)?;
         state.queued_before(irq, |index| empty >> index & 1 != 0)
     }
 
     /// Whether the guest has handled all that was in its list registers.
     #[must_use]
-    pub fn is_idle(&self, vcpu: usize, empty: u64) -> bool {
-        self.vcpus.get(vcpu).is_some_and(|state| state.is_idle(empty))
+    pub fn is_idle(&self, vcpu: VcpuId, empty: u64) -> bool {
+        self.vcpu(vcpu).is_some_and(|state| state.is_idle(empty))
     }
 
     /// Queues the one SGI that became pending after the flush, if nothing else has changed. The vCPU runs here;
     /// for `empty` see [`Vgic::requeue`].
     #[inline]
-    pub fn queue_pending_sgi(&mut self, vcpu: usize, empty: u64) -> Option<Added> {
-        let state = self.vcpus.get_mut(vcpu)?;
+    pub fn queue_pending_sgi(&mut self, vcpu: VcpuId, empty: u64) -> Option<Added> {
+        let state = self.vcpu_mut(vcpu)?;
         state
             .requeue_pending_sgi(|_, index| empty >> index & 1 != 0)
             .or_else(|| self.queue_pending_sgi_anew(vcpu, empty))
@@ -153,8 +155,8 @@ impl Vgic {
 
     /// The same for an SGI that was not the last in its list register.
     #[cold]
-    fn queue_pending_sgi_anew(&mut self, vcpu: usize, empty: u64) -> Option<Added> {
-        let state = self.vcpus.get_mut(vcpu)?;
+    fn queue_pending_sgi_anew(&mut self, vcpu: VcpuId, empty: u64) -> Option<Added> {
+        let state = self.vcpu_mut(vcpu)?;
         let pending_sgi = state.pending_sgi;
         if !state.lrs_hold_all_but_sgis() || !pending_sgi.is_power_of_two() {
             return None;
@@ -165,7 +167,7 @@ impl Vgic {
         state.private.take_latch(n);
         let added = self.queue(vcpu, PrivateIrq::Sgi { intid: Intid::new(n) }, empty);
         if added.is_none()
-            && let Some(state) = self.vcpus.get_mut(vcpu)
+            && let Some(state) = self.vcpu_mut(vcpu)
         {
             let _ = state.private.set_latch(n);
             state.pending_sgi = pending_sgi;
@@ -174,10 +176,10 @@ impl Vgic {
     }
 
     /// Queues an interrupt in a list register that is empty; see [`Vgic::requeue`], which has been asked before.
-    pub fn queue(&mut self, vcpu: usize, irq: PrivateIrq, empty: u64) -> Option<Added> {
+    pub fn queue(&mut self, vcpu: VcpuId, irq: PrivateIrq, empty: u64) -> Option<Added> {
         let intid = irq.intid();
         let n = intid.get();
-        let state = self.vcpus.get_mut(vcpu)?;
+        let state = self.vcpus.get_mut(vcpu.index())?;
         if !state.lrs_hold_all() || !intid.is_private() {
             return None;
         }

@@ -142,7 +142,7 @@ impl Vgic {
             let in_lr = self.spis.get(index).map_or(0, |bank| bank.in_lr);
             for n in bits(in_lr.into()) {
                 let owner = self.routes.get(SpiIndex::at(index, n).index()).and_then(|route| route.owner);
-                let Some(owner) = owner.map(usize::from) else { continue };
+                let Some(owner) = owner else { continue };
                 self.sync_put_from_outside(owner, &mut lr_owners);
                 self.note_lr_owner(owner, &mut lr_owners);
             }

@@ -12,6 +12,8 @@
 //! maintenance. An SPI that is over is kept; when it changes, the sync is made up for at once, since it may be another vCPU's
 //! by then.
 
+use vambrace_ids::VcpuId;
+
 use crate::direct::Added;
 use crate::intid::Intid;
 use crate::list_register::{CpuInterface, ListRegister, State};
@@ -113,8 +115,8 @@ impl Vgic {
     /// back, unless [`Vgic::set_activity`] says that it waits.
     ///
     /// If the vCPU was not flushed, there is nothing to fetch, and `read` is not called.
-    pub fn put(&mut self, vcpu: usize, read: impl FnOnce(&mut CpuInterface)) -> Put {
-        let Some(state) = self.vcpus.get_mut(vcpu) else { return Put::Synced(VcpuSet::new()) };
+    pub fn put(&mut self, vcpu: VcpuId, read: impl FnOnce(&mut CpuInterface)) -> Put {
+        let Some(state) = self.vcpu_mut(vcpu) else { return Put::Synced(VcpuSet::new()) };
         state.activity = Activity::Ready;
         if !state.lr_state.is_flushed() {
             return Put::Synced(VcpuSet::new());
@@ -134,8 +136,8 @@ impl Vgic {
     /// nothing has happened since but that one SGI became pending, [`Vgic::interface`] is what to write into the machine,
     /// and true is returned. Else [`Vgic::sync_put`] and [`Vgic::flush`] have to follow.
     #[must_use]
-    pub fn load(&mut self, vcpu: usize) -> bool {
-        let Some(state) = self.vcpus.get_mut(vcpu) else { return false };
+    pub fn load(&mut self, vcpu: VcpuId) -> bool {
+        let Some(state) = self.vcpu_mut(vcpu) else { return false };
         state.activity = Activity::Busy;
         if !state.lr_state.load() {
             return false;
@@ -144,15 +146,15 @@ impl Vgic {
         if state.pending_sgi == 0 || self.queue_pending_sgi_of_put(vcpu) {
             return true;
         }
-        if let Some(state) = self.vcpus.get_mut(vcpu) {
+        if let Some(state) = self.vcpu_mut(vcpu) {
             state.lr_state.put();
         }
         false
     }
 
     /// Queues the SGI that is pending in the list registers that were kept; false if that takes a sync.
-    fn queue_pending_sgi_of_put(&mut self, vcpu: usize) -> bool {
-        let Some(state) = self.vcpus.get_mut(vcpu) else { return false };
+    fn queue_pending_sgi_of_put(&mut self, vcpu: VcpuId) -> bool {
+        let Some(state) = self.vcpu_mut(vcpu) else { return false };
         if let Some(Added { index, value }) = state.requeue_pending_sgi(Vcpu::is_put_empty) {
             if let Some(register) = state.interface.lr.get_mut(index) {
                 *register = value.0;
@@ -165,7 +167,7 @@ impl Vgic {
             empty &= !(u64::from(register.state() != State::Inactive) << index);
         }
         let Some(added) = self.queue_pending_sgi(vcpu, empty) else { return false };
-        let register = self.vcpus.get_mut(vcpu).and_then(|state| state.interface.lr.get_mut(added.index));
+        let register = self.vcpu_mut(vcpu).and_then(|state| state.interface.lr.get_mut(added.index));
         if let Some(register) = register {
             *register = added.value.0;
         }
@@ -174,16 +176,16 @@ impl Vgic {
 
     /// Syncs a vCPU that is put, if something has changed for it since: before [`Vgic::has_deliverable`]. Returns the
     /// vCPUs to which interrupts have moved.
-    pub fn sync_put_if_changed(&mut self, vcpu: usize) -> VcpuSet {
-        match self.vcpus.get(vcpu) {
+    pub fn sync_put_if_changed(&mut self, vcpu: VcpuId) -> VcpuSet {
+        match self.vcpu(vcpu) {
             Some(state) if !state.lr_state.is_current() => self.sync_put(vcpu),
             _ => VcpuSet::new(),
         }
     }
 
     /// Syncs a vCPU that is put, if its list registers were kept. Returns the vCPUs to which interrupts have moved.
-    pub fn sync_put(&mut self, vcpu: usize) -> VcpuSet {
-        match self.vcpus.get(vcpu) {
+    pub fn sync_put(&mut self, vcpu: VcpuId) -> VcpuSet {
+        match self.vcpu(vcpu) {
             Some(state) if state.lr_state.is_put() => self.sync_interface(vcpu, state.interface.groups()),
             _ => VcpuSet::new(),
         }
@@ -191,8 +193,8 @@ impl Vgic {
 
     /// Syncs a vCPU that is put, on behalf of whoever has to know what it holds. `kicks` gets the vCPUs that have to look, this
     /// one among them: it does not look by itself.
-    pub(crate) fn sync_put_from_outside(&mut self, vcpu: usize, kicks: &mut VcpuSet) {
-        if self.vcpus.get(vcpu).is_some_and(|state| state.lr_state.is_put()) {
+    pub(crate) fn sync_put_from_outside(&mut self, vcpu: VcpuId, kicks: &mut VcpuSet) {
+        if self.vcpu(vcpu).is_some_and(|state| state.lr_state.is_put()) {
             self.take_back_lrs(vcpu, kicks);
         }
     }

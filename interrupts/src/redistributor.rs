@@ -6,6 +6,8 @@
 //! this vCPU alone: to them the redistributor of a sleeping CPU would answer with a wake request, and the vCPU,
 //! which is never powered off behind the guest's back, is awake.
 
+use vambrace_ids::VcpuId;
+
 use crate::affinity::Affinity;
 use crate::bank::BitRegister;
 use crate::distributor::{IMPLEMENTATION, Part, identification, read_priorities, write_priorities};
@@ -34,8 +36,8 @@ const WAKER_CHILDREN_ASLEEP: u64 = 1 << 2;
 impl Vgic {
     /// Reads from a vCPU's redistributor: `offset` counts from RD_base, both frames. The vCPU is synced, unless this
     /// [reads what is synced](Self::reads_synced_redistributor).
-    pub fn read_redistributor(&mut self, vcpu: usize, offset: u64, width: Width) -> u64 {
-        let Some(state) = self.vcpus.get(vcpu) else { return 0 };
+    pub fn read_redistributor(&mut self, vcpu: VcpuId, offset: u64, width: Width) -> u64 {
+        let Some(state) = self.vcpu(vcpu) else { return 0 };
         if !offset.is_multiple_of(width.bytes()) {
             return 0;
         }
@@ -47,9 +49,9 @@ impl Vgic {
 
     /// Writes to a vCPU's redistributor. The vCPU is synced, unless what is written is
     /// [synced](Self::is_redistributor_synced). Returns the vCPUs that have to look again.
-    pub fn write_redistributor(&mut self, vcpu: usize, offset: u64, width: Width, value: u64) -> VcpuSet {
+    pub fn write_redistributor(&mut self, vcpu: VcpuId, offset: u64, width: Width, value: u64) -> VcpuSet {
         let bits = self.config.priority_bits;
-        let Some(state) = self.vcpus.get_mut(vcpu) else { return VcpuSet::new() };
+        let Some(state) = self.vcpu_mut(vcpu) else { return VcpuSet::new() };
         if !offset.is_multiple_of(width.bytes()) {
             return VcpuSet::new();
         }
@@ -67,12 +69,12 @@ impl Vgic {
 
     /// The vCPU itself, if its list registers hold interrupts whose pending and active state is read or written at
     /// this offset of its redistributor; see [`Self::distributor_lr_owners`].
-    pub fn redistributor_lr_owners(&mut self, vcpu: usize, offset: u64) -> VcpuSet {
+    pub fn redistributor_lr_owners(&mut self, vcpu: VcpuId, offset: u64) -> VcpuSet {
         let may_be_in_lr = offset
             .checked_sub(SGI_BASE)
             .and_then(BitRegister::at)
             .is_some_and(|(register, index)| register.may_be_in_lr() && index == 0);
-        let in_lr = self.vcpus.get(vcpu).map_or(0, |vcpu| vcpu.private.in_lr);
+        let in_lr = self.vcpu(vcpu).map_or(0, |vcpu| vcpu.private.in_lr);
         if !may_be_in_lr || in_lr == 0 {
             return VcpuSet::new();
         }
@@ -84,17 +86,17 @@ impl Vgic {
 
     /// The same as [`Self::is_synced`] for the interrupts of a redistributor.
     #[must_use]
-    pub fn is_redistributor_synced(&self, vcpu: usize, offset: u64) -> bool {
-        offset >= SGI_BASE && self.vcpus.get(vcpu).is_some_and(|vcpu| vcpu.private.is_synced())
+    pub fn is_redistributor_synced(&self, vcpu: VcpuId, offset: u64) -> bool {
+        offset >= SGI_BASE && self.vcpu(vcpu).is_some_and(|vcpu| vcpu.private.is_synced())
     }
 
     /// The same as [`Self::reads_synced`] for a redistributor.
     #[must_use]
-    pub fn reads_synced_redistributor(&self, vcpu: usize, offset: u64) -> bool {
+    pub fn reads_synced_redistributor(&self, vcpu: VcpuId, offset: u64) -> bool {
         offset < SGI_BASE || self.is_redistributor_synced(vcpu, offset)
     }
 
-    fn read_control(&self, vcpu: usize, state: &Vcpu, offset: u64, width: Width) -> u64 {
+    fn read_control(&self, vcpu: VcpuId, state: &Vcpu, offset: u64, width: Width) -> u64 {
         match (offset, width) {
             (TYPER, Width::Double) => self.redistributor_typer(vcpu),
             (_, Width::Byte | Width::Half | Width::Double) => 0,
@@ -107,8 +109,8 @@ impl Vgic {
         }
     }
 
-    fn write_control(&mut self, vcpu: usize, offset: u64, value: u64) -> VcpuSet {
-        let Some(state) = self.vcpus.get_mut(vcpu) else { return VcpuSet::new() };
+    fn write_control(&mut self, vcpu: VcpuId, offset: u64, value: u64) -> VcpuSet {
+        let Some(state) = self.vcpu_mut(vcpu) else { return VcpuSet::new() };
         match offset {
             CTLR => state.declined_groups = (value >> CTLR_DPG_SHIFT & 0b11) as u32,
             WAKER => state.asleep = value & WAKER_PROCESSOR_SLEEP != 0,
@@ -117,10 +119,11 @@ impl Vgic {
         self.reroute_one_of_n()
     }
 
-    fn redistributor_typer(&self, vcpu: usize) -> u64 {
-        let affinity = self.config.affinities.get(vcpu).map_or(0, |&mpidr| Affinity::from_mpidr(mpidr).0);
+    fn redistributor_typer(&self, vcpu: VcpuId) -> u64 {
+        let affinity =
+            self.config.affinities.get(vcpu.index()).map_or(0, |&mpidr| Affinity::from_mpidr(mpidr).0);
         let last = if self.config.region_ends.contains(&vcpu) { TYPER_LAST } else { 0 };
-        u64::from(affinity) << 32 | (vcpu as u64 & 0xFFFF) << 8 | TYPER_DPGS | last
+        u64::from(affinity) << 32 | u64::from(vcpu.number()) << 8 | TYPER_DPGS | last
     }
 }
 

@@ -13,6 +13,8 @@
 //! virtual timer's ([`Vgic::confirm_line`]), there is no second one. A guest that takes its interrupts at once never comes
 //! here.
 
+use vambrace_ids::VcpuId;
+
 use crate::delivery::traps_for;
 use crate::intid::{Intid, SpiIndex};
 use crate::list_register::{HCR_EN, HCR_TDIR};
@@ -74,8 +76,8 @@ pub enum Look {
 impl Vgic {
     /// Says which groups' interrupts the vCPU masks by PSTATE: bit 0 Group 0 (PSTATE.F), bit 1 Group 1 (PSTATE.I). To be
     /// said before each [`Vgic::flush`].
-    pub fn set_masked_groups(&mut self, vcpu: usize, groups: u32) {
-        if let Some(vcpu) = self.vcpus.get_mut(vcpu) {
+    pub fn set_masked_groups(&mut self, vcpu: VcpuId, groups: u32) {
+        if let Some(vcpu) = self.vcpu_mut(vcpu) {
             vcpu.masked_groups = groups;
         }
     }
@@ -91,14 +93,14 @@ impl Vgic {
 
     /// Notes which of a vCPU's pending interrupts are to be resampled: the linked ones, but for the most urgent one of
     /// all if that is taken at once. Nothing of the vCPU is in list registers. Says whose registers trap for it: a set of groups.
-    pub(crate) fn mark_pending_for_resample(&mut self, vcpu: usize, most_urgent: Option<Key>) -> u32 {
-        let Some(state) = self.vcpus.get(vcpu) else { return 0 };
+    pub(crate) fn mark_pending_for_resample(&mut self, vcpu: VcpuId, most_urgent: Option<Key>) -> u32 {
+        let Some(state) = self.vcpu(vcpu) else { return 0 };
         let exempt = most_urgent.filter(|key| self.is_taken_at_once(state, *key)).map(Key::intid);
         let groups = self.groups;
         let private = exempt.filter(|intid| intid.is_private()).map_or(0, |intid| 1 << intid.get());
         let spi = exempt.and_then(Intid::spi_index);
         let (used, words) = (state.spis.used, state.spis.words);
-        let Some(state) = self.vcpus.get_mut(vcpu) else { return 0 };
+        let Some(state) = self.vcpu_mut(vcpu) else { return 0 };
         let mut trapped = state.private.mark_pending_for_resample(!private, groups);
         if !self.links_spis {
             return trapped;
@@ -117,8 +119,8 @@ impl Vgic {
 
     /// Notes that a private interrupt that has just been queued is to be resampled. Returns ICH_HCR_EL2, which
     /// is to be written.
-    pub fn mark_queued_for_resample(&mut self, vcpu: usize, intid: Intid) -> u64 {
-        let Some(state) = self.vcpus.get_mut(vcpu) else { return 0 };
+    pub fn mark_queued_for_resample(&mut self, vcpu: VcpuId, intid: Intid) -> u64 {
+        let Some(state) = self.vcpu_mut(vcpu) else { return 0 };
         if state.private.mark_for_resample(intid.get()) {
             let group = state.private.group1() >> intid.get() & 1;
             state.interface.hcr |= traps_for(1 << group);
@@ -130,8 +132,8 @@ impl Vgic {
     /// list registers, and nothing else waits, the guest may take it: ICH_HCR_EL2 is returned, which is to be written. Bit `n` of `empty` says
     /// that list register `n` is.
     #[must_use]
-    pub fn confirm_queued_line(&mut self, vcpu: usize, intid: Intid, empty: u64) -> Option<u64> {
-        let state = self.vcpus.get_mut(vcpu)?;
+    pub fn confirm_queued_line(&mut self, vcpu: VcpuId, intid: Intid, empty: u64) -> Option<u64> {
+        let state = self.vcpu_mut(vcpu)?;
         let traps = traps_for(0b11);
         let has_all = state.lr_state.is_current() && state.pending_sgi == 0 && state.resampled == 0;
         let index = usize::from(*state.last_lr.get(intid.get() as usize)?);
@@ -149,7 +151,7 @@ impl Vgic {
     }
 
     /// The line of a linked private interrupt of the vCPU is known to be high: it need not be resampled. The vCPU is synced.
-    pub fn confirm_line(&mut self, vcpu: usize, intid: Intid) {
+    pub fn confirm_line(&mut self, vcpu: VcpuId, intid: Intid) {
         if let Some((bank, n)) = self.bank_mut(vcpu, intid) {
             bank.confirm_line(n);
         }
@@ -157,18 +159,18 @@ impl Vgic {
 
     /// A read of ICC_IARn_EL1 or ICC_HPPIRn_EL1 has trapped. The vCPU is synced, and is to be flushed; `kicks` gets the
     /// vCPUs that have to look again, this one among them if physical interrupts are to be deactivated.
-    pub fn read_pending(&mut self, vcpu: usize, group: Group, look: Look, kicks: &mut VcpuSet) -> Answer {
-        let Some(state) = self.vcpus.get_mut(vcpu) else { return Answer::Intid(Intid::SPURIOUS) };
+    pub fn read_pending(&mut self, vcpu: VcpuId, group: Group, look: Look, kicks: &mut VcpuSet) -> Answer {
+        let Some(state) = self.vcpu_mut(vcpu) else { return Answer::Intid(Intid::SPURIOUS) };
         let bit = 1 << group.index();
         let is_second = state.resampled & bit != 0;
         state.resampled &= !bit;
         if !is_second && self.withdraw_unconfirmed(vcpu, kicks) {
-            if let Some(state) = self.vcpus.get_mut(vcpu) {
+            if let Some(state) = self.vcpu_mut(vcpu) {
                 state.resampled |= bit;
             }
             return Answer::Again;
         }
-        let Some(state) = self.vcpus.get(vcpu) else { return Answer::Intid(Intid::SPURIOUS) };
+        let Some(state) = self.vcpu(vcpu) else { return Answer::Intid(Intid::SPURIOUS) };
         let (bits, most_urgent) = (self.config.preemption_bits, self.most_urgent_pending(state));
         let Some(key) = most_urgent.filter(|key| Group::of(key.is_group1()) == group) else {
             return Answer::Intid(Intid::SPURIOUS);
@@ -183,8 +185,8 @@ impl Vgic {
     }
 
     /// Takes the links of a vCPU's interrupts that are to be resampled back. Says whether there were any.
-    fn withdraw_unconfirmed(&mut self, vcpu: usize, kicks: &mut VcpuSet) -> bool {
-        let Some(state) = self.vcpus.get_mut(vcpu) else { return false };
+    fn withdraw_unconfirmed(&mut self, vcpu: VcpuId, kicks: &mut VcpuSet) -> bool {
+        let Some(state) = self.vcpu_mut(vcpu) else { return false };
         let private = state.private.withdraw_unconfirmed(u32::MAX);
         let (used, words) = (state.spis.used, state.spis.words);
         self.note_private(vcpu, private, kicks);
@@ -199,9 +201,9 @@ impl Vgic {
     }
 
     /// The guest acknowledges an interrupt that is in no list register.
-    fn acknowledge(&mut self, vcpu: usize, key: Key, kicks: &mut VcpuSet) {
+    fn acknowledge(&mut self, vcpu: VcpuId, key: Key, kicks: &mut VcpuSet) {
         let preemption_bits = self.config.preemption_bits;
-        if let Some(state) = self.vcpus.get_mut(vcpu) {
+        if let Some(state) = self.vcpu_mut(vcpu) {
             state.interface.activate(key.priority(), key.is_group1(), preemption_bits);
         }
         if let Some((bank, n)) = self.bank_mut(vcpu, key.intid()) {
@@ -214,9 +216,9 @@ impl Vgic {
 
     /// A write of ICC_EOIRn_EL1 has trapped: drops the running priority, and with EOImode 0 deactivates the interrupt. The
     /// vCPU is synced, and is to be flushed.
-    pub fn write_eoi(&mut self, vcpu: usize, value: u64, kicks: &mut VcpuSet) {
+    pub fn write_eoi(&mut self, vcpu: VcpuId, value: u64, kicks: &mut VcpuSet) {
         let intid = Intid::new((value & 0xFF_FFFF) as u32);
-        let Some(state) = self.vcpus.get_mut(vcpu).filter(|_| intid.is_interrupt()) else { return };
+        let Some(state) = self.vcpu_mut(vcpu).filter(|_| intid.is_interrupt()) else { return };
         // What is not in service cannot be ended.
         if state.interface.drop_priority() && !state.interface.is_eoi_split() {
             self.deactivate(vcpu, intid, kicks);
@@ -228,8 +230,8 @@ impl Vgic {
 impl Vgic {
     /// Reads ICC_IGRPENn_EL1, ICC_BPRn_EL1 or ICC_APnRm_EL1 of a vCPU that is synced; `None` if there is none.
     #[must_use]
-    pub fn read_group_register(&self, vcpu: usize, register: GroupRegister) -> Option<u64> {
-        let interface = &self.vcpus.get(vcpu)?.interface;
+    pub fn read_group_register(&self, vcpu: VcpuId, register: GroupRegister) -> Option<u64> {
+        let interface = &self.vcpu(vcpu)?.interface;
         let value = match register {
             GroupRegister::Enable(group) => interface.groups() >> group.index() & 1,
             GroupRegister::BinaryPoint(group) => interface.binary_point(group),
@@ -245,13 +247,13 @@ impl Vgic {
     #[must_use]
     pub fn write_group_register(
         &mut self,
-        vcpu: usize,
+        vcpu: VcpuId,
         register: GroupRegister,
         value: u64,
         kicks: &mut VcpuSet,
     ) -> bool {
         let (preemption_bits, count) = (self.config.preemption_bits, self.active_priority_registers());
-        let Some(state) = self.vcpus.get_mut(vcpu) else { return false };
+        let Some(state) = self.vcpu_mut(vcpu) else { return false };
         match register {
             GroupRegister::Enable(group) => {
                 state.interface.enable(group, value & 1 != 0);

@@ -7,6 +7,7 @@
 //! these only, however many interrupts and vCPUs there are.
 
 use serde::{Deserialize, Serialize};
+use vambrace_ids::VcpuId;
 
 use crate::intid::{Intid, SpiIndex};
 use crate::vcpu_set::{VcpuSet, bits};
@@ -47,15 +48,15 @@ pub(crate) struct Route {
     /// GICD_IROUTER.
     pub(crate) register: u64,
     /// The vCPU of that affinity.
-    pub(crate) target: Option<u16>,
+    pub(crate) target: Option<VcpuId>,
     /// The vCPU that has to do with it now.
-    pub(crate) owner: Option<u16>,
+    pub(crate) owner: Option<VcpuId>,
 }
 
 impl Vgic {
     /// Has a vCPU look again.
-    pub(crate) fn kick(&mut self, vcpu: usize, kicks: &mut VcpuSet) {
-        if let Some(target) = self.vcpus.get_mut(vcpu) {
+    pub(crate) fn kick(&mut self, vcpu: VcpuId, kicks: &mut VcpuSet) {
+        if let Some(target) = self.vcpu_mut(vcpu) {
             target.lr_state.note_change();
             if target.is_to_be_told() {
                 kicks.insert(vcpu);
@@ -64,19 +65,19 @@ impl Vgic {
     }
 
     /// Has a vCPU that is in the machine bring what it holds there.
-    pub(crate) fn note_lr_owner(&self, vcpu: usize, kicks: &mut VcpuSet) {
-        if self.vcpus.get(vcpu).is_some_and(|vcpu| vcpu.activity == Activity::Busy) {
+    pub(crate) fn note_lr_owner(&self, vcpu: VcpuId, kicks: &mut VcpuSet) {
+        if self.vcpu(vcpu).is_some_and(|vcpu| vcpu.activity == Activity::Busy) {
             kicks.insert(vcpu);
         }
     }
 
     /// After a change of private interrupts: tells the vCPU if it matters.
-    pub(crate) fn note_private(&mut self, vcpu: usize, changed: u32, kicks: &mut VcpuSet) {
+    pub(crate) fn note_private(&mut self, vcpu: VcpuId, changed: u32, kicks: &mut VcpuSet) {
         if changed == 0 {
             return;
         }
         let groups = self.groups;
-        if self.vcpus.get_mut(vcpu).is_some_and(|vcpu| vcpu.note_private(changed, groups)) {
+        if self.vcpu_mut(vcpu).is_some_and(|vcpu| vcpu.note_private(changed, groups)) {
             kicks.insert(vcpu);
         }
     }
@@ -101,10 +102,10 @@ impl Vgic {
 
     /// The vCPU in whose list registers an SPI is, if that vCPU was put.
     #[inline]
-    fn put_lr_owner(&self, spi: SpiIndex) -> Option<usize> {
+    fn put_lr_owner(&self, spi: SpiIndex) -> Option<VcpuId> {
         let is_in_lr = self.spis.get(spi.bank())?.in_lr & spi.bit() != 0;
-        let owner = usize::from(self.routes.get(spi.index())?.owner.filter(|_| is_in_lr)?);
-        self.vcpus.get(owner)?.lr_state.is_put().then_some(owner)
+        let owner = self.routes.get(spi.index())?.owner.filter(|_| is_in_lr)?;
+        self.vcpu(owner)?.lr_state.is_put().then_some(owner)
     }
 
     /// Finds the owner of an SPI anew, and tells it. The SPI is in no list register of a vCPU that was put, or is over.
@@ -119,7 +120,7 @@ impl Vgic {
             old
         } else if bank.active() & bit != 0 {
             // One made active by a write belongs to the vCPU that will most likely end it.
-            old.or(route.target).or(Some(0))
+            old.or(route.target).or(Some(VcpuId::new(0)))
         } else if bank.deliverable(self.groups) & bit == 0 {
             None
         } else if bank.one_of_n & bit != 0 {
@@ -129,20 +130,20 @@ impl Vgic {
             route.target
         };
         // Any vCPU can deactivate the physical interrupt of an SPI.
-        let to_tell = if needs_hw_deactivate { owner.or(old).or(Some(0)) } else { owner };
+        let to_tell = if needs_hw_deactivate { owner.or(old).or(Some(VcpuId::new(0))) } else { owner };
         if owner != old {
             self.move_spi(spi, old, owner);
         }
         if let Some(vcpu) = to_tell {
-            self.kick(vcpu.into(), kicks);
+            self.kick(vcpu, kicks);
         }
     }
 
-    fn move_spi(&mut self, spi: SpiIndex, old: Option<u16>, new: Option<u16>) {
-        if let Some(vcpu) = old.and_then(|old| self.vcpus.get_mut(usize::from(old))) {
+    fn move_spi(&mut self, spi: SpiIndex, old: Option<VcpuId>, new: Option<VcpuId>) {
+        if let Some(vcpu) = old.and_then(|old| self.vcpu_mut(old)) {
             vcpu.spis.remove(spi);
         }
-        if let Some(vcpu) = new.and_then(|new| self.vcpus.get_mut(usize::from(new))) {
+        if let Some(vcpu) = new.and_then(|new| self.vcpu_mut(new)) {
             vcpu.spis.insert(spi);
         }
         if let Some(route) = self.routes.get_mut(spi.index()) {
@@ -151,28 +152,28 @@ impl Vgic {
     }
 
     /// Whether an interrupt, if it is pending, may go to this vCPU.
-    pub(crate) fn is_routed_to(&self, vcpu: usize, intid: Intid) -> bool {
+    pub(crate) fn is_routed_to(&self, vcpu: VcpuId, intid: Intid) -> bool {
         let Some(spi) = intid.spi_index() else { return true };
         let (Some(bank), Some(route)) = (self.spis.get(spi.bank()), self.routes.get(spi.index())) else {
             return false;
         };
         if bank.one_of_n >> spi.n() & 1 == 0 {
-            return route.target.is_some_and(|target| usize::from(target) == vcpu);
+            return route.target == Some(vcpu);
         }
-        self.vcpus.get(vcpu).is_some_and(|vcpu| vcpu.takes_part(bank.group1() >> spi.n() & 1))
+        self.vcpu(vcpu).is_some_and(|vcpu| vcpu.takes_part(bank.group1() >> spi.n() & 1))
     }
 
     /// Chooses the vCPU for an interrupt of `group` that any may take: one that takes part; rather one whose CPU
     /// interface has the group enabled, rather the one that has it already, rather one that waits, else each in
     /// turn (IHI 0069, "1 of N").
-    fn choose_taker(&mut self, current: Option<u16>, group: u32) -> Option<u16> {
+    fn choose_taker(&mut self, current: Option<VcpuId>, group: u32) -> Option<VcpuId> {
         let count = self.vcpus.len();
         let rank = |index: usize, vcpu: &Vcpu| {
             if !vcpu.takes_part(group) {
                 return 0;
             }
             let is_enabled = vcpu.interface.groups() >> group & 1;
-            let is_current = u32::from(current.is_some_and(|c| usize::from(c) == index));
+            let is_current = u32::from(current.is_some_and(|current| current.index() == index));
             let is_waiting = u32::from(vcpu.activity == Activity::Waiting);
             1 + (is_enabled << 2 | is_current << 1 | is_waiting)
         };
@@ -183,9 +184,9 @@ impl Vgic {
                 (best, taker) = (rank, Some(index));
             }
         }
-        let taker = taker.and_then(|taker| u16::try_from(taker).ok());
+        let taker = taker.and_then(VcpuId::from_index);
         if taker != current {
-            self.turn = taker.map_or(0, |taker| (usize::from(taker) + 1) % count);
+            self.turn = taker.map_or(0, |taker| (taker.index() + 1) % count);
         }
         taker
     }
@@ -207,7 +208,7 @@ impl Vgic {
         for spi in 0..self.routes.len() {
             self.refresh(SpiIndex::new(spi), &mut kicks);
         }
-        for vcpu in 0..self.vcpus.len() {
+        for vcpu in self.vcpu_ids() {
             self.kick(vcpu, &mut kicks);
         }
         kicks

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A set of vCPUs, by index: whoever has to look again.
+//! A set of vCPUs: whoever has to look again.
 //!
 //! It is returned by every change of the GIC, so it is two words and goes in registers. The first 64 vCPUs have a bit each;
 //! further ones one for 64 together, which are told all if one is to be told. Who is told for nothing looks, finds
 //! nothing, and goes on.
 
 use serde::{Deserialize, Serialize};
+use vambrace_ids::VcpuId;
 
 /// vCPUs a VM can have at most.
 pub const MAX_VCPUS: usize = GROUPS * 64;
@@ -13,7 +14,7 @@ pub const MAX_VCPUS: usize = GROUPS * 64;
 /// Groups of 64, the first of which has a bit for each.
 const GROUPS: usize = 16;
 
-/// A set of vCPU indices: those whose interrupts changed and who have to look again, and perhaps others from 64 on.
+/// A set of vCPUs: those whose interrupts changed and who have to look again, and perhaps others from 64 on.
 #[must_use = "a vCPU that is not told may never see its interrupt"]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VcpuSet {
@@ -31,9 +32,9 @@ impl VcpuSet {
 
     /// Adds a vCPU. One beyond [`MAX_VCPUS`] is no vCPU, and is left out.
     #[inline]
-    pub const fn insert(&mut self, vcpu: usize) {
-        match vcpu / 64 {
-            0 => self.low |= 1 << vcpu,
+    pub const fn insert(&mut self, vcpu: VcpuId) {
+        match vcpu.index() / 64 {
+            0 => self.low |= 1 << vcpu.index(),
             group if group < GROUPS => self.groups |= 1 << group,
             _ => {}
         }
@@ -41,9 +42,9 @@ impl VcpuSet {
 
     /// Removes a vCPU; from 64 on it stays, with its group.
     #[inline]
-    pub const fn remove(&mut self, vcpu: usize) {
-        if vcpu < 64 {
-            self.low &= !(1 << vcpu);
+    pub const fn remove(&mut self, vcpu: VcpuId) {
+        if vcpu.index() < 64 {
+            self.low &= !(1 << vcpu.index());
         }
     }
 
@@ -56,9 +57,9 @@ impl VcpuSet {
 
     /// Whether the vCPU is in the set.
     #[must_use]
-    pub const fn contains(&self, vcpu: usize) -> bool {
-        match vcpu / 64 {
-            0 => self.low >> vcpu & 1 != 0,
+    pub const fn contains(&self, vcpu: VcpuId) -> bool {
+        match vcpu.index() / 64 {
+            0 => self.low >> vcpu.index() & 1 != 0,
             group => group < GROUPS && self.groups >> group & 1 != 0,
         }
     }
@@ -71,14 +72,15 @@ impl VcpuSet {
     }
 
     /// The vCPUs, in rising order.
-    pub fn iter(&self) -> impl Iterator<Item = usize> + use<> {
-        let low = bits(self.low).map(|vcpu| vcpu as usize);
-        low.chain(bits(self.groups.into()).flat_map(|group| (0..64).map(move |n| group as usize * 64 + n)))
+    pub fn iter(&self) -> impl Iterator<Item = VcpuId> + use<> {
+        let low = bits(self.low).map(|vcpu| vcpu as u16);
+        let groups = bits(self.groups.into()).flat_map(|group| (0..64).map(move |n| group as u16 * 64 + n));
+        low.chain(groups).map(VcpuId::new)
     }
 }
 
-impl FromIterator<usize> for VcpuSet {
-    fn from_iter<I: IntoIterator<Item = usize>>(vcpus: I) -> Self {
+impl FromIterator<VcpuId> for VcpuSet {
+    fn from_iter<I: IntoIterator<Item = VcpuId>>(vcpus: I) -> Self {
         let mut set = Self::new();
         for vcpu in vcpus {
             set.insert(vcpu);
@@ -105,21 +107,33 @@ mod tests {
 
     use super::*;
 
+    fn set(vcpus: &[u16]) -> VcpuSet {
+        vcpus.iter().copied().map(VcpuId::new).collect()
+    }
+
+    fn contains(set: &VcpuSet, vcpu: u16) -> bool {
+        set.contains(VcpuId::new(vcpu))
+    }
+
+    fn members(set: &VcpuSet) -> Vec<u16> {
+        set.iter().map(VcpuId::number).collect()
+    }
+
     #[test]
     fn members_come_out_in_order() {
-        let set: VcpuSet = [63, 0, 1024].into_iter().collect();
-        assert_eq!(set.iter().collect::<Vec<_>>(), [0, 63]);
-        assert!(set.contains(63) && !set.contains(1) && !set.contains(1024));
+        let set = set(&[63, 0, 1024]);
+        assert_eq!(members(&set), [0, 63]);
+        assert!(contains(&set, 63) && !contains(&set, 1) && !contains(&set, 1024));
     }
 
     #[test]
     fn from_64_on_a_group_is_told_together() {
-        let mut set: VcpuSet = [5, 130].into_iter().collect();
-        assert!(set.contains(130) && set.contains(128) && !set.contains(127) && !set.contains(192));
+        let mut set = set(&[5, 130]);
+        assert!(contains(&set, 130) && contains(&set, 128) && !contains(&set, 127) && !contains(&set, 192));
         assert_eq!(set.iter().count(), 65);
-        set.remove(128);
-        assert!(set.contains(130), "nobody is left out");
-        set.remove(5);
+        set.remove(VcpuId::new(128));
+        assert!(contains(&set, 130), "nobody is left out");
+        set.remove(VcpuId::new(5));
         assert!(!set.is_empty());
     }
 
@@ -127,19 +141,19 @@ mod tests {
     fn the_last_member_empties_it() {
         let mut set = VcpuSet::new();
         assert!(set.is_empty());
-        set.insert(40);
-        set.insert(41);
-        set.remove(40);
-        assert_eq!(set.iter().collect::<Vec<_>>(), [41]);
-        set.remove(41);
+        set.insert(VcpuId::new(40));
+        set.insert(VcpuId::new(41));
+        set.remove(VcpuId::new(40));
+        assert_eq!(members(&set), [41]);
+        set.remove(VcpuId::new(41));
         assert_eq!(set, VcpuSet::new());
     }
 
     #[test]
     fn extend_is_the_union() {
-        let mut set: VcpuSet = [1, 20].into_iter().collect();
-        set.extend(&[2, 20, 900].into_iter().collect());
-        assert_eq!(set.iter().take(3).collect::<Vec<_>>(), [1, 2, 20]);
-        assert!(set.contains(900));
+        let mut set = set(&[1, 20]);
+        set.extend(&self::set(&[2, 20, 900]));
+        assert_eq!(members(&set)[..3], [1, 2, 20]);
+        assert!(contains(&set, 900));
     }
 }

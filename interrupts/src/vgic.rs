@@ -4,6 +4,7 @@
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
+use vambrace_ids::VcpuId;
 
 use crate::affinity::{Affinities, Affinity};
 use crate::bank::Bank;
@@ -223,13 +224,11 @@ impl Vgic {
     /// See [`VgicConfig::validate`], and [`ConfigError::Inconsistent`].
     pub fn validate(&self) -> Result<(), ConfigError> {
         let fresh = Self::new(self.config.clone())?;
-        let is_vcpu = |vcpu: &u16| usize::from(*vcpu) < self.vcpus.len();
+        let is_vcpu = |vcpu: Option<VcpuId>| vcpu.is_none_or(|vcpu| vcpu.index() < self.vcpus.len());
         let same_spis = self.spis.len() == fresh.spis.len() && self.routes.len() == fresh.routes.len();
         let same_banks = self.spis.iter().zip(&fresh.spis).all(|(a, b)| a.has_shape_of(b));
         let vcpus = || self.vcpus.iter().zip(&fresh.vcpus);
-        let routes = self.routes.iter().all(|route| {
-            route.owner.as_ref().is_none_or(is_vcpu) && route.target.as_ref().is_none_or(is_vcpu)
-        });
+        let routes = self.routes.iter().all(|route| is_vcpu(route.owner) && is_vcpu(route.target));
         let is_consistent = self.affinities == fresh.affinities
             && self.vcpus.len() == fresh.vcpus.len()
             && same_spis
@@ -264,9 +263,9 @@ impl Vgic {
 
     /// Resets a vCPU's CPU interface, as when it is switched on: priority mask, group enables, active priorities.
     /// The vCPU is not running.
-    pub fn reset_interface(&mut self, vcpu: usize) -> VcpuSet {
+    pub fn reset_interface(&mut self, vcpu: VcpuId) -> VcpuSet {
         let mut kicks = self.sync_put(vcpu);
-        if let Some(vcpu) = self.vcpus.get_mut(vcpu) {
+        if let Some(vcpu) = self.vcpu_mut(vcpu) {
             let CpuInterface { lr, used, .. } = vcpu.interface;
             vcpu.interface = CpuInterface { lr, used, ..CpuInterface::default() };
             vcpu.lr_state.note_change();
@@ -278,8 +277,8 @@ impl Vgic {
 
     /// Says what a vCPU is doing that is not in the machine: it waits, once it has found nothing that it would wait for. That
     /// it comes and leaves, [`Vgic::load`] and [`Vgic::put`] know.
-    pub fn set_activity(&mut self, vcpu: usize, activity: Activity) {
-        if let Some(vcpu) = self.vcpus.get_mut(vcpu) {
+    pub fn set_activity(&mut self, vcpu: VcpuId, activity: Activity) {
+        if let Some(vcpu) = self.vcpu_mut(vcpu) {
             vcpu.activity = activity;
         }
     }
@@ -300,7 +299,7 @@ impl Vgic {
     }
 
     /// Sets the level of a PPI's line.
-    pub fn set_ppi_level(&mut self, vcpu: usize, intid: Intid, level: LineLevel) -> VcpuSet {
+    pub fn set_ppi_level(&mut self, vcpu: VcpuId, intid: Intid, level: LineLevel) -> VcpuSet {
         let mut kicks = VcpuSet::new();
         if let Some(bank) = self.ppi_mut(vcpu, intid) {
             let changed = match level {
@@ -321,7 +320,7 @@ impl Vgic {
     }
 
     /// Raises a PPI's line and lowers it; see [`Self::pulse_spi`].
-    pub fn pulse_ppi(&mut self, vcpu: usize, intid: Intid) -> VcpuSet {
+    pub fn pulse_ppi(&mut self, vcpu: VcpuId, intid: Intid) -> VcpuSet {
         let mut kicks = self.set_ppi_level(vcpu, intid, LineLevel::High);
         kicks.extend(&self.set_ppi_level(vcpu, intid, LineLevel::Low));
         kicks
@@ -329,11 +328,12 @@ impl Vgic {
 
     /// Sends an SGI that `from` generated (IHI 0069, "Software generated interrupts"). Affinities without a vCPU,
     /// and vCPUs for which the SGI is in a group that the register does not generate, are passed over.
-    pub fn send_sgi(&mut self, from: usize, request: SgiRequest) -> VcpuSet {
+    pub fn send_sgi(&mut self, from: VcpuId, request: SgiRequest) -> VcpuSet {
         let mut kicks = VcpuSet::new();
         match request.targets {
             SgiTargets::AllButSelf => {
-                for (vcpu, target) in self.vcpus.iter_mut().enumerate().filter(|&(vcpu, _)| vcpu != from) {
+                let vcpus = (0..).map(VcpuId::new).zip(&mut self.vcpus);
+                for (vcpu, target) in vcpus.filter(|&(vcpu, _)| vcpu != from) {
                     target
                         .receive_sgi(request.register, request.intid, self.groups)
                         .then(|| kicks.insert(vcpu));
@@ -344,10 +344,10 @@ impl Vgic {
                     if list >> distance & 1 == 0 {
                         continue;
                     }
-                    let target = self.vcpus.get_mut(usize::from(vcpu));
+                    let target = self.vcpus.get_mut(vcpu.index());
                     let (register, intid) = (request.register, request.intid);
                     if target.is_some_and(|target| target.receive_sgi(register, intid, self.groups)) {
-                        kicks.insert(vcpu.into());
+                        kicks.insert(vcpu);
                     }
                 }
             }
@@ -361,22 +361,37 @@ impl Vgic {
     /// The vCPU with a packed affinity, Aff3.Aff2.Aff1.Aff0.
     #[inline]
     #[must_use]
-    pub fn find(&self, affinity: u32) -> Option<usize> {
-        self.affinities.find(Affinity(affinity)).map(usize::from)
+    pub fn find(&self, affinity: u32) -> Option<VcpuId> {
+        self.affinities.find(Affinity(affinity))
     }
 
     /// Sends an SGI by ICC_SGI1R_EL1 to one vCPU. Says whether it has to look.
     #[inline]
     #[must_use]
-    pub fn send_sgi_to(&mut self, vcpu: usize, intid: Intid) -> bool {
+    pub fn send_sgi_to(&mut self, vcpu: VcpuId, intid: Intid) -> bool {
         let groups = self.groups;
-        let target = self.vcpus.get_mut(vcpu);
+        let target = self.vcpu_mut(vcpu);
         target.is_some_and(|target| target.receive_sgi(SgiRegister::Sgi1r, intid, groups))
     }
 }
 
-/// Access to one interrupt.
+/// Access to the vCPUs, and to one interrupt.
 impl Vgic {
+    /// All vCPUs, in order.
+    pub fn vcpu_ids(&self) -> impl Iterator<Item = VcpuId> + use<> {
+        (0..self.vcpus.len() as u16).map(VcpuId::new)
+    }
+
+    #[inline(always)]
+    pub(crate) fn vcpu(&self, vcpu: VcpuId) -> Option<&Vcpu> {
+        self.vcpus.get(vcpu.index())
+    }
+
+    #[inline(always)]
+    pub(crate) fn vcpu_mut(&mut self, vcpu: VcpuId) -> Option<&mut Vcpu> {
+        self.vcpus.get_mut(vcpu.index())
+    }
+
     /// An SPI's index and its bank.
     pub(crate) fn spi_mut(&mut self, intid: Intid) -> Option<(SpiIndex, &mut Bank)> {
         let spi = intid.spi_index()?;
@@ -384,15 +399,15 @@ impl Vgic {
         bank.exists(spi.n()).then_some((spi, bank))
     }
 
-    fn ppi_mut(&mut self, vcpu: usize, intid: Intid) -> Option<&mut Bank> {
-        let vcpu = self.vcpus.get_mut(vcpu)?;
+    fn ppi_mut(&mut self, vcpu: VcpuId, intid: Intid) -> Option<&mut Bank> {
+        let vcpu = self.vcpu_mut(vcpu)?;
         intid.is_ppi().then_some(&mut vcpu.private)
     }
 
     /// The bank that holds an interrupt of a vCPU, and its place there.
-    pub(crate) fn bank_mut(&mut self, vcpu: usize, intid: Intid) -> Option<(&mut Bank, u32)> {
+    pub(crate) fn bank_mut(&mut self, vcpu: VcpuId, intid: Intid) -> Option<(&mut Bank, u32)> {
         if intid.is_private() {
-            return self.vcpus.get_mut(vcpu).map(|vcpu| (&mut vcpu.private, intid.get()));
+            return self.vcpu_mut(vcpu).map(|vcpu| (&mut vcpu.private, intid.get()));
         }
         self.spi_mut(intid).map(|(spi, bank)| (bank, spi.n()))
     }
@@ -406,7 +421,7 @@ impl Vgic {
     /// interrupt: the caller deactivates the physical one.
     pub fn inject_hw(
         &mut self,
-        vcpu: usize,
+        vcpu: VcpuId,
         intid: Intid,
         physical: Intid,
         trigger: Trigger,
@@ -431,8 +446,8 @@ impl Vgic {
     /// interrupt is to be active on the CPU that the vCPU runs on; when the vCPU leaves that CPU, or comes to
     /// another, EL2 moves the active state along. The vCPU is synced, or put.
     #[must_use]
-    pub fn is_hw_active(&self, vcpu: usize, physical: Intid) -> bool {
-        self.vcpus.get(vcpu).is_some_and(|vcpu| {
+    pub fn is_hw_active(&self, vcpu: VcpuId, physical: Intid) -> bool {
+        self.vcpu(vcpu).is_some_and(|vcpu| {
             // Of one that is put with its interrupts queued, those that were linked are over.
             let over = if vcpu.lr_state.is_put() { vcpu.private.in_lr } else { 0 };
             vcpu.private.is_linked_to(physical, over)
@@ -442,8 +457,8 @@ impl Vgic {
     /// A physical interrupt to be deactivated, because its virtual one is over without the machine having seen
     /// that: cleared while pending, deactivated by a trapped or a distributor access, or reset. To be asked after
     /// each [`Self::flush`], on the CPU that the vCPU runs on, until it has no more.
-    pub fn take_hw_deactivate(&mut self, vcpu: usize) -> Option<Intid> {
-        let private = self.vcpus.get_mut(vcpu)?.private.take_hw_deactivate();
+    pub fn take_hw_deactivate(&mut self, vcpu: VcpuId) -> Option<Intid> {
+        let private = self.vcpu_mut(vcpu)?.private.take_hw_deactivate();
         if private.is_some() || !self.links_spis {
             return private;
         }

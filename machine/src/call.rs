@@ -45,7 +45,7 @@ pub(crate) fn call(
     let request = Call::new(immediate, &vcpu.registers.frame, host.sctlr_el1());
     let mut shared = vm.lock();
     let mut services = CallServices { memory: shared.memory, host };
-    let outcome = smccc::call(&request, vcpu.id.index(), &mut shared.power, &mut services);
+    let outcome = smccc::call(&request, vcpu.id, &mut shared.power, &mut services);
     match outcome {
         CallOutcome::Return(values) => {
             set_results(vcpu, values);

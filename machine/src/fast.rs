@@ -89,7 +89,7 @@ pub trait SiblingVcpus {
     /// The place of a vCPU.
     type Placement;
     /// The CPU of a vCPU, if that is another physical CPU than this one.
-    fn elsewhere(&self, vcpu: usize) -> Option<Self::Placement>;
+    fn elsewhere(&self, vcpu: VcpuId) -> Option<Self::Placement>;
     /// Makes a vCPU of another CPU look at its interrupts.
     fn call(&self, placement: Self::Placement);
 }

@@ -59,28 +59,27 @@ pub(crate) fn access(
     host: &mut (impl LoadedVcpu + Notify),
 ) -> Served {
     let Some(access) = decode(register) else { return Served::Undefined };
-    let index = vcpu.id.index();
     let mut shared = vm.lock();
     let mut notify = take_back(&mut shared, vcpu, host);
     let served = match (access, direction) {
         (GroupRegisterAccess::Pending(group, look), _) => {
             if host.virtual_timer_line() == LineLevel::High {
-                shared.gic.confirm_line(index, layout::VIRTUAL_TIMER_INTID);
+                shared.gic.confirm_line(vcpu.id, layout::VIRTUAL_TIMER_INTID);
             }
-            match shared.gic.read_pending(index, group, look, &mut notify) {
+            match shared.gic.read_pending(vcpu.id, group, look, &mut notify) {
                 Answer::Intid(intid) => Served::Value(intid.into()),
                 Answer::Again => Served::Unfinished,
             }
         }
         (GroupRegisterAccess::End, _) => {
-            shared.gic.write_eoi(index, value, &mut notify);
+            shared.gic.write_eoi(vcpu.id, value, &mut notify);
             Served::Written
         }
         (GroupRegisterAccess::Register(register), Direction::Read) => {
-            shared.gic.read_group_register(index, register).map_or(Served::Undefined, Served::Value)
+            shared.gic.read_group_register(vcpu.id, register).map_or(Served::Undefined, Served::Value)
         }
         (GroupRegisterAccess::Register(register), Direction::Write) => {
-            match shared.gic.write_group_register(index, register, value, &mut notify) {
+            match shared.gic.write_group_register(vcpu.id, register, value, &mut notify) {
                 true => Served::Written,
                 false => Served::Undefined,
             }

@@ -70,7 +70,7 @@ pub(crate) fn inject(
 fn dead_end(vm: &SpinMutex<Vm, impl RelaxStrategy>, vcpu: &mut Vcpu, host: &mut impl Report) -> Resume {
     let id = vcpu.id;
     let mut shared = vm.lock();
-    if shared.power.remaining_beside(id.index()) == Remaining::None {
+    if shared.power.remaining_beside(id) == Remaining::None {
         vcpu.crash = Some(CrashCause::HandlerFaults);
         shared.stop(StopReason::Crash);
         return Resume::Stop;

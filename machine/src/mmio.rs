@@ -9,6 +9,7 @@ use spin::RelaxStrategy;
 use spin::mutex::SpinMutex;
 use vambrace_cpu::exit::{self, DataAbort, DataTransfer};
 use vambrace_cpu::pstate::ExceptionLevel;
+use vambrace_ids::VcpuId;
 use vambrace_interrupts::{LineLevel, VcpuSet, Width as GicWidth};
 use vambrace_io::bus::{Completed, Destination, Direction, Extension, MmioAccess, RegisterWidth, Width};
 use vambrace_io::decode::{Base, Instruction, Operation, Registers, Transfer};
@@ -175,6 +176,8 @@ fn exchange(
         Device::Distributor => gic(shared, vcpu, access, Frame::Distributor, offset, host),
         Device::Redistributors(first) => {
             let target = first.index() + (offset / layout::GICR_STRIDE) as usize;
+            // There are as many redistributors as vCPUs.
+            let Some(target) = VcpuId::from_index(target) else { return 0 };
             gic(shared, vcpu, access, Frame::Redistributor(target), offset % layout::GICR_STRIDE, host)
         }
         Device::Uart => {
@@ -198,7 +201,7 @@ fn exchange(
             notify.extend(&shared.update_irq_lines());
             if shared.clock_deadline().is_some() {
                 // The hypervisor's own timer has to follow.
-                notify.insert(vcpu.id.index());
+                notify.insert(vcpu.id);
             }
             host.notify(&notify);
             raw
@@ -249,7 +252,7 @@ fn doorbell(
 enum Frame {
     Distributor,
     /// Of this vCPU.
-    Redistributor(usize),
+    Redistributor(VcpuId),
 }
 
 /// An access to the interrupt controller: the vCPU's list registers are taken back first, since they hold a part
@@ -265,7 +268,7 @@ fn gic(
     let width = GicWidth::from_bytes(access.width.bytes()).unwrap_or(GicWidth::Word);
     // What the vCPU's physical timer has come to by now shows here too.
     let mut notify = match frame {
-        Frame::Redistributor(of) if of == vcpu.id.index() => shared.advance_physical_timer(vcpu, host.now()),
+        Frame::Redistributor(of) if of == vcpu.id => shared.advance_physical_timer(vcpu, host.now()),
         Frame::Redistributor(_) | Frame::Distributor => VcpuSet::new(),
     };
     let at_home = match (access.direction, frame) {
@@ -308,7 +311,7 @@ fn gic(
 
 /// Takes the vCPU's interrupts back from the machine. Returns the vCPUs that have to look again.
 pub(crate) fn take_back(shared: &mut Vm, vcpu: &Vcpu, host: &mut impl LoadedVcpu) -> VcpuSet {
-    let mut notify = shared.gic.sync_from(vcpu.id.index(), |known| host.read_interrupts(known));
+    let mut notify = shared.gic.sync_from(vcpu.id, |known| host.read_interrupts(known));
     notify.extend(&retract_timer(shared, vcpu, host));
     notify
 }
@@ -316,7 +319,7 @@ pub(crate) fn take_back(shared: &mut Vm, vcpu: &Vcpu, host: &mut impl LoadedVcpu
 /// The virtual timer's interrupt does not pend any more if the guest has moved the timer on.
 fn retract_timer(shared: &mut Vm, vcpu: &Vcpu, host: &impl LoadedVcpu) -> VcpuSet {
     match host.virtual_timer_line() {
-        LineLevel::Low => shared.retract_virtual_timer(vcpu.id.index()),
+        LineLevel::Low => shared.retract_virtual_timer(vcpu.id),
         LineLevel::High => VcpuSet::new(),
     }
 }

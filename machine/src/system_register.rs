@@ -155,22 +155,21 @@ fn gic(
     value: u64,
     host: &mut (impl LoadedVcpu + Notify),
 ) -> Served {
-    let from = vcpu.id.index();
     let sgi = match register {
         GicRegister::Sgi1 => SgiRegister::Sgi1r,
         GicRegister::AliasSgi1 => SgiRegister::Asgi1r,
         GicRegister::Sgi0 => SgiRegister::Sgi0r,
         GicRegister::Deactivate => {
             let mut shared = vm.lock();
-            let mut notify = shared.gic.sync_from(from, |known| host.read_interrupts(known));
-            notify.extend(&shared.gic.write_dir(from, value));
+            let mut notify = shared.gic.sync_from(vcpu.id, |known| host.read_interrupts(known));
+            notify.extend(&shared.gic.write_dir(vcpu.id, value));
             flush_lrs(&mut shared, vcpu, host);
             host.notify(&notify);
             return Served::Written;
         }
         GicRegister::Other(_) => return Served::Undefined,
     };
-    let notify = vm.lock().gic.send_sgi(from, SgiRequest::decode(sgi, value));
+    let notify = vm.lock().gic.send_sgi(vcpu.id, SgiRequest::decode(sgi, value));
     host.notify(&notify);
     Served::Written
 }
@@ -213,7 +212,7 @@ fn write_timer(
     }
     let mut notify = vm.lock().update_physical_timer_line(vcpu, now);
     // The hypervisor's own timer has to follow.
-    notify.extend(&VcpuSet::from_iter([vcpu.id.index()]));
+    notify.extend(&VcpuSet::from_iter([vcpu.id]));
     host.notify(&notify);
     Served::Written
 }

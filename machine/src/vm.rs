@@ -198,10 +198,10 @@ impl Vm {
             let base = Ipa(layout::DOORBELL.0 + u64::from(channel) * layout::DOORBELL_STRIDE);
             bus.add(base, layout::DOORBELL_STRIDE, Device::Doorbell(channel))?;
         }
-        let mut ends: Vec<usize> = [low as usize, usize::from(count)].into();
+        let mut ends: Vec<u16> = [low as u16, count].into();
         ends.dedup();
         let gic = Vgic::new(VgicConfig {
-            region_ends: ends.iter().filter_map(|end| end.checked_sub(1)).collect(),
+            region_ends: ends.iter().filter_map(|end| end.checked_sub(1)).map(VcpuId::new).collect(),
             spi_count: layout::SPI_COUNT,
             priority_bits: platform.priority_bits,
             preemption_bits: platform.preemption_bits,
@@ -252,7 +252,7 @@ impl Vm {
         for channel in 0..self.doorbells.len() {
             let _ = self.update_doorbell_line(channel);
         }
-        for vcpu in 0..self.gic.config().affinities.len() {
+        for vcpu in self.gic.vcpu_ids() {
             let _ = self.gic.set_ppi_level(vcpu, layout::PHYSICAL_TIMER_INTID, LineLevel::Low);
         }
         self.gic.reset();
@@ -264,7 +264,7 @@ impl Vm {
     /// Switches the first CPU on; it starts when its physical CPU next looks.
     pub fn power_on(&mut self) {
         // Refused only when it is on already.
-        let _ = self.power.begin_on(0, self.entry);
+        let _ = self.power.begin_on(VcpuId::new(0), self.entry);
     }
 
     /// Takes the VM's result. The first of a boot epoch stands, so that no guest can fill the line by giving others.
@@ -295,9 +295,8 @@ impl Vm {
 
     /// Flushes a vCPU's interrupts to its list registers: [`Vgic::flush`], for one that is entered as it is now.
     pub fn flush_interrupts(&mut self, vcpu: &Vcpu) -> Option<&CpuInterface> {
-        let index = vcpu.id.index();
-        self.gic.set_masked_groups(index, vcpu.registers.frame.masked_groups());
-        self.gic.flush(index)
+        self.gic.set_masked_groups(vcpu.id, vcpu.registers.frame.masked_groups());
+        self.gic.flush(vcpu.id)
     }
 
     /// Brings the devices' interrupt lines to the GIC.
@@ -328,7 +327,7 @@ impl Vm {
     /// Brings a vCPU's physical timer's line to the GIC, of one that was just written to.
     pub fn update_physical_timer_line(&mut self, vcpu: &Vcpu, now: u64) -> VcpuSet {
         let level = if vcpu.physical_timer.line(now) { LineLevel::High } else { LineLevel::Low };
-        self.gic.set_ppi_level(vcpu.id.index(), layout::PHYSICAL_TIMER_INTID, level)
+        self.gic.set_ppi_level(vcpu.id, layout::PHYSICAL_TIMER_INTID, level)
     }
 
     /// When, in seconds since 1970, the clock will raise its interrupt: [`Vm::advance_clock`] is to be called then.
@@ -351,7 +350,7 @@ impl Vm {
     /// vCPU is synced. Without this a guest that looks at its timer before its interrupt would be interrupted for
     /// nothing later.
     #[must_use = "the vCPUs must be notified"]
-    pub fn retract_virtual_timer(&mut self, vcpu: usize) -> VcpuSet {
+    pub fn retract_virtual_timer(&mut self, vcpu: VcpuId) -> VcpuSet {
         if !self.gic.is_hw_active(vcpu, layout::VIRTUAL_TIMER_INTID) {
             return VcpuSet::new();
         }

@@ -11,6 +11,11 @@ const INVALID_PARAMETERS: i64 = -2;
 const ALREADY_ON: i64 = -4;
 const INVALID_ADDRESS: i64 = -9;
 
+const V0: VcpuId = VcpuId::new(0);
+const V1: VcpuId = VcpuId::new(1);
+const V2: VcpuId = VcpuId::new(2);
+const V3: VcpuId = VcpuId::new(3);
+
 /// AFFINITY_INFO's answers.
 const ON: i64 = 0;
 const OFF: i64 = 1;
@@ -44,15 +49,15 @@ fn entry(address: u64, context: u64) -> CpuEntry {
 /// A VM of four CPUs in two clusters, of which the first is on.
 fn vm() -> PowerStates {
     let mut power = PowerStates::new([0x0, 0x1, 0x100, 0x1_0000_0100]);
-    power.begin_on(0, entry(0x4000_0000, 0)).unwrap();
-    power.take_pending(0);
+    power.begin_on(V0, entry(0x4000_0000, 0)).unwrap();
+    power.take_pending(V0);
     power
 }
 
 fn make(power: &mut PowerStates, function: u32, arguments: [u64; 3]) -> CallOutcome {
     let [x1, x2, x3] = arguments;
     let call = Call { immediate: 0, x: [function.into(), x1, x2, x3], endianness: Endianness::Little };
-    super::call(&call, 0, power, &Ram)
+    super::call(&call, V0, power, &Ram)
 }
 
 fn returned(outcome: CallOutcome) -> i64 {
@@ -97,13 +102,13 @@ fn features_tell_exactly_what_is_there() {
 fn cpu_on_makes_the_target_pending() {
     let mut power = vm();
     let outcome = make(&mut power, CPU_ON | WIDE, [0x1_0000_0100, 0x1_0000_0000, u64::MAX]);
-    assert_eq!(outcome, CallOutcome::CpuOn { target: 3 });
-    assert_eq!(power.get(3), Power::OnPending(entry(0x1_0000_0000, u64::MAX)));
+    assert_eq!(outcome, CallOutcome::CpuOn { target: V3 });
+    assert_eq!(power.get(V3), Power::OnPending(entry(0x1_0000_0000, u64::MAX)));
     // The guest sees no difference between a CPU that is pending and one that is on.
     for _ in 0..2 {
         assert_eq!(returned(make(&mut power, CPU_ON | WIDE, [0x1_0000_0100, 0x4000_0000, 0])), ALREADY_ON);
         assert_eq!(returned(make(&mut power, AFFINITY_INFO | WIDE, [0x1_0000_0100, 0, 0])), ON);
-        power.take_pending(3);
+        power.take_pending(V3);
     }
     assert_eq!(returned(make(&mut power, CPU_ON | WIDE, [0, 0x4000_0000, 0])), ALREADY_ON, "itself");
 }
@@ -113,8 +118,8 @@ fn the_arguments_of_a_32_bit_call_are_32_bits() {
     let mut power = vm();
     let garbage = 0xDEAD_BEEF_0000_0000;
     let outcome = make(&mut power, CPU_ON, [garbage | 1, garbage | 0x4000_0000, garbage | 9]);
-    assert_eq!(outcome, CallOutcome::CpuOn { target: 1 });
-    assert_eq!(power.get(1), Power::OnPending(entry(0x4000_0000, 9)));
+    assert_eq!(outcome, CallOutcome::CpuOn { target: V1 });
+    assert_eq!(power.get(V1), Power::OnPending(entry(0x4000_0000, 9)));
 }
 
 #[test]
@@ -141,16 +146,16 @@ fn cpu_on_needs_an_entry_in_ram() {
     assert_eq!(power, vm());
     // A CPU that is not off says so before anything else.
     assert_eq!(returned(make(&mut power, CPU_ON | WIDE, [0, 0, 0])), ALREADY_ON);
-    power.begin_on(1, entry(0x4000_0000, 0)).unwrap();
+    power.begin_on(V1, entry(0x4000_0000, 0)).unwrap();
     assert_eq!(returned(make(&mut power, CPU_ON | WIDE, [1, 0, 0])), ALREADY_ON);
 }
 
 #[test]
 fn cpu_off_tells_whether_the_vm_lives() {
     let mut power = vm();
-    power.begin_on(1, entry(0x4000_0000, 0)).unwrap();
+    power.begin_on(V1, entry(0x4000_0000, 0)).unwrap();
     assert_eq!(make(&mut power, CPU_OFF, [0; 3]), CallOutcome::CpuOff(Remaining::Some));
-    assert_eq!(power.get(0), Power::Off);
+    assert_eq!(power.get(V0), Power::Off);
     assert_eq!(make(&mut vm(), CPU_OFF, [0; 3]), CallOutcome::CpuOff(Remaining::None));
 }
 
@@ -175,7 +180,7 @@ fn cpu_suspend_knows_two_states() {
 #[test]
 fn affinity_info_at_each_level() {
     let mut power = vm();
-    power.begin_on(2, entry(0x4000_0000, 0)).unwrap();
+    power.begin_on(V2, entry(0x4000_0000, 0)).unwrap();
     let mut info = |affinity, level| returned(make(&mut power, AFFINITY_INFO | WIDE, [affinity, level, 0]));
     assert_eq!([info(0, 0), info(1, 0), info(0x100, 0), info(0x1_0000_0100, 0)], [ON, OFF, ON, OFF]);
     assert_eq!([info(0xFF, 1), info(0x1FF, 1), info(0x1_0000_01FF, 1)], [ON, ON, OFF]);

@@ -5,6 +5,9 @@ use super::*;
 use crate::power::Power;
 use crate::pstate::EL1H;
 
+const V0: VcpuId = VcpuId::new(0);
+const V1: VcpuId = VcpuId::new(1);
+
 /// A VM with RAM at 1 GiB and no entropy.
 struct Vm;
 
@@ -21,13 +24,13 @@ impl Services for Vm {
 fn running() -> PowerStates {
     let mut power = PowerStates::new([0, 1]);
     let entry = CpuEntry { address: Ipa(0x4000_0000), context: 0, endianness: Endianness::Little };
-    power.begin_on(0, entry).unwrap();
-    power.take_pending(0);
+    power.begin_on(V0, entry).unwrap();
+    power.take_pending(V0);
     power
 }
 
 fn make(immediate: u16, x: [u64; 4]) -> CallOutcome {
-    call(&Call { immediate, x, endianness: Endianness::Little }, 0, &mut running(), &mut Vm)
+    call(&Call { immediate, x, endianness: Endianness::Little }, V0, &mut running(), &mut Vm)
 }
 
 #[test]
@@ -122,11 +125,11 @@ proptest! {
         let mut power = running();
         let x = [function, x1, x2, x3];
         let outcome =
-            call(&Call { immediate, x, endianness: Endianness::Little }, 0, &mut power, &mut Vm);
+            call(&Call { immediate, x, endianness: Endianness::Little }, V0, &mut power, &mut Vm);
         match outcome {
             CallOutcome::CpuOn { target } => {
-                prop_assert_eq!(target, 1);
-                let Power::OnPending(entry) = power.get(1) else { panic!("{:?}", power.get(1)) };
+                prop_assert_eq!(target, V1);
+                let Power::OnPending(entry) = power.get(V1) else { panic!("{:?}", power.get(V1)) };
                 prop_assert!(Vm.is_executable(entry.address));
             }
             CallOutcome::CpuOff(remaining) => {

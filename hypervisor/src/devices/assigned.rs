@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 
 use vambrace_hypervisor::boot::board::{Board, NotOnBoard};
 use vambrace_hypervisor::invariant;
-use vambrace_ids::VmId;
+use vambrace_ids::{VcpuId, VmId};
 use vambrace_interrupts::{self as interrupts, Intid};
 use vambrace_machine::Lifecycle;
 use vambrace_memory::Pa;
@@ -201,7 +201,9 @@ impl Assigned {
         let kicks = {
             let mut vm = handle.vm.lock();
             let is_running = vm.lifecycle == Lifecycle::Running;
-            is_running.then(|| vm.gic.inject_hw(0, owned.intid, owned.physical, trigger)).flatten()
+            // An SPI is routed, whichever vCPU is named.
+            let any = VcpuId::new(0);
+            is_running.then(|| vm.gic.inject_hw(any, owned.intid, owned.physical, trigger)).flatten()
         };
         match kicks {
             Some(kicks) => handle.notify(&kicks),

@@ -137,7 +137,7 @@ fn start(handle: &VmHandle) {
     handle.time_offset.store(CntpctEl0.read(), Ordering::Release);
     let resets = {
         let mut vm = handle.vm.lock();
-        for vcpu in 0..handle.vcpus.len() {
+        for vcpu in vm.gic.vcpu_ids() {
             vm.gic.set_activity(vcpu, Activity::Ready);
         }
         vm.power_on();

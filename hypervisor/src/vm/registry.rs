@@ -220,11 +220,8 @@ impl Registry {
         let mut vm = Vm::new(config, &self.host_cpu.platform, clock::seconds())?;
         let devices = Devices::new(id, &config.virtio, &self.bundle)?;
         let placements = Placements::find(config.vcpus.iter().map(|vcpu| vcpu.cpu.map(PcpuId::new)))?;
-        let vcpus: Box<[_]> = (0..placements.len() as u16)
-            .map(|number| SpinMutex::new(Vcpu::new(VcpuId::new(number))))
-            .collect();
-        let constants: Box<[_]> =
-            (0..placements.len() as u16).map(|number| Constants::new(&mut vm, VcpuId::new(number))).collect();
+        let vcpus: Box<[_]> = vm.gic.vcpu_ids().map(|vcpu| SpinMutex::new(Vcpu::new(vcpu))).collect();
+        let constants: Box<[_]> = vm.gic.vcpu_ids().map(|vcpu| Constants::new(&mut vm, vcpu)).collect();
         drop(room);
         // What is left to do cannot be undone any more, on the CPUs least of all.
         let room = Arc::new(Room::claim(room_of_shared() + placements.room(&devices))?);

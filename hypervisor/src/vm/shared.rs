@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize
 use vambrace_cpu::scheduler::RunQueueIndex;
 use vambrace_hypervisor::boot::board::MAX_CPUS;
 use vambrace_hypervisor::vm::ratelimit::{LogRatelimit, Verdict};
-use vambrace_ids::{PcpuId, VmId};
+use vambrace_ids::{PcpuId, VcpuId, VmId};
 use vambrace_interrupts::VcpuSet;
 use vambrace_machine::fast::{Constants, SiblingVcpus};
 use vambrace_machine::{Lifecycle, StopReason, Vcpu, Vm};
@@ -140,7 +140,7 @@ impl VmShared {
 
     fn notify_each(&self, vcpus: &VcpuSet) {
         for vcpu in vcpus.iter() {
-            if let Some(placement) = self.placements.get(vcpu) {
+            if let Some(placement) = self.placements.get(vcpu.index()) {
                 percpu::kick(placement.cpu, placement.index);
             }
         }
@@ -207,9 +207,9 @@ impl VmShared {
 
     /// A CPU that was called for the devices' work is off, and one behind it may be on. (One before it that is switched on
     /// meanwhile finds the work when it starts.)
-    pub(crate) fn pass_kick_on(&self, index: usize) {
+    pub(crate) fn pass_kick_on(&self, vcpu: VcpuId) {
         if self.devices.is_due()
-            && let Some(placement) = self.placements.get(index + 1)
+            && let Some(placement) = self.placements.get(vcpu.index() + 1)
         {
             percpu::kick(placement.cpu, placement.index);
         }
@@ -273,8 +273,8 @@ impl SiblingVcpus for SiblingsOfVm<'_> {
     type Placement = Placement;
 
     #[inline(always)]
-    fn elsewhere(&self, vcpu: usize) -> Option<Placement> {
-        self.handle.placements.get(vcpu).copied().filter(|placement| placement.cpu != self.cpu)
+    fn elsewhere(&self, vcpu: VcpuId) -> Option<Placement> {
+        self.handle.placements.get(vcpu.index()).copied().filter(|placement| placement.cpu != self.cpu)
     }
 
     #[inline(always)]

@@ -4,6 +4,8 @@
 use std::vec;
 use std::vec::Vec;
 
+use vambrace_ids::VcpuId;
+
 use crate::list_register::{HCR_EN, HCR_LRENPIE, HCR_NPIE, HCR_TDIR, HCR_VGRP0EIE, HCR_VGRP1DIE};
 use crate::{
     Activity, CpuInterface, Intid, LineLevel, ListRegister, SgiRegister, SgiRequest, State, Trigger, VcpuSet,
@@ -15,6 +17,8 @@ const ACTIVE: u64 = 2 << 62;
 /// Group 1 enabled, all priorities let through.
 const VMCR: u64 = 0xFF << 24 | 1 << 1;
 const TIMER: u32 = 27;
+const V0: VcpuId = VcpuId::new(0);
+const V1: VcpuId = VcpuId::new(1);
 
 /// A GIC whose interrupts are all enabled, in Group 1, with priority 0xA0, its vCPUs' interfaces open.
 fn vgic(vcpus: u64, list_registers: u8) -> Vgic {
@@ -29,7 +33,7 @@ fn vgic(vcpus: u64, list_registers: u8) -> Vgic {
     for intid in 32..256 {
         let _ = vgic.write_distributor(0x400 + intid, Width::Byte, 0xA0);
     }
-    for vcpu in 0..vcpus as usize {
+    for vcpu in vgic.vcpu_ids() {
         let _ = vgic.write_redistributor(vcpu, 0x14, Width::Word, 0);
         let _ = vgic.write_redistributor(vcpu, 0x1_0080, Width::Word, !0);
         let _ = vgic.write_redistributor(vcpu, 0x1_0100, Width::Word, !0);
@@ -42,19 +46,19 @@ fn vgic(vcpus: u64, list_registers: u8) -> Vgic {
 }
 
 /// The guest opens its CPU interface.
-fn open(vgic: &mut Vgic, vcpu: usize) {
+fn open(vgic: &mut Vgic, vcpu: VcpuId) {
     let mut machine = vgic.flush(vcpu).unwrap().clone();
     machine.vmcr = VMCR;
     let _ = vgic.sync(vcpu, &machine);
 }
 
-fn list(vgic: &mut Vgic, vcpu: usize) -> Vec<ListRegister> {
+fn list(vgic: &mut Vgic, vcpu: VcpuId) -> Vec<ListRegister> {
     let interface = vgic.flush(vcpu).unwrap();
     interface.lr[..usize::from(interface.used)].iter().map(|&lr| ListRegister(lr)).collect()
 }
 
 /// The machine as it was flushed, with the states of the list registers changed.
-fn machine(vgic: &Vgic, vcpu: usize, states: &[u64]) -> CpuInterface {
+fn machine(vgic: &Vgic, vcpu: VcpuId, states: &[u64]) -> CpuInterface {
     let mut machine = vgic.interface(vcpu).unwrap().clone();
     for (lr, state) in machine.lr.iter_mut().zip(states) {
         *lr = *lr & !(3 << 62) | state;
@@ -62,8 +66,8 @@ fn machine(vgic: &Vgic, vcpu: usize, states: &[u64]) -> CpuInterface {
     machine
 }
 
-fn set(vcpus: &[usize]) -> VcpuSet {
-    vcpus.iter().copied().collect()
+fn set(vcpus: &[u16]) -> VcpuSet {
+    vcpus.iter().copied().map(VcpuId::new).collect()
 }
 
 #[test]
@@ -71,101 +75,104 @@ fn a_level_interrupt_is_pending_again_until_its_line_is_low() {
     let mut vgic = vgic(1, 4);
     assert_eq!(vgic.set_spi_level(Intid::new(33), LineLevel::High), set(&[0]));
     assert_eq!(vgic.set_spi_level(Intid::new(33), LineLevel::High), set(&[]));
-    assert!(vgic.has_deliverable(0) && vgic.needs_flush(0));
+    assert!(vgic.has_deliverable(V0) && vgic.needs_flush(V0));
 
-    let [lr] = list(&mut vgic, 0)[..] else { panic!("one interrupt") };
+    let [lr] = list(&mut vgic, V0)[..] else { panic!("one interrupt") };
     assert_eq!((lr.intid().get(), lr.priority(), lr.state()), (33, 0xA0, State::Pending));
     assert!(lr.is_group1() && lr.wants_eoi_maintenance() && lr.physical().is_none());
-    assert!(!vgic.needs_flush(0));
+    assert!(!vgic.needs_flush(V0));
 
     // Handled, and the line still high: EOI maintenance brings it back.
-    let ended = machine(&vgic, 0, &[0]);
-    assert_eq!(vgic.sync(0, &ended), set(&[]));
-    assert_eq!(list(&mut vgic, 0)[0].state(), State::Pending);
+    let ended = machine(&vgic, V0, &[0]);
+    assert_eq!(vgic.sync(V0, &ended), set(&[]));
+    assert_eq!(list(&mut vgic, V0)[0].state(), State::Pending);
 
     // Acknowledged, and the line goes low: active, nothing to come back for.
     assert_eq!(vgic.set_spi_level(Intid::new(33), LineLevel::Low), set(&[0]));
-    let active = machine(&vgic, 0, &[ACTIVE]);
-    let _ = vgic.sync(0, &active);
-    let [lr] = list(&mut vgic, 0)[..] else { panic!("one interrupt") };
+    let active = machine(&vgic, V0, &[ACTIVE]);
+    let _ = vgic.sync(V0, &active);
+    let [lr] = list(&mut vgic, V0)[..] else { panic!("one interrupt") };
     assert!(lr.state() == State::Active && !lr.wants_eoi_maintenance());
-    let ended = machine(&vgic, 0, &[0]);
-    let _ = vgic.sync(0, &ended);
-    assert!(list(&mut vgic, 0).is_empty());
+    let ended = machine(&vgic, V0, &[0]);
+    let _ = vgic.sync(V0, &ended);
+    assert!(list(&mut vgic, V0).is_empty());
 }
 
 #[test]
 fn the_timer_is_linked_and_its_end_needs_no_exit() {
     let mut vgic = vgic(1, 4);
-    assert_eq!(vgic.inject_hw(0, Intid::new(TIMER), Intid::new(27), Trigger::Edge), Some(set(&[0])));
-    assert!(vgic.is_hw_active(0, Intid::new(27)));
-    assert_eq!(list(&mut vgic, 0)[0].physical(), Some(Intid::new(27)));
-    let active = machine(&vgic, 0, &[ACTIVE]);
-    let _ = vgic.sync(0, &active);
-    assert!(vgic.is_hw_active(0, Intid::new(27)));
-    let [lr] = list(&mut vgic, 0)[..] else { panic!("one interrupt") };
+    assert_eq!(vgic.inject_hw(V0, Intid::new(TIMER), Intid::new(27), Trigger::Edge), Some(set(&[0])));
+    assert!(vgic.is_hw_active(V0, Intid::new(27)));
+    assert_eq!(list(&mut vgic, V0)[0].physical(), Some(Intid::new(27)));
+    let active = machine(&vgic, V0, &[ACTIVE]);
+    let _ = vgic.sync(V0, &active);
+    assert!(vgic.is_hw_active(V0, Intid::new(27)));
+    let [lr] = list(&mut vgic, V0)[..] else { panic!("one interrupt") };
     assert_eq!((lr.physical(), lr.state()), (Some(Intid::new(27)), State::Active));
-    let ended = machine(&vgic, 0, &[0]);
-    let _ = vgic.sync(0, &ended);
-    assert!(!vgic.is_hw_active(0, Intid::new(27)));
-    assert_eq!(vgic.take_hw_deactivate(0), None);
+    let ended = machine(&vgic, V0, &[0]);
+    let _ = vgic.sync(V0, &ended);
+    assert!(!vgic.is_hw_active(V0, Intid::new(27)));
+    assert_eq!(vgic.take_hw_deactivate(V0), None);
 }
 
 #[test]
 fn a_dropped_link_is_deactivated() {
     let mut vgic = vgic(1, 4);
-    let _ = vgic.write_redistributor(0, 0x1_0180, Width::Word, 1 << TIMER);
-    assert_eq!(vgic.inject_hw(0, Intid::new(TIMER), Intid::new(27), Trigger::Edge), Some(set(&[])));
-    assert!(list(&mut vgic, 0).is_empty() && vgic.is_hw_active(0, Intid::new(27)));
-    assert_eq!(vgic.take_hw_deactivate(0), None);
-    let _ = vgic.write_redistributor(0, 0x1_0280, Width::Word, 1 << TIMER);
-    assert!(vgic.is_hw_active(0, Intid::new(27)));
-    assert_eq!(vgic.take_hw_deactivate(0), Some(Intid::new(27)));
-    assert_eq!(vgic.take_hw_deactivate(0), None);
-    assert!(!vgic.is_hw_active(0, Intid::new(27)));
+    let _ = vgic.write_redistributor(V0, 0x1_0180, Width::Word, 1 << TIMER);
+    assert_eq!(vgic.inject_hw(V0, Intid::new(TIMER), Intid::new(27), Trigger::Edge), Some(set(&[])));
+    assert!(list(&mut vgic, V0).is_empty() && vgic.is_hw_active(V0, Intid::new(27)));
+    assert_eq!(vgic.take_hw_deactivate(V0), None);
+    let _ = vgic.write_redistributor(V0, 0x1_0280, Width::Word, 1 << TIMER);
+    assert!(vgic.is_hw_active(V0, Intid::new(27)));
+    assert_eq!(vgic.take_hw_deactivate(V0), Some(Intid::new(27)));
+    assert_eq!(vgic.take_hw_deactivate(V0), None);
+    assert!(!vgic.is_hw_active(V0, Intid::new(27)));
 
-    let _ = vgic.inject_hw(0, Intid::new(TIMER), Intid::new(27), Trigger::Edge);
+    let _ = vgic.inject_hw(V0, Intid::new(TIMER), Intid::new(27), Trigger::Edge);
     vgic.reset();
-    assert_eq!(vgic.take_hw_deactivate(0), Some(Intid::new(27)));
+    assert_eq!(vgic.take_hw_deactivate(V0), Some(Intid::new(27)));
 }
 
 #[test]
 fn a_link_cleared_while_pending_in_a_list_register_is_deactivated_at_the_sync() {
     let mut vgic = vgic(2, 4);
-    let _ = vgic.inject_hw(1, Intid::new(TIMER), Intid::new(27), Trigger::Edge);
-    let _ = vgic.flush(1);
+    let _ = vgic.inject_hw(V1, Intid::new(TIMER), Intid::new(27), Trigger::Edge);
+    let _ = vgic.flush(V1);
     // The other vCPU clears it.
-    assert_eq!(vgic.write_redistributor(1, 0x1_0280, Width::Word, 1 << TIMER), set(&[1]));
-    assert_eq!(vgic.take_hw_deactivate(1), None);
-    let pending = machine(&vgic, 1, &[PENDING]);
-    let _ = vgic.sync(1, &pending);
-    assert_eq!(vgic.take_hw_deactivate(1), Some(Intid::new(27)));
-    assert!(list(&mut vgic, 1).is_empty());
+    assert_eq!(vgic.write_redistributor(V1, 0x1_0280, Width::Word, 1 << TIMER), set(&[1]));
+    assert_eq!(vgic.take_hw_deactivate(V1), None);
+    let pending = machine(&vgic, V1, &[PENDING]);
+    let _ = vgic.sync(V1, &pending);
+    assert_eq!(vgic.take_hw_deactivate(V1), Some(Intid::new(27)));
+    assert!(list(&mut vgic, V1).is_empty());
 }
 
 #[test]
 fn linked_anew_before_the_sync() {
     let mut vgic = vgic(1, 4);
-    let _ = vgic.inject_hw(0, Intid::new(TIMER), Intid::new(27), Trigger::Edge);
-    let _ = vgic.flush(0);
+    let _ = vgic.inject_hw(V0, Intid::new(TIMER), Intid::new(27), Trigger::Edge);
+    let _ = vgic.flush(V0);
     // The guest handled it, and the physical interrupt fired again, before anyone synced.
-    assert_eq!(vgic.inject_hw(0, Intid::new(TIMER), Intid::new(27), Trigger::Edge), Some(set(&[0])));
-    let ended = machine(&vgic, 0, &[0]);
-    let _ = vgic.sync(0, &ended);
-    assert_eq!((list(&mut vgic, 0)[0].physical(), vgic.take_hw_deactivate(0)), (Some(Intid::new(27)), None));
+    assert_eq!(vgic.inject_hw(V0, Intid::new(TIMER), Intid::new(27), Trigger::Edge), Some(set(&[0])));
+    let ended = machine(&vgic, V0, &[0]);
+    let _ = vgic.sync(V0, &ended);
+    assert_eq!(
+        (list(&mut vgic, V0)[0].physical(), vgic.take_hw_deactivate(V0)),
+        (Some(Intid::new(27)), None)
+    );
 }
 
 #[test]
 fn an_sgi_sent_while_one_is_handled_is_pending_behind_it() {
     let mut vgic = vgic(2, 4);
     let request = SgiRequest::decode(SgiRegister::Sgi1r, 3 << 24 | 0b10);
-    assert_eq!(vgic.send_sgi(0, request), set(&[1]));
-    assert_eq!(vgic.send_sgi(0, request), set(&[]));
-    let _ = vgic.flush(1);
-    assert_eq!(vgic.send_sgi(0, request), set(&[1]));
-    let active = machine(&vgic, 1, &[ACTIVE]);
-    let _ = vgic.sync(1, &active);
-    let [lr] = list(&mut vgic, 1)[..] else { panic!("one interrupt") };
+    assert_eq!(vgic.send_sgi(V0, request), set(&[1]));
+    assert_eq!(vgic.send_sgi(V0, request), set(&[]));
+    let _ = vgic.flush(V1);
+    assert_eq!(vgic.send_sgi(V0, request), set(&[1]));
+    let active = machine(&vgic, V1, &[ACTIVE]);
+    let _ = vgic.sync(V1, &active);
+    let [lr] = list(&mut vgic, V1)[..] else { panic!("one interrupt") };
     assert_eq!((lr.intid().get(), lr.state()), (3, State::ActivePending));
 }
 
@@ -176,25 +183,25 @@ fn what_does_not_fit_comes_by_priority() {
         let _ = vgic.write_distributor(0x400 + intid, Width::Byte, priority);
         let _ = vgic.set_spi_level(Intid::new(intid as u32), LineLevel::High);
     }
-    let first: Vec<_> = list(&mut vgic, 0).iter().map(|lr| lr.intid().get()).collect();
+    let first: Vec<_> = list(&mut vgic, V0).iter().map(|lr| lr.intid().get()).collect();
     assert_eq!(first, [42, 41]);
     let expected = HCR_EN | HCR_NPIE | HCR_VGRP0EIE | HCR_VGRP1DIE;
-    assert_eq!(vgic.interface(0).unwrap().hcr, expected);
+    assert_eq!(vgic.interface(V0).unwrap().hcr, expected);
 
     // Both acknowledged: one of them makes room for the pending one, and its end is then counted.
-    let active = machine(&vgic, 0, &[ACTIVE, ACTIVE]);
-    let _ = vgic.sync(0, &active);
-    let second: Vec<_> = list(&mut vgic, 0).iter().map(|lr| (lr.intid().get(), lr.state())).collect();
+    let active = machine(&vgic, V0, &[ACTIVE, ACTIVE]);
+    let _ = vgic.sync(V0, &active);
+    let second: Vec<_> = list(&mut vgic, V0).iter().map(|lr| (lr.intid().get(), lr.state())).collect();
     assert_eq!(second, [(40, State::Pending), (42, State::Active)]);
-    assert_eq!(vgic.interface(0).unwrap().hcr, HCR_EN | HCR_LRENPIE | HCR_TDIR);
+    assert_eq!(vgic.interface(V0).unwrap().hcr, HCR_EN | HCR_LRENPIE | HCR_TDIR);
 
     // 42 ends in its list register, 41 by EOIcount; their lines are low by then.
     let _ = vgic.set_spi_level(Intid::new(42), LineLevel::Low);
     let _ = vgic.set_spi_level(Intid::new(41), LineLevel::Low);
-    let mut ended = machine(&vgic, 0, &[PENDING, 0]);
+    let mut ended = machine(&vgic, V0, &[PENDING, 0]);
     ended.hcr |= 1 << 27;
-    let _ = vgic.sync(0, &ended);
-    let third: Vec<_> = list(&mut vgic, 0).iter().map(|lr| (lr.intid().get(), lr.state())).collect();
+    let _ = vgic.sync(V0, &ended);
+    let third: Vec<_> = list(&mut vgic, V0).iter().map(|lr| (lr.intid().get(), lr.state())).collect();
     assert_eq!(third, [(40, State::Pending)]);
 }
 
@@ -203,15 +210,15 @@ fn a_sync_done_twice_counts_ends_once() {
     let mut vgic = vgic(1, 1);
     for intid in [40, 41] {
         let _ = vgic.set_spi_level(Intid::new(intid), LineLevel::High);
-        let _ = vgic.flush(0);
-        let active = machine(&vgic, 0, &[ACTIVE]);
-        let _ = vgic.sync(0, &active);
+        let _ = vgic.flush(V0);
+        let active = machine(&vgic, V0, &[ACTIVE]);
+        let _ = vgic.sync(V0, &active);
     }
-    let _ = vgic.flush(0);
-    let mut ended = machine(&vgic, 0, &[ACTIVE]);
+    let _ = vgic.flush(V0);
+    let mut ended = machine(&vgic, V0, &[ACTIVE]);
     ended.hcr |= 1 << 27;
-    let _ = vgic.sync(0, &ended);
-    let _ = vgic.sync(0, &ended);
+    let _ = vgic.sync(V0, &ended);
+    let _ = vgic.sync(V0, &ended);
     assert_eq!(vgic.read_distributor(0x304, Width::Word).count_ones(), 1);
 }
 
@@ -219,19 +226,19 @@ fn a_sync_done_twice_counts_ends_once() {
 fn rerouted_while_pending_in_a_list_register() {
     let mut vgic = vgic(2, 4);
     assert_eq!(vgic.set_spi_level(Intid::new(50), LineLevel::High), set(&[0]));
-    let _ = vgic.flush(0);
+    let _ = vgic.flush(V0);
     assert_eq!(vgic.write_distributor(0x6000 + 8 * 50, Width::Double, 1), set(&[0]));
-    let pending = machine(&vgic, 0, &[PENDING]);
-    assert_eq!(vgic.sync(0, &pending), set(&[1]));
-    assert!(list(&mut vgic, 0).is_empty());
-    assert_eq!(list(&mut vgic, 1)[0].intid().get(), 50);
+    let pending = machine(&vgic, V0, &[PENDING]);
+    assert_eq!(vgic.sync(V0, &pending), set(&[1]));
+    assert!(list(&mut vgic, V0).is_empty());
+    assert_eq!(list(&mut vgic, V1)[0].intid().get(), 50);
 }
 
 #[test]
 fn deactivated_by_another_vcpu() {
     let mut vgic = vgic(2, 4);
     let split = VMCR | 1 << 9;
-    for vcpu in [0, 1] {
+    for vcpu in [V0, V1] {
         let mut machine = vgic.flush(vcpu).unwrap().clone();
         assert_eq!(machine.hcr, HCR_EN | HCR_TDIR);
         machine.vmcr = split;
@@ -239,13 +246,13 @@ fn deactivated_by_another_vcpu() {
     }
     let _ = vgic.pulse_spi(Intid::new(50));
     let _ = vgic.set_spi_level(Intid::new(50), LineLevel::High);
-    let _ = vgic.flush(0);
+    let _ = vgic.flush(V0);
     let _ = vgic.set_spi_level(Intid::new(50), LineLevel::Low);
     // Acknowledged there, deactivated here.
-    assert_eq!(vgic.write_dir(1, 50), set(&[0]));
-    let active = machine(&vgic, 0, &[ACTIVE]);
-    let _ = vgic.sync(0, &active);
-    assert!(list(&mut vgic, 0).is_empty());
+    assert_eq!(vgic.write_dir(V1, 50), set(&[0]));
+    let active = machine(&vgic, V0, &[ACTIVE]);
+    let _ = vgic.sync(V0, &active);
+    assert!(list(&mut vgic, V0).is_empty());
     assert_eq!(vgic.read_distributor(0x304, Width::Word), 0);
 }
 
@@ -266,14 +273,14 @@ fn deliverable_as_the_cpu_interface_lets_it() {
         (VMCR | 4 << 18, 1 << 21, false),
     ];
     for (vmcr, ap1r, expected) in cases {
-        let _ = vgic.flush(0);
-        let mut machine = machine(&vgic, 0, &[PENDING]);
+        let _ = vgic.flush(V0);
+        let mut machine = machine(&vgic, V0, &[PENDING]);
         machine.vmcr = vmcr;
         machine.ap1r[0] = ap1r;
-        let _ = vgic.sync(0, &machine);
-        assert_eq!(vgic.has_deliverable(0), expected, "VMCR {vmcr:#x}, AP1R0 {ap1r:#x}");
-        let _ = vgic.flush(0);
-        assert_eq!(vgic.has_deliverable(0), expected, "flushed, VMCR {vmcr:#x}, AP1R0 {ap1r:#x}");
+        let _ = vgic.sync(V0, &machine);
+        assert_eq!(vgic.has_deliverable(V0), expected, "VMCR {vmcr:#x}, AP1R0 {ap1r:#x}");
+        let _ = vgic.flush(V0);
+        assert_eq!(vgic.has_deliverable(V0), expected, "flushed, VMCR {vmcr:#x}, AP1R0 {ap1r:#x}");
     }
 }
 
@@ -284,13 +291,13 @@ fn a_disabled_group_does_not_block_the_other() {
     let _ = vgic.write_distributor(0, Width::Word, 3);
     let _ = vgic.write_distributor(0x84, Width::Word, !(1 << 8));
     let _ = vgic.write_distributor(0x400 + 40, Width::Byte, 0xC0);
-    let _ = vgic.flush(0);
-    let mut closed = machine(&vgic, 0, &[]);
+    let _ = vgic.flush(V0);
+    let mut closed = machine(&vgic, V0, &[]);
     closed.vmcr = 0xFF << 24 | 1;
-    let _ = vgic.sync(0, &closed);
+    let _ = vgic.sync(V0, &closed);
     let _ = vgic.set_spi_level(Intid::new(40), LineLevel::High);
     let _ = vgic.set_spi_level(Intid::new(41), LineLevel::High);
-    assert_eq!(list(&mut vgic, 0)[0].intid().get(), 40);
+    assert_eq!(list(&mut vgic, V0)[0].intid().get(), 40);
 }
 
 #[test]
@@ -300,18 +307,18 @@ fn ended_is_what_no_longer_runs() {
     for (intid, priority) in [(40, 0x80), (41, 0x40)] {
         let _ = vgic.write_distributor(0x400 + intid, Width::Byte, priority);
         let _ = vgic.pulse_edge(intid as u32);
-        let _ = vgic.flush(0);
-        let mut active = machine(&vgic, 0, &[ACTIVE]);
+        let _ = vgic.flush(V0);
+        let mut active = machine(&vgic, V0, &[ACTIVE]);
         active.ap1r[0] |= 1 << (priority >> 3);
-        let _ = vgic.sync(0, &active);
+        let _ = vgic.sync(V0, &active);
     }
     // 41 is deactivated by a write, and then ended by its handler.
     let _ = vgic.write_distributor(0x384, Width::Word, 1 << 9);
-    let _ = vgic.flush(0);
-    let mut ended = machine(&vgic, 0, &[ACTIVE]);
+    let _ = vgic.flush(V0);
+    let mut ended = machine(&vgic, V0, &[ACTIVE]);
     ended.ap1r[0] = 1 << 16;
     ended.hcr |= 1 << 27;
-    let _ = vgic.sync(0, &ended);
+    let _ = vgic.sync(V0, &ended);
     assert_eq!(vgic.read_distributor(0x304, Width::Word), 1 << 8);
 }
 
@@ -320,18 +327,18 @@ fn the_count_of_ends_means_nothing_with_eoimode_1() {
     let mut vgic = vgic(1, 1);
     for intid in [40, 41] {
         let _ = vgic.pulse_edge(intid);
-        let _ = vgic.flush(0);
-        let active = machine(&vgic, 0, &[ACTIVE]);
-        let _ = vgic.sync(0, &active);
+        let _ = vgic.flush(V0);
+        let active = machine(&vgic, V0, &[ACTIVE]);
+        let _ = vgic.sync(V0, &active);
     }
     // Both dropped their priority; one of them is in the list register.
-    let _ = vgic.flush(0);
-    let mut dropped = machine(&vgic, 0, &[ACTIVE]);
+    let _ = vgic.flush(V0);
+    let mut dropped = machine(&vgic, V0, &[ACTIVE]);
     dropped.vmcr |= 1 << 9;
     dropped.hcr |= 1 << 27;
-    let _ = vgic.sync(0, &dropped);
+    let _ = vgic.sync(V0, &dropped);
     assert_eq!(vgic.read_distributor(0x304, Width::Word), 0b11 << 8);
-    let _ = vgic.write_dir(0, 41);
+    let _ = vgic.write_dir(V0, 41);
     assert_eq!(vgic.read_distributor(0x304, Width::Word), 1 << 8);
 }
 
@@ -339,18 +346,18 @@ fn the_count_of_ends_means_nothing_with_eoimode_1() {
 fn pending_again_elsewhere() {
     let mut vgic = vgic(2, 4);
     let _ = vgic.pulse_edge(40);
-    let _ = vgic.flush(0);
-    let active = machine(&vgic, 0, &[ACTIVE]);
-    let _ = vgic.sync(0, &active);
+    let _ = vgic.flush(V0);
+    let active = machine(&vgic, V0, &[ACTIVE]);
+    let _ = vgic.sync(V0, &active);
     // Handled by one vCPU, routed to the other, and there again.
     let _ = vgic.write_distributor(0x6000 + 8 * 40, Width::Double, 1);
     assert_eq!(vgic.pulse_edge(40), set(&[0]));
-    let [lr] = list(&mut vgic, 0)[..] else { panic!("one interrupt") };
+    let [lr] = list(&mut vgic, V0)[..] else { panic!("one interrupt") };
     assert!(lr.state() == State::Active && lr.wants_eoi_maintenance());
-    let ended = machine(&vgic, 0, &[0]);
-    assert_eq!(vgic.sync(0, &ended), set(&[1]));
-    assert!(list(&mut vgic, 0).is_empty());
-    assert_eq!(list(&mut vgic, 1)[0].state(), State::Pending);
+    let ended = machine(&vgic, V0, &[0]);
+    assert_eq!(vgic.sync(V0, &ended), set(&[1]));
+    assert!(list(&mut vgic, V0).is_empty());
+    assert_eq!(list(&mut vgic, V1)[0].state(), State::Pending);
 }
 
 impl Vgic {
@@ -366,26 +373,26 @@ impl Vgic {
 fn a_vcpu_is_told_of_what_it_cannot_find_itself() {
     let send = |vgic: &mut Vgic, intid: u64| {
         let request = SgiRequest::decode(SgiRegister::Sgi1r, intid << 24 | 1 << 1);
-        vgic.send_sgi(0, request)
+        vgic.send_sgi(V0, request)
     };
-    let told = VcpuSet::from_iter([1]);
+    let told = VcpuSet::from_iter([V1]);
     let mut vgic = vgic(2, 4);
-    let _ = vgic.flush(1);
+    let _ = vgic.flush(V1);
     // In the machine it is told of everything.
     assert_eq!(send(&mut vgic, 1), told);
     assert_eq!(send(&mut vgic, 2), told);
     // It is put, and looks when it comes back.
-    let _ = vgic.put(1, |_| {});
+    let _ = vgic.put(V1, |_| {});
     assert_eq!(send(&mut vgic, 3), VcpuSet::new());
-    assert!(vgic.needs_flush(1));
+    assert!(vgic.needs_flush(V1));
     // It waits: it is told once, and until it waits again.
-    vgic.set_activity(1, Activity::Waiting);
+    vgic.set_activity(V1, Activity::Waiting);
     assert_eq!(send(&mut vgic, 4), told);
     assert_eq!(send(&mut vgic, 5), VcpuSet::new());
-    vgic.set_activity(1, Activity::Waiting);
+    vgic.set_activity(V1, Activity::Waiting);
     assert_eq!(send(&mut vgic, 6), told);
     // It is back.
-    assert!(!vgic.load(1));
+    assert!(!vgic.load(V1));
     assert_eq!(send(&mut vgic, 7), told);
 }
 
@@ -393,10 +400,10 @@ fn a_vcpu_is_told_of_what_it_cannot_find_itself() {
 #[test]
 fn a_vcpu_that_is_put_is_not_kicked_for_what_it_holds() {
     let mut vgic = vgic(2, 4);
-    let _ = vgic.set_ppi_level(1, Intid::new(TIMER), LineLevel::High);
-    let _ = vgic.flush(1);
-    assert_eq!(vgic.redistributor_lr_owners(1, 0x1_0200), VcpuSet::from_iter([1]));
-    let _ = vgic.put(1, |_| {});
-    assert_eq!(vgic.redistributor_lr_owners(1, 0x1_0200), VcpuSet::new());
-    assert_eq!(vgic.read_redistributor(1, 0x1_0200, Width::Word) >> TIMER & 1, 1);
+    let _ = vgic.set_ppi_level(V1, Intid::new(TIMER), LineLevel::High);
+    let _ = vgic.flush(V1);
+    assert_eq!(vgic.redistributor_lr_owners(V1, 0x1_0200), VcpuSet::from_iter([V1]));
+    let _ = vgic.put(V1, |_| {});
+    assert_eq!(vgic.redistributor_lr_owners(V1, 0x1_0200), VcpuSet::new());
+    assert_eq!(vgic.read_redistributor(V1, 0x1_0200, Width::Word) >> TIMER & 1, 1);
 }

@@ -5,8 +5,12 @@ use std::vec;
 use std::vec::Vec;
 
 use proptest::prelude::*;
+use vambrace_ids::VcpuId;
 
 use crate::{CpuInterface, Intid, LineLevel, VcpuSet, Vgic, VgicConfig, Width};
+
+const V0: VcpuId = VcpuId::new(0);
+const V2: VcpuId = VcpuId::new(2);
 
 /// Four vCPUs; the last bank of SPIs has eight.
 fn vgic() -> Vgic {
@@ -27,9 +31,9 @@ fn write(vgic: &mut Vgic, offset: u64, value: u64) -> VcpuSet {
 fn ctlr_has_one_security_state_and_affinity_routing() {
     let mut vgic = vgic();
     assert_eq!(read(&mut vgic, 0), 0x50);
-    assert_eq!(write(&mut vgic, 0, !0), (0..4).collect());
+    assert_eq!(write(&mut vgic, 0, !0), (0..4).map(VcpuId::new).collect());
     assert_eq!(read(&mut vgic, 0), 0x53);
-    assert_eq!(write(&mut vgic, 0, 0x50), (0..4).collect());
+    assert_eq!(write(&mut vgic, 0, 0x50), (0..4).map(VcpuId::new).collect());
     assert_eq!(read(&mut vgic, 0), 0x50);
     assert!(write(&mut vgic, 0, 0).is_empty());
 }
@@ -169,9 +173,9 @@ fn group_enables_hold_interrupts_back() {
     let _ = write(&mut vgic, 0x84, 0b10);
     let _ = write(&mut vgic, 0x204, 0b11);
     let listed = |vgic: &mut Vgic| {
-        let _ = vgic.sync(0, &CpuInterface::default());
-        let interface = vgic.flush(0).unwrap().clone();
-        let _ = vgic.sync(0, &interface);
+        let _ = vgic.sync(V0, &CpuInterface::default());
+        let interface = vgic.flush(V0).unwrap().clone();
+        let _ = vgic.sync(V0, &interface);
         interface.lr.iter().filter(|&&lr| lr != 0).map(|&lr| lr as u32).collect::<Vec<_>>()
     };
     assert_eq!(listed(&mut vgic), []);
@@ -192,10 +196,10 @@ fn lr_owners_are_those_with_the_interrupt_in_a_list_register() {
     let _ = vgic.write_distributor(0x6000 + 8 * 33, Width::Double, 0x100);
     let _ = write(&mut vgic, 0x204, 0b11);
     assert!(vgic.distributor_lr_owners(0x204).is_empty());
-    let _ = vgic.flush(0);
-    let _ = vgic.flush(2);
-    assert_eq!(vgic.distributor_lr_owners(0x204), [0, 2].into_iter().collect());
-    assert_eq!(vgic.distributor_lr_owners(0x384), [0, 2].into_iter().collect());
+    let _ = vgic.flush(V0);
+    let _ = vgic.flush(V2);
+    assert_eq!(vgic.distributor_lr_owners(0x204), VcpuSet::from_iter([V0, V2]));
+    assert_eq!(vgic.distributor_lr_owners(0x384), VcpuSet::from_iter([V0, V2]));
     for offset in [0x104, 0x208, 0x200, 0xC04] {
         assert!(vgic.distributor_lr_owners(offset).is_empty());
     }
@@ -208,7 +212,7 @@ fn what_the_list_registers_have_no_part_of_is_synced() {
         let _ = write(&mut vgic, offset, value);
     }
     assert!([0x84, 0x420, 0xC08, 0x6100].iter().all(|offset| vgic.is_synced(*offset)));
-    let interface = vgic.flush(0).unwrap().clone();
+    let interface = vgic.flush(V0).unwrap().clone();
     // The first bank of SPIs has one in a list register, the other has not. The rest is the redistributors', or not there.
     for offset in [0x84, 0x104, 0x384, 0x420, 0x43F, 0xC08, 0xC0C, 0x6100, 0x61F8] {
         assert!(!vgic.is_synced(offset), "{offset:#x}");
@@ -227,7 +231,7 @@ fn what_the_list_registers_have_no_part_of_is_synced() {
     // Made active in the list register, it may end there without being in one any more.
     let mut active = interface;
     active.lr.iter_mut().filter(|lr| **lr != 0).for_each(|lr| *lr = *lr & !(0b11 << 62) | 0b10 << 62);
-    let _ = vgic.sync(0, &active);
+    let _ = vgic.sync(V0, &active);
     assert!(!vgic.is_synced(0x104));
 }
 
@@ -256,7 +260,7 @@ proptest! {
             let _ = write(&mut vgic, offset / 4 * 4, value.into());
         }
         let _ = vgic.write_distributor(0x6100 + 8 * router, Width::Double, 1 << 8);
-        let interface = vgic.flush(0).unwrap().clone();
+        let interface = vgic.flush(V0).unwrap().clone();
         let offset = offset / 4 * 4;
         if !vgic.is_synced(offset) {
             return Ok(());
@@ -265,14 +269,14 @@ proptest! {
         let mut kicks = early.write_distributor(offset, Width::Word, value);
         if kicks.is_empty() {
             // The list registers stay as they are: they must be what would be queued now.
-            let queued = vgic.interface(0).unwrap().clone();
-            let _ = early.sync(0, &interface);
-            prop_assert_eq!(early.flush(0).unwrap(), &queued);
-            let _ = early.sync(0, &interface);
+            let queued = vgic.interface(V0).unwrap().clone();
+            let _ = early.sync(V0, &interface);
+            prop_assert_eq!(early.flush(V0).unwrap(), &queued);
+            let _ = early.sync(V0, &interface);
         } else {
-            kicks.extend(&early.sync(0, &interface));
+            kicks.extend(&early.sync(V0, &interface));
         }
-        let mut late_kicks = vgic.sync(0, &interface);
+        let mut late_kicks = vgic.sync(V0, &interface);
         late_kicks.extend(&vgic.write_distributor(offset, Width::Word, value));
         prop_assert!(kicks.is_empty() || kicks == late_kicks);
         prop_assert_eq!(early, vgic);

@@ -10,6 +10,7 @@ use vambrace_interrupts::{Intid, SgiRegister, SgiRequest, Trigger, VcpuSet, Vgic
 
 use crate::machine::Machine;
 use crate::reference::{Id, Reference};
+use crate::vcpu;
 
 const CPUS: usize = 3;
 const TIMER: u32 = 27;
@@ -73,9 +74,9 @@ impl Late {
         let mut machines = Vec::new();
         for cpu in 0..CPUS {
             for (offset, value) in [(0x14, 0), (0x1_0080, !0), (0x1_0100, !0), (0x1_0418, 0x6060_6060)] {
-                let _ = vgic.write_redistributor(cpu, offset, Width::Word, value);
+                let _ = vgic.write_redistributor(vcpu(cpu), offset, Width::Word, value);
             }
-            let mut interface = vgic.flush(cpu).unwrap().clone();
+            let mut interface = vgic.flush(vcpu(cpu)).unwrap().clone();
             interface.vmcr = 0xFF << 24 | 2;
             machines.push(Machine::new(interface, 5));
         }
@@ -85,19 +86,19 @@ impl Late {
     }
 
     fn sync_and_flush(&mut self, cpu: usize) {
-        self.kicks.remove(cpu);
-        let more = self.vgic.sync(cpu, &self.machines[cpu].registers);
+        self.kicks.remove(vcpu(cpu));
+        let more = self.vgic.sync(vcpu(cpu), &self.machines[cpu].registers);
         self.kicks.extend(&more);
-        self.machines[cpu].flush(self.vgic.flush(cpu).unwrap());
+        self.machines[cpu].flush(self.vgic.flush(vcpu(cpu)).unwrap());
         // Ended while it was in no list register.
-        while let Some(physical) = self.vgic.take_hw_deactivate(cpu) {
+        while let Some(physical) = self.vgic.take_hw_deactivate(vcpu(cpu)) {
             assert_eq!(physical.get(), TIMER);
             assert!(std::mem::take(&mut self.timers[cpu]), "to be deactivated, but not active");
         }
     }
 
     fn write(&mut self, by: usize, offset: u64, width: Width, value: u64) {
-        let more = self.vgic.sync(by, &self.machines[by].registers);
+        let more = self.vgic.sync(vcpu(by), &self.machines[by].registers);
         self.kicks.extend(&more);
         let more = self.vgic.write_distributor(offset, width, value);
         self.kicks.extend(&more);
@@ -124,7 +125,7 @@ impl Late {
                     .for_each(|cpu| self.send(Reference::id(cpu, intid)));
                 let request =
                     SgiRequest::decode(SgiRegister::Sgi1r, u64::from(intid) << 24 | u64::from(list));
-                let kicks = self.vgic.send_sgi(from, request);
+                let kicks = self.vgic.send_sgi(vcpu(from), request);
                 self.kicks.extend(&kicks);
             }
             Op::Timer { cpu } => {
@@ -133,7 +134,7 @@ impl Late {
                     self.send(Reference::id(cpu, TIMER));
                     let _ = self
                         .vgic
-                        .inject_hw(cpu, Intid::new(TIMER), Intid::new(TIMER), Trigger::Edge)
+                        .inject_hw(vcpu(cpu), Intid::new(TIMER), Intid::new(TIMER), Trigger::Edge)
                         .unwrap();
                     self.sync_and_flush(cpu);
                 }
@@ -151,7 +152,7 @@ impl Late {
             }
             Op::Acknowledge { cpu } => self.acknowledge(cpu),
             Op::End { cpu } => self.end(cpu),
-            Op::Kick { cpu } if self.kicks.contains(cpu) => self.sync_and_flush(cpu),
+            Op::Kick { cpu } if self.kicks.contains(vcpu(cpu)) => self.sync_and_flush(cpu),
             Op::Kick { .. } => {}
         }
     }

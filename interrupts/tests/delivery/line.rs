@@ -3,12 +3,15 @@
 //! and takes every one whose line stays high.
 
 use proptest::prelude::*;
+use vambrace_ids::VcpuId;
 use vambrace_interrupts::{
     Answer, Group, Intid, Look, SgiRegister, SgiRequest, Trigger, Vgic, VgicConfig, Width,
 };
 
 use crate::machine::Machine;
 
+/// The one vCPU.
+const V0: VcpuId = VcpuId::new(0);
 /// The virtual timer, and two devices; the numbers of the virtual and the physical interrupt are the same.
 const LINES: [u32; 3] = [27, 40, 41];
 const TIMER: usize = 0;
@@ -75,9 +78,9 @@ impl Lines {
         let _ = vgic.write_distributor(0x84, Width::Word, !0);
         let _ = vgic.write_distributor(0x104, Width::Word, !0);
         for (offset, value) in [(0x14, 0), (0x1_0080, !0), (0x1_0100, !0)] {
-            let _ = vgic.write_redistributor(0, offset, Width::Word, value);
+            let _ = vgic.write_redistributor(V0, offset, Width::Word, value);
         }
-        let mut interface = vgic.flush(0).unwrap().clone();
+        let mut interface = vgic.flush(V0).unwrap().clone();
         interface.vmcr = 0xFF << 24 | 2 | u64::from(split) << 9;
         let machine = Machine::new(interface, 5);
         let (high, active) = ([false; LINES.len()], [false; LINES.len()]);
@@ -90,18 +93,18 @@ impl Lines {
 
     /// What EL2 does before it enters the vCPU.
     fn flush(&mut self) {
-        self.vgic.set_masked_groups(0, u32::from(self.is_masked) << 1);
-        let interface = self.vgic.flush(0).unwrap().clone();
+        self.vgic.set_masked_groups(V0, u32::from(self.is_masked) << 1);
+        let interface = self.vgic.flush(V0).unwrap().clone();
         self.machine.registers = interface;
-        while let Some(physical) = self.vgic.take_hw_deactivate(0) {
+        while let Some(physical) = self.vgic.take_hw_deactivate(V0) {
             self.deactivate(physical.get());
         }
     }
 
     fn sync(&mut self) {
-        let _ = self.vgic.sync(0, &self.machine.registers);
-        if self.sees_timer && !self.high[TIMER] && self.vgic.is_hw_active(0, Intid::new(LINES[TIMER])) {
-            let _ = self.vgic.write_redistributor(0, 0x1_0280, Width::Word, 1 << LINES[TIMER]);
+        let _ = self.vgic.sync(V0, &self.machine.registers);
+        if self.sees_timer && !self.high[TIMER] && self.vgic.is_hw_active(V0, Intid::new(LINES[TIMER])) {
+            let _ = self.vgic.write_redistributor(V0, 0x1_0280, Width::Word, 1 << LINES[TIMER]);
         }
     }
 
@@ -119,7 +122,8 @@ impl Lines {
     fn fire(&mut self) {
         for (which, intid) in LINES.into_iter().enumerate() {
             if self.high[which] && !std::mem::replace(&mut self.active[which], true) {
-                let _ = self.vgic.inject_hw(0, Intid::new(intid), Intid::new(intid), Trigger::Level).unwrap();
+                let _ =
+                    self.vgic.inject_hw(V0, Intid::new(intid), Intid::new(intid), Trigger::Level).unwrap();
                 self.sync_and_flush();
             }
         }
@@ -153,10 +157,10 @@ impl Lines {
             self.traps += 1;
             self.sync();
             if self.sees_timer && self.high[TIMER] {
-                self.vgic.confirm_line(0, Intid::new(LINES[TIMER]));
+                self.vgic.confirm_line(V0, Intid::new(LINES[TIMER]));
             }
             let mut kicks = vambrace_interrupts::VcpuSet::new();
-            let answer = self.vgic.read_pending(0, Group::One, look, &mut kicks);
+            let answer = self.vgic.read_pending(V0, Group::One, look, &mut kicks);
             self.flush();
             self.settle();
             if let Answer::Intid(intid) = answer {
@@ -182,7 +186,7 @@ impl Lines {
         if self.traps() {
             self.traps += 1;
             self.sync();
-            self.vgic.write_eoi(0, intid.into(), &mut vambrace_interrupts::VcpuSet::new());
+            self.vgic.write_eoi(V0, intid.into(), &mut vambrace_interrupts::VcpuSet::new());
             self.flush();
         } else {
             self.machine.end(intid);
@@ -192,7 +196,7 @@ impl Lines {
             // ICC_DIR_EL1, which traps or does not.
             if self.machine.traps_dir() {
                 self.sync();
-                let _ = self.vgic.write_dir(0, intid.into());
+                let _ = self.vgic.write_dir(V0, intid.into());
                 self.flush();
             } else {
                 self.machine.deactivate(intid);
@@ -213,14 +217,14 @@ impl Lines {
                 self.sync();
                 let (intid, priority) = (u64::from(LINES[which]), (priority & 0x7F).into());
                 let _ = match which {
-                    TIMER => self.vgic.write_redistributor(0, 0x1_0400 + intid, Width::Byte, priority),
+                    TIMER => self.vgic.write_redistributor(V0, 0x1_0400 + intid, Width::Byte, priority),
                     _ => self.vgic.write_distributor(0x400 + intid, Width::Byte, priority),
                 };
                 self.flush();
             }
             Op::Sgi(intid) => {
                 let request = SgiRequest::decode(SgiRegister::Sgi1r, u64::from(intid) << 24 | 1);
-                let _ = self.vgic.send_sgi(0, request);
+                let _ = self.vgic.send_sgi(V0, request);
                 self.sync_and_flush();
             }
             Op::Poll => self.acknowledge(),
@@ -241,14 +245,14 @@ impl Lines {
         let registers = self.machine.registers.clone();
         let _ = self
             .vgic
-            .put(0, |known| *known = vambrace_interrupts::CpuInterface { used: known.used, ..registers });
-        while let Some(physical) = self.vgic.take_hw_deactivate(0) {
+            .put(V0, |known| *known = vambrace_interrupts::CpuInterface { used: known.used, ..registers });
+        while let Some(physical) = self.vgic.take_hw_deactivate(V0) {
             self.deactivate(physical.get());
         }
-        if self.vgic.load(0) {
-            self.machine.registers = self.vgic.interface(0).unwrap().clone();
+        if self.vgic.load(V0) {
+            self.machine.registers = self.vgic.interface(V0).unwrap().clone();
         } else {
-            let _ = self.vgic.sync_put(0);
+            let _ = self.vgic.sync_put(V0);
             self.flush();
         }
     }

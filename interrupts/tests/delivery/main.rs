@@ -19,10 +19,16 @@ mod reference;
 mod system;
 
 use proptest::prelude::*;
+use vambrace_ids::VcpuId;
 use vambrace_interrupts::Width;
 
 use op::{Field, Op, op};
 use system::{Shape, System};
+
+/// The vCPU whose place in the lists of the tests this is.
+fn vcpu(cpu: usize) -> VcpuId {
+    VcpuId::new(cpu as u16)
+}
 
 fn shape() -> impl Strategy<Value = Shape> {
     (1_usize..4, 1_u8..17, prop::sample::select(vec![(5_u8, 5_u8), (7, 6), (8, 7)]), any::<u64>()).prop_map(
@@ -124,7 +130,7 @@ proptest! {
         }
         if let Some(mut vgic) = system.damage(&changes) {
             for (offset, value) in accesses {
-                let vcpu = value as usize % 4;
+                let vcpu = vcpu(value as usize % 4);
                 let _ = vgic.write_distributor(offset & !3, Width::Word, value);
                 let _ = vgic.write_redistributor(vcpu, 0x1_0000 | offset & !3, Width::Word, value);
                 let mut interface = vgic.flush(vcpu).cloned().unwrap_or_default();

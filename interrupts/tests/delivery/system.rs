@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use vambrace_ids::VcpuId;
 use vambrace_interrupts::{
     Added, Intid, LineLevel, PrivateIrq, Put, SgiRegister, SgiRequest, Trigger, VcpuSet, Vgic, VgicConfig,
     Width,
@@ -14,6 +15,7 @@ use vambrace_interrupts::{
 use crate::machine::Machine;
 use crate::op::{Field, Op};
 use crate::reference::{Cpu, Id, Interrupt, Reference, Route};
+use crate::vcpu;
 
 mod checks;
 mod registers;
@@ -23,9 +25,9 @@ const SPIS: u32 = 40;
 const TIMER: u32 = 27;
 
 /// Adds an interrupt to a vCPU's list registers without a flush, if that can be.
-fn directly(vgic: &mut Vgic, cpu: usize, irq: PrivateIrq, machine: &Machine) -> Option<Added> {
+fn directly(vgic: &mut Vgic, vcpu: VcpuId, irq: PrivateIrq, machine: &Machine) -> Option<Added> {
     let empty = machine.empty();
-    vgic.requeue(cpu, irq, empty).or_else(|| vgic.queue(cpu, irq, empty))
+    vgic.requeue(vcpu, irq, empty).or_else(|| vgic.queue(vcpu, irq, empty))
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -132,14 +134,14 @@ impl System {
     /// Syncs a vCPU, if it is on a machine.
     fn sync(&mut self, cpu: usize) -> VcpuSet {
         match &self.machines[cpu] {
-            Some(machine) => self.vgic.sync(cpu, &machine.registers),
+            Some(machine) => self.vgic.sync(vcpu(cpu), &machine.registers),
             None => VcpuSet::new(),
         }
     }
 
     /// Deactivates the physical interrupts whose virtual ones are over.
     fn release(&mut self, cpu: usize) {
-        while let Some(physical) = self.vgic.take_hw_deactivate(cpu) {
+        while let Some(physical) = self.vgic.take_hw_deactivate(vcpu(cpu)) {
             assert_eq!(physical.get(), TIMER);
             assert!(std::mem::take(&mut self.timers[cpu]), "to be deactivated, but not active");
         }
@@ -150,7 +152,7 @@ impl System {
         let mut kicks = VcpuSet::new();
         for _ in 0..4 {
             kicks.extend(&self.sync(cpu));
-            let interface = self.vgic.flush(cpu).unwrap().clone();
+            let interface = self.vgic.flush(vcpu(cpu)).unwrap().clone();
             self.release(cpu);
             let Some(machine) = &mut self.machines[cpu] else { return kicks };
             machine.flush(&interface);
@@ -159,7 +161,7 @@ impl System {
                 lrs == usize::from(interface.used) && lrs <= usize::from(self.vgic.config().list_registers)
             );
             if !machine.maintenance() {
-                assert!(!self.vgic.needs_flush(cpu));
+                assert!(!self.vgic.needs_flush(vcpu(cpu)));
                 return kicks;
             }
         }
@@ -168,17 +170,18 @@ impl System {
 
     /// Lets everyone look again who has to.
     fn settle(&mut self, mut kicks: VcpuSet) {
-        while let Some(cpu) = kicks.iter().next() {
-            kicks.remove(cpu);
+        while let Some(told) = kicks.iter().next() {
+            kicks.remove(told);
+            let cpu = told.index();
             if self.machines[cpu].is_some() {
                 let more = self.sync_and_flush(cpu);
                 kicks.extend(&more);
             } else {
-                assert!(self.vgic.needs_flush(cpu));
+                assert!(self.vgic.needs_flush(vcpu(cpu)));
                 // One that waits looks at once, one that has only lost its turn when it comes back.
                 self.looks_at_once ^= true;
                 if self.looks_at_once {
-                    let more = self.vgic.sync_put_if_changed(cpu);
+                    let more = self.vgic.sync_put_if_changed(vcpu(cpu));
                     kicks.extend(&more);
                 }
             }
@@ -201,7 +204,7 @@ impl System {
 
     fn set_line(&mut self, id: Id, level: LineLevel) {
         let kicks = match id.cpu {
-            Some(cpu) => self.vgic.set_ppi_level(cpu, Intid::new(id.intid), level),
+            Some(cpu) => self.vgic.set_ppi_level(vcpu(cpu), Intid::new(id.intid), level),
             None => self.vgic.set_spi_level(Intid::new(id.intid), level),
         };
         self.reference.get(id).set_line(level == LineLevel::High);
@@ -238,24 +241,24 @@ impl System {
                 self.reference.cpus[cpu].asleep = asleep;
                 let value = u64::from(asleep) << 1;
                 self.access(cpu, VcpuSet::new(), |vgic| {
-                    (vgic.write_redistributor(cpu, 0x14, Width::Word, value), ())
+                    (vgic.write_redistributor(vcpu(cpu), 0x14, Width::Word, value), ())
                 });
             }
             Op::Exit { cpu } => {
                 self.save_and_restore();
                 let cpu = self.cpu(cpu);
                 if self.machines[cpu].is_some() {
-                    self.settle([cpu].into_iter().collect());
+                    self.settle(VcpuSet::from_iter([vcpu(cpu)]));
                 }
             }
             Op::Leave { cpu } => {
                 let cpu = self.cpu(cpu);
                 if let Some(machine) = self.machines[cpu].take() {
-                    match self.vgic.put(cpu, |known| *known = machine.left(known.used)) {
+                    match self.vgic.put(vcpu(cpu), |known| *known = machine.left(known.used)) {
                         Put::Synced(kicks) => self.settle(kicks),
                         Put::Kept | Put::Idle => {
-                            assert!(!self.vgic.is_hw_active(cpu, Intid::new(TIMER)));
-                            assert_eq!(self.vgic.take_hw_deactivate(cpu), None);
+                            assert!(!self.vgic.is_hw_active(vcpu(cpu), Intid::new(TIMER)));
+                            assert_eq!(self.vgic.take_hw_deactivate(vcpu(cpu)), None);
                         }
                     }
                 }
@@ -289,7 +292,7 @@ impl System {
     fn pulse(&mut self, id: Id) {
         let kicks = match id.cpu {
             _ if id.intid < 16 || id.intid == TIMER => return,
-            Some(cpu) => self.vgic.pulse_ppi(cpu, Intid::new(id.intid)),
+            Some(cpu) => self.vgic.pulse_ppi(vcpu(cpu), Intid::new(id.intid)),
             None => self.vgic.pulse_spi(Intid::new(id.intid)),
         };
         let interrupt = self.reference.get(id);
@@ -307,7 +310,7 @@ impl System {
             if let Some(machine) = &mut self.machines[cpu]
                 && let Some(added) = directly(
                     &mut self.vgic,
-                    cpu,
+                    vcpu(cpu),
                     PrivateIrq::Hw { intid: Intid::new(TIMER), physical: Intid::new(TIMER) },
                     machine,
                 )
@@ -315,7 +318,7 @@ impl System {
                 return machine.add(added);
             }
             let kicks =
-                self.vgic.inject_hw(cpu, Intid::new(TIMER), Intid::new(TIMER), Trigger::Edge).unwrap();
+                self.vgic.inject_hw(vcpu(cpu), Intid::new(TIMER), Intid::new(TIMER), Trigger::Edge).unwrap();
             self.settle(kicks);
         }
     }
@@ -332,38 +335,38 @@ impl System {
             && register == SgiRegister::Sgi1r
             && let Some(machine) = &mut self.machines[from]
             && let Some(added) =
-                directly(&mut self.vgic, from, PrivateIrq::Sgi { intid: Intid::new(intid) }, machine)
+                directly(&mut self.vgic, vcpu(from), PrivateIrq::Sgi { intid: Intid::new(intid) }, machine)
         {
             return machine.add(added);
         }
         let others = list.map_or(0, |list| u32::from(list) & ((1 << self.machines.len()) - 1));
         if register == SgiRegister::Sgi1r && others.is_power_of_two() {
             let target = others.trailing_zeros();
-            assert_eq!(self.vgic.find(target), Some(target as usize));
-            let vcpu = target as usize;
-            if !self.vgic.send_sgi_to(vcpu, Intid::new(intid)) {
+            let to = vcpu(target as usize);
+            assert_eq!(self.vgic.find(target), Some(to));
+            if !self.vgic.send_sgi_to(to, Intid::new(intid)) {
                 return;
             }
-            if let Some(machine) = &mut self.machines[vcpu]
-                && let Some(added) = self.vgic.queue_pending_sgi(vcpu, machine.empty())
+            if let Some(machine) = &mut self.machines[to.index()]
+                && let Some(added) = self.vgic.queue_pending_sgi(to, machine.empty())
             {
                 return machine.add(added);
             }
-            return self.settle([vcpu].into_iter().collect());
+            return self.settle(VcpuSet::from_iter([to]));
         }
-        let kicks = self.vgic.send_sgi(from, SgiRequest::decode(register, value));
+        let kicks = self.vgic.send_sgi(vcpu(from), SgiRequest::decode(register, value));
         self.settle(kicks);
     }
 
     fn enter(&mut self, cpu: usize) {
         if self.machines[cpu].is_none() {
             let mut kicks = VcpuSet::new();
-            if !self.vgic.load(cpu) {
-                kicks = self.vgic.sync_put(cpu);
-                let _ = self.vgic.flush(cpu);
+            if !self.vgic.load(vcpu(cpu)) {
+                kicks = self.vgic.sync_put(vcpu(cpu));
+                let _ = self.vgic.flush(vcpu(cpu));
             }
-            assert!(!self.vgic.needs_flush(cpu));
-            let interface = self.vgic.interface(cpu).unwrap().clone();
+            assert!(!self.vgic.needs_flush(vcpu(cpu)));
+            let interface = self.vgic.interface(vcpu(cpu)).unwrap().clone();
             self.machines[cpu] = Some(Machine::new(interface, self.vgic.config().preemption_bits));
             self.release(cpu);
             if self.machines[cpu].as_ref().is_some_and(Machine::maintenance) {
@@ -434,7 +437,7 @@ impl System {
         self.reference.deactivate(cpu, id.intid);
         self.reference.get(id).settle();
         if machine.traps_dir() {
-            self.access(cpu, VcpuSet::new(), |vgic| (vgic.write_dir(cpu, id.intid.into()), ()));
+            self.access(cpu, VcpuSet::new(), |vgic| (vgic.write_dir(vcpu(cpu), id.intid.into()), ()));
         } else {
             machine.deactivate(id.intid);
         }

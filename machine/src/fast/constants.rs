@@ -118,7 +118,7 @@ impl Constants {
         let mut shared = |offset| vm.gic.read_distributor(offset, Width::Word);
         let (kind, maker) = (shared(offset::GICD_TYPER), shared(offset::GICD_IIDR));
         let architecture = shared(offset::PIDR2);
-        let own_kind = vm.gic.read_redistributor(vcpu.index(), offset::GICR_TYPER, Width::Double);
+        let own_kind = vm.gic.read_redistributor(vcpu, offset::GICR_TYPER, Width::Double);
         let types = [
             ConstantRegister::new(distributor + offset::GICD_TYPER, WORD, kind),
             ConstantRegister::new(redistributor + offset::GICR_TYPER, DOUBLEWORD, own_kind),

@@ -20,7 +20,7 @@ pub(super) fn queue(
     lists: &mut impl ListRegisters,
 ) -> bool {
     let Some(vm) = fast.vm.try_lock() else { return false };
-    match vm.gic.requeue(fast.vcpu.index(), irq, lists.empty()) {
+    match vm.gic.requeue(fast.vcpu, irq, lists.empty()) {
         Some(again) => {
             drop(vm);
             lists.write(again);
@@ -39,7 +39,7 @@ fn queue_first<R: RelaxStrategy>(
     irq: PrivateIrq,
     lists: &mut impl ListRegisters,
 ) -> bool {
-    let (vcpu, empty) = (vcpu.index(), lists.empty());
+    let empty = lists.empty();
     let is_idle = vm.gic.is_idle(vcpu, empty);
     let Some(added) = vm.gic.queue(vcpu, irq, empty) else { return false };
     lists.write(added);

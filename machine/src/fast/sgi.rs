@@ -82,7 +82,7 @@ pub fn queue_pending_sgi(
     if vm.lifecycle != Lifecycle::Running {
         return false;
     }
-    let added = vm.gic.queue_pending_sgi(fast.vcpu.index(), lists.empty());
+    let added = vm.gic.queue_pending_sgi(fast.vcpu, lists.empty());
     drop(vm);
     let Some(added) = added else { return false };
     lists.write(added);

@@ -32,7 +32,7 @@ pub(super) fn acknowledge(
     }
     let Some(mut vm) = fast.vm.try_lock() else { return FastResult::No };
     let intid = layout::VIRTUAL_TIMER_INTID;
-    let Some(hcr) = vm.gic.confirm_queued_line(fast.vcpu.index(), intid, lists.empty()) else {
+    let Some(hcr) = vm.gic.confirm_queued_line(fast.vcpu, intid, lists.empty()) else {
         return FastResult::No;
     };
     drop(vm);
@@ -63,7 +63,7 @@ fn queue_for_resample(
     lists: &mut impl ListRegisters,
 ) -> bool {
     let Some(mut vm) = fast.vm.try_lock() else { return false };
-    let (vcpu, empty) = (fast.vcpu.index(), lists.empty());
+    let (vcpu, empty) = (fast.vcpu, lists.empty());
     let Some(added) = vm.gic.requeue_beside(vcpu, irq, empty).or_else(|| vm.gic.queue(vcpu, irq, empty))
     else {
         return false;

@@ -15,7 +15,6 @@ use vambrace_cpu::registers::{DebugRegisters, El1Registers, Frame};
 use vambrace_cpu::smccc::NoEntropy;
 use vambrace_cpu::syndrome::{InstructionLength, Syndrome};
 use vambrace_cpu::sysreg::SysReg;
-use vambrace_ids::VcpuId;
 use vambrace_interrupts::{CpuInterface, LineLevel, VcpuSet};
 use vambrace_machine::fast::wait;
 use vambrace_machine::host::{Clock, Entropy, GuestRam, LoadedVcpu, Notify, Output, Report};
@@ -357,7 +356,7 @@ impl Bench {
     pub(crate) fn with_config(config: &VmConfig) -> Self {
         let host = FakeHost::new(config.vcpus.len());
         let vm = Vm::new(config, &platform(), host.seconds).expect("it can be built");
-        let vcpus = (0..config.vcpus.len()).map(|index| Vcpu::new(VcpuId::new(index as u16))).collect();
+        let vcpus = vm.gic.vcpu_ids().map(Vcpu::new).collect();
         let mut bench = Self { vm: SpinMutex::new(vm), vcpus, host };
         bench.vm.lock().power_on();
         bench.start_pending();
@@ -366,13 +365,13 @@ impl Bench {
 
     /// Lets all CPUs start that are pending, as EL2 does when it is notified.
     pub(crate) fn start_pending(&mut self) {
-        for index in 0..self.vcpus.len() {
-            let entry = self.vm.lock().power.take_pending(index);
+        for (vcpu, core) in self.vcpus.iter_mut().zip(&mut self.host.cores) {
+            let entry = self.vm.lock().power.take_pending(vcpu.id);
             if let Some(entry) = entry {
-                self.vcpus[index].start(entry);
-                self.vcpus[index].registers.el1.vbar = VECTORS;
-                self.host.cores[index].el1 = self.vcpus[index].registers.el1.clone();
-                let _ = self.vm.lock().gic.reset_interface(index);
+                vcpu.start(entry);
+                vcpu.registers.el1.vbar = VECTORS;
+                core.el1 = vcpu.registers.el1.clone();
+                let _ = self.vm.lock().gic.reset_interface(vcpu.id);
             }
         }
     }
@@ -436,10 +435,10 @@ impl Bench {
         if let Resume::Suspend(entry) = resume {
             assert!(vm.memory.is_executable(entry.address));
         }
-        if let Power::OnPending(entry) = vm.power.get(index) {
+        if let Power::OnPending(entry) = vm.power.get(self.vcpus[index].id) {
             assert!(vm.memory.is_executable(entry.address));
         }
-        assert!(self.host.notified.iter().all(|vcpu| vcpu < self.vcpus.len()), "tells a stranger");
+        assert!(self.host.notified.iter().all(|vcpu| vcpu.index() < self.vcpus.len()), "tells a stranger");
         let interface = &self.host.cores[index].interface;
         assert!(interface.used <= LIST_REGISTERS);
         assert!(interface.lr.iter().skip(interface.used.into()).all(|lr| *lr == 0));

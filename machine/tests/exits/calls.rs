@@ -126,11 +126,11 @@ fn cpu_on_reaches_only_the_vms_own_cpus() {
     // The 18th, in the second cluster.
     assert_eq!(hvc(&mut bench, [CPU_ON, layout::affinity(VcpuId::new(17)), CODE, 0x77]), Resume::Guest);
     assert_eq!(bench.frame().x[0], 0);
-    assert_eq!(bench.host.notified.iter().collect::<Vec<_>>(), [17]);
+    assert_eq!(bench.host.notified.iter().collect::<Vec<_>>(), [VcpuId::new(17)]);
     bench.start_pending();
     let frame = &bench.vcpus[17].registers.frame;
     assert_eq!((frame.pc, frame.x[0], frame.pstate), (CODE, 0x77, 0x3C5));
-    assert!((1..17).all(|other| bench.vm.lock().power.get(other) == Power::Off));
+    assert!((1..17).all(|other| bench.vm.lock().power.get(VcpuId::new(other)) == Power::Off));
 }
 
 #[test]

@@ -38,10 +38,10 @@ fn enable(bench: &mut Bench, intid: u32, vcpu: u16) {
 
 /// What the list registers of a vCPU hold after a flush.
 fn listed(bench: &mut Bench, vcpu: usize) -> Vec<(u32, State)> {
-    let machine = bench.host.cores[vcpu].interface.clone();
+    let (id, machine) = (bench.vcpus[vcpu].id, bench.host.cores[vcpu].interface.clone());
     let mut vm = bench.vm.lock();
-    let _ = vm.gic.sync(vcpu, &machine);
-    let interface = vm.gic.flush(vcpu).expect("it exists").clone();
+    let _ = vm.gic.sync(id, &machine);
+    let interface = vm.gic.flush(id).expect("it exists").clone();
     bench.host.cores[vcpu].interface = interface.clone();
     let registers = interface.lr.iter().take(interface.used.into()).map(|lr| ListRegister(*lr));
     registers.map(|lr| (lr.intid().get(), lr.state())).collect()
@@ -121,7 +121,7 @@ fn a_line_without_room_is_a_full_fifo_to_the_guest() {
         bench.host.room = usize::MAX;
         let Bench { vm, host, .. } = &mut bench;
         let notify = vm.lock().output_has_room(|bytes| host.print(bytes));
-        assert!(notify.contains(0));
+        assert!(notify.contains(VcpuId::new(0)));
         assert_eq!(listed(&mut bench, 0), [(UART_INTID, State::Pending)]);
         sent += say_while_there_is_room(&mut bench, &text[sent..]);
         assert_eq!(sent, text.len());
@@ -150,7 +150,7 @@ fn a_key_becomes_an_interrupt_and_a_byte() {
     bench.write(IMSC, RX_AND_TIMEOUT);
     assert_eq!(listed(&mut bench, 1), []);
     let notify = bench.vm.lock().type_keys(b"k");
-    assert_eq!(notify.iter().collect::<Vec<_>>(), [1]);
+    assert_eq!(notify.iter().collect::<Vec<_>>(), [VcpuId::new(1)]);
     assert_eq!(listed(&mut bench, 1), [(UART_INTID, State::Pending)]);
     assert_eq!(listed(&mut bench, 0), []);
     assert_eq!(bench.read(DR), u64::from(b'k'));
@@ -184,7 +184,8 @@ fn who_polls_for_an_interrupts_end_sees_it() {
     let lr = &mut bench.host.cores[1].interface.lr[0];
     *lr = *lr & !(3 << 62) | 2 << 62;
     bench.read(GICD + 0x304);
-    assert!(bench.host.notified.contains(1) && !bench.host.notified.contains(0));
+    let [first, second] = [0, 1].map(VcpuId::new);
+    assert!(bench.host.notified.contains(second) && !bench.host.notified.contains(first));
     listed(&mut bench, 1);
     assert_eq!(bench.read(GICD + 0x304), 1 << (UART_INTID % 32));
 }
@@ -195,7 +196,7 @@ fn an_interrupt_is_routed_beyond_the_eighth_vcpu() {
     enable(&mut bench, UART_INTID, 19);
     bench.write(IMSC, RX_AND_TIMEOUT);
     let notify = bench.vm.lock().type_keys(b"k");
-    assert_eq!(notify.iter().collect::<Vec<_>>(), [19]);
+    assert_eq!(notify.iter().collect::<Vec<_>>(), [VcpuId::new(19)]);
     assert_eq!(listed(&mut bench, 19), [(UART_INTID, State::Pending)]);
 }
 
@@ -206,13 +207,13 @@ fn a_waiting_vcpu_learns_that_there_is_input() {
     bench.write(IMSC, RX_AND_TIMEOUT);
     // The guest has Group 1 on and masks no priority.
     bench.host.cores[0].interface.vmcr = 0xF8 << 24 | 0b10;
-    let machine = bench.host.cores[0].interface.clone();
+    let (id, machine) = (bench.vcpus[0].id, bench.host.cores[0].interface.clone());
     let mut vm = bench.vm.lock();
-    let _ = vm.gic.sync(0, &machine);
-    vm.gic.set_activity(0, Activity::Waiting);
-    assert!(!vm.gic.has_deliverable(0));
+    let _ = vm.gic.sync(id, &machine);
+    vm.gic.set_activity(id, Activity::Waiting);
+    assert!(!vm.gic.has_deliverable(id));
     let _ = vm.type_keys(b"x");
-    assert!(vm.gic.has_deliverable(0));
+    assert!(vm.gic.has_deliverable(id));
 }
 
 /// Reads all that there is.
@@ -272,7 +273,7 @@ fn the_clock_tells_the_time_and_rings() {
     let at = bench.host.seconds + 59;
     assert!(bench.vm.lock().advance_clock(at).is_empty());
     assert_eq!(listed(&mut bench, 0), []);
-    assert!(bench.vm.lock().advance_clock(at + 1).contains(0));
+    assert!(bench.vm.lock().advance_clock(at + 1).contains(VcpuId::new(0)));
     assert_eq!(listed(&mut bench, 0), [(RTC_INTID, State::Pending)]);
     assert_eq!(bench.vm.lock().clock_deadline(), None);
 }

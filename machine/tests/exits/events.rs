@@ -150,7 +150,7 @@ impl Bench {
     /// Lets an event happen to vCPU `index`, if it is on.
     pub(crate) fn happen(&mut self, index: usize, event: &Event) {
         let index = index % self.vcpus.len();
-        if self.vm.lock().power.get(index) != Power::On {
+        if self.vm.lock().power.get(self.vcpus[index].id) != Power::On {
             return;
         }
         let resume = match *event {
@@ -211,7 +211,7 @@ impl Bench {
                 self.host.timer_line = if fires { LineLevel::High } else { LineLevel::Low };
                 if fires {
                     let _ = self.vm.lock().gic.inject_hw(
-                        index,
+                        self.vcpus[index].id,
                         layout::VIRTUAL_TIMER_INTID,
                         Intid::new(27),
                         Trigger::Level,

@@ -100,17 +100,17 @@ pub(crate) struct Predicted {
 }
 
 /// The vCPUs that the fast path of this one calls.
-struct Called(RefCell<VcpuSet>, usize);
+struct Called(RefCell<VcpuSet>, VcpuId);
 
 impl SiblingVcpus for Called {
-    type Placement = usize;
+    type Placement = VcpuId;
 
     /// vCPU 1 shares the CPU of vCPU 0, and so on.
-    fn elsewhere(&self, vcpu: usize) -> Option<usize> {
-        (vcpu / 2 != self.1 / 2).then_some(vcpu)
+    fn elsewhere(&self, vcpu: VcpuId) -> Option<VcpuId> {
+        (vcpu.index() / 2 != self.1.index() / 2).then_some(vcpu)
     }
 
-    fn call(&self, vcpu: usize) {
+    fn call(&self, vcpu: VcpuId) {
         self.0.borrow_mut().insert(vcpu);
     }
 }
@@ -128,11 +128,11 @@ pub(crate) fn predict(bench: &mut Bench, index: usize, [esr, far, hpfar]: [u64; 
     // CNTV_CTL_EL0: ENABLE, and ISTATUS.
     let virtual_timer = if bench.host.timer_line == LineLevel::High { 0b101 } else { 0b001 };
     let mut trap = Registers { esr, far, hpfar, pc: frame.pc, pstate: frame.pstate, sctlr, virtual_timer };
-    let constants = Constants::new(&mut bench.vm.lock(), VcpuId::new(index as u16));
+    let constants = Constants::new(&mut bench.vm.lock(), vcpu.id);
     let before = frame.x;
     let vm: SpinMutex<_> = SpinMutex::new(bench.vm.lock().clone());
     let mut lists = FakeLists(bench.host.cores[index].interface.clone());
-    let called = Called(RefCell::default(), index);
+    let called = Called(RefCell::default(), vcpu.id);
     let (frame, mut fast) = vcpu.for_entry(&constants, &vm);
     let unsaved = SCRATCH_REGISTERS..30;
     frame.x[unsaved.clone()].fill(UNSAVED);
@@ -163,7 +163,7 @@ pub(crate) fn predict(bench: &mut Bench, index: usize, [esr, far, hpfar]: [u64; 
 
 /// Syncs a vCPU's list registers, and flushes them anew.
 fn settle(vm: &mut Vm, vcpu: &Vcpu, interface: &CpuInterface) {
-    let _ = vm.gic.sync(vcpu.id.index(), interface);
+    let _ = vm.gic.sync(vcpu.id, interface);
     let _ = vm.flush_interrupts(vcpu);
 }
 
@@ -388,16 +388,17 @@ fn an_sgi_to_another_is_sent_and_taken_at_once() {
     bench.write(frame + 0x80, u32::MAX.into());
     bench.write(frame + 0x100, u32::MAX.into());
     // vCPU 2 is on its CPU.
-    let interface = bench.vm.lock().gic.flush(2).cloned().expect("it exists");
+    let [own, other] = [0, 2].map(VcpuId::new);
+    let interface = bench.vm.lock().gic.flush(other).cloned().expect("it exists");
     bench.host.cores[2].interface = interface;
     for round in 0..3 {
         bench.frame().x[7] = 9 << 24 | 1 << 2;
         let [esr, ..] = sgi1r();
         let mut predicted = predict(&mut bench, 0, sgi1r()).expect("it is served");
-        assert_eq!(predicted.called.iter().collect::<Vec<_>>(), [2]);
-        assert!(predicted.vm.gic.queue_pending_sgi(0, 0b1111).is_none(), "another's");
+        assert_eq!(predicted.called.iter().collect::<Vec<_>>(), [other]);
+        assert!(predicted.vm.gic.queue_pending_sgi(own, 0b1111).is_none(), "another's");
         let mut lists = FakeLists(bench.host.cores[2].interface.clone());
-        let added = predicted.vm.gic.queue_pending_sgi(2, lists.empty()).expect("there is room");
+        let added = predicted.vm.gic.queue_pending_sgi(other, lists.empty()).expect("there is room");
         lists.write(added);
         assert_eq!(added.value.intid().get(), 9);
         // The long way comes to the same.
@@ -406,7 +407,7 @@ fn an_sgi_to_another_is_sent_and_taken_at_once() {
         settle(&mut long, &bench.vcpus[2], &bench.host.cores[2].interface);
         let mut fast = predicted.vm.clone();
         settle(&mut fast, &bench.vcpus[2], &lists.0);
-        assert!(long.gic.interface(2) == fast.gic.interface(2), "round {round}");
+        assert!(long.gic.interface(other) == fast.gic.interface(other), "round {round}");
         // The guest handles it.
         lists.0.lr[added.index] &= !(3 << 62);
         *bench.vm.lock() = predicted.vm;

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use vambrace_cpu::power::CpuEntry;
 use vambrace_cpu::pstate::Endianness;
 use vambrace_cpu::syndrome::{FaultStatus, InstructionLength, Syndrome, class};
+use vambrace_ids::VcpuId;
 use vambrace_machine::vcpu::CrashCause;
 use vambrace_machine::{Lifecycle, Resume, StopReason, layout, report};
 use vambrace_memory::Ipa;
@@ -200,7 +201,7 @@ fn a_handler_may_be_entered_from_its_own_address() {
 fn another_vcpu_may_mend_a_handler_that_faults() {
     let mut bench = Bench::new(2);
     let entry = CpuEntry { address: Ipa(CODE), context: 0, endianness: Endianness::Little };
-    bench.vm.lock().power.begin_on(1, entry).expect("it is off");
+    bench.vm.lock().power.begin_on(VcpuId::new(1), entry).expect("it is off");
     bench.frame().pc = VECTORS + 0x200;
     // Pending or on, it counts.
     assert_eq!(bench.exit(syndrome(class::UNKNOWN, 0)), Resume::Guest);

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use vambrace_cpu::sysreg::SysReg;
+use vambrace_ids::VcpuId;
 use vambrace_interrupts::ListRegister;
 use vambrace_machine::{Resume, Vcpu, Vm, layout};
 
@@ -106,7 +107,7 @@ fn a_reset_vm_is_a_new_one_a_thousand_times() {
         while bench.read(flags) & 1 << 4 == 0 {
             bench.read(data);
         }
-        for vcpu in 0..5 {
+        for vcpu in (0..5).map(VcpuId::new) {
             while bench.vm.lock().gic.take_hw_deactivate(vcpu).is_some() {}
         }
         bench.vm.lock().reset();

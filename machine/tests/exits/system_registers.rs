@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use vambrace_cpu::exit::Exit;
 use vambrace_cpu::syndrome::{InstructionLength, Syndrome, class};
 use vambrace_cpu::sysreg::SysReg;
+use vambrace_ids::VcpuId;
 use vambrace_interrupts::{Intid, ListRegister, VcpuSet};
 use vambrace_machine::{Resume, handle, layout};
 
@@ -17,10 +18,10 @@ const IGROUPR: u64 = 0x080;
 
 /// The INTIDs in the list registers of a vCPU, after a flush.
 fn listed(bench: &mut Bench, vcpu: usize) -> Vec<Intid> {
-    let machine = bench.host.cores[vcpu].interface.clone();
+    let (id, machine) = (bench.vcpus[vcpu].id, bench.host.cores[vcpu].interface.clone());
     let mut vm = bench.vm.lock();
-    let _ = vm.gic.sync(vcpu, &machine);
-    let interface = vm.gic.flush(vcpu).expect("it exists").clone();
+    let _ = vm.gic.sync(id, &machine);
+    let interface = vm.gic.flush(id).expect("it exists").clone();
     bench.host.cores[vcpu].interface = interface.clone();
     interface.lr.iter().take(interface.used.into()).map(|lr| ListRegister(*lr).intid()).collect()
 }
@@ -49,7 +50,7 @@ fn an_sgi_reaches_the_eighteenth_cpu() {
     // SGI 3 to affinity 0.0.1.1.
     bench.frame().x[9] = 3 << 24 | 1 << 16 | 1 << 1;
     assert_eq!(bench.msr(SysReg::ICC_SGI1R_EL1, 9), Resume::Guest);
-    assert_eq!(bench.host.notified.iter().collect::<Vec<_>>(), [17]);
+    assert_eq!(bench.host.notified.iter().collect::<Vec<_>>(), [VcpuId::new(17)]);
     assert_eq!(listed(&mut bench, 17), [Intid::new(3)]);
     assert_eq!(listed(&mut bench, 1), []);
 }
@@ -116,7 +117,7 @@ fn the_physical_timer_raises_its_interrupt() {
     bench.frame().x[2] = bench.host.now + 100;
     assert_eq!(bench.msr(SysReg::CNTP_CVAL_EL0, 2), Resume::Guest);
     assert_eq!(bench.msr(SysReg::CNTP_CTL_EL0, 1), Resume::Guest);
-    assert!(bench.host.notified.contains(0), "EL2's own timer has to follow");
+    assert!(bench.host.notified.contains(VcpuId::new(0)), "EL2's own timer has to follow");
     assert_eq!(listed(&mut bench, 0), []);
     assert_eq!(bench.vcpus[0].physical_timer.deadline(), Some(bench.host.now + 100));
     bench.host.now += 100;
@@ -306,7 +307,7 @@ fn a_timer_that_is_seen_to_have_fired_has_interrupted() {
     for register in registers {
         let mut bench = set_up();
         assert_eq!(bench.mrs(register, 4), Resume::Guest);
-        assert!(bench.host.notified.contains(0), "{register}");
+        assert!(bench.host.notified.contains(VcpuId::new(0)), "{register}");
         assert_eq!(listed(&mut bench, 0), [layout::PHYSICAL_TIMER_INTID], "{register}");
         assert_eq!(bench.read(SGI_BASE + 0x200), TIMER, "{register}");
     }

@@ -6,6 +6,10 @@
 
 use super::*;
 
+fn vcpu(cpu: usize) -> VcpuId {
+    VcpuId::new(cpu as u16)
+}
+
 /// What a CPU does next.
 #[derive(Clone, Copy)]
 enum Step {
@@ -38,8 +42,8 @@ impl World {
     fn new(programs: &[&[Step]], on: usize) -> Self {
         let mut power = PowerStates::new(0..programs.len() as u64);
         for cpu in 0..on {
-            power.begin_on(cpu, entry(0x4000_0000, 0)).unwrap();
-            power.take_pending(cpu).unwrap();
+            power.begin_on(vcpu(cpu), entry(0x4000_0000, 0)).unwrap();
+            power.take_pending(vcpu(cpu)).unwrap();
         }
         let actor = |(cpu, steps): (usize, &&[Step])| Actor { steps: steps.to_vec(), on: cpu < on };
         Self {
@@ -55,7 +59,7 @@ impl World {
     /// it has nothing to do.
     fn advance(&mut self, cpu: usize) -> Option<()> {
         if !self.actors[cpu].on {
-            let entry = self.power.take_pending(cpu)?;
+            let entry = self.power.take_pending(vcpu(cpu))?;
             assert_eq!(self.promised[cpu].pop(), Some(entry.context), "starts where its caller said");
             assert!(self.promised[cpu].is_empty(), "two calls turned on one CPU");
             self.actors[cpu].on = true;
@@ -79,7 +83,7 @@ impl World {
                 let pending = !self.promised[target].is_empty();
                 match self.call(cpu, [(CPU_ON | WIDE).into(), target as u64, 0x4000_0000, context]) {
                     CallOutcome::CpuOn { target: told } => {
-                        assert!(told == target && !on && !pending);
+                        assert!(told == vcpu(target) && !on && !pending);
                         self.promised[target].push(context);
                         self.successes += 1;
                     }
@@ -96,7 +100,7 @@ impl World {
     fn call(&mut self, cpu: usize, x: [u64; 4]) -> CallOutcome {
         super::super::call(
             &Call { immediate: 0, x, endianness: Endianness::Little },
-            cpu,
+            vcpu(cpu),
             &mut self.power,
             &Ram,
         )

@@ -10,6 +10,7 @@ use core::sync::atomic::Ordering;
 use vambrace_cpu::scheduler::RunQueueIndex;
 use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::sched::requests::{Gone, Handler, Received};
+use vambrace_ids::VcpuId;
 use vambrace_interrupts::Activity;
 
 use super::queued::VcpuState;
@@ -111,8 +112,8 @@ impl Pcpu {
             && handle.stop_reason.get().is_none()
             && queued.state == VcpuState::Waiting
         {
-            let index = queued.vcpu.index();
-            return self.look_at_waiting(id, handle, index);
+            let vcpu = queued.vcpu;
+            return self.look_at_waiting(id, handle, vcpu);
         }
         self.see_to_seldom(id, handle)
     }
@@ -122,7 +123,7 @@ impl Pcpu {
     #[inline(never)]
     fn see_to_seldom(&mut self, id: RunQueueIndex, handle: &VmHandle) -> Errand {
         let Some(Some(queued)) = self.queued.get_mut(id.index()) else { invariant!("errands are for vCPUs") };
-        let index = queued.vcpu.index();
+        let vcpu = queued.vcpu;
         if let Some(task) = queued.task.take() {
             queued.task = task.step();
             // When it is over, the vCPU is looked at.
@@ -142,21 +143,21 @@ impl Pcpu {
         }
         match queued.state {
             VcpuState::Ready => Errand::ThenEnter,
-            VcpuState::Waiting => self.look_at_waiting(id, handle, index),
-            VcpuState::Off => self.look_at_off(id, handle, index),
+            VcpuState::Waiting => self.look_at_waiting(id, handle, vcpu),
+            VcpuState::Off => self.look_at_off(id, handle, vcpu),
         }
     }
 
     /// A vCPU that waits is requested: is what it waits for there?
-    fn look_at_waiting(&mut self, id: RunQueueIndex, handle: &VmHandle, index: usize) -> Errand {
+    fn look_at_waiting(&mut self, id: RunQueueIndex, handle: &VmHandle, vcpu: VcpuId) -> Errand {
         if handle.devices.is_due() {
             self.work(id, handle);
         }
         let mut vm = handle.vm.lock();
-        let moved = vm.gic.sync_put_if_changed(index);
-        let is_awake = vm.gic.has_deliverable(index);
+        let moved = vm.gic.sync_put_if_changed(vcpu);
+        let is_awake = vm.gic.has_deliverable(vcpu);
         if !is_awake {
-            vm.gic.set_activity(index, Activity::Waiting);
+            vm.gic.set_activity(vcpu, Activity::Waiting);
         }
         drop(vm);
         handle.notify(&moved);
@@ -169,14 +170,14 @@ impl Pcpu {
     }
 
     /// A vCPU that is off is requested: is it to start?
-    fn look_at_off(&mut self, id: RunQueueIndex, handle: &VmHandle, index: usize) -> Errand {
-        let entry = handle.vm.lock().power.take_pending(index);
+    fn look_at_off(&mut self, id: RunQueueIndex, handle: &VmHandle, vcpu: VcpuId) -> Errand {
+        let entry = handle.vm.lock().power.take_pending(vcpu);
         let Some(entry) = entry else {
-            handle.pass_kick_on(index);
+            handle.pass_kick_on(vcpu);
             self.queue.block(id);
             return Errand::IsAll;
         };
-        self.start(id, handle, index, entry);
+        self.start(id, handle, vcpu, entry);
         Errand::ThenEnter
     }
 

@@ -95,9 +95,8 @@ impl Pcpu {
     pub(super) fn virtual_timer_fired(&self, resident: Option<(&VmShared, &Vcpu)>) -> bool {
         CpuInterface::drop_priority(self.virtual_timer);
         let linked = resident.and_then(|(handle, vcpu)| {
-            let index = vcpu.id.index();
             let intid = layout::VIRTUAL_TIMER_INTID;
-            handle.vm.lock().gic.inject_hw(index, intid, self.virtual_timer, Trigger::Level)
+            handle.vm.lock().gic.inject_hw(vcpu.id, intid, self.virtual_timer, Trigger::Level)
         });
         if linked.is_none() {
             // Nobody's: off with it, and it is asserted no more.

@@ -95,9 +95,8 @@ pub(super) enum Waits {
 /// Makes a vCPU one that has just been switched on. It is not in the machine.
 fn start_vcpu(handle: &VmShared, vcpu: &mut Vcpu, entry: CpuEntry) {
     vcpu.start(entry);
-    let index = vcpu.id.index();
     let mut vm = handle.vm.lock();
-    let mut notify = vm.gic.reset_interface(index);
+    let mut notify = vm.gic.reset_interface(vcpu.id);
     // Its physical timer is off, whatever the one before did.
     notify.extend(&vm.update_physical_timer_line(vcpu, now()));
     drop(vm);
@@ -177,11 +176,10 @@ impl Pcpu {
         if let Some(seconds) = vm.clock_deadline() {
             wake_at = wake_at.min(clock::count_at(seconds));
         }
-        let index = vcpu.id.index();
-        if wake_at <= now || put != Put::Idle && vm.gic.has_deliverable(index) {
+        if wake_at <= now || put != Put::Idle && vm.gic.has_deliverable(vcpu.id) {
             return Waits::No;
         }
-        vm.gic.set_activity(index, Activity::Waiting);
+        vm.gic.set_activity(vcpu.id, Activity::Waiting);
         drop(vm);
         if let Some(Some(queued)) = self.queued.get_mut(id.index()) {
             queued.state = VcpuState::Waiting;
@@ -205,9 +203,9 @@ impl Pcpu {
         self.queue.wake(id, queued.claim(self.translation));
     }
 
-    /// The vCPU number `index` of a VM, with run-queue index `id`, which was off, starts.
-    pub(super) fn start(&mut self, id: RunQueueIndex, handle: &VmShared, index: usize, entry: CpuEntry) {
-        if let Some(vcpu) = handle.vcpus.get(index) {
+    /// The vCPU `vcpu` of a VM, with run-queue index `id`, which was off, starts.
+    pub(super) fn start(&mut self, id: RunQueueIndex, handle: &VmShared, vcpu: VcpuId, entry: CpuEntry) {
+        if let Some(vcpu) = handle.vcpus.get(vcpu.index()) {
             start_vcpu(handle, &mut vcpu.lock(), entry);
         }
         // Its old floating-point registers are nobody's.

@@ -8,6 +8,7 @@ use vambrace_cpu::scheduler::RunQueueIndex;
 use vambrace_cpu::timer;
 use vambrace_hypervisor::arch::speculative_at::{self, SwitchOrder, SwitchStep};
 use vambrace_hypervisor::arch::traps::{HCR_VSE, WfiTrap};
+use vambrace_ids::VcpuId;
 use vambrace_interrupts::{LineLevel, Put, VcpuSet};
 use vambrace_machine::{Vcpu, Vm, layout};
 use vambrace_memory::vmid::Flush;
@@ -43,9 +44,9 @@ pub(super) struct Unloaded<'a> {
 }
 
 /// Takes back the virtual timer's interrupt of the resident vCPU, which is synced, if the timer asserts it no longer.
-fn retract_timer(vm: &mut Vm, index: usize) -> VcpuSet {
+fn retract_timer(vm: &mut Vm, vcpu: VcpuId) -> VcpuSet {
     match vgic::virtual_timer_line() {
-        LineLevel::Low => vm.retract_virtual_timer(index),
+        LineLevel::Low => vm.retract_virtual_timer(vcpu),
         LineLevel::High => VcpuSet::new(),
     }
 }
@@ -121,20 +122,19 @@ fn take_steps(steps: &[SwitchStep], stage2: Stage2, flush: Flush, el1: &El1Regis
 impl Pcpu {
     /// Brings the list registers of the vCPU in the machine up to date.
     pub(super) fn refresh(&mut self, handle: &VmShared, vcpu: &Vcpu) -> VmStatus {
-        let index = vcpu.id.index();
         let mut vm = handle.vm.lock();
         if handle.goes_on(&vm) == VmStatus::Stopping {
             return VmStatus::Stopping;
         }
-        let mut moved = vm.gic.sync_from(index, |known| self.interface.read(known));
+        let mut moved = vm.gic.sync_from(vcpu.id, |known| self.interface.read(known));
         moved.extend(&self.update_timer_lines(&mut vm, vcpu));
-        moved.extend(&retract_timer(&mut vm, index));
+        moved.extend(&retract_timer(&mut vm, vcpu.id));
         // Whatever is for this vCPU it gets now.
-        moved.remove(index);
+        moved.remove(vcpu.id);
         if let Some(lists) = vm.flush_interrupts(vcpu) {
             self.interface.write_lists(lists);
         }
-        while let Some(physical) = vm.gic.take_hw_deactivate(index) {
+        while let Some(physical) = vm.gic.take_hw_deactivate(vcpu.id) {
             CpuInterface::deactivate(physical);
         }
         drop(vm);
@@ -158,18 +158,17 @@ impl Pcpu {
         }
         features::set_fp(if self.fp_owner == Some(id) { Fp::IsLoaded } else { Fp::Traps });
         barrier::isb();
-        let index = vcpu.id.index();
         let mut vm = handle.vm.lock();
         let mut moved = self.update_timer_lines(&mut vm, vcpu);
-        if !vm.gic.load(index) {
+        if !vm.gic.load(vcpu.id) {
             moved.extend(&self.flush_anew(&mut vm, vcpu));
         }
-        if let Some(interface) = vm.gic.interface(index) {
+        if let Some(interface) = vm.gic.interface(vcpu.id) {
             self.interface.write_all(interface);
         }
         let lives = handle.goes_on(&vm);
         drop(vm);
-        moved.remove(index);
+        moved.remove(vcpu.id);
         handle.notify(&moved);
         barrier::isb();
         lives
@@ -177,18 +176,17 @@ impl Pcpu {
 
     /// Flushes to the list registers of a vCPU that comes to this CPU and cannot go on as it left.
     fn flush_anew(&self, vm: &mut Vm, vcpu: &Vcpu) -> VcpuSet {
-        let index = vcpu.id.index();
-        let mut moved = vm.gic.sync_put(index);
-        moved.extend(&retract_timer(vm, index));
+        let mut moved = vm.gic.sync_put(vcpu.id);
+        moved.extend(&retract_timer(vm, vcpu.id));
         let _ = vm.flush_interrupts(vcpu);
         // No private physical interrupt of its is active here yet, so one that is over needs no deactivation. Only then
         // does the timer's count, if it is not over. A device's may be active wherever the VM is.
-        while let Some(physical) = vm.gic.take_hw_deactivate(index) {
+        while let Some(physical) = vm.gic.take_hw_deactivate(vcpu.id) {
             if !physical.is_private() {
                 CpuInterface::deactivate(physical);
             }
         }
-        if vm.gic.is_hw_active(index, self.virtual_timer) {
+        if vm.gic.is_hw_active(vcpu.id, self.virtual_timer) {
             self.gic.set_active(self.virtual_timer);
         }
         moved
@@ -245,7 +243,6 @@ impl Pcpu {
 
     /// Takes a vCPU out of the machine; afterwards its values are true. Its VM stays locked, for what follows.
     pub(super) fn unload<'a>(&mut self, handle: &'a VmShared, vcpu: &mut Vcpu) -> Unloaded<'a> {
-        let index = vcpu.id.index();
         let registers = &mut vcpu.registers;
         sysreg_context::save_el1(&mut registers.el1);
         CntvCtlEl0.write(0);
@@ -257,25 +254,25 @@ impl Pcpu {
             sysreg_context::save_keys(&mut registers.keys);
         }
         let mut vm = handle.vm.lock();
-        let put = vm.gic.put(index, |known| self.interface.read(known));
+        let put = vm.gic.put(vcpu.id, |known| self.interface.read(known));
         Interface::turn_off();
         if let Put::Synced(moved) = &put {
             let mut moved = *moved;
             if !timer::is_asserted(registers.el1.cntv_ctl) {
-                moved.extend(&vm.retract_virtual_timer(index));
+                moved.extend(&vm.retract_virtual_timer(vcpu.id));
             }
-            self.take_back_interrupts(&mut vm, index);
+            self.take_back_interrupts(&mut vm, vcpu.id);
             handle.notify(&moved);
         }
         Unloaded { vm, put }
     }
 
     /// A vCPU that leaves is synced: no physical interrupt stays active for it.
-    fn take_back_interrupts(&self, vm: &mut Vm, index: usize) {
-        while let Some(physical) = vm.gic.take_hw_deactivate(index) {
+    fn take_back_interrupts(&self, vm: &mut Vm, vcpu: VcpuId) {
+        while let Some(physical) = vm.gic.take_hw_deactivate(vcpu) {
             CpuInterface::deactivate(physical);
         }
-        if vm.gic.is_hw_active(index, self.virtual_timer) {
+        if vm.gic.is_hw_active(vcpu, self.virtual_timer) {
             self.gic.clear_active(self.virtual_timer);
         }
     }

@@ -5,6 +5,7 @@ use vambrace_interrupts::{Intid, Vgic, Width};
 
 use super::{INTIDS, System, TIMER};
 use crate::reference::Reference;
+use crate::vcpu;
 
 impl System {
     /// Compares what the registers say with what is.
@@ -34,8 +35,8 @@ impl System {
                 }
                 None => {
                     let mut looking = self.vgic.clone();
-                    let _ = looking.sync_put_if_changed(cpu);
-                    let signalled = looking.has_deliverable(cpu);
+                    let _ = looking.sync_put_if_changed(vcpu(cpu));
+                    let signalled = looking.has_deliverable(vcpu(cpu));
                     assert!(
                         expected.allows_some(signalled),
                         "vCPU {cpu} would go on: {signalled}, {expected:?}"
@@ -46,7 +47,7 @@ impl System {
             if self.machines[cpu].is_some() {
                 assert_eq!(self.timers[cpu], linked, "the physical timer interrupt of vCPU {cpu}");
             } else {
-                assert_eq!(self.timers[cpu], self.vgic.is_hw_active(cpu, Intid::new(TIMER)));
+                assert_eq!(self.timers[cpu], self.vgic.is_hw_active(vcpu(cpu), Intid::new(TIMER)));
                 assert!(!linked || self.timers[cpu]);
             }
         }

@@ -6,6 +6,7 @@ use vambrace_interrupts::{VcpuSet, Vgic, Width};
 use super::System;
 use crate::op::Field;
 use crate::reference::{Id, Route};
+use crate::vcpu;
 
 impl System {
     /// A register access by a vCPU; with `exact`, those who hold what it is about have synced.
@@ -17,13 +18,13 @@ impl System {
     ) -> T {
         let mut kicks = self.sync(by);
         for lr_owner in lr_owners.iter() {
-            kicks.extend(&self.sync(lr_owner));
+            kicks.extend(&self.sync(lr_owner.index()));
             kicks.insert(lr_owner);
         }
         let (more, value) = access(&mut self.vgic);
         kicks.extend(&more);
         if self.machines[by].is_some() {
-            kicks.insert(by);
+            kicks.insert(vcpu(by));
         }
         self.settle(kicks);
         value
@@ -33,22 +34,22 @@ impl System {
     pub(super) fn write(&mut self, by: usize, id: Id, offset: u64, width: Width, value: u64, exact: bool) {
         let lr_owners = match id.cpu {
             _ if !exact => VcpuSet::new(),
-            Some(cpu) => self.vgic.redistributor_lr_owners(cpu, 0x1_0000 + offset),
+            Some(cpu) => self.vgic.redistributor_lr_owners(vcpu(cpu), 0x1_0000 + offset),
             None => self.vgic.distributor_lr_owners(offset),
         };
         self.access(by, lr_owners, |vgic| match id.cpu {
-            Some(cpu) => (vgic.write_redistributor(cpu, 0x1_0000 + offset, width, value), ()),
+            Some(cpu) => (vgic.write_redistributor(vcpu(cpu), 0x1_0000 + offset, width, value), ()),
             None => (vgic.write_distributor(offset, width, value), ()),
         });
     }
 
     pub(super) fn read(&mut self, by: usize, id: Id, offset: u64, width: Width) -> u64 {
         let lr_owners = match id.cpu {
-            Some(cpu) => self.vgic.redistributor_lr_owners(cpu, 0x1_0000 + offset),
+            Some(cpu) => self.vgic.redistributor_lr_owners(vcpu(cpu), 0x1_0000 + offset),
             None => self.vgic.distributor_lr_owners(offset),
         };
         self.access(by, lr_owners, |vgic| match id.cpu {
-            Some(cpu) => (VcpuSet::new(), vgic.read_redistributor(cpu, 0x1_0000 + offset, width)),
+            Some(cpu) => (VcpuSet::new(), vgic.read_redistributor(vcpu(cpu), 0x1_0000 + offset, width)),
             None => (VcpuSet::new(), vgic.read_distributor(offset, width)),
         })
     }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The virtual timer's interrupt by the fast path.
 
-use vambrace_ids::VcpuId;
 use vambrace_interrupts::{Intid, Trigger};
 use vambrace_machine::fast::give_timer;
 
@@ -12,7 +11,7 @@ const IRQ_MASKED: u64 = 1 << 7;
 
 /// The timer's interrupt by the fast path: the VM and the list registers then, or `None`.
 fn timer(bench: &mut Bench) -> Option<(Vm, CpuInterface)> {
-    let constants = Constants::new(&mut bench.vm.lock(), VcpuId::new(0));
+    let constants = Constants::new(&mut bench.vm.lock(), bench.vcpus[0].id);
     let vm: SpinMutex<_> = SpinMutex::new(bench.vm.lock().clone());
     let mut lists = FakeLists(bench.host.cores[0].interface.clone());
     let pstate = bench.frame().pstate;
@@ -30,7 +29,7 @@ fn the_timer_is_linked_as_by_the_long_way() {
     let before = bench.host.cores[0].interface.clone();
     let mut long = bench.vm.lock().clone();
     let timer_intid = layout::VIRTUAL_TIMER_INTID;
-    let _ = long.gic.inject_hw(0, timer_intid, timer_intid, Trigger::Level);
+    let _ = long.gic.inject_hw(bench.vcpus[0].id, timer_intid, timer_intid, Trigger::Level);
     settle(&mut long, &bench.vcpus[0], &before);
     settle(&mut fast, &bench.vcpus[0], &lists);
     assert!(fast == long);
@@ -62,14 +61,14 @@ fn a_timer_that_was_masked_is_taken_if_it_still_asserts() {
         bench.host.timer_line = line;
 
         // The short way: the instruction runs again, untrapped.
-        let constants = Constants::new(&mut bench.vm.lock(), VcpuId::new(0));
+        let constants = Constants::new(&mut bench.vm.lock(), bench.vcpus[0].id);
         let vm: SpinMutex<_> = SpinMutex::new(bench.vm.lock().clone());
         let mut lists = FakeLists(bench.host.cores[0].interface.clone());
         let frame = bench.frame();
         let (esr, pc, pstate) = (iar1(), frame.pc, frame.pstate);
         let virtual_timer = if line == LineLevel::High { 0b101 } else { 0b001 };
         let mut trap = Registers { esr, far: 0, hpfar: 0, pc, pstate, sctlr: 0, virtual_timer };
-        let called = Called(RefCell::default(), 0);
+        let called = Called(RefCell::default(), bench.vcpus[0].id);
         let mut vcpu = bench.vcpus[0].clone();
         let (frame, mut fast) = vcpu.for_entry(&constants, &vm);
         let served = serve(&mut trap, &mut frame.x, &mut fast, &mut lists, &called);
