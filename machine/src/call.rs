@@ -12,8 +12,9 @@ use vambrace_memory::Ipa;
 
 use crate::dispatch::Resume;
 use crate::host::{Entropy, LoadedVcpu, Notify, Report};
+use crate::lifecycle::StopReason;
 use crate::vcpu::Vcpu;
-use crate::vm::{Given, MemoryMap, StopReason, Vm};
+use crate::vm::{Given, MemoryMap, Vm};
 
 struct CallServices<'a, H> {
     host: &'a mut H,

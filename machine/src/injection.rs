@@ -20,9 +20,10 @@ use vambrace_cpu::registers::{El1Registers, Frame};
 
 use crate::dispatch::Resume;
 use crate::host::{LoadedVcpu, Report};
+use crate::lifecycle::StopReason;
 use crate::report::Mode;
 use crate::vcpu::{CrashCause, Vcpu};
-use crate::vm::{StopReason, Vm};
+use crate::vm::Vm;
 
 /// So often the same state must come round before it is told. A handler that fails to repair something may try a few
 /// times.

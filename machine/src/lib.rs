@@ -21,6 +21,7 @@ pub mod host;
 pub mod inbox;
 mod injection;
 pub mod layout;
+pub mod lifecycle;
 mod mmio;
 pub mod report;
 mod set_way;
@@ -32,5 +33,6 @@ pub mod vm;
 
 pub use dispatch::{Resume, handle};
 pub use host::Host;
+pub use lifecycle::{Lifecycle, StopReason};
 pub use vcpu::Vcpu;
-pub use vm::{Lifecycle, StopReason, Vm};
+pub use vm::Vm;

@@ -13,8 +13,9 @@ use vambrace_io::virtio::net::{Frame, Sent, Undelivered};
 use vambrace_io::virtio::quota::{After, Quota};
 use vambrace_memory::GuestMemory;
 
+use crate::lifecycle::Lifecycle;
+use crate::vm::Vm;
 use crate::vm::console::{Console, Unfinished};
-use crate::vm::{Lifecycle, Vm};
 use slots::{DeviceSlot, bit, intid};
 
 pub(crate) use slots::Slots;
@@ -206,7 +207,7 @@ impl Vm {
         memory: &impl GuestMemory,
         frame: &Frame<'_>,
     ) -> Result<VcpuSet, Undelivered> {
-        // While it stops its memory may be somebody else's already.
+        // While it stops its memory may be somebody else's already. While it is paused nothing of it changes.
         if self.lifecycle != Lifecycle::Running {
             return Err(Undelivered::Down);
         }

@@ -22,6 +22,7 @@ use vambrace_wire::bundle::VmConfig;
 
 use crate::host::Output;
 use crate::layout;
+use crate::lifecycle::Lifecycle;
 use crate::mmio::Target;
 use crate::vcpu::Vcpu;
 use crate::virtio::Slots;
@@ -37,26 +38,6 @@ const LOGGED_LOOPS: u32 = 2;
 
 /// GICR_ICPENDR0, from the start of a redistributor's frames.
 const GICR_ICPENDR0: u64 = 0x1_0280;
-
-/// How a VM ends, or begins anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum StopReason {
-    /// It powered itself off.
-    Off,
-    /// It asked for a reset: it starts again once all its CPUs have stopped.
-    Reset,
-    /// It did what no VM can survive.
-    Crash,
-}
-
-/// Whether a VM runs or stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Lifecycle {
-    /// Its CPUs may run.
-    Running,
-    /// Its CPUs are to stop; the last one to do so carries the stop out.
-    Stopping(StopReason),
-}
 
 /// Whether a result is the VM's.
 #[must_use]
@@ -139,8 +120,7 @@ pub struct Vm {
     version: Version<1>,
     /// Its name.
     pub name: String,
-    /// Whether it runs or stops.
-    pub lifecycle: Lifecycle,
+    pub(crate) lifecycle: Lifecycle,
     /// How often it has been reset.
     pub resets: u32,
     /// Which of its CPUs are on.
@@ -211,7 +191,7 @@ impl Vm {
         Ok(Self {
             version: Version,
             name: config.name.clone(),
-            lifecycle: Lifecycle::Running,
+            lifecycle: Lifecycle::Created,
             resets: 0,
             power: PowerStates::new(affinities),
             gic,
@@ -236,7 +216,7 @@ impl Vm {
     /// Puts everything back as after [`Vm::new`], but for the count of resets, the wall clock's time, and what is
     /// on its way to or from the console: that is outside the VM. No CPU of the VM may be running.
     pub fn reset(&mut self) {
-        self.lifecycle = Lifecycle::Running;
+        self.lifecycle.restart();
         self.power.all_off();
         if let Some(uart) = &mut self.uart {
             uart.reset();
@@ -262,7 +242,7 @@ impl Vm {
     }
 
     /// Switches the first CPU on; it starts when its physical CPU next looks.
-    pub fn power_on(&mut self) {
+    pub(crate) fn power_on(&mut self) {
         // Refused only when it is on already.
         let _ = self.power.begin_on(VcpuId::new(0), self.entry);
     }
@@ -274,13 +254,6 @@ impl Vm {
         }
         self.result = Some(number);
         Given::Now
-    }
-
-    /// Begins the VM's end: from now on none of its CPUs enters the guest again. The first reason stands.
-    pub fn stop(&mut self, reason: StopReason) {
-        if self.lifecycle == Lifecycle::Running {
-            self.lifecycle = Lifecycle::Stopping(reason);
-        }
     }
 
     /// What an access of a width finds at its address, if one thing has all of it.
@@ -394,7 +367,7 @@ impl Vm {
     /// it.
     pub(crate) fn offer_input(&mut self) -> usize {
         let Some(uart) = &mut self.uart else { return 0 };
-        if self.console.input().is_empty() || self.lifecycle != Lifecycle::Running {
+        if self.console.input().is_empty() || self.lifecycle.stop_reason().is_some() {
             return 0;
         }
         let mut is_taken = |input: &&Input| match input {

@@ -14,7 +14,6 @@ use vambrace_hypervisor::boot::board::{Board, NotOnBoard};
 use vambrace_hypervisor::invariant;
 use vambrace_ids::{VcpuId, VmId};
 use vambrace_interrupts::{self as interrupts, Intid};
-use vambrace_machine::Lifecycle;
 use vambrace_memory::Pa;
 use vambrace_wire::bundle::Directory;
 use vambrace_wire::bundle::assigned::Trigger;
@@ -164,7 +163,7 @@ pub(crate) fn forward_irq(intid: Intid, resident: Option<&VmShared>) -> Option<V
         assigned.deliver_to(handle);
         return Some(owned.vm);
     }
-    match registry::find(owned.vm).filter(|handle| handle.stop_reason.get().is_none()) {
+    match registry::find(owned.vm).filter(|handle| handle.lifecycle.get().is_live()) {
         Some(handle) => handle.kick_worker(),
         None => assigned.drop_interrupt(owned),
     }
@@ -200,10 +199,10 @@ impl Assigned {
         };
         let kicks = {
             let mut vm = handle.vm.lock();
-            let is_running = vm.lifecycle == Lifecycle::Running;
+            let is_live = vm.lifecycle().is_live();
             // An SPI is routed, whichever vCPU is named.
             let any = VcpuId::new(0);
-            is_running.then(|| vm.gic.inject_hw(any, owned.intid, owned.physical, trigger)).flatten()
+            is_live.then(|| vm.gic.inject_hw(any, owned.intid, owned.physical, trigger)).flatten()
         };
         match kicks {
             Some(kicks) => handle.notify(&kicks),

@@ -327,7 +327,7 @@ impl Pcpu {
             Resume::Stop => {
                 let _ = handle.goes_on(&handle.vm.lock());
                 handle.notify_all();
-                if handle.stop_reason.get() == Some(StopReason::Crash) {
+                if handle.lifecycle.get().stop_reason() == Some(StopReason::Crash) {
                     self.report_crash(handle, vcpu);
                 }
                 Served::Leave(Leave::Stopped)

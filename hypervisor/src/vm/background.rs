@@ -7,7 +7,7 @@
 use core::sync::atomic::Ordering;
 
 use vambrace_interrupts::Activity;
-use vambrace_machine::StopReason;
+use vambrace_machine::{StopReason, Vm};
 use vambrace_wire::message::{FromHypervisor, VmState};
 
 use crate::arch::sysreg::{CntpctEl0, Read};
@@ -140,7 +140,10 @@ fn start(handle: &VmHandle) {
         for vcpu in vm.gic.vcpu_ids() {
             vm.gic.set_activity(vcpu, Activity::Ready);
         }
-        vm.power_on();
+        if handle.change(&mut vm, Vm::start).is_err() {
+            // It is to stop before it has begun.
+            return;
+        }
         vm.resets
     };
     channels::join(handle);
@@ -160,7 +163,7 @@ fn after_zero(handle: VmHandle, then: StopReason) -> Option<BackgroundTask> {
     handle.gone.note_clear();
     {
         let mut vm = handle.vm.lock();
-        vm.reset();
+        handle.change(&mut vm, Vm::reset);
         vm.resets = vm.resets.saturating_add(1);
     }
     handle.begin_boot_epoch();

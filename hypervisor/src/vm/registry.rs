@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use vambrace_hypervisor::boot::board::NotOnBoard;
+use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::memory::room::{self, NoRoom};
 use vambrace_hypervisor::sched::placement::NoPlace;
 use vambrace_hypervisor::vm::ratelimit::LogRatelimit;
@@ -37,7 +38,7 @@ use crate::system::{self, SystemUp};
 use crate::vm::background::BackgroundTask;
 use crate::vm::gone::GoneGuard;
 use crate::vm::guest_memory::{GuestMemoryMap, Memory};
-use crate::vm::shared::{Placement, StopReasonCell, VmHandle, VmShared};
+use crate::vm::shared::{LifecycleCell, Placement, VmHandle, VmShared};
 use crate::vm::stats::{self, VmStats};
 
 /// What VMs are made from, the same for all.
@@ -240,8 +241,7 @@ impl Registry {
             time_offset: AtomicU64::new(0),
             boot_epoch: AtomicU32::new(0),
             halted: AtomicUsize::new(0),
-            stop_reason: StopReasonCell::new(),
-            has_ended: AtomicBool::new(false),
+            lifecycle: LifecycleCell::new(),
             stats,
             gone,
         });
@@ -291,11 +291,15 @@ pub(crate) fn end(handle: &VmHandle, reason: StopReason) -> BackgroundTask {
     }
     let state = if reason == StopReason::Off { VmState::Off } else { VmState::Crashed };
     handle.finish_guest_errors();
-    handle.vm.lock().flush_console(|bytes| console::print_last(handle.id, bytes));
+    let ended = {
+        let mut vm = handle.vm.lock();
+        vm.flush_console(|bytes| console::print_last(handle.id, bytes));
+        handle.change(&mut vm, Vm::end)
+    };
+    invariant!(ended.is_ok(), "a VM whose vCPUs have halted stops");
     console::tell_of(handle.id, |vm| FromHypervisor::State { vm, state });
     handle.tell_boot_epoch();
     handle.devices.detach();
-    handle.has_ended.store(true, Ordering::Release);
     handle.notify_all();
     if let Some(registry) = registry() {
         ended_one(registry);

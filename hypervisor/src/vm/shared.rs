@@ -7,7 +7,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use vambrace_cpu::scheduler::RunQueueIndex;
 use vambrace_hypervisor::boot::board::MAX_CPUS;
@@ -15,7 +15,7 @@ use vambrace_hypervisor::vm::ratelimit::{LogRatelimit, Verdict};
 use vambrace_ids::{PcpuId, VcpuId, VmId};
 use vambrace_interrupts::VcpuSet;
 use vambrace_machine::fast::{Constants, SiblingVcpus};
-use vambrace_machine::{Lifecycle, StopReason, Vcpu, Vm};
+use vambrace_machine::{Lifecycle, Vcpu, Vm};
 use vambrace_memory::vmid::VmidHolder;
 
 use crate::arch::lock::SpinMutex;
@@ -38,51 +38,38 @@ pub(crate) struct Placement {
     pub(crate) index: RunQueueIndex,
 }
 
-/// Whether a VM goes on.
+/// What a vCPU of a VM is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum VmStatus {
     Running,
     Stopping,
 }
 
-/// How a VM ends, once that is known. The VM's own lifecycle is the truth and changes first; here others read it without the
-/// VM's lock, which may be held for as long as the VM's own vCPUs like.
+/// A VM's lifecycle, as those read it who must not wait for the VM's lock, which may be held for as long as the VM's own
+/// vCPUs like. The VM's own is the truth and changes first, under that lock.
 #[derive(Debug)]
-pub(crate) struct StopReasonCell(AtomicU8);
+pub(crate) struct LifecycleCell(AtomicU8);
 
-impl StopReasonCell {
-    const RUNNING: u8 = 0;
-    const OFF: u8 = 1;
-    const RESET: u8 = 2;
-    const CRASH: u8 = 3;
-
-    /// The VM goes on.
+impl LifecycleCell {
+    /// That of a VM which has just been made.
     pub(crate) const fn new() -> Self {
-        Self(AtomicU8::new(Self::RUNNING))
+        Self(AtomicU8::new(Lifecycle::Created.to_bits()))
     }
 
-    fn set(&self, reason: StopReason) {
-        let value = match reason {
-            StopReason::Off => Self::OFF,
-            StopReason::Reset => Self::RESET,
-            StopReason::Crash => Self::CRASH,
-        };
-        self.0.store(value, Ordering::Release);
+    fn set(&self, lifecycle: Lifecycle) {
+        self.0.store(lifecycle.to_bits(), Ordering::Release);
     }
 
-    fn clear(&self) {
-        self.0.store(Self::RUNNING, Ordering::Release);
-    }
-
-    /// How the VM ends, if it does.
+    /// The state of the VM; what came before it is seen.
     #[inline]
-    pub(crate) fn get(&self) -> Option<StopReason> {
-        match self.0.load(Ordering::Acquire) {
-            Self::RUNNING => None,
-            Self::OFF => Some(StopReason::Off),
-            Self::RESET => Some(StopReason::Reset),
-            _ => Some(StopReason::Crash),
-        }
+    pub(crate) fn get(&self) -> Lifecycle {
+        Lifecycle::from_bits(self.0.load(Ordering::Acquire))
+    }
+
+    /// Whether the VM's vCPUs may run.
+    #[inline(always)]
+    pub(crate) fn is_running(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Lifecycle::Running.to_bits()
     }
 }
 
@@ -117,10 +104,8 @@ pub(crate) struct VmShared {
     pub(crate) boot_epoch: AtomicU32,
     /// How many of its CPUs have halted in this boot epoch.
     pub(crate) halted: AtomicUsize,
-    /// How the VM ends, for those who must not wait for its lock.
-    pub(crate) stop_reason: StopReasonCell,
-    /// It is over: its CPUs forget it.
-    pub(crate) has_ended: AtomicBool,
+    /// Its lifecycle, for those who must not wait for its lock.
+    pub(crate) lifecycle: LifecycleCell,
     /// When the parts of its boot epochs began.
     pub(crate) stats: VmStats,
     /// Fields are dropped in the order of their declaration, and this one has to be the last: it tells those that wait for the VM
@@ -227,16 +212,23 @@ impl VmShared {
         self.kick_worker();
     }
 
-    /// Whether the VM, whose lock is held, goes on. If it does not, all see from now on how it ends.
+    /// What the VM's vCPUs are to do; its lock is held. If they are not to run, all see from now on why.
     #[inline]
     pub(crate) fn goes_on(&self, vm: &Vm) -> VmStatus {
-        match vm.lifecycle {
+        match vm.lifecycle() {
             Lifecycle::Running => VmStatus::Running,
-            Lifecycle::Stopping(reason) => {
-                self.stop_reason.set(reason);
+            _ => {
+                self.lifecycle.set(vm.lifecycle());
                 VmStatus::Stopping
             }
         }
+    }
+
+    /// Changes the lifecycle of the VM, whose lock is held. All see it from now on.
+    pub(crate) fn change<R>(&self, vm: &mut Vm, change: impl FnOnce(&mut Vm) -> R) -> R {
+        let result = change(vm);
+        self.lifecycle.set(vm.lifecycle());
+        result
     }
 
     /// One of the VM's CPUs has halted. Says whether it was the last, who carries the stop out.
@@ -255,7 +247,6 @@ impl VmShared {
 
     /// Begins another boot epoch. All CPUs are halted.
     pub(crate) fn begin_boot_epoch(&self) {
-        self.stop_reason.clear();
         self.halted.store(0, Ordering::Release);
         self.boot_epoch.fetch_add(1, Ordering::AcqRel);
     }

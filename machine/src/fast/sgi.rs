@@ -12,7 +12,7 @@ use vambrace_cpu::sysreg::SysReg;
 use vambrace_interrupts::{Intid, PrivateIrq, SgiRegister, SgiRequest, SgiTargets};
 
 use super::{FastPath, ListRegisters, SCRATCH_REGISTERS, SiblingVcpus, lr};
-use crate::vm::Lifecycle;
+use crate::lifecycle::Lifecycle;
 
 /// ICC_SGI1R_EL1.INTID.
 const SGI_INTID: u64 = 0xF << 24;

@@ -8,7 +8,8 @@ use vambrace_wire::bundle::io::{self, Backing, DiskAccess, PortAddresses, PortCo
 use vambrace_wire::bundle::{Devices, VcpuConfig, VmConfig};
 
 use super::*;
-use crate::vm::{Platform, StopReason};
+use crate::lifecycle::StopReason;
+use crate::vm::Platform;
 
 /// No memory at all.
 struct Nowhere;
@@ -85,7 +86,9 @@ pub(crate) fn vm(virtio: Vec<VirtioDevice>) -> Vm {
         preemption_bits: 5,
         list_registers: 4,
     };
-    Vm::new(&config, &platform, 0).expect("it can be built")
+    let mut vm = Vm::new(&config, &platform, 0).expect("it can be built");
+    vm.start().expect("it was made just now");
+    vm
 }
 
 fn card() -> VirtioDevice {

@@ -4,14 +4,14 @@
 use vambrace_interrupts::{Intid, LineLevel, VcpuSet};
 use vambrace_io::doorbell::Doorbell;
 
-use super::{Lifecycle, Vm};
+use super::Vm;
 use crate::layout;
 
 impl Vm {
     /// Another member of one of the VM's channels calls. The vCPUs are to be notified.
     pub fn called(&mut self, channel: usize, from: u8) -> VcpuSet {
-        // Nobody is called while it stops.
-        if self.lifecycle != Lifecycle::Running {
+        // Nobody is called before it runs and while it stops; one that is paused finds the call when it goes on.
+        if !self.lifecycle.is_live() {
             return VcpuSet::new();
         }
         self.with_doorbell(channel, |doorbell| doorbell.called(from))

@@ -62,7 +62,7 @@ fn unknown_smccc_calls_return_not_supported() {
     ] {
         assert_eq!(answer(&mut bench, [function, 1, 2, 3]), NOT_SUPPORTED, "{function:#x}");
     }
-    assert_eq!(bench.vm.lock().lifecycle, Lifecycle::Running);
+    assert_eq!(bench.vm.lock().lifecycle(), Lifecycle::Running);
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn a_big_endian_caller_starts_a_big_endian_cpu() {
 fn the_last_cpu_that_turns_itself_off_ends_the_vm() {
     let mut bench = Bench::new(2);
     assert_eq!(hvc(&mut bench, [CPU_OFF, 0, 0, 0]), Resume::Stop);
-    assert_eq!(bench.vm.lock().lifecycle, Lifecycle::Stopping(StopReason::Off));
+    assert_eq!(bench.vm.lock().lifecycle(), Lifecycle::Stopping(StopReason::Off));
 }
 
 #[test]
@@ -193,10 +193,10 @@ fn a_vm_ends_or_begins_anew_as_it_asks() {
     {
         let mut bench = Bench::new(3);
         assert_eq!(smc(&mut bench, [function, 0, 0, 0]), Resume::Stop);
-        assert_eq!(bench.vm.lock().lifecycle, Lifecycle::Stopping(reason));
+        assert_eq!(bench.vm.lock().lifecycle(), Lifecycle::Stopping(reason));
         // The first ending stands.
         assert_eq!(hvc(&mut bench, [SYSTEM_OFF, 0, 0, 0]), Resume::Stop);
-        assert_eq!(bench.vm.lock().lifecycle, Lifecycle::Stopping(reason));
+        assert_eq!(bench.vm.lock().lifecycle(), Lifecycle::Stopping(reason));
     }
 }
 

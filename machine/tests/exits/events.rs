@@ -236,6 +236,6 @@ impl Bench {
         for core in &mut self.host.cores {
             *core = Default::default();
         }
-        self.vm.lock().power_on();
+        self.vm.lock().start().expect("it was reset just now");
     }
 }

@@ -178,7 +178,7 @@ fn a_guest_without_a_handler_has_crashed() {
     let handler = bench.frame().pc;
     assert_eq!(handler, 0x1000_0200);
     assert_eq!(fetch_abort(&mut bench, TRANSLATION, handler), Resume::Stop);
-    assert_eq!(bench.vm.lock().lifecycle, Lifecycle::Stopping(StopReason::Crash));
+    assert_eq!(bench.vm.lock().lifecycle(), Lifecycle::Stopping(StopReason::Crash));
     assert_eq!(bench.vcpus[0].crash, Some(CrashCause::HandlerFaults));
     // A handler that cannot save its registers is no better.
     let mut bench = Bench::new(1);
@@ -244,7 +244,7 @@ fn the_same_exception_again_and_again_is_told_once_and_ends_nothing() {
                 "vCPU 0 takes the same exceptions again and again, this one at PC {CODE:#x} ({words})"
             );
             assert_eq!(bench.host.guest_errors.matches(&told).count(), 1, "{}", bench.host.guest_errors);
-            assert_eq!((bench.vm.lock().lifecycle, bench.vcpus[0].crash), (Lifecycle::Running, None));
+            assert_eq!((bench.vm.lock().lifecycle(), bench.vcpus[0].crash), (Lifecycle::Running, None));
         }
     }
 }
@@ -302,7 +302,7 @@ proptest! {
                 let resume = bench.exit_of(0, Syndrome::new(class as u8, InstructionLength::Four, iss).0, far, hpfar);
                 prop_assert_ne!(resume, Resume::Stop);
                 prop_assert_ne!(resume, Resume::Off);
-                prop_assert_eq!(bench.vm.lock().lifecycle, Lifecycle::Running);
+                prop_assert_eq!(bench.vm.lock().lifecycle(), Lifecycle::Running);
             }
         }
     }
@@ -314,10 +314,10 @@ fn one_vcpus_crash_stops_the_vm_only() {
     let neighbour = Bench::new(2);
     bench.frame().pc = VECTORS + 0x200;
     assert_eq!(bench.exit(Syndrome(0)), Resume::Stop);
-    assert_eq!(neighbour.vm.lock().lifecycle, Lifecycle::Running);
+    assert_eq!(neighbour.vm.lock().lifecycle(), Lifecycle::Running);
     // The first ending stands.
     bench.vm.lock().stop(StopReason::Off);
-    assert_eq!(bench.vm.lock().lifecycle, Lifecycle::Stopping(StopReason::Crash));
+    assert_eq!(bench.vm.lock().lifecycle(), Lifecycle::Stopping(StopReason::Crash));
 }
 
 /// The whole report of a guest that has just started and has no vectors.

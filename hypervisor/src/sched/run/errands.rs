@@ -5,13 +5,12 @@
 //! A request for a vCPU only puts it in the queue. So the vCPU in the machine loses no time by it, and waits for no lock of
 //! another VM.
 
-use core::sync::atomic::Ordering;
-
 use vambrace_cpu::scheduler::RunQueueIndex;
 use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::sched::requests::{Gone, Handler, Received};
 use vambrace_ids::VcpuId;
 use vambrace_interrupts::Activity;
+use vambrace_machine::Lifecycle;
 
 use super::queued::VcpuState;
 use super::{NEVER, Pcpu, now};
@@ -109,7 +108,7 @@ impl Pcpu {
         queued.is_requested = false;
         if queued.task.is_none()
             && !queued.is_flush_due
-            && handle.stop_reason.get().is_none()
+            && handle.lifecycle.is_running()
             && queued.state == VcpuState::Waiting
         {
             let vcpu = queued.vcpu;
@@ -133,13 +132,16 @@ impl Pcpu {
         if core::mem::take(&mut queued.is_flush_due) {
             flush(handle);
         }
-        if handle.has_ended.load(Ordering::Acquire) {
-            self.forget(id);
-            return Errand::IsAll;
-        }
-        if handle.stop_reason.get().is_some() {
-            self.halt(id);
-            return Errand::IsAll;
+        match handle.lifecycle.get() {
+            Lifecycle::Created | Lifecycle::Running | Lifecycle::Pausing | Lifecycle::Paused => {}
+            Lifecycle::Stopping(_) => {
+                self.halt(id);
+                return Errand::IsAll;
+            }
+            Lifecycle::Stopped(_) => {
+                self.forget(id);
+                return Errand::IsAll;
+            }
         }
         match queued.state {
             VcpuState::Ready => Errand::ThenEnter,

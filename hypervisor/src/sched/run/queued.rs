@@ -245,7 +245,7 @@ impl Pcpu {
     pub(super) fn halt(&mut self, id: RunQueueIndex) {
         let Some(Some(queued)) = self.queued.get_mut(id.index()) else { invariant!("only vCPUs are queued") };
         let epoch = queued.handle.boot_epoch.load(Ordering::Acquire);
-        let Some(reason) = queued.handle.stop_reason.get() else { invariant!("who halts knows why") };
+        let Some(reason) = queued.handle.lifecycle.get().stop_reason() else { invariant!("who halts knows why") };
         if queued.halted_in.replace(epoch) == Some(epoch) {
             self.queue.block(id);
             return;
