@@ -32,7 +32,7 @@ pub(crate) mod link;
 mod text;
 pub(crate) mod uart;
 
-pub(crate) use input::{Heard, Held, enable_input, input_taken, receive_held};
+pub(crate) use input::{Heard, Held, VmInput, enable_input, input_taken, receive_held};
 
 static CONSOLE: SpinMutex<Console> = SpinMutex::new(Console {
     uart: None,

@@ -184,6 +184,11 @@ pub(crate) fn poll(handle: &VmShared, buffer: &mut [u8]) -> (Polled, ConsoleFlus
     devices.due.swap(false, Ordering::AcqRel);
     let mut quota = POLL_QUOTA;
     let mut flush = ConsoleFlush::NotNeeded;
+    handle.apply_controls();
+    if handle.lifecycle.get().is_paused() {
+        // All of it is due when the VM goes on.
+        return (Polled::Over, flush);
+    }
     assigned::deliver(handle);
     // One that begins to wait in this poll is told in the next: who wakes it also says that there is work.
     if devices.backend_is_ready.take() {

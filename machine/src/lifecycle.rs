@@ -243,10 +243,7 @@ impl Vm {
     /// # Errors
     /// See [`Lifecycle::resume`].
     pub fn resume(&mut self) -> Result<(), WrongState> {
-        self.lifecycle.resume()?;
-        // What waited for the outside looks again: it may have been told in vain.
-        self.backend_is_ready();
-        Ok(())
+        self.lifecycle.resume()
     }
 
     /// Begins the VM's end: from now on none of its vCPUs enters the guest again. The first reason stands.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use libtest_mimic::Failed;
 use vambrace_runner::{Exit, RunOutcome, Running, VmOutcome, WaitError};
-use vambrace_wire::message::VmState;
+use vambrace_wire::message::{VmControl, VmState};
 
 use crate::case::Verdict;
 
@@ -54,6 +54,27 @@ impl Live {
     /// Sends a break on a VM's serial line.
     pub fn send_break(&mut self, vm: u16) {
         self.running.send_break(vm);
+    }
+
+    /// Has the hypervisor do something to a VM.
+    pub fn ask_for(&mut self, vm: u16, control: VmControl) {
+        self.running.control(vm, control);
+    }
+
+    /// Has the hypervisor do something to a VM, and waits until the VM has come to a state.
+    ///
+    /// # Errors
+    /// When it never does.
+    pub fn control(&mut self, vm: u16, control: VmControl, state: VmState) -> Verdict {
+        let so_often = |outcome: &RunOutcome| {
+            outcome
+                .vms
+                .get(usize::from(vm))
+                .map_or(0, |vm| vm.states.iter().filter(|it| **it == state).count())
+        };
+        let before = so_often(self.so_far());
+        self.ask_for(vm, control);
+        self.wait_until(&format!("{state:?} after {control:?}"), |outcome| so_often(outcome) > before)
     }
 
     /// Types a command to the shell of a Linux VM and waits for what it must answer. The answer must differ from

@@ -22,6 +22,7 @@ mod identification;
 mod image;
 mod input;
 mod leftovers;
+mod lifecycle;
 mod linux;
 mod many;
 mod memory;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         guests::cases(),
         conformance::cases(),
         linux::cases(),
+        lifecycle::cases(),
         many::cases(),
         memory::cases(),
         resets::cases(),

@@ -148,6 +148,23 @@ pub enum VmState {
     Crashed,
     /// It never started: it could not be made, and the log says why.
     NotMade,
+    /// Nothing of it moves: no vCPU, no device, no timer.
+    Paused,
+    /// It was paused, and goes on.
+    Resumed,
+}
+
+/// What can be done to a VM from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VmControl {
+    /// A VM that runs is paused: [`VmState::Paused`] says when it is.
+    Pause,
+    /// A VM that is paused, or about to be, goes on.
+    Resume,
+    /// A VM that exists is switched off, whatever it does.
+    Destroy,
+    /// A VM that is over is made and started anew.
+    Create,
 }
 
 /// What the command says.
@@ -173,4 +190,11 @@ pub enum ToHypervisor<'a> {
     /// Each physical CPU is to tell what its vCPUs do: [`FromHypervisor::Vcpu`] for each, then
     /// [`FromHypervisor::Inspected`].
     Inspect,
+    /// Something is to be done to a VM. What its state does not allow is not done, and the log says so.
+    Control {
+        /// Index in the bundle.
+        vm: u16,
+        /// What.
+        control: VmControl,
+    },
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Beats by the virtual timer's interrupt, and tells how late the interrupts were.
 //!
-//! Parameters: `beats=N` (10), `period=MILLISECONDS` (100), `name=NAME` to tell several apart.
+//! Parameters: `beats=N` (10), `period=MILLISECONDS` (100), `name=NAME` to tell several apart, `every=N` (1) to tell only of each
+//! N-th beat, and how late one was by then.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,6 +16,7 @@ static WORST: AtomicU64 = AtomicU64::new(0);
 /// Runs the program.
 pub fn run(machine: &Machine) {
     let beats = machine.number("beats", 10);
+    let every = machine.number("every", 1).max(1);
     let name = machine.parameter("name").unwrap_or("");
     let separator = if name.is_empty() { "" } else { " " };
     PERIOD.store(timer::counts(1000 * machine.number("period", 100)), Ordering::Relaxed);
@@ -31,10 +33,21 @@ pub fn run(machine: &Machine) {
         sleep();
         while told < BEATS.load(Ordering::Relaxed).min(beats) {
             told += 1;
-            println!("guest:{separator}{name} beat {told}");
+            if told.is_multiple_of(every) {
+                println!("guest:{separator}{name} beat {told}");
+            }
+            if every > 1 && told.is_multiple_of(every) {
+                tell_worst(separator, name, told);
+            }
         }
     }
     write_register!("cntv_ctl_el0", 0);
+    if !beats.is_multiple_of(every) || every == 1 {
+        tell_worst(separator, name, beats);
+    }
+}
+
+fn tell_worst(separator: &str, name: &str, beats: u64) {
     let worst = timer::microseconds(WORST.load(Ordering::Relaxed));
     println!("guest:{separator}{name} {beats} beats, the latest by {worst} us");
 }

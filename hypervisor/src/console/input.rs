@@ -12,7 +12,9 @@ use vambrace_hypervisor::console::serial::{Refused, Source};
 use vambrace_hypervisor::invariant;
 use vambrace_ids::VmId;
 use vambrace_machine::vm::Input;
-use vambrace_wire::message::{Decoder, FromHypervisor, INPUT_WINDOW, MAX_TEXT, Piece, ToHypervisor, decode};
+use vambrace_wire::message::{
+    Decoder, FromHypervisor, INPUT_WINDOW, MAX_TEXT, Piece, ToHypervisor, VmControl, decode,
+};
 
 use super::{CONSOLE, Console, FRAMES, Mode, send};
 use crate::console::uart::{Listen, Uart};
@@ -23,9 +25,22 @@ use crate::vm::registry::VmsMade;
 /// the interrupt was acknowledged, and what comes later interrupts anew.
 const BYTES_AT_ONCE: usize = 512;
 
+/// What came on the serial line for a VM.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is passed on at once, and nothing is allocated for what comes from outside"
+)]
+pub(crate) enum Heard {
+    /// Input.
+    Input(VmInput),
+    /// Something is to be done to the VM that has this index of the bundle's.
+    Control(u16, VmControl),
+}
+
 /// Input for a VM.
 #[derive(Debug)]
-pub(crate) struct Heard {
+pub(crate) struct VmInput {
     /// Index in the bundle.
     pub(crate) vm: u16,
     /// Its position among all that is for the VM.
@@ -146,7 +161,7 @@ impl Listener {
     fn typed(&mut self, input: Input) -> Heard {
         let position = self.typed;
         self.typed = position.wrapping_add(1);
-        Heard { vm: 0, position, input: core::iter::once(input).collect() }
+        Heard::Input(VmInput { vm: 0, position, input: core::iter::once(input).collect() })
     }
 
     fn decode(&mut self, input: Input) -> Option<Heard> {
@@ -156,15 +171,17 @@ impl Listener {
         match decode(frame).ok()? {
             ToHypervisor::Input { vm, position, bytes } => {
                 let input = bytes.iter().take(MAX_TEXT).map(|key| Input::Key(*key)).collect();
-                Some(Heard { vm, position, input })
+                Some(Heard::Input(VmInput { vm, position, input }))
             }
             ToHypervisor::Break { vm, position } => {
-                Some(Heard { vm, position, input: core::iter::once(Input::Break).collect() })
+                let input = core::iter::once(Input::Break).collect();
+                Some(Heard::Input(VmInput { vm, position, input }))
             }
             ToHypervisor::Inspect => {
                 percpu::ask_all();
                 None
             }
+            ToHypervisor::Control { vm, control } => Some(Heard::Control(vm, control)),
         }
     }
 }

@@ -12,7 +12,7 @@ use vambrace_machine::inbox::Inbox;
 
 use crate::arch::flag::Flag;
 use crate::arch::lock::SpinMutex;
-use crate::console::{self, Heard, Held};
+use crate::console::{self, Held, VmInput};
 
 /// A VM's link to the serial line.
 #[derive(Debug)]
@@ -29,8 +29,8 @@ impl ConsoleLink {
     }
 
     /// Takes input. Says how much of it is missing. One of the VM's CPUs is to be called.
-    pub(crate) fn receive(&self, heard: &Heard) -> u32 {
-        let missing = self.inbox.lock().receive(heard.position, heard.input.iter().copied());
+    pub(crate) fn receive(&self, input: &VmInput) -> u32 {
+        let missing = self.inbox.lock().receive(input.position, input.input.iter().copied());
         self.is_called.set();
         missing
     }

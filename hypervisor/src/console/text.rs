@@ -80,6 +80,8 @@ impl Text {
                 VmState::Off => self.line(format_args!("vambrace: vm{vm} is off\r\n")),
                 VmState::Crashed => self.line(format_args!("vambrace: vm{vm} crashed\r\n")),
                 VmState::NotMade => self.line(format_args!("vambrace: vm{vm} never started\r\n")),
+                VmState::Paused => self.line(format_args!("vambrace: vm{vm} is paused\r\n")),
+                VmState::Resumed => self.line(format_args!("vambrace: vm{vm} goes on\r\n")),
             },
             FromHypervisor::Result { vm, number } => {
                 self.line(format_args!("vambrace: vm{vm} gives {number} as its result\r\n"));

@@ -37,7 +37,8 @@ struct Owned {
     /// In the VM.
     intid: Intid,
     trigger: Trigger,
-    vm: VmId,
+    /// Whose it is: the VM that has this index of the bundle's.
+    vm: u16,
     /// It was acknowledged and left active, and its VM has not taken it yet.
     has_come: Flag,
 }
@@ -49,14 +50,15 @@ pub(crate) struct Assigned {
     owned: Vec<Owned>,
     slots: Vec<AssignedSlot>,
     /// VMs whose devices the board does not have.
-    refused: Vec<(VmId, NotOnBoard)>,
+    refused: Vec<(u16, NotOnBoard)>,
 }
 
 /// A virtio-mmio slot of the board and the VM that it is for.
 #[derive(Clone, Copy, Debug)]
 struct AssignedSlot {
     base: Pa,
-    vm: VmId,
+    /// As that of [`Owned`].
+    vm: u16,
 }
 
 impl AssignedSlot {
@@ -92,23 +94,29 @@ pub(crate) fn start(
 ) -> Assigned {
     let judged = directory.first_vms().filter_map(|(vm, config)| {
         let devices = board.has_devices(tree, &config.registers, &config.interrupts);
-        devices.err().map(|why| (vm, why))
+        devices.err().map(|why| (vm.wire_index(), why))
     });
     let refused: Vec<_> = judged.collect();
-    let is_refused = |vm: VmId| refused.iter().any(|(other, _)| *other == vm);
+    let is_refused = |vm: u16| refused.iter().any(|(other, _)| *other == vm);
     let virtio = board.virtio;
     let owned = directory.first_vms().flat_map(|(vm, config)| {
         config.interrupts.iter().map(move |interrupt| Owned {
             physical: Intid::new(interrupt.physical),
             intid: Intid::new(interrupt.intid),
             trigger: interrupt.trigger,
-            vm,
+            vm: vm.wire_index(),
             has_come: Flag::new(),
         })
     });
     let is_slot = |base: &Pa| base.is_aligned(4) && virtio.contains(*base);
     let slots = directory.first_vms().flat_map(|(vm, config)| {
-        config.slots.iter().copied().map(Pa).filter(is_slot).map(move |base| AssignedSlot { base, vm })
+        config
+            .slots
+            .iter()
+            .copied()
+            .map(Pa)
+            .filter(is_slot)
+            .map(move |base| AssignedSlot { base, vm: vm.wire_index() })
     });
     let slots = slots.filter(|slot| !is_refused(slot.vm));
     let slots: Vec<AssignedSlot> = slots.collect();
@@ -121,7 +129,7 @@ pub(crate) fn start(
 /// Whether a VM's devices are there.
 pub(crate) fn judge(vm: VmId) -> Result<(), NotOnBoard> {
     let refused = system::get().map_or(&[][..], |system| &system.assigned.refused);
-    refused.iter().find(|(other, _)| *other == vm).map_or(Ok(()), |(_, why)| Err(*why))
+    refused.iter().find(|(other, _)| *other == vm.wire_index()).map_or(Ok(()), |(_, why)| Err(*why))
 }
 
 fn all() -> &'static Assigned {
@@ -146,28 +154,40 @@ pub(crate) fn connect(handle: &VmShared) {
 /// The VM has stopped: its devices leave memory alone, and their interrupts go nowhere.
 pub(crate) fn disconnect(handle: &VmShared) {
     let assigned = all();
-    assigned.slots.iter().filter(|slot| slot.vm == handle.id).for_each(|slot| slot.reset());
+    assigned.slots.iter().filter(|slot| slot.vm == handle.id.wire_index()).for_each(|slot| slot.reset());
     assigned.of(handle).for_each(|owned| assigned.drop_interrupt(owned));
 }
 
-/// Hands a physical interrupt that was acknowledged on to the VM whose it is, if it is one's, and says which. `resident` is
+/// Hands a physical interrupt that was acknowledged on to the VM whose it is, if it is one's, and says whose. `resident` is
 /// the VM in the machine.
 ///
 /// Only that one's lock is taken here, in its own time. Another VM is called, and takes its interrupt in its time.
-pub(crate) fn forward_irq(intid: Intid, resident: Option<&VmShared>) -> Option<VmId> {
+pub(crate) fn forward_irq(intid: Intid, resident: Option<&VmShared>) -> Option<Forwarded> {
     let assigned = &system::get()?.assigned;
     let owned = assigned.owned.iter().find(|owned| owned.physical == intid)?;
     CpuInterface::drop_priority(intid);
     owned.has_come.set();
-    if let Some(handle) = resident.filter(|handle| handle.id == owned.vm) {
+    if let Some(handle) = resident.filter(|handle| handle.id.wire_index() == owned.vm) {
         assigned.deliver_to(handle);
-        return Some(owned.vm);
+        return Some(Forwarded::ToResident);
     }
-    match registry::find(owned.vm).filter(|handle| handle.lifecycle.get().is_live()) {
+    match registry::current(owned.vm)
+        .and_then(registry::find)
+        .filter(|handle| handle.lifecycle.get().is_live())
+    {
         Some(handle) => handle.kick_worker(),
         None => assigned.drop_interrupt(owned),
     }
-    Some(owned.vm)
+    Some(Forwarded::ToAnother)
+}
+
+/// Whose an interrupt was that was handed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Forwarded {
+    /// That of the VM in the machine.
+    ToResident,
+    /// That of another VM, or of none.
+    ToAnother,
 }
 
 /// Makes the interrupts that have come for a VM pending there, in its time.
@@ -180,7 +200,7 @@ pub(crate) fn deliver(handle: &VmShared) {
 impl Assigned {
     /// A VM's interrupts.
     fn of(&self, handle: &VmShared) -> impl Iterator<Item = &Owned> {
-        self.owned.iter().filter(|owned| owned.vm == handle.id)
+        self.owned.iter().filter(|owned| owned.vm == handle.id.wire_index())
     }
 
     fn deliver_to(&self, handle: &VmShared) {

@@ -29,7 +29,8 @@ use crate::vm::shared::{VmHandle, VmShared};
 /// A VM in a channel.
 #[derive(Debug)]
 struct Member {
-    vm: VmId,
+    /// The VM that has this index of the bundle's.
+    vm: u16,
     /// The VM itself, once it has started: who notifies it looks nowhere else.
     handle: SpinMutex<Weak<VmShared>>,
     /// Which of its channels it is to that VM.
@@ -62,7 +63,12 @@ pub(crate) fn start(_: &HeapUp, directory: &Directory) -> Channels {
         });
         let of_it = ends.filter(move |(_, _, end)| usize::from(end.channel) == channel);
         of_it
-            .map(|(vm, index, end)| Member { vm, handle: SpinMutex::default(), index, number: end.number })
+            .map(|(vm, index, end)| Member {
+                vm: vm.wire_index(),
+                handle: SpinMutex::default(),
+                index,
+                number: end.number,
+            })
             .collect()
     };
     let channels = directory.channels.iter().enumerate().map(|(index, channel)| {
@@ -126,7 +132,7 @@ fn tell(member: &Member, what: impl FnOnce(&mut vambrace_machine::Vm) -> vambrac
 fn end(vm: VmId, index: usize) -> Option<(&'static Channel, &'static Member)> {
     let end = registry::channels(vm).get(index)?;
     let channel = system::get()?.channels.0.get(usize::from(end.channel))?;
-    Some((channel, channel.members.iter().find(|member| member.vm == vm)?))
+    Some((channel, channel.members.iter().find(|member| member.vm == vm.wire_index())?))
 }
 
 const fn bit(number: u8) -> u32 {

@@ -118,11 +118,12 @@ impl Card {
         self.port
     }
 
-    /// Gives the VM, whose card it is in `slot`, a frame, or lets it wait. `None` if it is lost.
+    /// Gives the VM, whose card it is in `slot`, a frame, or lets it wait, as it does while the VM is paused. `None` if it is lost.
     fn receive(&self, handle: &VmShared, slot: usize, frame: &Frame<'_>) -> Option<()> {
         let mut waiting = self.waiting.lock();
         if waiting.is_empty()
             && let Some(mut vm) = handle.vm.try_lock()
+            && !vm.lifecycle().is_paused()
         {
             let moved = vm.receive_frame(slot, &handle.memory, frame).ok()?;
             drop((vm, waiting));
@@ -139,6 +140,9 @@ impl Card {
     pub(crate) fn take_waiting(&self, handle: &VmShared, slot: usize, quota: &mut Quota) -> Taken {
         while quota.bytes > 0 {
             let mut vm = handle.vm.lock();
+            if vm.lifecycle().is_paused() {
+                return Taken::Some;
+            }
             let mut waiting = self.waiting.lock();
             let Some(frame) = waiting.front() else { return Taken::All };
             quota.bytes = quota.bytes.saturating_sub(frame.bytes.len() as u64);

@@ -42,6 +42,7 @@ mod account;
 mod errands;
 mod inspect;
 mod interrupts;
+mod park;
 mod queued;
 mod switch;
 mod work;
@@ -189,6 +190,7 @@ impl Pcpu {
                 self.account.close(&mut self.queue);
                 self.stay(id, &handle, &mut vcpu, slice_end)
             }
+            VmStatus::Paused => Leave::Paused,
             VmStatus::Stopping => Leave::Stopped,
         };
         let is_displaced = leave == Leave::Preempted && self.queue.is_contested();
@@ -239,8 +241,12 @@ impl Pcpu {
                 let Some(end) = self.goes_on(id, slice_end) else { return Leave::Preempted };
                 slice_end = end;
             }
-            if core::mem::take(&mut refresh) && self.refresh(handle, vcpu) == VmStatus::Stopping {
-                return Leave::Stopped;
+            if core::mem::take(&mut refresh) {
+                match self.refresh(handle, vcpu) {
+                    VmStatus::Running => {}
+                    VmStatus::Paused => return Leave::Paused,
+                    VmStatus::Stopping => return Leave::Stopped,
+                }
             }
             if core::mem::take(&mut replan) {
                 self.program_timer(Some((vcpu, slice_end)));

@@ -7,7 +7,7 @@
 use core::sync::atomic::Ordering;
 
 use vambrace_interrupts::Activity;
-use vambrace_machine::{StopReason, Vm};
+use vambrace_machine::{Lifecycle, StopReason, Vm};
 use vambrace_wire::message::{FromHypervisor, VmState};
 
 use crate::arch::sysreg::{CntpctEl0, Read};
@@ -75,6 +75,12 @@ impl BackgroundTask {
     /// Does one step. Gives back what is left to do.
     pub(crate) fn step(self) -> Option<Self> {
         match self {
+            Self::Clear { handle, .. } | Self::Prepare { handle } | Self::Load { handle, .. }
+                if handle.lifecycle.get() != Lifecycle::Created =>
+            {
+                // It is to stop before it has begun.
+                None
+            }
             Self::Clear { handle, done } => match handle.memory.prepare(done, STEP) {
                 Some(done) => Some(Self::Clear { handle, done }),
                 None => Some(Self::Prepare { handle }),
@@ -134,7 +140,9 @@ fn start(handle: &VmHandle) {
     crate::arch::barrier::ic_ialluis();
     crate::arch::barrier::dsb_ish();
     assigned::connect(handle);
-    handle.time_offset.store(CntpctEl0.read(), Ordering::Release);
+    let now = CntpctEl0.read();
+    handle.time_offset.store(now, Ordering::Release);
+    handle.stats.start(now);
     let resets = {
         let mut vm = handle.vm.lock();
         for vcpu in vm.gic.vcpu_ids() {

@@ -4,7 +4,7 @@
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use vambrace_hypervisor::boot::board::NotOnBoard;
 use vambrace_hypervisor::invariant;
@@ -22,7 +22,7 @@ use vambrace_memory::vmid::{VmidHolder, VmidWidth};
 use vambrace_wire::bundle::assigned::RamPlacement;
 use vambrace_wire::bundle::channel::Membership;
 use vambrace_wire::bundle::{Bundle, Seed, VmConfig};
-use vambrace_wire::message::{FromHypervisor, VmState};
+use vambrace_wire::message::{FromHypervisor, VmControl, VmState};
 
 use crate::arch::lock::SpinMutex;
 use crate::boot::firmware;
@@ -38,6 +38,7 @@ use crate::system::{self, SystemUp};
 use crate::vm::background::BackgroundTask;
 use crate::vm::gone::GoneGuard;
 use crate::vm::guest_memory::{GuestMemoryMap, Memory};
+use crate::vm::pause::{Controls, Pause};
 use crate::vm::shared::{LifecycleCell, Placement, VmHandle, VmShared};
 use crate::vm::stats::{self, VmStats};
 
@@ -60,8 +61,6 @@ pub(crate) struct Registry {
     bundle: Bundle<'static>,
     host_cpu: HostCpu,
     states: SpinMutex<States>,
-    /// For each VM whether it is over and its memory free.
-    gone: VmTable<AtomicBool>,
     /// VMs that have not ended.
     remaining: AtomicUsize,
 }
@@ -83,6 +82,8 @@ enum VmSlot {
     Alive(Weak<VmShared>),
     /// It could not be made.
     Failed,
+    /// It is over, and its memory is free.
+    Gone,
 }
 
 /// All VMs of the bundle that wait for no other are made.
@@ -107,7 +108,6 @@ impl Registry {
             bundle,
             host_cpu,
             states: SpinMutex::new(States { vms, waiting }),
-            gone: VmTable::new(count, || AtomicBool::new(false)),
             remaining: AtomicUsize::new(count),
         }
     }
@@ -155,8 +155,8 @@ pub(crate) enum Advance {
 
 /// A VM is over, and what it had is free: one that waits for it, or for its memory, can be made.
 pub(crate) fn note_gone(id: VmId) {
-    if let Some(gone) = registry().and_then(|registry| registry.gone.get(id)) {
-        gone.store(true, Ordering::Release);
+    if let Some(registry) = registry() {
+        registry.set(id, VmSlot::Gone);
     }
     percpu::request_after_gone();
 }
@@ -178,18 +178,28 @@ enum CreateError {
     Room(#[from] NoRoom),
 }
 
-impl Registry {
-    /// Whether the VM that has this index of the bundle's is over.
+impl States {
+    /// Whether the VM that has this index of the bundle's is over, or could not be made.
     fn is_gone(&self, wire_index: u16) -> bool {
-        let gone = self.gone.current(wire_index).and_then(|id| self.gone.get(id));
-        gone.is_some_and(|gone| gone.load(Ordering::Acquire))
+        let slot = self.vms.current(wire_index).and_then(|id| self.vms.get(id));
+        matches!(slot, Some(VmSlot::Failed | VmSlot::Gone))
     }
 
+    /// A VM that is over is to be made anew: gives its index to another. `None` if there is none that is over.
+    fn renew(&mut self, wire_index: u16) -> Option<VmId> {
+        let id = self.vms.current(wire_index).filter(|_| self.is_gone(wire_index))?;
+        let id = self.vms.replace(id, VmSlot::Waiting)?;
+        self.waiting.push(id);
+        Some(id)
+    }
+}
+
+impl Registry {
     /// The first VM that waits for nothing; it does not wait any more.
     fn next(&self) -> Option<(VmId, &'static VmConfig)> {
         let mut states = self.states.lock();
         let may_be_made = |id: &VmId| {
-            config(*id).is_some_and(|config| config.after.is_none_or(|after| self.is_gone(after)))
+            config(*id).is_some_and(|config| config.after.is_none_or(|after| states.is_gone(after)))
         };
         let at = states.waiting.iter().position(may_be_made)?;
         let id = states.waiting.remove(at);
@@ -242,6 +252,8 @@ impl Registry {
             boot_epoch: AtomicU32::new(0),
             halted: AtomicUsize::new(0),
             lifecycle: LifecycleCell::new(),
+            pause: Pause::new(),
+            controls: Controls::new(),
             stats,
             gone,
         });
@@ -335,10 +347,7 @@ pub(crate) fn name(id: VmId) -> &'static str {
 }
 
 fn config(id: VmId) -> Option<&'static VmConfig> {
-    let registry = registry()?;
-    // An id that is out of date has none.
-    registry.gone.get(id)?;
-    registry.bundle.directory.vms.get(id.index())
+    registry()?.bundle.directory.vms.get(id.index())
 }
 
 /// A VM's image number `index`, and where it goes.
@@ -357,11 +366,37 @@ pub(crate) fn channels(id: VmId) -> &'static [Membership] {
     config(id).map_or(&[], |config| &config.channels)
 }
 
-/// Input has come for a VM. One that is no more needs none.
+/// Something has come for a VM.
 pub(crate) fn hear(heard: Heard) {
-    let vm = registry().and_then(|registry| registry.gone.current(heard.vm));
-    if let Some(handle) = vm.and_then(find) {
-        handle.hear(&heard);
+    match heard {
+        Heard::Input(input) => {
+            // One that is no more needs none.
+            if let Some(handle) = current(input.vm).and_then(find) {
+                handle.hear(&input);
+            }
+        }
+        Heard::Control(vm, what) => control(vm, what),
+    }
+}
+
+/// The VM that has this index of the bundle's now.
+pub(crate) fn current(wire_index: u16) -> Option<VmId> {
+    registry()?.states.lock().vms.current(wire_index)
+}
+
+/// Something is to be done to the VM that has this index of the bundle's. Takes no VM's lock: what is to be done to a VM that
+/// exists is done in its own time.
+fn control(wire_index: u16, control: VmControl) {
+    // The bundle has no such VM.
+    let (Some(registry), Some(id)) = (registry(), current(wire_index)) else { return };
+    match (find(id), control) {
+        (Some(handle), VmControl::Pause | VmControl::Resume | VmControl::Destroy) => handle.control(control),
+        (None, VmControl::Create) if registry.states.lock().renew(wire_index).is_some() => {
+            registry.remaining.fetch_add(1, Ordering::AcqRel);
+            percpu::request_after_gone();
+        }
+        (Some(_), VmControl::Create) => console::warn_of(id, format_args!("{} exists", name(id))),
+        (None, _) => console::warn_of(id, format_args!("{} does not exist now", name(id))),
     }
 }
 

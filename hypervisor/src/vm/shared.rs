@@ -21,13 +21,14 @@ use vambrace_memory::vmid::VmidHolder;
 use crate::arch::lock::SpinMutex;
 use crate::arch::sysreg::{CntfrqEl0, CntpctEl0, Read};
 use crate::console;
-use crate::console::Heard;
+use crate::console::VmInput;
 use crate::console::link::ConsoleLink;
 use crate::devices::Devices;
 use crate::sched::percpu;
 use crate::sched::percpu::Placements;
 use crate::vm::gone::GoneGuard;
 use crate::vm::guest_memory::GuestMemoryMap;
+use crate::vm::pause::{Controls, Pause};
 use crate::vm::registry;
 use crate::vm::stats::VmStats;
 
@@ -41,7 +42,11 @@ pub(crate) struct Placement {
 /// What a vCPU of a VM is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum VmStatus {
+    /// Running.
     Running,
+    /// Leaving the machine until the VM goes on.
+    Paused,
+    /// Halting.
     Stopping,
 }
 
@@ -98,7 +103,7 @@ pub(crate) struct VmShared {
     pub(crate) vtcr: u64,
     /// Its VMID.
     pub(crate) vmid: SpinMutex<VmidHolder<MAX_CPUS>>,
-    /// CNTVOFF_EL2: the physical count at which it last started.
+    /// CNTVOFF_EL2: the physical count at which it last started, and for how long it was paused since.
     pub(crate) time_offset: AtomicU64,
     /// Its boot epoch: each reset begins another.
     pub(crate) boot_epoch: AtomicU32,
@@ -106,6 +111,10 @@ pub(crate) struct VmShared {
     pub(crate) halted: AtomicUsize,
     /// Its lifecycle, for those who must not wait for its lock.
     pub(crate) lifecycle: LifecycleCell,
+    /// How far its pause is.
+    pub(crate) pause: Pause,
+    /// What is to be done to it, in its own time.
+    pub(crate) controls: Controls,
     /// When the parts of its boot epochs began.
     pub(crate) stats: VmStats,
     /// Fields are dropped in the order of their declaration, and this one has to be the last: it tells those that wait for the VM
@@ -139,8 +148,8 @@ impl VmShared {
     }
 
     /// Input has come for it: one of its CPUs takes it.
-    pub(crate) fn hear(&self, heard: &Heard) {
-        let missing = self.link.receive(heard);
+    pub(crate) fn hear(&self, input: &VmInput) {
+        let missing = self.link.receive(input);
         if missing > 0 {
             console::warn_of(
                 self.id,
@@ -217,11 +226,14 @@ impl VmShared {
     pub(crate) fn goes_on(&self, vm: &Vm) -> VmStatus {
         match vm.lifecycle() {
             Lifecycle::Running => VmStatus::Running,
-            _ => {
-                self.lifecycle.set(vm.lifecycle());
-                VmStatus::Stopping
-            }
+            other => self.goes_not_on(other),
         }
+    }
+
+    #[cold]
+    fn goes_not_on(&self, lifecycle: Lifecycle) -> VmStatus {
+        self.lifecycle.set(lifecycle);
+        if lifecycle.is_paused() { VmStatus::Paused } else { VmStatus::Stopping }
     }
 
     /// Changes the lifecycle of the VM, whose lock is held. All see it from now on.
@@ -242,7 +254,7 @@ impl VmShared {
 
     /// Tells of the boot epoch that is over. All CPUs are halted.
     pub(crate) fn tell_boot_epoch(&self) {
-        self.stats.tell(self.time_offset.load(Ordering::Acquire));
+        self.stats.tell();
     }
 
     /// Begins another boot epoch. All CPUs are halted.

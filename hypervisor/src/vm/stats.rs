@@ -66,12 +66,13 @@ pub(crate) struct VmStats {
     vm: VmId,
     began: AtomicU64,
     copied: AtomicU64,
+    started: AtomicU64,
 }
 
 impl VmStats {
     /// For a VM that is about to be made.
     pub(crate) fn new(vm: VmId) -> Self {
-        Self { vm, began: AtomicU64::new(now()), copied: AtomicU64::new(0) }
+        Self { vm, began: AtomicU64::new(now()), copied: AtomicU64::new(0), started: AtomicU64::new(0) }
     }
 
     /// A boot epoch begins.
@@ -84,10 +85,20 @@ impl VmStats {
         note(&self.copied);
     }
 
-    /// A boot epoch is over that switched its first CPU on at the count `started`.
-    pub(crate) fn tell(&self, started: u64) {
+    /// The first vCPU is switched on at this count.
+    pub(crate) fn start(&self, count: u64) {
+        self.started.store(count, Ordering::Relaxed);
+    }
+
+    /// A boot epoch is over.
+    pub(crate) fn tell(&self) {
         let at = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let life = Life { began: at(&self.began), copied: at(&self.copied), started, ended: now() };
+        let life = Life {
+            began: at(&self.began),
+            copied: at(&self.copied),
+            started: at(&self.started),
+            ended: now(),
+        };
         console::tell_of(self.vm, |vm| FromHypervisor::Life { vm, life });
         let memory = FromHypervisor::Memory { vms: gone::count(), memory: in_use() };
         console::say_of(Source::Affairs(self.vm), &memory);

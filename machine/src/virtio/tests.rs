@@ -8,7 +8,7 @@ use vambrace_wire::bundle::io::{self, Backing, DiskAccess, PortAddresses, PortCo
 use vambrace_wire::bundle::{Devices, VcpuConfig, VmConfig};
 
 use super::*;
-use crate::lifecycle::StopReason;
+use crate::lifecycle::{Lifecycle, StopReason};
 use crate::vm::Platform;
 
 /// No memory at all.
@@ -152,6 +152,23 @@ fn nothing_is_done_for_a_vm_that_stops() {
     assert_eq!(steps(&mut vm, 9), []);
     let frame = Frame { bytes: &[0; 60], offload: Offload::default() };
     assert_eq!(vm.receive_frame(1, &Nowhere, &frame).err(), Some(Undelivered::Down));
+}
+
+#[test]
+fn a_vm_that_is_paused_does_its_work_when_it_goes_on() {
+    let mut vm = vm(vec![VirtioDevice::Entropy, card()]);
+    vm.virtio.due = 0b11;
+    vm.pause().expect("it runs");
+    let frame = Frame { bytes: &[0; 60], offload: Offload::default() };
+    for state in [Lifecycle::Pausing, Lifecycle::Paused] {
+        assert_eq!(vm.lifecycle(), state);
+        assert!(!vm.has_work());
+        assert_eq!(steps(&mut vm, 9), []);
+        assert_eq!(vm.receive_frame(1, &Nowhere, &frame).err(), Some(Undelivered::Down));
+        let _ = vm.note_paused();
+    }
+    vm.resume().expect("it is paused");
+    assert_eq!(steps(&mut vm, 9), [0, 1]);
 }
 
 #[test]

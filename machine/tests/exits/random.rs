@@ -63,6 +63,32 @@ proptest! {
     }
 }
 
+proptest! {
+    /// A VM that is paused does nothing, whatever it was doing, and is the same when it goes on as one that was not.
+    #[test]
+    fn a_pause_leaves_no_trace(
+        events in prop::collection::vec((0usize..3, event(), any::<bool>()), 1..40),
+    ) {
+        let (mut paused, mut other) =
+            (Bench::with_config(&config(3, true)), Bench::with_config(&config(3, true)));
+        for (index, event, pauses) in &events {
+            if *pauses && paused.vm.lock().pause().is_ok() {
+                let mut vm = paused.vm.lock();
+                let before = vm.clone();
+                prop_assert!(!vm.has_work());
+                vm.note_paused().expect("it is about to pause");
+                prop_assert!(!vm.has_work() && vm.pause().is_err() && vm.start().is_err());
+                vm.resume().expect("it is paused");
+                prop_assert!(vm.gic == before.gic && vm.power == before.power);
+            }
+            paused.happen(*index, event);
+            other.happen(*index, event);
+        }
+        let (paused, other) = (paused.vm.lock().clone(), other.vm.lock().clone());
+        prop_assert!(paused == other, "{}", difference(&paused, &other));
+    }
+}
+
 /// Where two VMs differ first, in their debug output, which is long.
 fn difference(one: &Vm, other: &Vm) -> String {
     let (one, other) = (format!("{one:?}"), format!("{other:?}"));

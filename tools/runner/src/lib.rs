@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use vambrace_setup::qemu::Qemu;
+use vambrace_wire::message::VmControl;
 
 pub mod build;
 mod command_line;
@@ -187,6 +188,11 @@ impl Running {
     /// Sends a break on a VM's serial line.
     pub fn send_break(&mut self, vm: u16) {
         self.session.send_break(vm);
+    }
+
+    /// Has the hypervisor do something to a VM.
+    pub fn control(&mut self, vm: u16, control: VmControl) {
+        self.session.control(vm, control);
     }
 
     /// Asks the hypervisor what its vCPUs do.

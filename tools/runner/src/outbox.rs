@@ -42,11 +42,16 @@ enum Life {
     Over,
 }
 
+impl Line {
+    const fn new() -> Self {
+        Self { waiting: VecDeque::new(), sent: 0, taken: 0, life: Life::ToCome }
+    }
+}
+
 impl Outbox {
     /// For so many VMs, none of which runs yet.
     pub(super) fn new(vms: usize) -> Self {
-        let line = Line { waiting: VecDeque::new(), sent: 0, taken: 0, life: Life::ToCome };
-        Self { vms: vec![line; vms] }
+        Self { vms: vec![Line::new(); vms] }
     }
 
     /// Keys for a VM. What is for a VM that is over is dropped.
@@ -71,7 +76,13 @@ impl Outbox {
     pub(super) fn note_state(&mut self, vm: u16, state: VmState) {
         if let Some(line) = self.vms.get_mut(usize::from(vm)) {
             match state {
-                VmState::Running | VmState::Reset(_) => line.life = Life::Running,
+                // It was made anew, and counts from the beginning.
+                VmState::Running if line.life == Life::Over => {
+                    *line = Line { life: Life::Running, ..Line::new() };
+                }
+                VmState::Running | VmState::Reset(_) | VmState::Paused | VmState::Resumed => {
+                    line.life = Life::Running;
+                }
                 VmState::Off | VmState::Crashed | VmState::NotMade => {
                     line.life = Life::Over;
                     line.waiting.clear();

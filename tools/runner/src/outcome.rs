@@ -110,6 +110,8 @@ pub struct VmOutcome {
     pub lives: Vec<Life>,
     /// When its memory had been cleared and when it was free, in counts of the system counter.
     pub gone: Option<(u64, u64)>,
+    /// How often it was gone.
+    pub gone_count: usize,
 }
 
 impl VmOutcome {
@@ -194,7 +196,10 @@ impl RunOutcome {
             Event::Message(Message::Result { vm, number }) => self.with(*vm, |vm| vm.results.push(*number)),
             Event::Message(Message::Life { vm, life }) => self.with(*vm, |vm| vm.lives.push(*life)),
             Event::Message(Message::Gone { vm, cleared, at }) => {
-                self.with(*vm, |vm| vm.gone = Some((*cleared, *at)));
+                self.with(*vm, |vm| {
+                    vm.gone = Some((*cleared, *at));
+                    vm.gone_count += 1;
+                });
             }
             Event::Message(Message::Vcpu(report)) => self.vcpus.push(**report),
             Event::Message(Message::Memory { vms, memory }) => self.memory.push((*vms, *memory)),

@@ -14,8 +14,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use vambrace_wire::message::{
-    Decoder, FromHypervisor, Life, LogLevel, MAX_FRAME, MemoryUse, Piece, ToHypervisor, VcpuReport, VmState,
-    decode, encode,
+    Decoder, FromHypervisor, Life, LogLevel, MAX_FRAME, MemoryUse, Piece, ToHypervisor, VcpuReport,
+    VmControl, VmState, decode, encode,
 };
 
 use super::outbox::Outbox;
@@ -286,8 +286,17 @@ impl Session {
 
     /// Asks the hypervisor what its vCPUs do.
     pub fn inspect(&mut self) {
+        self.say(&ToHypervisor::Inspect);
+    }
+
+    /// Has the hypervisor do something to a VM. What comes of it is told as the VM's state.
+    pub fn control(&mut self, vm: u16, control: VmControl) {
+        self.say(&ToHypervisor::Control { vm, control });
+    }
+
+    fn say(&self, message: &ToHypervisor<'_>) {
         let Some(line) = &self.line else { return };
-        if let Ok(frame) = encode(&ToHypervisor::Inspect, &mut [0; MAX_FRAME]) {
+        if let Ok(frame) = encode(message, &mut [0; MAX_FRAME]) {
             // As with keys.
             let _ = line.send(frame.to_vec());
         }

@@ -185,6 +185,8 @@ fn describe_state(state: VmState) -> String {
         VmState::Off => "powered off".to_owned(),
         VmState::Crashed => "crashed".to_owned(),
         VmState::NotMade => "never started".to_owned(),
+        VmState::Paused => "is paused".to_owned(),
+        VmState::Resumed => "goes on".to_owned(),
     }
 }
 

@@ -157,7 +157,7 @@ impl Watched {
         match state {
             VmState::Off | VmState::Crashed | VmState::NotMade => self.has_ended = true,
             VmState::Reset(_) => self.line.clear(),
-            VmState::Running => {}
+            VmState::Running | VmState::Paused | VmState::Resumed => {}
         }
     }
 

@@ -41,6 +41,8 @@ pub enum VcpuActivity {
     },
     /// It is switched off.
     Off,
+    /// Its VM is paused.
+    Paused,
 }
 
 /// An exit.

@@ -12,6 +12,7 @@ use vambrace_ids::VcpuId;
 use vambrace_interrupts::Activity;
 use vambrace_machine::Lifecycle;
 
+use super::park::Parked;
 use super::queued::VcpuState;
 use super::{NEVER, Pcpu, now};
 use crate::console;
@@ -123,6 +124,7 @@ impl Pcpu {
     fn see_to_seldom(&mut self, id: RunQueueIndex, handle: &VmHandle) -> Errand {
         let Some(Some(queued)) = self.queued.get_mut(id.index()) else { invariant!("errands are for vCPUs") };
         let vcpu = queued.vcpu;
+        handle.apply_controls();
         if let Some(task) = queued.task.take() {
             queued.task = task.step();
             // When it is over, the vCPU is looked at.
@@ -133,7 +135,12 @@ impl Pcpu {
             flush(handle);
         }
         match handle.lifecycle.get() {
-            Lifecycle::Created | Lifecycle::Running | Lifecycle::Pausing | Lifecycle::Paused => {}
+            Lifecycle::Created | Lifecycle::Running => {}
+            Lifecycle::Pausing | Lifecycle::Paused => {
+                if self.park(id) == Parked::Yes {
+                    return Errand::IsAll;
+                }
+            }
             Lifecycle::Stopping(_) => {
                 self.halt(id);
                 return Errand::IsAll;
@@ -143,10 +150,12 @@ impl Pcpu {
                 return Errand::IsAll;
             }
         }
+        let Some(Some(queued)) = self.queued.get(id.index()) else { invariant!("errands are for vCPUs") };
         match queued.state {
             VcpuState::Ready => Errand::ThenEnter,
             VcpuState::Waiting => self.look_at_waiting(id, handle, vcpu),
             VcpuState::Off => self.look_at_off(id, handle, vcpu),
+            VcpuState::Parked { then, .. } => self.unpark(id, handle, vcpu, then),
         }
     }
 
@@ -172,7 +181,7 @@ impl Pcpu {
     }
 
     /// A vCPU that is off is requested: is it to start?
-    fn look_at_off(&mut self, id: RunQueueIndex, handle: &VmHandle, vcpu: VcpuId) -> Errand {
+    pub(super) fn look_at_off(&mut self, id: RunQueueIndex, handle: &VmHandle, vcpu: VcpuId) -> Errand {
         let entry = handle.vm.lock().power.take_pending(vcpu);
         let Some(entry) = entry else {
             handle.pass_kick_on(vcpu);

@@ -9,7 +9,7 @@ use super::queued::VcpuState;
 use super::{NEVER, Pcpu, now};
 use crate::arch::barrier;
 use crate::arch::sysreg::{CnthpCtlEl2, CnthpCvalEl2, CntvCtlEl0, SafeWrite};
-use crate::devices::assigned;
+use crate::devices::assigned::{self, Forwarded};
 use crate::gic::{self, CpuInterface};
 use crate::vm::shared::{VmHandle, VmShared};
 use crate::{console, host_io};
@@ -82,9 +82,11 @@ impl Pcpu {
             // What it is for is in the requests, which are looked at before the next entry.
         } else if Some(intid) == self.uart {
             console::interrupt();
-        } else if let Some(vm) = assigned::forward_irq(intid, resident) {
-            let is_resident = resident.is_some_and(|handle| handle.id == vm);
-            return if is_resident { Whose::Residents } else { Whose::Others };
+        } else if let Some(forwarded) = assigned::forward_irq(intid, resident) {
+            return match forwarded {
+                Forwarded::ToResident => Whose::Residents,
+                Forwarded::ToAnother => Whose::Others,
+            };
         } else {
             host_io::interrupt(intid);
         }

@@ -21,6 +21,7 @@ use super::{NEVER, Pcpu, now};
 use crate::devices;
 use crate::host_io::clock;
 use crate::vm::background::BackgroundTask;
+use crate::vm::pause::PauseNumber;
 use crate::vm::registry;
 use crate::vm::shared::{Halted, VmHandle, VmShared};
 
@@ -65,6 +66,24 @@ pub(super) enum VcpuState {
     Waiting,
     /// Runs when the scheduler picks it.
     Ready,
+    /// Its VM is paused.
+    Parked {
+        /// In which of its pauses.
+        number: PauseNumber,
+        /// What it does when the VM goes on.
+        then: Then,
+    },
+}
+
+/// What a vCPU that is parked does when its VM goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// It is off.
+    Off,
+    /// It waits, until this virtual count at most.
+    Wait(Option<u64>),
+    /// It runs.
+    Run,
 }
 
 /// Why a vCPU leaves the machine.
@@ -82,6 +101,8 @@ pub(super) enum Leave {
     Off,
     /// Its VM has come to an end.
     Stopped,
+    /// Its VM pauses.
+    Paused,
 }
 
 /// Whether a vCPU waits, as it would.
@@ -132,6 +153,11 @@ impl Pcpu {
             Leave::Stopped => {
                 drop(unloaded);
                 self.halt(id);
+            }
+            Leave::Paused => {
+                drop(unloaded);
+                // If the VM goes on by now, so does this vCPU when it is picked next.
+                let _ = self.park(id);
             }
             Leave::Suspends(entry) => self.suspend(id, handle, vcpu, unloaded, entry),
         }
@@ -245,7 +271,9 @@ impl Pcpu {
     pub(super) fn halt(&mut self, id: RunQueueIndex) {
         let Some(Some(queued)) = self.queued.get_mut(id.index()) else { invariant!("only vCPUs are queued") };
         let epoch = queued.handle.boot_epoch.load(Ordering::Acquire);
-        let Some(reason) = queued.handle.lifecycle.get().stop_reason() else { invariant!("who halts knows why") };
+        let Some(reason) = queued.handle.lifecycle.get().stop_reason() else {
+            invariant!("who halts knows why")
+        };
         if queued.halted_in.replace(epoch) == Some(epoch) {
             self.queue.block(id);
             return;

@@ -123,8 +123,9 @@ impl Pcpu {
     /// Brings the list registers of the vCPU in the machine up to date.
     pub(super) fn refresh(&mut self, handle: &VmShared, vcpu: &Vcpu) -> VmStatus {
         let mut vm = handle.vm.lock();
-        if handle.goes_on(&vm) == VmStatus::Stopping {
-            return VmStatus::Stopping;
+        let status = handle.goes_on(&vm);
+        if status != VmStatus::Running {
+            return status;
         }
         let mut moved = vm.gic.sync_from(vcpu.id, |known| self.interface.read(known));
         moved.extend(&self.update_timer_lines(&mut vm, vcpu));

@@ -27,7 +27,7 @@ impl Guest {
                 ToHypervisor::Input { vm, position, bytes } => {
                     (vm, self.inbox.receive(position, bytes.iter().map(|key| Received::Key(*key))))
                 }
-                ToHypervisor::Inspect => panic!("nobody asks"),
+                ToHypervisor::Inspect | ToHypervisor::Control { .. } => panic!("nobody asks"),
                 ToHypervisor::Break { vm, position } => {
                     (vm, self.inbox.receive(position, [Received::Break].into_iter()))
                 }
@@ -103,6 +103,21 @@ fn input_waits_for_its_vm_to_start_and_is_dropped_when_that_is_over() {
     outbox.note_state(0, VmState::Off);
     outbox.keys(0, b"later");
     assert_eq!((outbox.waiting(0), outbox.next(0)), (0, None));
+}
+
+#[test]
+fn the_input_of_a_vm_that_was_made_anew_begins_anew() {
+    let mut outbox = Outbox::new(1);
+    outbox.note_state(0, VmState::Running);
+    outbox.keys(0, b"before");
+    assert!(outbox.next(0).is_some());
+    outbox.note_state(0, VmState::Off);
+    outbox.note_state(0, VmState::Running);
+    outbox.keys(0, b"after");
+    let mut guest = Guest::default();
+    guest.hear(0, &outbox.next(0).unwrap());
+    guest.read(99);
+    assert_eq!(guest.read, keys(b"after"));
 }
 
 #[test]

@@ -119,6 +119,7 @@ fn describe_vcpu(report: &VcpuReport, symbols: Option<&Symbols>, lines: &mut Vec
             "waits for an interrupt, and has set no timer: a device, another vCPU or a key has to wake it"
                 .to_owned()
         }
+        VcpuActivity::Paused => "is paused".to_owned(),
         VcpuActivity::Off => {
             lines.push(format!("  vCPU {vcpu} on CPU {cpu} is off"));
             return;

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A vCPU of a VM that pauses is parked, and goes on as it was when the VM does.
+
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+
+use vambrace_cpu::scheduler::RunQueueIndex;
+use vambrace_hypervisor::invariant;
+use vambrace_ids::VcpuId;
+use vambrace_interrupts::Put;
+
+use super::errands::Errand;
+use super::queued::{Then, VcpuState, Waits};
+use super::switch::Unloaded;
+use super::{NEVER, Pcpu, now};
+use crate::arch::features::{self, Fp};
+use crate::arch::{barrier, world};
+use crate::vm::shared::{VmHandle, VmShared};
+
+/// Whether a vCPU is parked, as it was to be.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parked {
+    Yes,
+    /// Its VM goes on by now.
+    No,
+}
+
+impl Pcpu {
+    /// The VM of this vCPU, which is not in the machine, is to pause: parks it.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn park(&mut self, id: RunQueueIndex) -> Parked {
+        let Some(Some(queued)) = self.queued.get(id.index()) else { invariant!("only vCPUs are queued") };
+        let (handle, vcpu) = (Arc::clone(&queued.handle), queued.vcpu);
+        if self.fp_owner == Some(id)
+            && let Some(vcpu) = handle.vcpus.get(vcpu.index())
+        {
+            features::set_fp(Fp::IsLoaded);
+            barrier::isb();
+            world::save_fp(&mut vcpu.lock().registers.fp);
+            self.fp_owner = None;
+        }
+        let offset = handle.time_offset.load(Ordering::Relaxed);
+        let Some(Some(queued)) = self.queued.get_mut(id.index()) else { invariant!("only vCPUs are queued") };
+        let (before, then) = match queued.state {
+            VcpuState::Off => (None, Then::Off),
+            VcpuState::Ready => (None, Then::Run),
+            VcpuState::Waiting => {
+                let until = (queued.wake_at != NEVER).then(|| queued.wake_at.wrapping_sub(offset));
+                (None, Then::Wait(until))
+            }
+            VcpuState::Parked { number, then } => (Some(number), then),
+        };
+        let Some(number) = handle.note_parked(before) else { return Parked::No };
+        queued.state = VcpuState::Parked { number, then };
+        queued.wake_at = NEVER;
+        // What is left to do for the devices is due when the VM goes on.
+        queued.work_at = NEVER;
+        let flush_at = queued.flush_at;
+        self.deadlines.set(id, flush_at);
+        self.queue.block(id);
+        Parked::Yes
+    }
+
+    /// The VM of this vCPU goes on.
+    pub(super) fn unpark(
+        &mut self,
+        id: RunQueueIndex,
+        handle: &VmHandle,
+        vcpu: VcpuId,
+        then: Then,
+    ) -> Errand {
+        let Some(Some(queued)) = self.queued.get_mut(id.index()) else { invariant!("errands are for vCPUs") };
+        match then {
+            Then::Off => {
+                queued.state = VcpuState::Off;
+                self.look_at_off(id, handle, vcpu)
+            }
+            Then::Run => {
+                queued.state = VcpuState::Ready;
+                Errand::ThenEnter
+            }
+            Then::Wait(until) => {
+                queued.state = VcpuState::Waiting;
+                self.wait_again(id, handle, vcpu, until)
+            }
+        }
+    }
+
+    /// Has a vCPU wait on that has waited before, with deadlines of now.
+    fn wait_again(
+        &mut self,
+        id: RunQueueIndex,
+        handle: &VmShared,
+        vcpu: VcpuId,
+        until: Option<u64>,
+    ) -> Errand {
+        if handle.devices.is_due() {
+            self.work(id, handle);
+        }
+        let Some(mutex) = handle.vcpus.get(vcpu.index()) else { invariant!("a queued vCPU is its VM's") };
+        let waits = {
+            let values = mutex.lock();
+            let mut vm = handle.vm.lock();
+            let mut moved = vm.gic.sync_put_if_changed(vcpu);
+            moved.extend(&vm.advance_physical_timer(&values, now()));
+            let waits = self.wait(id, handle, &values, Unloaded { vm, put: Put::Kept }, until);
+            handle.notify(&moved);
+            waits
+        };
+        match waits {
+            Waits::Yes => Errand::IsAll,
+            Waits::No => {
+                self.make_ready(id);
+                Errand::ThenEnter
+            }
+        }
+    }
+}
