@@ -196,9 +196,9 @@ pub(crate) fn interrupt() {
     }
     CONSOLE.lock().drain();
     loop {
-        let called = CONSOLE.lock().take_call();
-        let Some(vm) = called else { break };
-        registry::call_for_output(vm);
+        let refused = CONSOLE.lock().take_refused();
+        let Some(vm) = refused else { break };
+        registry::request_output(vm);
     }
     let lost = CONSOLE.lock().take_lost();
     if let Some(count) = lost {
@@ -270,9 +270,9 @@ impl Console {
         }
     }
 
-    fn take_call(&mut self) -> Option<VmId> {
+    fn take_refused(&mut self) -> Option<VmId> {
         let (uart, queue) = (self.uart?, self.queue.as_mut()?);
-        let vm = queue.take_call(&uart);
+        let vm = queue.take_refused(&uart);
         WAITS.store(queue.has_something_to_do(), Ordering::Relaxed);
         vm
     }

@@ -194,7 +194,7 @@ pub(crate) fn poll(handle: &VmShared, buffer: &mut [u8]) -> (Polled, ConsoleFlus
     if devices.backend_is_ready.take() {
         handle.vm.lock().backend_is_ready();
     }
-    if handle.link.take_call() {
+    if handle.link.take_request() {
         serve_line(handle);
     }
     console::receive_held(registry::hear);

@@ -18,8 +18,8 @@ use vambrace_ids::VcpuId;
 
 use crate::intid::Intid;
 use crate::list_register::{
-    CpuInterface, HCR_EN, HCR_LRENPIE, HCR_NPIE, HCR_TALL0, HCR_TALL1, HCR_TDIR, HCR_VGRP0DIE, HCR_VGRP0EIE,
-    HCR_VGRP1DIE, HCR_VGRP1EIE, ListRegister, State,
+    HCR_EN, HCR_LRENPIE, HCR_NPIE, HCR_TALL0, HCR_TALL1, HCR_TDIR, HCR_VGRP0DIE, HCR_VGRP0EIE, HCR_VGRP1DIE,
+    HCR_VGRP1EIE, ListRegister, State, VirtualCpuInterface,
 };
 use crate::selection::Selection;
 use crate::vcpu_set::VcpuSet;
@@ -34,7 +34,7 @@ impl Vgic {
 
     /// The vCPU's interface as it was last flushed or synced: what to save, or to load on another CPU.
     #[must_use]
-    pub fn interface(&self, vcpu: VcpuId) -> Option<&CpuInterface> {
+    pub fn interface(&self, vcpu: VcpuId) -> Option<&VirtualCpuInterface> {
         self.vcpu(vcpu).map(|vcpu| &vcpu.interface)
     }
 
@@ -42,13 +42,13 @@ impl Vgic {
     /// the list registers that were in use, ICH_HCR_EL2, ICH_VMCR_EL2 and the active priorities.
     ///
     /// Does nothing if the vCPU was not flushed since the last time. Returns the vCPUs to which interrupts have moved.
-    pub fn sync(&mut self, vcpu: VcpuId, machine: &CpuInterface) -> VcpuSet {
-        self.sync_from(vcpu, |known| *known = CpuInterface { used: known.used, ..machine.clone() })
+    pub fn sync(&mut self, vcpu: VcpuId, machine: &VirtualCpuInterface) -> VcpuSet {
+        self.sync_from(vcpu, |known| *known = VirtualCpuInterface { used: known.used, ..machine.clone() })
     }
 
     /// The same, `read` fetching all that from the machine; of the list registers as many as are in use. One that is
     /// empty, as ICH_ELRSR_EL2 tells it, may be given as zero.
-    pub fn sync_from(&mut self, vcpu: VcpuId, read: impl FnOnce(&mut CpuInterface)) -> VcpuSet {
+    pub fn sync_from(&mut self, vcpu: VcpuId, read: impl FnOnce(&mut VirtualCpuInterface)) -> VcpuSet {
         let Some(state) = self.vcpu_mut(vcpu).filter(|state| state.lr_state.is_flushed()) else {
             return VcpuSet::new();
         };
@@ -134,7 +134,7 @@ impl Vgic {
     /// registers (those not in use are zero) and ICH_HCR_EL2; when the vCPU comes to a CPU, also the rest.
     ///
     /// Changes nothing if the vCPU was not synced since it was flushed.
-    pub fn flush(&mut self, vcpu: VcpuId) -> Option<&CpuInterface> {
+    pub fn flush(&mut self, vcpu: VcpuId) -> Option<&VirtualCpuInterface> {
         if !self.vcpu(vcpu)?.lr_state.is_flushed() {
             self.queue_selected(vcpu);
         }

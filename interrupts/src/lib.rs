@@ -3,7 +3,7 @@
 //!
 //! A [`Vgic`] is the distributor, the redistributors and the virtual CPU interfaces of one VM. It touches no
 //! hardware: lines, SGIs and trapped accesses go in through `&mut self` methods, and what comes out is a
-//! [`VcpuSet`] of the vCPUs that have to look again, and for each vCPU a [`CpuInterface`], the values for the
+//! [`VcpuSet`] of the vCPUs that have to look again, and for each vCPU a [`VirtualCpuInterface`], the values for the
 //! machine's list registers. So all of it runs, and is tested, on the host.
 //!
 //! The state of an interrupt is in one of two places: in the model, or queued in a list register of the vCPU that
@@ -55,7 +55,7 @@ mod vgic;
 pub use config::{ConfigError, VgicConfig};
 pub use direct::{Added, PrivateIrq};
 pub use intid::Intid;
-pub use list_register::{CpuInterface, ListRegister, State};
+pub use list_register::{ListRegister, State, VirtualCpuInterface};
 pub use put_load::Put;
 pub use resample::{Answer, Group, GroupRegister, Look, Trigger};
 pub use sgi::{SgiRegister, SgiRequest, SgiTargets};

@@ -163,7 +163,7 @@ impl ListRegister {
 /// On the way in, [`crate::Vgic::flush`] says what to write. On the way out the EL2 program reads `used` list
 /// registers and the rest into such a value for [`crate::Vgic::sync`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CpuInterface {
+pub struct VirtualCpuInterface {
     /// ICH_LR0_EL2 to ICH_LR15_EL2.
     pub lr: [u64; 16],
     /// How many list registers are in use, from ICH_LR0_EL2 on. The others must be zero in the machine.
@@ -178,7 +178,7 @@ pub struct CpuInterface {
     pub ap1r: [u32; 4],
 }
 
-impl CpuInterface {
+impl VirtualCpuInterface {
     /// How often the guest ended an interrupt that was in no list register.
     pub(crate) const fn eoi_count(&self) -> u32 {
         (self.hcr >> HCR_EOI_COUNT_SHIFT) as u32 & 0x1F

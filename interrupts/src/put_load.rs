@@ -16,7 +16,7 @@ use vambrace_ids::VcpuId;
 
 use crate::direct::Added;
 use crate::intid::Intid;
-use crate::list_register::{CpuInterface, ListRegister, State};
+use crate::list_register::{ListRegister, State, VirtualCpuInterface};
 use crate::selection::Key;
 use crate::vcpu_set::{VcpuSet, bits};
 use crate::vgic::{Activity, Vcpu, Vgic};
@@ -115,7 +115,7 @@ impl Vgic {
     /// back, unless [`Vgic::set_activity`] says that it waits.
     ///
     /// If the vCPU was not flushed, there is nothing to fetch, and `read` is not called.
-    pub fn put(&mut self, vcpu: VcpuId, read: impl FnOnce(&mut CpuInterface)) -> Put {
+    pub fn put(&mut self, vcpu: VcpuId, read: impl FnOnce(&mut VirtualCpuInterface)) -> Put {
         let Some(state) = self.vcpu_mut(vcpu) else { return Put::Synced(VcpuSet::new()) };
         state.activity = Activity::Ready;
         if !state.lr_state.is_flushed() {

@@ -6,7 +6,7 @@
 //! has disabled in its CPU interface come after all others, or they would block those it has enabled.
 
 use crate::intid::{Intid, SpiIndex};
-use crate::list_register::CpuInterface;
+use crate::list_register::VirtualCpuInterface;
 use crate::vcpu_set::bits;
 use crate::vgic::{Vcpu, Vgic};
 
@@ -16,7 +16,7 @@ pub(crate) struct Key(u32);
 
 impl Key {
     /// Bit 31: the guest has disabled its group; bits 23:16: the priority; bits 14:1: the INTID; bit 0: Group 1.
-    pub(crate) fn new(intid: Intid, priority: u8, group1: bool, interface: &CpuInterface) -> Self {
+    pub(crate) fn new(intid: Intid, priority: u8, group1: bool, interface: &VirtualCpuInterface) -> Self {
         let disabled = !interface.groups() >> u32::from(group1) & 1;
         Self(disabled << 31 | u32::from(priority) << 16 | (intid.get() & 0x7FFF) << 1 | u32::from(group1))
     }

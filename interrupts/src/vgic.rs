@@ -10,7 +10,7 @@ use crate::affinity::{Affinities, Affinity};
 use crate::bank::Bank;
 use crate::config::{ConfigError, VgicConfig};
 use crate::intid::{Intid, SpiIndex};
-use crate::list_register::CpuInterface;
+use crate::list_register::VirtualCpuInterface;
 use crate::lr_state::LrState;
 use crate::resample::Trigger;
 use crate::routing::{Route, SpiSet};
@@ -84,7 +84,7 @@ pub(crate) struct Vcpu {
     pub(crate) private: Bank,
     pub(crate) spis: SpiSet,
     /// What the machine's registers hold, as far as is known: as they were flushed, or as the vCPU left them.
-    pub(crate) interface: CpuInterface,
+    pub(crate) interface: VirtualCpuInterface,
     /// The list registers as they were queued.
     pub(crate) queued: [u64; 16],
     /// List registers in which something was queued, a bit each.
@@ -110,7 +110,7 @@ impl Vcpu {
         Self {
             private: Bank::private(),
             spis: SpiSet::default(),
-            interface: CpuInterface::default(),
+            interface: VirtualCpuInterface::default(),
             queued: [0; 16],
             used_lrs: 0,
             activity: Activity::Busy,
@@ -266,8 +266,8 @@ impl Vgic {
     pub fn reset_interface(&mut self, vcpu: VcpuId) -> VcpuSet {
         let mut kicks = self.sync_put(vcpu);
         if let Some(vcpu) = self.vcpu_mut(vcpu) {
-            let CpuInterface { lr, used, .. } = vcpu.interface;
-            vcpu.interface = CpuInterface { lr, used, ..CpuInterface::default() };
+            let VirtualCpuInterface { lr, used, .. } = vcpu.interface;
+            vcpu.interface = VirtualCpuInterface { lr, used, ..VirtualCpuInterface::default() };
             vcpu.lr_state.note_change();
             vcpu.resampled = 0;
         }

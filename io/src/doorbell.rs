@@ -67,7 +67,7 @@ impl Doorbell {
     }
 
     /// Member `from` notifies this one.
-    pub fn called(&mut self, from: u8) {
+    pub fn notified(&mut self, from: u8) {
         if from < self.members {
             self.cause |= 1 << from;
         }
@@ -140,10 +140,10 @@ mod tests {
     #[test]
     fn calls_add_up_until_they_are_cleared() {
         let mut doorbell = Doorbell::new(0, 3);
-        doorbell.called(1);
-        doorbell.called(2);
-        doorbell.called(1);
-        doorbell.called(3);
+        doorbell.notified(1);
+        doorbell.notified(2);
+        doorbell.notified(1);
+        doorbell.notified(3);
         assert_eq!(read(&mut doorbell, registers::CAUSE), 0b110);
         doorbell.write(registers::CAUSE, Width::Word, 0b010);
         assert!(doorbell.irq_asserted());
@@ -175,7 +175,7 @@ mod tests {
     fn a_reset_forgets_calls_and_not_who_runs() {
         let mut doorbell = Doorbell::new(0, 2);
         doorbell.set_state(0b11);
-        doorbell.called(1);
+        doorbell.notified(1);
         doorbell.write(registers::RING, Width::Word, 2);
         doorbell.reset();
         assert_eq!((doorbell.irq_asserted(), doorbell.take_doorbell_mask()), (false, 0));

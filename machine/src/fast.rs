@@ -91,7 +91,7 @@ pub trait SiblingVcpus {
     /// The CPU of a vCPU, if that is another physical CPU than this one.
     fn elsewhere(&self, vcpu: VcpuId) -> Option<Self::Placement>;
     /// Makes a vCPU of another CPU look at its interrupts.
-    fn call(&self, placement: Self::Placement);
+    fn kick(&self, placement: Self::Placement);
 }
 
 /// What the fast path works on, beside the registers.

@@ -7,7 +7,7 @@
 use vambrace_cpu::exit::SystemRegisterAccess;
 use vambrace_cpu::registers::DebugRegisters;
 use vambrace_cpu::smccc::NoEntropy;
-use vambrace_interrupts::{CpuInterface, LineLevel, VcpuSet};
+use vambrace_interrupts::{LineLevel, VcpuSet, VirtualCpuInterface};
 use vambrace_memory::GuestMemory;
 use vambrace_memory::features::Features;
 
@@ -45,13 +45,13 @@ pub trait LoadedVcpu {
 
     /// The list registers and the rest of the vCPU's interrupt interface, as the machine holds them.
     /// For [`vambrace_interrupts::Vgic::sync_from`]: list registers as many as `known` says are in use.
-    fn read_interrupts(&mut self, known: &mut CpuInterface);
+    fn read_interrupts(&mut self, known: &mut VirtualCpuInterface);
 
     /// Puts an interrupt interface into the machine; with the list registers that are no longer in use zeroed.
-    fn set_interrupt_interface(&mut self, interface: &CpuInterface);
+    fn set_interrupt_interface(&mut self, interface: &VirtualCpuInterface);
 
     /// The same, and the registers beside that are the guest's: they have been written for it.
-    fn set_whole_interface(&mut self, interface: &CpuInterface);
+    fn set_whole_interface(&mut self, interface: &VirtualCpuInterface);
 }
 
 /// The VM's RAM.
@@ -85,7 +85,7 @@ pub trait Notify {
     /// Makes these vCPUs of the VM look at their interrupts and their power state again, this one included.
     fn notify(&mut self, vcpus: &VcpuSet);
 
-    /// Notifies members of one of the VM's channels, a bit each: after this exit, by [`crate::Vm::called`].
+    /// Notifies members of one of the VM's channels, a bit each: after this exit, by [`crate::Vm::notified`].
     fn notify_members(&mut self, channel: usize, members: u32);
 
     /// A virtio device has work: call [`crate::Vm::serve_virtio`] soon.

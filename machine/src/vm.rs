@@ -10,7 +10,7 @@ use vambrace_cpu::power::{CpuEntry, PowerStates};
 use vambrace_cpu::pstate::Endianness;
 use vambrace_ids::VcpuId;
 use vambrace_interrupts::{
-    ConfigError, CpuInterface, Intid, LineLevel, VcpuSet, Vgic, VgicConfig, Width as GicWidth,
+    ConfigError, Intid, LineLevel, VcpuSet, Vgic, VgicConfig, VirtualCpuInterface, Width as GicWidth,
 };
 use vambrace_io::bus::{Bus, BusError, Direction, MmioAccess, MmioDevice};
 use vambrace_io::doorbell::Doorbell;
@@ -267,7 +267,7 @@ impl Vm {
     }
 
     /// Flushes a vCPU's interrupts to its list registers: [`Vgic::flush`], for one that is entered as it is now.
-    pub fn flush_interrupts(&mut self, vcpu: &Vcpu) -> Option<&CpuInterface> {
+    pub fn flush_interrupts(&mut self, vcpu: &Vcpu) -> Option<&VirtualCpuInterface> {
         self.gic.set_masked_groups(vcpu.id, vcpu.registers.frame.masked_groups());
         self.gic.flush(vcpu.id)
     }

@@ -164,13 +164,13 @@ extern "C" fn fast_synchronous(frame: &mut Frame, entry: &mut Entry<'_>) -> u64 
 }
 
 /// The fast path of a physical interrupt: the guest's own virtual timer, which is handed on, linked, for the guest to
-/// end; and another CPU's call, if it is for an SGI to this vCPU and nothing else.
+/// end; and a kick, if it is for an SGI to this vCPU and nothing else.
 extern "C" fn fast_interrupt(_: &mut Frame, entry: &mut Entry<'_>) -> u64 {
     let Entry { fast, context, acknowledged, .. } = entry;
     let intid = CpuInterface::acknowledge();
     if intid == Some(gic::KICK) {
         CpuInterface::end(gic::KICK);
-        return called(fast, context);
+        return kicked(fast, context);
     }
     let timer = context.virtual_timer;
     if intid == Some(timer) && fast::give_timer(fast, SpsrEl2.read(), timer, context.lists) {
@@ -181,11 +181,11 @@ extern "C" fn fast_interrupt(_: &mut Frame, entry: &mut Entry<'_>) -> u64 {
     NOT_SERVED
 }
 
-/// Somebody calls this CPU. Apart, for the timer's sake, which needs fewer registers.
+/// This CPU is kicked. Apart, for the timer's sake, which needs fewer registers.
 #[inline(never)]
-fn called(fast: &mut FastPath<'_, Yield>, context: &mut EntryContext<'_>) -> u64 {
+fn kicked(fast: &mut FastPath<'_, Yield>, context: &mut EntryContext<'_>) -> u64 {
     let EntryContext { requests, index, siblings, lists, .. } = context;
-    // An SGI and work for the devices call by the same bit.
+    // An SGI and work for the devices are requested by the same bit.
     let is_served = requests
         .handle_only(*index, || !siblings.handle.devices.is_due() && fast::queue_pending_sgi(fast, lists));
     if is_served { SERVED } else { NOT_SERVED }

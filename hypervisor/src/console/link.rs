@@ -19,25 +19,25 @@ use crate::console::{self, Held, VmInput};
 pub(crate) struct ConsoleLink {
     inbox: SpinMutex<Inbox>,
     /// One of the VM's CPUs has to look at it.
-    is_called: Flag,
+    is_requested: Flag,
 }
 
 impl ConsoleLink {
     /// Nothing is on its way.
     pub(crate) const fn new() -> Self {
-        Self { inbox: SpinMutex::new(Inbox::new()), is_called: Flag::new() }
+        Self { inbox: SpinMutex::new(Inbox::new()), is_requested: Flag::new() }
     }
 
-    /// Takes input. Says how much of it is missing. One of the VM's CPUs is to be called.
+    /// Takes input. Says how much of it is missing. One of the VM's vCPUs is to be kicked.
     pub(crate) fn receive(&self, input: &VmInput) -> u32 {
         let missing = self.inbox.lock().receive(input.position, input.input.iter().copied());
-        self.is_called.set();
+        self.is_requested.set();
         missing
     }
 
-    /// Whether the VM was called since this was last asked.
-    pub(crate) fn take_call(&self) -> bool {
-        self.is_called.take()
+    /// Whether the VM was asked to look since this was last asked.
+    pub(crate) fn take_request(&self) -> bool {
+        self.is_requested.take()
     }
 
     /// Gives the VM what has come for it. The vCPUs are to be notified.
@@ -45,13 +45,13 @@ impl ConsoleLink {
         self.inbox.lock().deliver(vm)
     }
 
-    /// There is room for the VM's output. One of its CPUs is to be called.
-    pub(crate) fn call(&self) {
-        self.is_called.set();
+    /// There is room for the VM's output. One of its vCPUs is to be kicked.
+    pub(crate) fn request(&self) {
+        self.is_requested.set();
     }
 
     /// The VM, whose link this is, has taken input, and so much waits in its console: tells the sender when it is time. If the line has
-    /// no room the VM is called when it has, and tells it then.
+    /// no room the VM is asked to look when it has, and tells it then.
     pub(crate) fn input_taken(&self, vm: VmId, waiting: usize) -> Held {
         let mut inbox = self.inbox.lock();
         let Some(position) = inbox.untold(waiting) else { return Held::Nothing };

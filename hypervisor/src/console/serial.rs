@@ -217,7 +217,7 @@ impl SerialQueue {
 
     /// A VM that was refused and has room now, each once. To be asked for, to the last, when the UART has interrupted:
     /// whoever sends by the way cannot call, and leaves it to the interrupt.
-    pub fn take_call(&mut self, to: &impl Transmitter) -> Option<VmId> {
+    pub fn take_refused(&mut self, to: &impl Transmitter) -> Option<VmId> {
         if self.calls == 0 {
             return None;
         }

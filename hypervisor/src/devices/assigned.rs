@@ -161,7 +161,7 @@ pub(crate) fn disconnect(handle: &VmShared) {
 /// Hands a physical interrupt that was acknowledged on to the VM whose it is, if it is one's, and says whose. `resident` is
 /// the VM in the machine.
 ///
-/// Only that one's lock is taken here, in its own time. Another VM is called, and takes its interrupt in its time.
+/// Only that one's lock is taken here, in its own time. Another VM is kicked, and takes its interrupt in its time.
 pub(crate) fn forward_irq(intid: Intid, resident: Option<&VmShared>) -> Option<Forwarded> {
     let assigned = &system::get()?.assigned;
     let owned = assigned.owned.iter().find(|owned| owned.physical == intid)?;

@@ -95,7 +95,7 @@ pub(crate) fn notify_members(handle: &VmShared, index: usize, members: u32) {
     };
     let running = members & channel.state.load(Ordering::Acquire);
     for member in channel.members.iter().filter(|member| running & bit(member.number) != 0) {
-        tell(member, |vm| vm.called(member.index, *number));
+        tell(member, |vm| vm.notified(member.index, *number));
     }
 }
 

@@ -2,7 +2,7 @@
 //! The machine's virtual CPU interface: list registers and the registers around them, to and from values.
 
 use vambrace_cpu::timer;
-use vambrace_interrupts::{Added, CpuInterface, LineLevel};
+use vambrace_interrupts::{Added, LineLevel, VirtualCpuInterface};
 use vambrace_machine::fast::ListRegisters;
 
 use crate::arch::sysreg::*;
@@ -102,7 +102,7 @@ impl Interface {
     }
 
     /// Fetches what the machine holds now, of the list registers only those that are in use.
-    pub(crate) fn read(&mut self, now: &mut CpuInterface) {
+    pub(crate) fn read(&mut self, now: &mut VirtualCpuInterface) {
         self.used = self.used.max(now.used);
         now.hcr = IchHcrEl2.read();
         now.vmcr = IchVmcrEl2.read();
@@ -129,14 +129,14 @@ impl Interface {
     }
 
     /// Writes the list registers and ICH_HCR_EL2.
-    pub(crate) fn write_lists(&mut self, interface: &CpuInterface) {
+    pub(crate) fn write_lists(&mut self, interface: &VirtualCpuInterface) {
         write_list_registers(&interface.lr, self.used.max(interface.used));
         IchHcrEl2.write(interface.hcr);
         self.used = interface.used;
     }
 
     /// Writes everything: a vCPU comes to this CPU.
-    pub(crate) fn write_all(&mut self, interface: &CpuInterface) {
+    pub(crate) fn write_all(&mut self, interface: &VirtualCpuInterface) {
         IchVmcrEl2.write(interface.vmcr);
         let count = self.active_priorities;
         IchAp0r0El2.write(interface.ap0r[0].into());

@@ -4,7 +4,7 @@
 use vambrace_cpu::exit::SystemRegisterAccess;
 use vambrace_cpu::registers::DebugRegisters;
 use vambrace_cpu::smccc::NoEntropy;
-use vambrace_interrupts::{self as interrupts, CpuInterface, VcpuSet};
+use vambrace_interrupts::{self as interrupts, VcpuSet, VirtualCpuInterface};
 use vambrace_machine::Vcpu;
 use vambrace_machine::host::{Clock, Entropy, GuestRam, LoadedVcpu, Notify, Output, Report};
 use vambrace_memory::GuestMemory;
@@ -151,15 +151,15 @@ impl LoadedVcpu for ExitHost<'_> {
         self.debug.access(access, operand, registers)
     }
 
-    fn read_interrupts(&mut self, known: &mut CpuInterface) {
+    fn read_interrupts(&mut self, known: &mut VirtualCpuInterface) {
         self.interface.read(known);
     }
 
-    fn set_interrupt_interface(&mut self, interface: &CpuInterface) {
+    fn set_interrupt_interface(&mut self, interface: &VirtualCpuInterface) {
         self.interface.write_lists(interface);
     }
 
-    fn set_whole_interface(&mut self, interface: &CpuInterface) {
+    fn set_whole_interface(&mut self, interface: &VirtualCpuInterface) {
         self.interface.write_all(interface);
     }
 }

@@ -401,9 +401,9 @@ fn control(wire_index: u16, control: VmControl) {
 }
 
 /// The serial line has room for what a VM has written.
-pub(crate) fn call_for_output(id: VmId) {
+pub(crate) fn request_output(id: VmId) {
     if let Some(handle) = find(id) {
-        handle.call_for_output();
+        handle.request_output();
     }
 }
 

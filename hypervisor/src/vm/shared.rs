@@ -185,13 +185,13 @@ impl VmShared {
     }
 
     /// The serial line has room for what it has written: one of its CPUs sends it.
-    pub(crate) fn call_for_output(&self) {
-        self.link.call();
+    pub(crate) fn request_output(&self) {
+        self.link.request();
         self.kick_worker();
     }
 
-    /// There is work for its devices that none of its CPUs has asked for: calls one that is on. The first that is off hands
-    /// the call on to the next ([`VmShared::pass_kick_on`]).
+    /// There is work for its devices that none of its CPUs has asked for: kicks one that is on. The first that is off hands
+    /// the kick on to the next ([`VmShared::pass_kick_on`]).
     pub(crate) fn kick_worker(&self) {
         self.devices.set_due();
         if let Some(placement) = self.placements.first() {
@@ -199,7 +199,7 @@ impl VmShared {
         }
     }
 
-    /// A CPU that was called for the devices' work is off, and one behind it may be on. (One before it that is switched on
+    /// A vCPU that was kicked for the devices' work is off, and one behind it may be on. (One before it that is switched on
     /// meanwhile finds the work when it starts.)
     pub(crate) fn pass_kick_on(&self, vcpu: VcpuId) {
         if self.devices.is_due()
@@ -281,7 +281,7 @@ impl SiblingVcpus for SiblingsOfVm<'_> {
     }
 
     #[inline(always)]
-    fn call(&self, placement: Placement) {
+    fn kick(&self, placement: Placement) {
         percpu::kick_other(placement.cpu, placement.index);
     }
 }

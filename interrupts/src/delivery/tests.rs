@@ -8,8 +8,8 @@ use vambrace_ids::VcpuId;
 
 use crate::list_register::{HCR_EN, HCR_LRENPIE, HCR_NPIE, HCR_TDIR, HCR_VGRP0EIE, HCR_VGRP1DIE};
 use crate::{
-    Activity, CpuInterface, Intid, LineLevel, ListRegister, SgiRegister, SgiRequest, State, Trigger, VcpuSet,
-    Vgic, VgicConfig, Width,
+    Activity, Intid, LineLevel, ListRegister, SgiRegister, SgiRequest, State, Trigger, VcpuSet, Vgic,
+    VgicConfig, VirtualCpuInterface, Width,
 };
 
 const PENDING: u64 = 1 << 62;
@@ -58,7 +58,7 @@ fn list(vgic: &mut Vgic, vcpu: VcpuId) -> Vec<ListRegister> {
 }
 
 /// The machine as it was flushed, with the states of the list registers changed.
-fn machine(vgic: &Vgic, vcpu: VcpuId, states: &[u64]) -> CpuInterface {
+fn machine(vgic: &Vgic, vcpu: VcpuId, states: &[u64]) -> VirtualCpuInterface {
     let mut machine = vgic.interface(vcpu).unwrap().clone();
     for (lr, state) in machine.lr.iter_mut().zip(states) {
         *lr = *lr & !(3 << 62) | state;

@@ -7,7 +7,7 @@ use std::vec::Vec;
 use proptest::prelude::*;
 use vambrace_ids::VcpuId;
 
-use crate::{CpuInterface, Intid, LineLevel, VcpuSet, Vgic, VgicConfig, Width};
+use crate::{Intid, LineLevel, VcpuSet, Vgic, VgicConfig, VirtualCpuInterface, Width};
 
 const V0: VcpuId = VcpuId::new(0);
 const V2: VcpuId = VcpuId::new(2);
@@ -173,7 +173,7 @@ fn group_enables_hold_interrupts_back() {
     let _ = write(&mut vgic, 0x84, 0b10);
     let _ = write(&mut vgic, 0x204, 0b11);
     let listed = |vgic: &mut Vgic| {
-        let _ = vgic.sync(V0, &CpuInterface::default());
+        let _ = vgic.sync(V0, &VirtualCpuInterface::default());
         let interface = vgic.flush(V0).unwrap().clone();
         let _ = vgic.sync(V0, &interface);
         interface.lr.iter().filter(|&&lr| lr != 0).map(|&lr| lr as u32).collect::<Vec<_>>()

@@ -243,9 +243,9 @@ impl Lines {
     /// The vCPU leaves, and comes back; physical interrupts that are active for it go with it.
     fn switch(&mut self) {
         let registers = self.machine.registers.clone();
-        let _ = self
-            .vgic
-            .put(V0, |known| *known = vambrace_interrupts::CpuInterface { used: known.used, ..registers });
+        let _ = self.vgic.put(V0, |known| {
+            *known = vambrace_interrupts::VirtualCpuInterface { used: known.used, ..registers }
+        });
         while let Some(physical) = self.vgic.take_hw_deactivate(V0) {
             self.deactivate(physical.get());
         }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A machine's virtual CPU interface with its list registers, as IHI 0069 describes it.
 
-use vambrace_interrupts::{Added, CpuInterface, Intid, ListRegister, State};
+use vambrace_interrupts::{Added, Intid, ListRegister, State, VirtualCpuInterface};
 
 const STATE: u64 = 3 << 62;
 const EOI_COUNT: u64 = 0x1F << 27;
@@ -9,26 +9,26 @@ const EOI_COUNT: u64 = 0x1F << 27;
 /// The registers, and what the machine did besides.
 #[derive(Debug)]
 pub(crate) struct Machine {
-    pub(crate) registers: CpuInterface,
+    pub(crate) registers: VirtualCpuInterface,
     preemption_bits: u32,
     /// Physical interrupts that were deactivated together with their virtual ones.
     pub(crate) deactivated: Vec<u32>,
 }
 
 impl Machine {
-    pub(crate) fn new(registers: CpuInterface, preemption_bits: u8) -> Self {
+    pub(crate) fn new(registers: VirtualCpuInterface, preemption_bits: u8) -> Self {
         Self { registers, preemption_bits: preemption_bits.into(), deactivated: Vec::new() }
     }
 
     /// What is fetched when the vCPU leaves: only list registers that were in use.
-    pub(crate) fn left(mut self, used: u8) -> CpuInterface {
+    pub(crate) fn left(mut self, used: u8) -> VirtualCpuInterface {
         assert!(self.registers.lr.iter().skip(used.into()).all(|&lr| lr == 0), "in use unknown to the model");
         self.registers.used = used;
         self.registers
     }
 
     /// Loads the list registers and ICH_HCR_EL2; the rest has not left the machine.
-    pub(crate) fn flush(&mut self, interface: &CpuInterface) {
+    pub(crate) fn flush(&mut self, interface: &VirtualCpuInterface) {
         self.registers.lr = interface.lr;
         self.registers.used = interface.used;
         self.registers.hcr = interface.hcr;

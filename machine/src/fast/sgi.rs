@@ -58,7 +58,7 @@ pub(super) fn send(
     let has_to_look = vm.gic.send_sgi_to(vcpu, intid);
     drop(vm);
     if has_to_look {
-        siblings.call(placement);
+        siblings.kick(placement);
     }
     Sent::Yes
 }

@@ -8,13 +8,13 @@ use super::Vm;
 use crate::layout;
 
 impl Vm {
-    /// Another member of one of the VM's channels calls. The vCPUs are to be notified.
-    pub fn called(&mut self, channel: usize, from: u8) -> VcpuSet {
-        // Nobody is called before it runs and while it stops; one that is paused finds the call when it goes on.
+    /// Another member of one of the VM's channels notifies this one. The vCPUs are to be notified.
+    pub fn notified(&mut self, channel: usize, from: u8) -> VcpuSet {
+        // Nobody is notified before it runs and while it stops; one that is paused finds the notification when it goes on.
         if !self.lifecycle.is_live() {
             return VcpuSet::new();
         }
-        self.with_doorbell(channel, |doorbell| doorbell.called(from))
+        self.with_doorbell(channel, |doorbell| doorbell.notified(from))
     }
 
     /// Other members of one of the VM's channels run now. The vCPUs are to be notified.
@@ -47,20 +47,20 @@ mod tests {
     fn a_call_raises_the_interrupt_of_its_channel() {
         let mut vm = vm(vec![]);
         vm.doorbells = [Doorbell::new(0, 2), Doorbell::new(1, 2)].into();
-        let _ = vm.called(1, 0);
+        let _ = vm.notified(1, 0);
         assert!(!vm.doorbells[0].irq_asserted() && vm.doorbells[1].irq_asserted());
-        assert_eq!(vm.called(2, 0), VcpuSet::new());
+        assert_eq!(vm.notified(2, 0), VcpuSet::new());
     }
 
     #[test]
     fn a_vm_that_stops_is_not_called_and_one_that_was_reset_has_not_been() {
         let mut vm = vm(vec![]);
         vm.doorbells = [Doorbell::new(0, 2)].into();
-        let _ = vm.called(0, 1);
+        let _ = vm.notified(0, 1);
         vm.reset();
         assert!(!vm.doorbells[0].irq_asserted());
         vm.stop(crate::StopReason::Off);
-        let _ = vm.called(0, 1);
+        let _ = vm.notified(0, 1);
         assert!(!vm.doorbells[0].irq_asserted());
         vm.doorbells[0].reset();
     }

@@ -15,7 +15,7 @@ use vambrace_cpu::registers::{DebugRegisters, El1Registers, Frame};
 use vambrace_cpu::smccc::NoEntropy;
 use vambrace_cpu::syndrome::{InstructionLength, Syndrome};
 use vambrace_cpu::sysreg::SysReg;
-use vambrace_interrupts::{CpuInterface, LineLevel, VcpuSet};
+use vambrace_interrupts::{LineLevel, VcpuSet, VirtualCpuInterface};
 use vambrace_machine::fast::wait;
 use vambrace_machine::host::{Clock, Entropy, GuestRam, LoadedVcpu, Notify, Output, Report};
 use vambrace_machine::vm::Platform;
@@ -100,7 +100,7 @@ pub(crate) struct Core {
     /// What the machine's EL1 registers hold.
     pub(crate) el1: El1Registers,
     /// What the machine's virtual CPU interface holds.
-    pub(crate) interface: CpuInterface,
+    pub(crate) interface: VirtualCpuInterface,
     /// DBGBVR, DBGBCR, DBGWVR and DBGWCR of each number.
     debug: [[u64; 4]; 6],
 }
@@ -209,11 +209,11 @@ impl LoadedVcpu for FakeHost {
         Some(*held)
     }
 
-    fn read_interrupts(&mut self, known: &mut CpuInterface) {
-        *known = CpuInterface { used: known.used, ..self.core().interface.clone() };
+    fn read_interrupts(&mut self, known: &mut VirtualCpuInterface) {
+        *known = VirtualCpuInterface { used: known.used, ..self.core().interface.clone() };
     }
 
-    fn set_interrupt_interface(&mut self, interface: &CpuInterface) {
+    fn set_interrupt_interface(&mut self, interface: &VirtualCpuInterface) {
         // The lists and ICH_HCR_EL2 only: the rest is the guest's, and stays.
         let core = self.core();
         core.interface.lr = interface.lr;
@@ -221,7 +221,7 @@ impl LoadedVcpu for FakeHost {
         core.interface.hcr = interface.hcr;
     }
 
-    fn set_whole_interface(&mut self, interface: &CpuInterface) {
+    fn set_whole_interface(&mut self, interface: &VirtualCpuInterface) {
         self.core().interface = interface.clone();
     }
 }

@@ -11,7 +11,7 @@ use vambrace_cpu::pstate;
 use vambrace_cpu::syndrome::{Syndrome, class};
 use vambrace_cpu::sysreg::SysReg;
 use vambrace_ids::VcpuId;
-use vambrace_interrupts::{Added, CpuInterface, LineLevel, ListRegister, State, VcpuSet};
+use vambrace_interrupts::{Added, LineLevel, ListRegister, State, VcpuSet, VirtualCpuInterface};
 use vambrace_machine::fast::{
     Constants, FastResult, ListRegisters, SCRATCH_REGISTERS, SiblingVcpus, Trap, serve, wait,
 };
@@ -71,7 +71,7 @@ impl Trap for Registers {
 }
 
 /// List registers as plain values.
-struct FakeLists(CpuInterface);
+struct FakeLists(VirtualCpuInterface);
 
 impl ListRegisters for FakeLists {
     fn empty(&self) -> u64 {
@@ -94,7 +94,7 @@ impl ListRegisters for FakeLists {
 pub(crate) struct Predicted {
     vcpu: Vcpu,
     vm: Vm,
-    interface: CpuInterface,
+    interface: VirtualCpuInterface,
     /// Other vCPUs that were called.
     called: VcpuSet,
 }
@@ -110,7 +110,7 @@ impl SiblingVcpus for Called {
         (vcpu.index() / 2 != self.1.index() / 2).then_some(vcpu)
     }
 
-    fn call(&self, vcpu: VcpuId) {
+    fn kick(&self, vcpu: VcpuId) {
         self.0.borrow_mut().insert(vcpu);
     }
 }
@@ -162,7 +162,7 @@ pub(crate) fn predict(bench: &mut Bench, index: usize, [esr, far, hpfar]: [u64; 
 }
 
 /// Syncs a vCPU's list registers, and flushes them anew.
-fn settle(vm: &mut Vm, vcpu: &Vcpu, interface: &CpuInterface) {
+fn settle(vm: &mut Vm, vcpu: &Vcpu, interface: &VirtualCpuInterface) {
     let _ = vm.gic.sync(vcpu.id, interface);
     let _ = vm.flush_interrupts(vcpu);
 }
@@ -173,7 +173,7 @@ impl Predicted {
         mut self,
         vcpu: &Vcpu,
         vm: &Vm,
-        interface: &CpuInterface,
+        interface: &VirtualCpuInterface,
         notified: &VcpuSet,
         resume: Resume,
     ) {

@@ -106,7 +106,7 @@ fn a_doorbell_is_rung_after_the_exit_and_asserts_its_interrupt_until_it_is_heard
     bench.write(at + RING, 0b1101);
     // There are three members.
     assert_eq!(bench.host.doorbell_masks[..2], [0b101, 0]);
-    let _ = bench.vm.lock().called(0, 2);
+    let _ = bench.vm.lock().notified(0, 2);
     let pending = GICD + 0x200 + 4 * u64::from((layout::SPI_BASE + layout::DOORBELL_SPI) / 32);
     let bit = 1 << ((layout::SPI_BASE + layout::DOORBELL_SPI) % 32);
     assert_eq!((bench.read(at + CAUSE), bench.read(pending) & bit), (0b100, bit));

@@ -83,7 +83,7 @@ impl Transmitter for Line {
 /// Serves the UART's interrupt. Says which VMs are called.
 fn serve(queue: &mut SerialQueue, line: &Line) -> Vec<VmId> {
     queue.drain(line);
-    std::iter::from_fn(|| queue.take_call(line)).collect()
+    std::iter::from_fn(|| queue.take_refused(line)).collect()
 }
 
 /// Runs the line until nothing happens any more, by its interrupts alone. Says which VMs were called.
@@ -132,7 +132,7 @@ fn a_vm_that_floods_is_refused_alone_and_called_when_there_is_room() {
         assert!(flood(&mut queue, &line, console(vm), 100) > 0);
         assert_eq!(flood(&mut queue, &line, console(vm), 100), 0);
     }
-    assert_eq!(queue.take_call(&line), None, "there is no room yet");
+    assert_eq!(queue.take_refused(&line), None, "there is no room yet");
     // The last one has its own share, and EL2 its reserve.
     assert_eq!(queue.push(console(VMS - 1), &[9; 100], &line), Ok(()));
     assert_eq!(queue.push(affairs(0), &[9; 100], &line), Ok(()));

@@ -29,7 +29,7 @@ impl Pcpu {
         }
     }
 
-    /// It is time for the next poll of the VM with run-queue index `id`: its vCPU is called, or another if that has been switched off.
+    /// It is time for the next poll of the VM with run-queue index `id`: its vCPU is kicked, or another if that has been switched off.
     pub(super) fn work_again(&mut self, id: RunQueueIndex) {
         match self.queued.get(id.index()) {
             Some(Some(queued)) if queued.state == VcpuState::Off => queued.handle.kick_worker(),

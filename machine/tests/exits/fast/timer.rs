@@ -10,7 +10,7 @@ use super::*;
 const IRQ_MASKED: u64 = 1 << 7;
 
 /// The timer's interrupt by the fast path: the VM and the list registers then, or `None`.
-fn timer(bench: &mut Bench) -> Option<(Vm, CpuInterface)> {
+fn timer(bench: &mut Bench) -> Option<(Vm, VirtualCpuInterface)> {
     let constants = Constants::new(&mut bench.vm.lock(), bench.vcpus[0].id);
     let vm: SpinMutex<_> = SpinMutex::new(bench.vm.lock().clone());
     let mut lists = FakeLists(bench.host.cores[0].interface.clone());
