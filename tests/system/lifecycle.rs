@@ -14,6 +14,7 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new("lifecycle::its_time_stands_still_while_it_is_paused", pause),
         Case::new("lifecycle::made_paused_and_destroyed_1000_times", |bench| come_and_go(bench, 1000)),
+        Case::new("lifecycle::the_board_stays_on_when_no_vm_is_left", stay),
         Case::new("lifecycle::paused_amid_disks_networks_sgis_and_psci", amid),
     ]
 }
@@ -151,4 +152,24 @@ fn come_and_go(bench: &Bench, times: usize) -> Verdict {
         format!("the memory that EL2 takes changes: {:?}", record.outcome.memory)
     })?;
     record.exits(Exit::Success)
+}
+
+/// The only VM powers off, and is made anew, twice.
+fn stay(bench: &Bench) -> Verdict {
+    let manifest = "[board]\ncpus = 2\nwhen_idle = \"stay\"\n".to_owned() + &vm("only", "hello", 0, "");
+    let mut live = bench.start(&Scenario::new(manifest).counted())?;
+    for round in 1..=3 {
+        live.wait_until("its end, and that the board stays on", |outcome| {
+            let stays = outcome.log.iter().filter(|(_, text)| text.contains("the board stays on")).count();
+            stays == round && outcome.vms.first().is_some_and(|vm| vm.gone_count == round)
+        })?;
+        if round < 3 {
+            live.control(0, VmControl::Create, VmState::Running)?;
+        }
+    }
+    let record = live.stop();
+    let states = &record.vm("only")?.states;
+    record.ensure(states[..] == [VmState::Running, VmState::Off].repeat(3), || {
+        format!("it went through {states:?}")
+    })
 }

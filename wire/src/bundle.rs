@@ -28,7 +28,7 @@ use io::{Backing, BoardDisk, MAX_VIRTIO, Network, VirtioDevice};
 pub const MAGIC: [u8; 8] = *b"VAMBUNDL";
 
 /// Version of the bundle's format; EL2 refuses any other.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Alignment of the directory's end and of each blob, in bytes.
 pub const BLOB_ALIGN: usize = 4096;
@@ -52,6 +52,18 @@ pub struct Directory {
     pub disks: Vec<BoardDisk>,
     /// The memory that VMs share.
     pub channels: Vec<Channel>,
+    /// What follows when no VM is left.
+    pub when_idle: WhenIdle,
+}
+
+/// What the hypervisor does when no VM is left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WhenIdle {
+    /// It switches the board off.
+    #[default]
+    Off,
+    /// It stays, since VMs may be made anew.
+    Stay,
 }
 
 impl Directory {

@@ -21,8 +21,8 @@ use vambrace_memory::attributes::Stage2Encoding;
 use vambrace_memory::vmid::{VmidHolder, VmidWidth};
 use vambrace_wire::bundle::assigned::RamPlacement;
 use vambrace_wire::bundle::channel::Membership;
-use vambrace_wire::bundle::{Bundle, Seed, VmConfig};
-use vambrace_wire::message::{FromHypervisor, VmControl, VmState};
+use vambrace_wire::bundle::{Bundle, Seed, VmConfig, WhenIdle};
+use vambrace_wire::message::{FromHypervisor, LogLevel, VmControl, VmState};
 
 use crate::arch::lock::SpinMutex;
 use crate::boot::firmware;
@@ -117,8 +117,9 @@ impl Registry {
 pub(crate) fn make_vms(system: &SystemUp) -> VmsMade {
     // No guest runs here yet.
     while advance() == Advance::More {}
-    if system.get().registry.bundle.directory.vms.is_empty() {
-        finish();
+    let registry = &system.get().registry;
+    if registry.bundle.directory.vms.is_empty() {
+        finish(registry);
     }
     VmsMade(())
 }
@@ -321,12 +322,21 @@ pub(crate) fn end(handle: &VmHandle, reason: StopReason) -> BackgroundTask {
 
 fn ended_one(registry: &Registry) {
     if registry.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
-        finish();
+        finish(registry);
     }
 }
 
-/// Nothing is left to run.
-fn finish() -> ! {
+/// No VM is left: switches the board off, unless it is to stay.
+fn finish(registry: &Registry) {
+    match registry.bundle.directory.when_idle {
+        WhenIdle::Off => switch_off(),
+        WhenIdle::Stay => {
+            console::log(LogLevel::Info, format_args!("no VM is left, and the board stays on"));
+        }
+    }
+}
+
+fn switch_off() -> ! {
     stats::tell_boot();
     console::say(&FromHypervisor::End);
     console::drain_out();

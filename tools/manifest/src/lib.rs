@@ -29,8 +29,8 @@ mod workspace;
 pub use load::load;
 pub use manifest::schema::schema;
 pub use manifest::{
-    Board, BoardModel, BoardOptions, Boot, Manifest, OWN_NAME, Vm, assign, channels, io, parse, ports, read,
-    run, slots,
+    Board, BoardModel, BoardOptions, Boot, Manifest, OWN_NAME, Vm, WhenIdle, assign, channels, io, parse,
+    ports, read, run, slots,
 };
 pub use values::{FirmwareSource, ImageNameError, InitrdSource, KernelSource, Size, SizeError};
 pub use workspace::workspace;

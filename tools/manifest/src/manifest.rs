@@ -29,9 +29,9 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::de::{DeTable, Deserializer};
-use vambrace_wire::bundle::Devices;
 use vambrace_wire::bundle::assigned::RamPlacement;
 use vambrace_wire::bundle::channel::Membership;
+use vambrace_wire::bundle::{self, Devices};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Source, Span};
 
@@ -80,6 +80,28 @@ pub struct Board {
     pub disks: Vec<io::BoardDisk>,
     /// What else is in its virtio-mmio slots.
     pub devices: Vec<slots::BoardDevice>,
+    /// What follows when no VM is left.
+    pub when_idle: WhenIdle,
+}
+
+/// What the hypervisor does when no VM is left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhenIdle {
+    /// It switches the board off.
+    #[default]
+    Off,
+    /// It stays.
+    Stay,
+}
+
+impl From<WhenIdle> for bundle::WhenIdle {
+    fn from(when_idle: WhenIdle) -> Self {
+        match when_idle {
+            WhenIdle::Off => Self::Off,
+            WhenIdle::Stay => Self::Stay,
+        }
+    }
 }
 
 /// The kinds of board.

@@ -132,7 +132,8 @@ pub fn build(manifest: &Manifest, images: &dyn Images) -> Result<Vec<u8>, PlanEr
     let plan = plan(manifest, images)?;
     let blobs: Vec<&[u8]> = plan.blobs.iter().map(|blob| &**blob).collect();
     let Plan { vms, networks, disks, channels, .. } = plan;
-    Ok(bundle::build(Directory { vms, networks, disks, channels, blobs: Vec::new() }, &blobs)?)
+    let when_idle = manifest.board.when_idle.into();
+    Ok(bundle::build(Directory { vms, networks, disks, channels, when_idle, blobs: Vec::new() }, &blobs)?)
 }
 
 /// Places every image of every VM.

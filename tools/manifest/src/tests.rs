@@ -184,7 +184,8 @@ fn understood(text: &str) -> Manifest {
 fn everything_has_its_default() {
     let manifest = understood("[[vm]]\nname = \"a\"\nkernel = \"guest:hello\"\n");
     let (machine, cpu, memory) = (BoardModel::Virt, "cortex-a72".into(), Size::mib(2048));
-    let board = Board { machine, cpu, cpus: 4, memory, disks: Vec::new(), devices: Vec::new() };
+    let when_idle = WhenIdle::Off;
+    let board = Board { machine, cpu, cpus: 4, memory, disks: Vec::new(), devices: Vec::new(), when_idle };
     assert_eq!(manifest.board, board);
     let vm = &manifest.vms[0];
     assert_eq!((vm.name.as_str(), vm.cmdline.as_str(), vm.memory), ("a", "", Size::mib(256)));
@@ -202,6 +203,7 @@ fn every_key_is_understood() {
         cpu = "max"
         cpus = 8
         memory = "4GiB"
+        when_idle = "stay"
         [[vm]]
         name = "a"
         kernel = "debian:6.12"
@@ -223,6 +225,7 @@ fn every_key_is_understood() {
         (manifest.board.cpu.as_str(), manifest.board.cpus, manifest.board.memory),
         ("max", 8, Size::mib(4096))
     );
+    assert_eq!(manifest.board.when_idle, WhenIdle::Stay);
     let [a, b] = manifest.vms.as_slice() else { panic!("two VMs") };
     let kernel = KernelSource::Debian { version: Some("6.12".into()) };
     assert_eq!(a.boot, Boot::Kernel { kernel, initrd: Some(InitrdSource::Demo) });

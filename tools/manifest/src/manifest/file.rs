@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::BoardModel;
+use super::{BoardModel, WhenIdle};
 use crate::values::Size;
 
 /// Virtual machines, and the board that they run on.
@@ -100,6 +100,10 @@ pub(crate) struct Board {
     #[schemars(with = "String", regex(pattern = SIZE), example = &"2GiB")]
     #[schemars(extend("default" = DEFAULT_BOARD_MEMORY.to_string()))]
     pub(crate) memory: Option<Spanned<String>>,
+    /// What the hypervisor does when no VM is left.
+    #[serde(default)]
+    #[schemars(with = "WhenIdle", extend("default" = "off"), example = &"stay")]
+    pub(crate) when_idle: Option<Spanned<WhenIdle>>,
     /// Its disks, each in a section `[[board.disk]]` of its own.
     #[serde(default)]
     #[schemars(with = "Vec<BoardDisk>")]

@@ -13,7 +13,7 @@ use super::io::{self, BoardResources, VirtioDevice};
 use super::run::{self, Expected};
 use super::slots::{self, BoardDevice};
 use super::structure::{PresentKeys, Wholeness};
-use super::{Board, BoardModel, BoardOptions, Boot, OWN_NAME, Spans, Vm};
+use super::{Board, BoardModel, BoardOptions, Boot, OWN_NAME, Spans, Vm, WhenIdle};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
 use crate::values::{FirmwareSource, ImageNameError, InitrdSource, KernelSource, Size};
 use crate::words::counted;
@@ -55,6 +55,7 @@ pub(super) struct PartialBoard {
     pub(super) memory: Option<BoardMemory>,
     pub(super) disks: Vec<io::BoardDisk>,
     pub(super) devices: Vec<BoardDevice>,
+    when_idle: WhenIdle,
 }
 
 /// A VM; without what makes no sense.
@@ -105,7 +106,9 @@ pub(super) fn board(
     let machine = board.machine.map(Spanned::into_inner).unwrap_or_default();
     let cpu = cpu.unwrap_or_else(|| file::DEFAULT_CPU.to_owned());
     let disks = io::board_disks(board.disk, diagnostics);
-    PartialBoard { machine, cpu, cpus, memory, disks, devices: slots::devices(board.device, diagnostics) }
+    let devices = slots::devices(board.device, diagnostics);
+    let when_idle = board.when_idle.map(Spanned::into_inner).unwrap_or_default();
+    PartialBoard { machine, cpu, cpus, memory, disks, devices, when_idle }
 }
 
 pub(super) fn vm(
@@ -243,8 +246,9 @@ impl PartialBoard {
     /// The board, if it has no gap.
     pub(super) fn finish(self) -> Option<(Board, BoardMemory)> {
         let memory = self.memory?;
-        let Self { machine, cpu, disks, devices, .. } = self;
-        let board = Board { machine, cpu, cpus: self.cpus?.0, memory: memory.size, disks, devices };
+        let Self { machine, cpu, disks, devices, when_idle, .. } = self;
+        let cpus = self.cpus?.0;
+        let board = Board { machine, cpu, cpus, memory: memory.size, disks, devices, when_idle };
         Some((board, memory))
     }
 }
