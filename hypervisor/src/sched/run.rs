@@ -42,7 +42,7 @@ mod account;
 mod errands;
 mod inspect;
 mod interrupts;
-mod park;
+mod pause;
 mod queued;
 mod switch;
 mod work;

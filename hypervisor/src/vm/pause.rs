@@ -2,14 +2,17 @@
 //! Pause and resume of a VM.
 //!
 //! A VM pauses like it stops: its lifecycle changes, its vCPUs are notified, and each leaves the machine when its affine CPU next
-//! looks at it. It is *parked* then: out of the run queue, without a deadline, its floating-point registers saved. The last one
-//! to be parked completes the pause. So nothing waits for anything, and each vCPU is parked in its own time.
+//! looks at it. It is *paused* then: out of the run queue, without a deadline, its floating-point registers saved. The last one
+//! to be paused completes the pause. So nothing waits for anything, and each vCPU is paused in its own time.
 //!
 //! Meanwhile the VM's devices do nothing ([`Vm::serve_virtio`] sees to that). What comes for it from outside stays where it
 //! came: keys in its inbox, frames in its cards' queues as long as there is room, what the board's disks have read in the
 //! request slots, physical interrupts of assigned devices active.
 //!
-//! The guest's virtual counter stands still from the time at which the last vCPU was parked: a vCPU that was parked before has
+//! A device of the board that masters DMA and is assigned to the VM is out of reach: it goes on with what the guest has told it,
+//! and its interrupt is taken when the VM goes on.
+//!
+//! The guest's virtual counter stands still from the time at which the last vCPU was paused: a vCPU that was paused before has
 //! not seen a later count, since it did not run. The physical counter, which a guest reads untrapped, runs on, and with it the physical
 //! timer and the wall clock: they fire when the VM goes on if their time has come.
 
@@ -24,7 +27,7 @@ use crate::console;
 use crate::vm::registry;
 use crate::vm::shared::VmShared;
 
-/// Which of a VM's pauses: a vCPU is parked once in each.
+/// Which of a VM's pauses: a vCPU is paused once in each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PauseNumber(u32);
 
@@ -32,8 +35,8 @@ pub(crate) struct PauseNumber(u32);
 #[derive(Debug)]
 pub(crate) struct Pause {
     number: AtomicU32,
-    /// vCPUs that are parked in it.
-    parked: AtomicUsize,
+    /// vCPUs that are paused in it.
+    paused: AtomicUsize,
     /// The physical count when the last was.
     since: AtomicU64,
 }
@@ -41,7 +44,7 @@ pub(crate) struct Pause {
 impl Pause {
     /// That of a VM that was never paused.
     pub(crate) const fn new() -> Self {
-        Self { number: AtomicU32::new(0), parked: AtomicUsize::new(0), since: AtomicU64::new(0) }
+        Self { number: AtomicU32::new(0), paused: AtomicUsize::new(0), since: AtomicU64::new(0) }
     }
 }
 
@@ -55,24 +58,24 @@ impl VmShared {
             let mut vm = self.vm.lock();
             self.change(&mut vm, Vm::pause)?;
             self.pause.number.fetch_add(1, Ordering::Relaxed);
-            self.pause.parked.store(0, Ordering::Relaxed);
+            self.pause.paused.store(0, Ordering::Relaxed);
         }
         self.notify_all();
         Ok(())
     }
 
-    /// A vCPU of the VM, last parked in the pause `parked_in`, is out of the machine, and is to be parked. Says in which pause it
+    /// A vCPU of the VM, last paused in the pause `paused_in`, is out of the machine, and is to be paused. Says in which pause it
     /// is now; `None` if the VM goes on by now.
-    pub(crate) fn note_parked(&self, parked_in: Option<PauseNumber>) -> Option<PauseNumber> {
+    pub(crate) fn note_vcpu_paused(&self, paused_in: Option<PauseNumber>) -> Option<PauseNumber> {
         let mut vm = self.vm.lock();
         if !vm.lifecycle().is_paused() {
             return None;
         }
         let number = PauseNumber(self.pause.number.load(Ordering::Relaxed));
-        if parked_in == Some(number) {
+        if paused_in == Some(number) {
             return Some(number);
         }
-        if self.pause.parked.fetch_add(1, Ordering::Relaxed) + 1 == self.vcpus.len()
+        if self.pause.paused.fetch_add(1, Ordering::Relaxed) + 1 == self.vcpus.len()
             && self.change(&mut vm, Vm::note_paused).is_ok()
         {
             self.pause.since.store(CntpctEl0.read(), Ordering::Relaxed);
@@ -82,7 +85,7 @@ impl VmShared {
         Some(number)
     }
 
-    /// Has the VM go on, whether all its vCPUs are parked by now or not.
+    /// Has the VM go on, whether all its vCPUs are paused by now or not.
     ///
     /// # Errors
     /// [`WrongState`] unless it is paused, or about to be.

@@ -12,7 +12,7 @@ use vambrace_ids::VcpuId;
 use vambrace_interrupts::Activity;
 use vambrace_machine::Lifecycle;
 
-use super::park::Parked;
+use super::pause::IsPaused;
 use super::queued::VcpuState;
 use super::{NEVER, Pcpu, now};
 use crate::console;
@@ -137,7 +137,7 @@ impl Pcpu {
         match handle.lifecycle.get() {
             Lifecycle::Created | Lifecycle::Running => {}
             Lifecycle::Pausing | Lifecycle::Paused => {
-                if self.park(id) == Parked::Yes {
+                if self.pause_vcpu(id) == IsPaused::Yes {
                     return Errand::IsAll;
                 }
             }
@@ -155,7 +155,7 @@ impl Pcpu {
             VcpuState::Ready => Errand::ThenEnter,
             VcpuState::Waiting => self.look_at_waiting(id, handle, vcpu),
             VcpuState::Off => self.look_at_off(id, handle, vcpu),
-            VcpuState::Parked { then, .. } => self.unpark(id, handle, vcpu, then),
+            VcpuState::Paused { then, .. } => self.resume_vcpu(id, handle, vcpu, then),
         }
     }
 

@@ -64,7 +64,7 @@ fn activity(queued: &QueuedVcpu) -> VcpuActivity {
     match queued.state {
         VcpuState::Ready => VcpuActivity::Ready,
         VcpuState::Off => VcpuActivity::Off,
-        VcpuState::Parked { .. } => VcpuActivity::Paused,
+        VcpuState::Paused { .. } => VcpuActivity::Paused,
         VcpuState::Waiting => {
             let counts = queued.wake_at.saturating_sub(now());
             let micros = u128::from(counts) * 1_000_000 / u128::from(CntfrqEl0.read().max(1));

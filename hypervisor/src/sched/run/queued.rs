@@ -67,7 +67,7 @@ pub(super) enum VcpuState {
     /// Runs when the scheduler picks it.
     Ready,
     /// Its VM is paused.
-    Parked {
+    Paused {
         /// In which of its pauses.
         number: PauseNumber,
         /// What it does when the VM goes on.
@@ -75,7 +75,7 @@ pub(super) enum VcpuState {
     },
 }
 
-/// What a vCPU that is parked does when its VM goes on.
+/// What a vCPU that is paused does when its VM goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
     /// It is off.
@@ -157,7 +157,7 @@ impl Pcpu {
             Leave::Paused => {
                 drop(unloaded);
                 // If the VM goes on by now, so does this vCPU when it is picked next.
-                let _ = self.park(id);
+                let _ = self.pause_vcpu(id);
             }
             Leave::Suspends(entry) => self.suspend(id, handle, vcpu, unloaded, entry),
         }

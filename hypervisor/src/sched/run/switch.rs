@@ -167,12 +167,12 @@ impl Pcpu {
         if let Some(interface) = vm.gic.interface(vcpu.id) {
             self.interface.write_all(interface);
         }
-        let lives = handle.goes_on(&vm);
+        let status = handle.goes_on(&vm);
         drop(vm);
         moved.remove(vcpu.id);
         handle.notify(&moved);
         barrier::isb();
-        lives
+        status
     }
 
     /// Flushes to the list registers of a vCPU that comes to this CPU and cannot go on as it left.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A vCPU of a VM that pauses is parked, and goes on as it was when the VM does.
+//! A vCPU of a VM that pauses leaves the run queue, and goes on as it was when the VM does.
 
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
@@ -17,20 +17,20 @@ use crate::arch::features::{self, Fp};
 use crate::arch::{barrier, world};
 use crate::vm::shared::{VmHandle, VmShared};
 
-/// Whether a vCPU is parked, as it was to be.
+/// Whether a vCPU is paused, as it was to be.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Parked {
+pub(super) enum IsPaused {
     Yes,
     /// Its VM goes on by now.
     No,
 }
 
 impl Pcpu {
-    /// The VM of this vCPU, which is not in the machine, is to pause: parks it.
+    /// The VM of this vCPU, which is not in the machine, is to pause: takes it out of the run queue.
     #[cold]
     #[inline(never)]
-    pub(super) fn park(&mut self, id: RunQueueIndex) -> Parked {
+    pub(super) fn pause_vcpu(&mut self, id: RunQueueIndex) -> IsPaused {
         let Some(Some(queued)) = self.queued.get(id.index()) else { invariant!("only vCPUs are queued") };
         let (handle, vcpu) = (Arc::clone(&queued.handle), queued.vcpu);
         if self.fp_owner == Some(id)
@@ -50,21 +50,21 @@ impl Pcpu {
                 let until = (queued.wake_at != NEVER).then(|| queued.wake_at.wrapping_sub(offset));
                 (None, Then::Wait(until))
             }
-            VcpuState::Parked { number, then } => (Some(number), then),
+            VcpuState::Paused { number, then } => (Some(number), then),
         };
-        let Some(number) = handle.note_parked(before) else { return Parked::No };
-        queued.state = VcpuState::Parked { number, then };
+        let Some(number) = handle.note_vcpu_paused(before) else { return IsPaused::No };
+        queued.state = VcpuState::Paused { number, then };
         queued.wake_at = NEVER;
         // What is left to do for the devices is due when the VM goes on.
         queued.work_at = NEVER;
         let flush_at = queued.flush_at;
         self.deadlines.set(id, flush_at);
         self.queue.block(id);
-        Parked::Yes
+        IsPaused::Yes
     }
 
     /// The VM of this vCPU goes on.
-    pub(super) fn unpark(
+    pub(super) fn resume_vcpu(
         &mut self,
         id: RunQueueIndex,
         handle: &VmHandle,
