@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-pub use self::account::{Life, MemoryUse};
+pub use self::account::{BootEpoch, MemoryUse};
 pub use self::frame::{Decoder, FrameError, Piece, decode, encode};
 pub use self::inspection::{TOLD_EXITS, ToldExit, VcpuActivity, VcpuReport};
 
@@ -81,12 +81,12 @@ pub enum FromHypervisor<'a> {
         /// One line, without its end.
         text: &'a str,
     },
-    /// A life of a VM is over, by its end or by a reset.
-    Life {
+    /// A boot epoch of a VM is over, by its end or by a reset.
+    BootEpoch {
         /// Index in the bundle.
         vm: u16,
         /// Its course.
-        life: Life,
+        epoch: BootEpoch,
     },
     /// A VM is no more, and its memory is free. Times are counts of the system counter.
     Gone {
@@ -108,7 +108,7 @@ pub enum FromHypervisor<'a> {
     End,
     /// The hypervisor itself failed; the report follows as text.
     Failed,
-    /// A VM has given a number as its result: once in each life.
+    /// A VM has given a number as its result: once in each boot epoch.
     Result {
         /// Index in the bundle.
         vm: u16,

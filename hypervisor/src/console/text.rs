@@ -90,7 +90,7 @@ impl Text {
             FromHypervisor::End => self.line(format_args!("vambrace: all VMs have ended\r\n")),
             // For programs.
             FromHypervisor::Taken { .. }
-            | FromHypervisor::Life { .. }
+            | FromHypervisor::BootEpoch { .. }
             | FromHypervisor::Gone { .. }
             | FromHypervisor::Memory { .. }
             | FromHypervisor::Vcpu(_)

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use vambrace_hypervisor::console::serial::Source;
 use vambrace_ids::VmId;
-use vambrace_wire::message::{FromHypervisor, Life, MemoryUse};
+use vambrace_wire::message::{BootEpoch, FromHypervisor, MemoryUse};
 
 use crate::arch::sysreg::{CntpctEl0, Read};
 use crate::boot::layout;
@@ -93,13 +93,13 @@ impl VmStats {
     /// A boot epoch is over.
     pub(crate) fn tell(&self) {
         let at = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let life = Life {
+        let epoch = BootEpoch {
             began: at(&self.began),
             copied: at(&self.copied),
             started: at(&self.started),
             ended: now(),
         };
-        console::tell_of(self.vm, |vm| FromHypervisor::Life { vm, life });
+        console::tell_of(self.vm, |vm| FromHypervisor::BootEpoch { vm, epoch });
         let memory = FromHypervisor::Memory { vms: gone::count(), memory: in_use() };
         console::say_of(Source::Affairs(self.vm), &memory);
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What it takes to make a VM and to do away with it.
 //!
-//! EL2 notes when the parts of a VM's life began and tells it when the life is over; the guest adds what passed
+//! EL2 notes when the parts of a VM's boot epoch began and tells it when that is over; the guest adds what passed
 //! between being switched on and its first instruction. One VM is there from the start, the other is made when that one is
 //! gone, so that neither figure has anything of the board's own start.
 
@@ -69,7 +69,7 @@ impl Case {
     /// What happened, in instructions.
     fn read(self, outcome: &RunOutcome) -> Option<Vec<(&'static str, u64)>> {
         let (first, second) = (outcome.vm("first")?, outcome.vm("second")?);
-        let (end, beginning) = (first.lives.last()?, second.lives.first()?);
+        let (end, beginning) = (first.boot_epochs.last()?, second.boot_epochs.first()?);
         let (cleared, gone) = first.gone?;
         let since_switched_on: u64 = second.text().lines().find_map(|line| {
             line.trim_end().rsplit_once("bench: first-instruction ").and_then(|(_, count)| count.parse().ok())
@@ -90,7 +90,7 @@ impl Case {
 mod tests {
     use std::path::PathBuf;
 
-    use vambrace_wire::message::Life;
+    use vambrace_wire::message::BootEpoch;
 
     use super::*;
     use vambrace_manifest::diagnostic::Source;
@@ -109,9 +109,10 @@ mod tests {
     #[test]
     fn parts_are_told_from_the_whole() {
         let mut outcome = RunOutcome::new(&["first".to_owned(), "second".to_owned()]);
-        outcome.vms[0].lives = vec![Life { began: 0, copied: 1, started: 2, ended: 1000 }];
+        outcome.vms[0].boot_epochs = vec![BootEpoch { began: 0, copied: 1, started: 2, ended: 1000 }];
         outcome.vms[0].gone = Some((1500, 1510));
-        outcome.vms[1].lives = vec![Life { began: 2000, copied: 2100, started: 2400, ended: 9000 }];
+        outcome.vms[1].boot_epochs =
+            vec![BootEpoch { began: 2000, copied: 2100, started: 2400, ended: 9000 }];
         assert_eq!(CASES[0].read(&outcome), None);
         outcome.vms[1].console = b"bench: first-instruction 7\r\nbench: done\r\n".to_vec();
         let expected =

@@ -205,12 +205,12 @@ fn vm(text: &mut String, name: &str, cmdline: &str, more: &str) {
 /// What making the second VM took, and the memory that EL2 took while it was there.
 fn created(outcome: &RunOutcome) -> Option<(u64, u64)> {
     let second = outcome.vm("second")?;
-    let life = second.lives.first()?;
+    let epoch = second.boot_epochs.first()?;
     let since_switched_on: u64 = second.text().lines().find_map(|line| {
         line.trim_end().rsplit_once("bench: first-instruction ").and_then(|(_, count)| count.parse().ok())
     })?;
     let (_, memory) = outcome.memory.last()?;
-    Some((life.started.checked_sub(life.began)? + since_switched_on, Account::from(*memory).used()))
+    Some((epoch.started.checked_sub(epoch.began)? + since_switched_on, Account::from(*memory).used()))
 }
 
 impl Scale {

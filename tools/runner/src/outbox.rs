@@ -23,7 +23,7 @@ struct Line {
     sent: u32,
     /// The position up to which the VM has taken it.
     taken: u32,
-    life: Life,
+    hearing: Hearing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ enum Input {
 
 /// Where a VM is, as far as its input is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
+enum Hearing {
     /// Nobody would take it yet.
     ToCome,
     Running,
@@ -44,7 +44,7 @@ enum Life {
 
 impl Line {
     const fn new() -> Self {
-        Self { waiting: VecDeque::new(), sent: 0, taken: 0, life: Life::ToCome }
+        Self { waiting: VecDeque::new(), sent: 0, taken: 0, hearing: Hearing::ToCome }
     }
 }
 
@@ -66,7 +66,7 @@ impl Outbox {
 
     fn add(&mut self, vm: u16, input: impl Iterator<Item = Input>) {
         if let Some(line) = self.vms.get_mut(usize::from(vm))
-            && line.life != Life::Over
+            && line.hearing != Hearing::Over
         {
             line.waiting.extend(input);
         }
@@ -77,14 +77,14 @@ impl Outbox {
         if let Some(line) = self.vms.get_mut(usize::from(vm)) {
             match state {
                 // It was made anew, and counts from the beginning.
-                VmState::Running if line.life == Life::Over => {
-                    *line = Line { life: Life::Running, ..Line::new() };
+                VmState::Running if line.hearing == Hearing::Over => {
+                    *line = Line { hearing: Hearing::Running, ..Line::new() };
                 }
                 VmState::Running | VmState::Reset(_) | VmState::Paused | VmState::Resumed => {
-                    line.life = Life::Running;
+                    line.hearing = Hearing::Running;
                 }
                 VmState::Off | VmState::Crashed | VmState::NotMade => {
-                    line.life = Life::Over;
+                    line.hearing = Hearing::Over;
                     line.waiting.clear();
                 }
             }
@@ -105,7 +105,7 @@ impl Outbox {
 
     /// The next frame for the line, if the VM may be sent one.
     pub(super) fn next(&mut self, vm: u16) -> Option<Vec<u8>> {
-        let line = self.vms.get_mut(usize::from(vm)).filter(|line| line.life == Life::Running)?;
+        let line = self.vms.get_mut(usize::from(vm)).filter(|line| line.hearing == Hearing::Running)?;
         let room = INPUT_WINDOW.saturating_sub(line.sent.wrapping_sub(line.taken) as usize);
         let position = line.sent;
         if room > 0 && line.waiting.front() == Some(&Input::Break) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What came of a run.
 
-use vambrace_wire::message::{Life, LogLevel, MemoryUse, VcpuReport, VmState};
+use vambrace_wire::message::{BootEpoch, LogLevel, MemoryUse, VcpuReport, VmState};
 
 use super::session::{Event, Message};
 use crate::Exit;
@@ -107,7 +107,7 @@ pub struct VmOutcome {
     /// The numbers that it gave as its result, one in each boot epoch at most.
     pub results: Vec<u32>,
     /// The boot epochs that are over, in order.
-    pub lives: Vec<Life>,
+    pub boot_epochs: Vec<BootEpoch>,
     /// When its memory had been cleared and when it was free, in counts of the system counter.
     pub gone: Option<(u64, u64)>,
     /// How often it was gone.
@@ -194,7 +194,9 @@ impl RunOutcome {
             Event::Message(Message::State { vm, state }) => self.with(*vm, |vm| vm.states.push(*state)),
             Event::Message(Message::Report { vm, text }) => self.with(*vm, |vm| vm.report.push(text.clone())),
             Event::Message(Message::Result { vm, number }) => self.with(*vm, |vm| vm.results.push(*number)),
-            Event::Message(Message::Life { vm, life }) => self.with(*vm, |vm| vm.lives.push(*life)),
+            Event::Message(Message::BootEpoch { vm, epoch }) => {
+                self.with(*vm, |vm| vm.boot_epochs.push(*epoch));
+            }
             Event::Message(Message::Gone { vm, cleared, at }) => {
                 self.with(*vm, |vm| {
                     vm.gone = Some((*cleared, *at));

@@ -14,7 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use vambrace_wire::message::{
-    Decoder, FromHypervisor, Life, LogLevel, MAX_FRAME, MemoryUse, Piece, ToHypervisor, VcpuReport,
+    BootEpoch, Decoder, FromHypervisor, LogLevel, MAX_FRAME, MemoryUse, Piece, ToHypervisor, VcpuReport,
     VmControl, VmState, decode, encode,
 };
 
@@ -46,8 +46,8 @@ pub enum Message {
     State { vm: u16, state: VmState },
     /// A line of a VM's crash report.
     Report { vm: u16, text: String },
-    /// A life of a VM is over.
-    Life { vm: u16, life: Life },
+    /// A boot epoch of a VM is over.
+    BootEpoch { vm: u16, epoch: BootEpoch },
     /// A VM is no more.
     Gone { vm: u16, cleared: u64, at: u64 },
     /// The memory that it takes.
@@ -73,7 +73,7 @@ impl From<FromHypervisor<'_>> for Message {
             FromHypervisor::Taken { vm, position } => Self::Taken { vm, position },
             FromHypervisor::State { vm, state } => Self::State { vm, state },
             FromHypervisor::Report { vm, text } => Self::Report { vm, text: text.to_owned() },
-            FromHypervisor::Life { vm, life } => Self::Life { vm, life },
+            FromHypervisor::BootEpoch { vm, epoch } => Self::BootEpoch { vm, epoch },
             FromHypervisor::Gone { vm, cleared, at } => Self::Gone { vm, cleared, at },
             FromHypervisor::Memory { vms, memory } => Self::Memory { vms, memory },
             FromHypervisor::End => Self::End,

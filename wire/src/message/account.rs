@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What EL2 knows of its own cost: when the parts of a VM's boot epochs began, and the memory that it takes itself.
 //!
-//! Both are said when a life is over, so that saying it costs nobody's start.
+//! Both are said when a boot epoch is over, so that saying it costs nobody's start.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,13 +24,13 @@ macro_rules! as_list {
     };
 }
 
-as_list!(Life: began, copied, started, ended; 4);
+as_list!(BootEpoch: began, copied, started, ended; 4);
 as_list!(MemoryUse: image, map, stacks, heap, values, tables, loaded; 7);
 
-/// One life of a VM, from the decision that it shall be to the last of its CPUs stopping. Counts of the system counter.
+/// One boot epoch of a VM, from the decision that it shall be to the last of its CPUs stopping. Counts of the system counter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "[u64; 4]", from = "[u64; 4]")]
-pub struct Life {
+pub struct BootEpoch {
     /// EL2 set about it: made its values and tables, or, after a reset, cleared its memory.
     pub began: u64,
     /// Began to copy the images.

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use vambrace_wire::message::{Life, MemoryUse};
+use vambrace_wire::message::{BootEpoch, MemoryUse};
 
 use super::*;
 use vambrace_manifest::diagnostic::Source;
@@ -33,7 +33,7 @@ fn the_manifests_have_no_mistakes_and_so_many_vms() {
 fn making_a_vm_is_told_with_the_memory_at_its_end() {
     let mut outcome = RunOutcome::new(&["first".to_owned(), "second".to_owned()]);
     assert_eq!(created(&outcome), None);
-    outcome.vms[1].lives = vec![Life { began: 2000, copied: 2100, started: 2400, ended: 9000 }];
+    outcome.vms[1].boot_epochs = vec![BootEpoch { began: 2000, copied: 2100, started: 2400, ended: 9000 }];
     outcome.vms[1].console = b"bench: first-instruction 7\r\n".to_vec();
     let memory = MemoryUse { image: 1, map: 2, stacks: 4, heap: 8, values: 16, tables: 32, loaded: 64 };
     outcome.memory = vec![(3, MemoryUse::default()), (2, memory)];

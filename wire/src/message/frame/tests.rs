@@ -2,8 +2,8 @@
 use proptest::prelude::*;
 
 use super::super::{
-    FromHypervisor, Life, LogLevel, MAX_TEXT, MemoryUse, TOLD_EXITS, ToHypervisor, ToldExit, VcpuActivity,
-    VcpuReport, VmState,
+    BootEpoch, FromHypervisor, LogLevel, MAX_TEXT, MemoryUse, TOLD_EXITS, ToHypervisor, ToldExit,
+    VcpuActivity, VcpuReport, VmState,
 };
 use super::*;
 
@@ -63,7 +63,7 @@ fn the_longest_text_fits_every_message() {
         FromHypervisor::Console { vm: u16::MAX, bytes: &bytes },
         FromHypervisor::Report { vm: u16::MAX, text: &text },
         FromHypervisor::State { vm: u16::MAX, state: VmState::Reset(u32::MAX) },
-        FromHypervisor::Life { vm: u16::MAX, life: Life::from([u64::MAX; 4]) },
+        FromHypervisor::BootEpoch { vm: u16::MAX, epoch: BootEpoch::from([u64::MAX; 4]) },
         FromHypervisor::Gone { vm: u16::MAX, cleared: u64::MAX, at: u64::MAX },
         FromHypervisor::Memory { vms: u16::MAX, memory: MemoryUse::from([u64::MAX; 7]) },
         FromHypervisor::Result { vm: u16::MAX, number: u32::MAX },
