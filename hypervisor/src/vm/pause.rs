@@ -129,7 +129,7 @@ impl Controls {
 }
 
 impl VmShared {
-    /// Asks for something to be done to the VM. A pause and a resume that it has not seen yet cancel each other: the last stands.
+    /// Asks for something to be done to the VM. Of a pause and a resume that it has not seen yet the last stands.
     pub(crate) fn control(&self, control: VmControl) {
         let (set, clear) = match control {
             VmControl::Pause => (PAUSE, RESUME),
@@ -156,12 +156,17 @@ impl VmShared {
     #[cold]
     fn apply_each(&self) {
         let asked = self.controls.0.swap(0, Ordering::AcqRel);
-        if asked & DESTROY != 0 {
+        let done = if asked & DESTROY != 0 {
             self.destroy();
-            return;
-        }
-        let done = if asked & PAUSE != 0 { self.pause() } else { Ok(()) };
-        let done = done.and_then(|()| if asked & RESUME != 0 { self.resume() } else { Ok(()) });
+            Ok(())
+        } else if asked & PAUSE != 0 {
+            self.pause()
+        } else if asked & RESUME != 0 {
+            self.resume()
+        } else {
+            // Another of its vCPUs has done it.
+            Ok(())
+        };
         if let Err(error) = done {
             console::warn_of(self.id, format_args!("{}: {error}", registry::name(self.id)));
         }

@@ -33,9 +33,8 @@ impl Pcpu {
     pub(super) fn pause_vcpu(&mut self, id: RunQueueIndex) -> IsPaused {
         let Some(Some(queued)) = self.queued.get(id.index()) else { invariant!("only vCPUs are queued") };
         let (handle, vcpu) = (Arc::clone(&queued.handle), queued.vcpu);
-        if self.fp_owner == Some(id)
-            && let Some(vcpu) = handle.vcpus.get(vcpu.index())
-        {
+        if self.fp_owner == Some(id) {
+            let Some(vcpu) = handle.vcpus.get(vcpu.index()) else { invariant!("a queued vCPU is its VM's") };
             features::set_fp(Fp::IsLoaded);
             barrier::isb();
             world::save_fp(&mut vcpu.lock().registers.fp);
@@ -57,8 +56,7 @@ impl Pcpu {
         queued.wake_at = NEVER;
         // What is left to do for the devices is due when the VM goes on.
         queued.work_at = NEVER;
-        let flush_at = queued.flush_at;
-        self.deadlines.set(id, flush_at);
+        self.note_deadline(id);
         self.queue.block(id);
         IsPaused::Yes
     }
