@@ -57,7 +57,7 @@ impl PrivateIrq {
 /// A list register to be written.
 #[must_use = "the machine's list register is to be written"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Added {
+pub struct LrWrite {
     /// Which one.
     pub index: usize,
     /// Its value.
@@ -87,11 +87,12 @@ impl Vcpu {
     /// The list register that holds an interrupt as it was queued before, if the list registers hold all but SGIs that
     /// became pending since, and `is_empty` says that the guest has handled it.
     #[inline(always)]
-    fn queued_before(&self, irq: PrivateIrq, is_empty: impl FnOnce(usize) -> bool) -> Option<Added> {
+    fn queued_before(&self, irq: PrivateIrq, is_empty: impl FnOnce(usize) -> bool) -> Option<LrWrite> {
         let index = usize::from(*self.last_lr.get(irq.intid().get() as usize)?);
         let value = ListRegister(*self.queued.get(index)?);
         let may_be_in_lr = self.lrs_hold_all_but_sgis() && self.private.is_in_lr(irq.intid().get());
-        (may_be_in_lr && value.is_alike(irq.register()) && is_empty(index)).then_some(Added { index, value })
+        (may_be_in_lr && value.is_alike(irq.register()) && is_empty(index))
+            .then_some(LrWrite { index, value })
     }
 
     /// Queues the one SGI that became pending after the flush, if it goes as before.
@@ -99,16 +100,16 @@ impl Vcpu {
     pub(crate) fn requeue_pending_sgi(
         &mut self,
         is_empty: impl FnOnce(&Self, usize) -> bool,
-    ) -> Option<Added> {
+    ) -> Option<LrWrite> {
         if !self.pending_sgi.is_power_of_two() {
             return None;
         }
         let n = self.pending_sgi.trailing_zeros();
-        let added =
+        let write =
             self.queued_before(PrivateIrq::Sgi { intid: Intid::new(n) }, |index| is_empty(self, index))?;
         self.pending_sgi = 0;
         self.private.take_latch(n);
-        Some(added)
+        Some(write)
     }
 }
 
@@ -120,7 +121,7 @@ impl Vgic {
     /// what became of it there; all of which is true again.
     #[inline(always)]
     #[must_use]
-    pub fn requeue(&self, vcpu: VcpuId, irq: PrivateIrq, empty: u64) -> Option<Added> {
+    pub fn requeue(&self, vcpu: VcpuId, irq: PrivateIrq, empty: u64) -> Option<LrWrite> {
         let state = self.vcpu(vcpu)?;
         match irq {
             PrivateIrq::Sgi { .. } if state.pending_sgi != 0 => None,
@@ -132,7 +133,7 @@ impl Vgic {
 
     /// The same for an interrupt that may have to wait, beside others.
     #[must_use]
-    pub fn requeue_beside(&self, vcpu: VcpuId, irq: PrivateIrq, empty: u64) -> Option<Added> {
+    pub fn requeue_beside(&self, vcpu: VcpuId, irq: PrivateIrq, empty: u64) -> Option<LrWrite> {
         let state = self.vcpu(vcpu)?;
         state.queued_before(irq, |index| empty >> index & 1 != 0)
     }
@@ -146,7 +147,7 @@ impl Vgic {
     /// Queues the one SGI that became pending after the flush, if nothing else has changed. The vCPU runs here;
     /// for `empty` see [`Vgic::requeue`].
     #[inline]
-    pub fn queue_pending_sgi(&mut self, vcpu: VcpuId, empty: u64) -> Option<Added> {
+    pub fn queue_pending_sgi(&mut self, vcpu: VcpuId, empty: u64) -> Option<LrWrite> {
         let state = self.vcpu_mut(vcpu)?;
         state
             .requeue_pending_sgi(|_, index| empty >> index & 1 != 0)
@@ -155,7 +156,7 @@ impl Vgic {
 
     /// The same for an SGI that was not the last in its list register.
     #[cold]
-    fn queue_pending_sgi_anew(&mut self, vcpu: VcpuId, empty: u64) -> Option<Added> {
+    fn queue_pending_sgi_anew(&mut self, vcpu: VcpuId, empty: u64) -> Option<LrWrite> {
         let state = self.vcpu_mut(vcpu)?;
         let pending_sgi = state.pending_sgi;
         if !state.lrs_hold_all_but_sgis() || !pending_sgi.is_power_of_two() {
@@ -165,18 +166,18 @@ impl Vgic {
         // As if it became pending now.
         state.pending_sgi = 0;
         state.private.take_latch(n);
-        let added = self.queue(vcpu, PrivateIrq::Sgi { intid: Intid::new(n) }, empty);
-        if added.is_none()
+        let write = self.queue(vcpu, PrivateIrq::Sgi { intid: Intid::new(n) }, empty);
+        if write.is_none()
             && let Some(state) = self.vcpu_mut(vcpu)
         {
             let _ = state.private.set_latch(n);
             state.pending_sgi = pending_sgi;
         }
-        added
+        write
     }
 
     /// Queues an interrupt in a list register that is empty; see [`Vgic::requeue`], which has been asked before.
-    pub fn queue(&mut self, vcpu: VcpuId, irq: PrivateIrq, empty: u64) -> Option<Added> {
+    pub fn queue(&mut self, vcpu: VcpuId, irq: PrivateIrq, empty: u64) -> Option<LrWrite> {
         let intid = irq.intid();
         let n = intid.get();
         let state = self.vcpus.get_mut(vcpu.index())?;
@@ -215,6 +216,6 @@ impl Vgic {
         state.interface.used = state.interface.used.max(index as u8 + 1);
         state.used_lrs |= 1 << index;
         *state.last_lr.get_mut(n as usize)? = index as u8;
-        Some(Added { index, value })
+        Some(LrWrite { index, value })
     }
 }

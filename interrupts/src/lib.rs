@@ -53,11 +53,11 @@ mod vcpu_set;
 mod vgic;
 
 pub use config::{ConfigError, VgicConfig};
-pub use direct::{Added, PrivateIrq};
+pub use direct::{LrWrite, PrivateIrq};
 pub use intid::Intid;
 pub use list_register::{ListRegister, State, VirtualCpuInterface};
 pub use put_load::Put;
-pub use resample::{Answer, Group, GroupRegister, Look, Trigger};
+pub use resample::{Group, GroupRegister, PendingRead, PendingRegister, Trigger};
 pub use sgi::{SgiRegister, SgiRequest, SgiTargets};
 pub use vcpu_set::{MAX_VCPUS, VcpuSet};
-pub use vgic::{Activity, LineLevel, Vgic, Width};
+pub use vgic::{LineLevel, VcpuRunState, Vgic, Width};

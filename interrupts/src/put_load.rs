@@ -14,12 +14,12 @@
 
 use vambrace_ids::VcpuId;
 
-use crate::direct::Added;
+use crate::direct::LrWrite;
 use crate::intid::Intid;
 use crate::list_register::{ListRegister, State, VirtualCpuInterface};
 use crate::selection::Key;
 use crate::vcpu_set::{VcpuSet, bits};
-use crate::vgic::{Activity, Vcpu, Vgic};
+use crate::vgic::{Vcpu, VcpuRunState, Vgic};
 
 /// What became of the list registers of a vCPU that was put.
 #[must_use]
@@ -111,13 +111,13 @@ impl Vcpu {
 }
 
 impl Vgic {
-    /// A vCPU leaves the machine, whose registers `read` fetches; see [`Vgic::sync_from`]. It is told of nothing until it comes
-    /// back, unless [`Vgic::set_activity`] says that it waits.
+    /// A vCPU is put: `read` fetches the hardware's registers; see [`Vgic::sync_from`]. It is not kicked until it is loaded
+    /// again, unless [`Vgic::set_run_state`] says that it blocks.
     ///
     /// If the vCPU was not flushed, there is nothing to fetch, and `read` is not called.
     pub fn put(&mut self, vcpu: VcpuId, read: impl FnOnce(&mut VirtualCpuInterface)) -> Put {
         let Some(state) = self.vcpu_mut(vcpu) else { return Put::Synced(VcpuSet::new()) };
-        state.activity = Activity::Ready;
+        state.run_state = VcpuRunState::Runnable;
         if !state.lr_state.is_flushed() {
             return Put::Synced(VcpuSet::new());
         }
@@ -132,13 +132,13 @@ impl Vgic {
         Put::Synced(self.sync_interface(vcpu, groups))
     }
 
-    /// A vCPU comes back to the machine, and is told of all that changes from now on. If its list registers were kept, and
-    /// nothing has happened since but that one SGI became pending, [`Vgic::interface`] is what to write into the machine,
-    /// and true is returned. Else [`Vgic::sync_put`] and [`Vgic::flush`] have to follow.
+    /// A vCPU is loaded, and is kicked for all that changes from now on. If its list registers were kept, and nothing has
+    /// happened since but that one SGI became pending, [`Vgic::interface`] is what to write into the hardware, and true is
+    /// returned. Else [`Vgic::sync_put`] and [`Vgic::flush`] have to follow.
     #[must_use]
     pub fn load(&mut self, vcpu: VcpuId) -> bool {
         let Some(state) = self.vcpu_mut(vcpu) else { return false };
-        state.activity = Activity::Busy;
+        state.run_state = VcpuRunState::Loaded;
         if !state.lr_state.load() {
             return false;
         }
@@ -155,7 +155,7 @@ impl Vgic {
     /// Queues the SGI that is pending in the list registers that were kept; false if that takes a sync.
     fn queue_pending_sgi_of_put(&mut self, vcpu: VcpuId) -> bool {
         let Some(state) = self.vcpu_mut(vcpu) else { return false };
-        if let Some(Added { index, value }) = state.requeue_pending_sgi(Vcpu::is_put_empty) {
+        if let Some(LrWrite { index, value }) = state.requeue_pending_sgi(Vcpu::is_put_empty) {
             if let Some(register) = state.interface.lr.get_mut(index) {
                 *register = value.0;
             }
@@ -166,10 +166,10 @@ impl Vgic {
         for (index, register) in (0..).zip(state.listed()) {
             empty &= !(u64::from(register.state() != State::Inactive) << index);
         }
-        let Some(added) = self.queue_pending_sgi(vcpu, empty) else { return false };
-        let register = self.vcpu_mut(vcpu).and_then(|state| state.interface.lr.get_mut(added.index));
+        let Some(write) = self.queue_pending_sgi(vcpu, empty) else { return false };
+        let register = self.vcpu_mut(vcpu).and_then(|state| state.interface.lr.get_mut(write.index));
         if let Some(register) = register {
-            *register = added.value.0;
+            *register = write.value.0;
         }
         true
     }

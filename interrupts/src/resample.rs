@@ -57,20 +57,20 @@ impl Group {
 /// What a read of ICC_IARn_EL1 or ICC_HPPIRn_EL1 that trapped comes to.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum PendingRead {
     /// The INTID; 1023 if there is none.
     Intid(Intid),
     /// What was to be resampled is taken back: the instruction is to run again, behind what fires now.
-    Again,
+    Retry,
 }
 
-/// Whether a read takes what it finds.
+/// The registers that say which interrupt is pending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// ICC_IARn_EL1: the interrupt becomes active.
-    Acknowledge,
-    /// ICC_HPPIRn_EL1: it stays as it is.
-    Peek,
+pub enum PendingRegister {
+    /// ICC_IARn_EL1: a read acknowledges the interrupt, which becomes active.
+    Iar,
+    /// ICC_HPPIRn_EL1: the interrupt stays as it is.
+    Hppir,
 }
 
 impl Vgic {
@@ -159,8 +159,14 @@ impl Vgic {
 
     /// A read of ICC_IARn_EL1 or ICC_HPPIRn_EL1 has trapped. The vCPU is synced, and is to be flushed; `kicks` gets the
     /// vCPUs that have to look again, this one among them if physical interrupts are to be deactivated.
-    pub fn read_pending(&mut self, vcpu: VcpuId, group: Group, look: Look, kicks: &mut VcpuSet) -> Answer {
-        let Some(state) = self.vcpu_mut(vcpu) else { return Answer::Intid(Intid::SPURIOUS) };
+    pub fn read_pending(
+        &mut self,
+        vcpu: VcpuId,
+        group: Group,
+        register: PendingRegister,
+        kicks: &mut VcpuSet,
+    ) -> PendingRead {
+        let Some(state) = self.vcpu_mut(vcpu) else { return PendingRead::Intid(Intid::SPURIOUS) };
         let bit = 1 << group.index();
         let is_second = state.resampled & bit != 0;
         state.resampled &= !bit;
@@ -168,20 +174,20 @@ impl Vgic {
             if let Some(state) = self.vcpu_mut(vcpu) {
                 state.resampled |= bit;
             }
-            return Answer::Again;
+            return PendingRead::Retry;
         }
-        let Some(state) = self.vcpu(vcpu) else { return Answer::Intid(Intid::SPURIOUS) };
+        let Some(state) = self.vcpu(vcpu) else { return PendingRead::Intid(Intid::SPURIOUS) };
         let (bits, most_urgent) = (self.config.preemption_bits, self.most_urgent_pending(state));
         let Some(key) = most_urgent.filter(|key| Group::of(key.is_group1()) == group) else {
-            return Answer::Intid(Intid::SPURIOUS);
+            return PendingRead::Intid(Intid::SPURIOUS);
         };
-        if look == Look::Acknowledge {
+        if register == PendingRegister::Iar {
             if !state.interface.signals(key.priority(), key.is_group1(), bits) {
-                return Answer::Intid(Intid::SPURIOUS);
+                return PendingRead::Intid(Intid::SPURIOUS);
             }
             self.acknowledge(vcpu, key, kicks);
         }
-        Answer::Intid(key.intid())
+        PendingRead::Intid(key.intid())
     }
 
     /// Takes the links of a vCPU's interrupts that are to be resampled back. Says whether there were any.

@@ -11,7 +11,7 @@ use vambrace_ids::VcpuId;
 
 use crate::intid::{Intid, SpiIndex};
 use crate::vcpu_set::{VcpuSet, bits};
-use crate::vgic::{Activity, Vcpu, Vgic};
+use crate::vgic::{Vcpu, VcpuRunState, Vgic};
 
 /// Banks of SPIs there can be.
 const SPI_BANKS: usize = 31;
@@ -58,15 +58,15 @@ impl Vgic {
     pub(crate) fn kick(&mut self, vcpu: VcpuId, kicks: &mut VcpuSet) {
         if let Some(target) = self.vcpu_mut(vcpu) {
             target.lr_state.note_change();
-            if target.is_to_be_told() {
+            if target.should_kick() {
                 kicks.insert(vcpu);
             }
         }
     }
 
-    /// Has a vCPU that is in the machine bring what it holds there.
+    /// Has a vCPU that is loaded bring what its list registers hold.
     pub(crate) fn note_lr_owner(&self, vcpu: VcpuId, kicks: &mut VcpuSet) {
-        if self.vcpu(vcpu).is_some_and(|vcpu| vcpu.activity == Activity::Busy) {
+        if self.vcpu(vcpu).is_some_and(|vcpu| vcpu.run_state == VcpuRunState::Loaded) {
             kicks.insert(vcpu);
         }
     }
@@ -125,7 +125,7 @@ impl Vgic {
             None
         } else if bank.one_of_n & bit != 0 {
             let group = bank.group1() >> spi.n() & 1;
-            self.choose_taker(old, group)
+            self.choose_target(old, group)
         } else {
             route.target
         };
@@ -166,7 +166,7 @@ impl Vgic {
     /// Chooses the vCPU for an interrupt of `group` that any may take: one that takes part; rather one whose CPU
     /// interface has the group enabled, rather the one that has it already, rather one that waits, else each in
     /// turn (IHI 0069, "1 of N").
-    fn choose_taker(&mut self, current: Option<VcpuId>, group: u32) -> Option<VcpuId> {
+    fn choose_target(&mut self, current: Option<VcpuId>, group: u32) -> Option<VcpuId> {
         let count = self.vcpus.len();
         let rank = |index: usize, vcpu: &Vcpu| {
             if !vcpu.takes_part(group) {
@@ -174,24 +174,24 @@ impl Vgic {
             }
             let is_enabled = vcpu.interface.groups() >> group & 1;
             let is_current = u32::from(current.is_some_and(|current| current.index() == index));
-            let is_waiting = u32::from(vcpu.activity == Activity::Waiting);
+            let is_waiting = u32::from(vcpu.run_state == VcpuRunState::Blocked);
             1 + (is_enabled << 2 | is_current << 1 | is_waiting)
         };
-        let (mut best, mut taker) = (0, None);
-        for index in (self.turn..count).chain(0..self.turn.min(count)) {
+        let (mut best, mut target) = (0, None);
+        for index in (self.next_target..count).chain(0..self.next_target.min(count)) {
             let rank = self.vcpus.get(index).map_or(0, |vcpu| rank(index, vcpu));
             if rank > best {
-                (best, taker) = (rank, Some(index));
+                (best, target) = (rank, Some(index));
             }
         }
-        let taker = taker.and_then(VcpuId::from_index);
-        if taker != current {
-            self.turn = taker.map_or(0, |taker| (taker.index() + 1) % count);
+        let target = target.and_then(VcpuId::from_index);
+        if target != current {
+            self.next_target = target.map_or(0, |target| (target.index() + 1) % count);
         }
-        taker
+        target
     }
 
-    /// After a change of who takes part in 1-of-N routing: finds takers anew for what is pending.
+    /// After a change of who takes part in 1-of-N routing: finds targets anew for what is pending.
     pub(crate) fn reroute_one_of_n(&mut self) -> VcpuSet {
         let mut kicks = VcpuSet::new();
         for index in 0..self.spis.len() {

@@ -64,18 +64,18 @@ impl Width {
     }
 }
 
-/// What a vCPU is doing: whether it has to be told of what changes for it. Who waits is preferred for an interrupt that any
-/// vCPU may take.
+/// Where a vCPU is: whether it has to be kicked for what changes for it. One that is blocked is preferred for an interrupt that
+/// any vCPU may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Activity {
-    /// It is in the machine: it is told of all that changes.
+pub enum VcpuRunState {
+    /// It is loaded: it is kicked for all that changes.
     #[default]
-    Busy,
-    /// It is not in the machine and will look before it is: it is told of nothing. A vCPU that waits and has been told is such
-    /// a one until it waits again.
-    Ready,
-    /// It waits for an interrupt: it is told once.
-    Waiting,
+    Loaded,
+    /// It is not loaded, and evaluates its interrupts when it is: it is never kicked. A vCPU that was blocked and has been kicked
+    /// is runnable until it blocks again.
+    Runnable,
+    /// It waits for an interrupt: it is kicked once.
+    Blocked,
 }
 
 /// A vCPU's redistributor and CPU interface.
@@ -83,13 +83,13 @@ pub enum Activity {
 pub(crate) struct Vcpu {
     pub(crate) private: Bank,
     pub(crate) spis: SpiSet,
-    /// What the machine's registers hold, as far as is known: as they were flushed, or as the vCPU left them.
+    /// What the hardware's registers hold, as far as is known: as they were flushed, or as they were when the vCPU was put.
     pub(crate) interface: VirtualCpuInterface,
     /// The list registers as they were queued.
     pub(crate) queued: [u64; 16],
     /// List registers in which something was queued, a bit each.
     pub(crate) used_lrs: u64,
-    pub(crate) activity: Activity,
+    pub(crate) run_state: VcpuRunState,
     /// GICR_WAKER.ProcessorSleep.
     pub(crate) asleep: bool,
     /// Groups whose interrupts it masks by PSTATE, as of when it was last entered.
@@ -113,7 +113,7 @@ impl Vcpu {
             interface: VirtualCpuInterface::default(),
             queued: [0; 16],
             used_lrs: 0,
-            activity: Activity::Busy,
+            run_state: VcpuRunState::Loaded,
             asleep: true,
             masked_groups: 0,
             resampled: 0,
@@ -124,14 +124,14 @@ impl Vcpu {
         }
     }
 
-    /// Something has changed for the vCPU. True if it has to be told.
+    /// Something has changed for the vCPU. True if it has to be kicked.
     #[inline(always)]
-    pub(crate) fn is_to_be_told(&mut self) -> bool {
-        match self.activity {
-            Activity::Busy => true,
-            Activity::Ready => false,
-            Activity::Waiting => {
-                self.activity = Activity::Ready;
+    pub(crate) fn should_kick(&mut self) -> bool {
+        match self.run_state {
+            VcpuRunState::Loaded => true,
+            VcpuRunState::Runnable => false,
+            VcpuRunState::Blocked => {
+                self.run_state = VcpuRunState::Runnable;
                 true
             }
         }
@@ -144,7 +144,7 @@ impl Vcpu {
         if is_noteworthy {
             self.lr_state.note_change();
         }
-        is_noteworthy && self.is_to_be_told()
+        is_noteworthy && self.should_kick()
     }
 
     /// Whether it takes 1-of-N interrupts of a group: it is awake, and does not decline.
@@ -172,7 +172,7 @@ impl Vcpu {
         } else if is_noteworthy {
             self.lr_state.note_change();
         }
-        is_noteworthy && self.is_to_be_told()
+        is_noteworthy && self.should_kick()
     }
 }
 
@@ -186,8 +186,8 @@ pub struct Vgic {
     pub(crate) spis: Vec<Bank>,
     pub(crate) routes: Vec<Route>,
     pub(crate) vcpus: Vec<Vcpu>,
-    /// Where the search for a taker of the next 1-of-N interrupt starts.
-    pub(crate) turn: usize,
+    /// The vCPU at which the search for the target of the next 1-of-N interrupt starts.
+    pub(crate) next_target: usize,
     /// An SPI has been linked to a physical interrupt, ever.
     pub(crate) links_spis: bool,
 }
@@ -209,7 +209,7 @@ impl Vgic {
             spis,
             routes: Vec::new(),
             vcpus,
-            turn: 0,
+            next_target: 0,
             links_spis: false,
             config,
         };
@@ -249,7 +249,7 @@ impl Vgic {
     /// linked come out of [`Self::take_hw_deactivate`].
     pub fn reset(&mut self) {
         self.groups = 0;
-        self.turn = 0;
+        self.next_target = 0;
         self.spis.iter_mut().for_each(Bank::reset);
         // IROUTER is UNKNOWN after reset; zero, the first vCPU in most VMs, as elsewhere.
         let target = self.affinities.find(Affinity(0));
@@ -275,11 +275,11 @@ impl Vgic {
         kicks
     }
 
-    /// Says what a vCPU is doing that is not in the machine: it waits, once it has found nothing that it would wait for. That
-    /// it comes and leaves, [`Vgic::load`] and [`Vgic::put`] know.
-    pub fn set_activity(&mut self, vcpu: VcpuId, activity: Activity) {
+    /// Says what a vCPU is doing that is not loaded: it blocks, once it has found nothing that it would wait for. That it is
+    /// loaded and put, [`Vgic::load`] and [`Vgic::put`] know.
+    pub fn set_run_state(&mut self, vcpu: VcpuId, run_state: VcpuRunState) {
         if let Some(vcpu) = self.vcpu_mut(vcpu) {
-            vcpu.activity = activity;
+            vcpu.run_state = run_state;
         }
     }
 

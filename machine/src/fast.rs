@@ -16,7 +16,7 @@ use vambrace_cpu::pstate;
 use vambrace_cpu::registers::Frame;
 use vambrace_cpu::syndrome::{Conduit, Syndrome, class};
 use vambrace_ids::VcpuId;
-use vambrace_interrupts::Added;
+use vambrace_interrupts::LrWrite;
 use vambrace_memory::Va;
 
 pub use self::constants::Constants;
@@ -62,7 +62,7 @@ pub trait ListRegisters {
     /// ICH_ELRSR_EL2: bit `n` says that list register `n` holds nothing.
     fn empty(&self) -> u64;
     /// Writes a list register.
-    fn write(&mut self, added: Added);
+    fn write(&mut self, write: LrWrite);
     /// Writes ICH_HCR_EL2.
     fn set_control(&mut self, hcr: u64);
 }
@@ -74,8 +74,8 @@ impl<L: ListRegisters> ListRegisters for &mut L {
     }
 
     #[inline(always)]
-    fn write(&mut self, added: Added) {
-        L::write(self, added);
+    fn write(&mut self, write: LrWrite) {
+        L::write(self, write);
     }
 
     #[inline(always)]

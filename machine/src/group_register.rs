@@ -6,7 +6,7 @@ use spin::RelaxStrategy;
 use spin::mutex::SpinMutex;
 use vambrace_cpu::exit::Direction;
 use vambrace_cpu::sysreg::SysReg;
-use vambrace_interrupts::{Answer, Group, GroupRegister, LineLevel, Look};
+use vambrace_interrupts::{Group, GroupRegister, LineLevel, PendingRead, PendingRegister};
 
 use crate::host::{LoadedVcpu, Notify};
 use crate::layout;
@@ -19,7 +19,7 @@ use crate::vm::Vm;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum GroupRegisterAccess {
     /// ICC_IARn_EL1 and ICC_HPPIRn_EL1.
-    Pending(Group, Look),
+    Pending(Group, PendingRegister),
     /// ICC_EOIRn_EL1.
     End,
     /// The others.
@@ -30,10 +30,10 @@ fn decode(register: SysReg) -> Option<GroupRegisterAccess> {
     use GroupRegister::{ActivePriorities, BinaryPoint, Enable};
 
     Some(match register {
-        SysReg::ICC_IAR0_EL1 => GroupRegisterAccess::Pending(Group::Zero, Look::Acknowledge),
-        SysReg::ICC_IAR1_EL1 => GroupRegisterAccess::Pending(Group::One, Look::Acknowledge),
-        SysReg::ICC_HPPIR0_EL1 => GroupRegisterAccess::Pending(Group::Zero, Look::Peek),
-        SysReg::ICC_HPPIR1_EL1 => GroupRegisterAccess::Pending(Group::One, Look::Peek),
+        SysReg::ICC_IAR0_EL1 => GroupRegisterAccess::Pending(Group::Zero, PendingRegister::Iar),
+        SysReg::ICC_IAR1_EL1 => GroupRegisterAccess::Pending(Group::One, PendingRegister::Iar),
+        SysReg::ICC_HPPIR0_EL1 => GroupRegisterAccess::Pending(Group::Zero, PendingRegister::Hppir),
+        SysReg::ICC_HPPIR1_EL1 => GroupRegisterAccess::Pending(Group::One, PendingRegister::Hppir),
         SysReg::ICC_EOIR0_EL1 | SysReg::ICC_EOIR1_EL1 => GroupRegisterAccess::End,
         SysReg::ICC_IGRPEN0_EL1 => GroupRegisterAccess::Register(Enable(Group::Zero)),
         SysReg::ICC_IGRPEN1_EL1 => GroupRegisterAccess::Register(Enable(Group::One)),
@@ -62,13 +62,13 @@ pub(crate) fn access(
     let mut shared = vm.lock();
     let mut notify = take_back(&mut shared, vcpu, host);
     let served = match (access, direction) {
-        (GroupRegisterAccess::Pending(group, look), _) => {
+        (GroupRegisterAccess::Pending(group, register), _) => {
             if host.virtual_timer_line() == LineLevel::High {
                 shared.gic.confirm_line(vcpu.id, layout::VIRTUAL_TIMER_INTID);
             }
-            match shared.gic.read_pending(vcpu.id, group, look, &mut notify) {
-                Answer::Intid(intid) => Served::Value(intid.into()),
-                Answer::Again => Served::Unfinished,
+            match shared.gic.read_pending(vcpu.id, group, register, &mut notify) {
+                PendingRead::Intid(intid) => Served::Value(intid.into()),
+                PendingRead::Retry => Served::Unfinished,
             }
         }
         (GroupRegisterAccess::End, _) => {

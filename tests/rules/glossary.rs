@@ -44,6 +44,12 @@ const REPLACED: &[&str] = &[
     "Draft",
     "BoardDraft",
     "Weights",
+    "Look",
+    "Added",
+    "Activity",
+    "set_activity",
+    "is_to_be_told",
+    "choose_taker",
 ];
 
 fn identifiers(text: &str) -> impl Iterator<Item = &str> {

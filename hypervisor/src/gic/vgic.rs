@@ -2,7 +2,7 @@
 //! The machine's virtual CPU interface: list registers and the registers around them, to and from values.
 
 use vambrace_cpu::timer;
-use vambrace_interrupts::{Added, LineLevel, VirtualCpuInterface};
+use vambrace_interrupts::{LineLevel, LrWrite, VirtualCpuInterface};
 use vambrace_machine::fast::ListRegisters;
 
 use crate::arch::sysreg::*;
@@ -168,8 +168,8 @@ impl ListRegisters for Interface {
     }
 
     #[inline(always)]
-    fn write(&mut self, added: Added) {
-        write_list_register(added.index, added.value.0);
+    fn write(&mut self, write: LrWrite) {
+        write_list_register(write.index, write.value.0);
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@
 
 use core::sync::atomic::Ordering;
 
-use vambrace_interrupts::Activity;
+use vambrace_interrupts::VcpuRunState;
 use vambrace_machine::{Lifecycle, StopReason, Vm};
 use vambrace_wire::message::{FromHypervisor, VmState};
 
@@ -146,7 +146,7 @@ fn start(handle: &VmHandle) {
     let resets = {
         let mut vm = handle.vm.lock();
         for vcpu in vm.gic.vcpu_ids() {
-            vm.gic.set_activity(vcpu, Activity::Ready);
+            vm.gic.set_run_state(vcpu, VcpuRunState::Runnable);
         }
         if handle.change(&mut vm, Vm::start).is_err() {
             // It is to stop before it has begun.

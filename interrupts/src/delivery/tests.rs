@@ -8,7 +8,7 @@ use vambrace_ids::VcpuId;
 
 use crate::list_register::{HCR_EN, HCR_LRENPIE, HCR_NPIE, HCR_TDIR, HCR_VGRP0EIE, HCR_VGRP1DIE};
 use crate::{
-    Activity, Intid, LineLevel, ListRegister, SgiRegister, SgiRequest, State, Trigger, VcpuSet, Vgic,
+    Intid, LineLevel, ListRegister, SgiRegister, SgiRequest, State, Trigger, VcpuRunState, VcpuSet, Vgic,
     VgicConfig, VirtualCpuInterface, Width,
 };
 
@@ -368,35 +368,35 @@ impl Vgic {
     }
 }
 
-/// A vCPU that is not in the machine costs its CPU's neighbour an interrupt only when it waits, and then once.
+/// A vCPU that is not loaded costs its CPU's neighbour an interrupt only when it is blocked, and then once.
 #[test]
-fn a_vcpu_is_told_of_what_it_cannot_find_itself() {
+fn a_vcpu_is_kicked_for_what_it_cannot_find_itself() {
     let send = |vgic: &mut Vgic, intid: u64| {
         let request = SgiRequest::decode(SgiRegister::Sgi1r, intid << 24 | 1 << 1);
         vgic.send_sgi(V0, request)
     };
-    let told = VcpuSet::from_iter([V1]);
+    let kicked = VcpuSet::from_iter([V1]);
     let mut vgic = vgic(2, 4);
     let _ = vgic.flush(V1);
-    // In the machine it is told of everything.
-    assert_eq!(send(&mut vgic, 1), told);
-    assert_eq!(send(&mut vgic, 2), told);
+    // While loaded it is kicked for everything.
+    assert_eq!(send(&mut vgic, 1), kicked);
+    assert_eq!(send(&mut vgic, 2), kicked);
     // It is put, and looks when it comes back.
     let _ = vgic.put(V1, |_| {});
     assert_eq!(send(&mut vgic, 3), VcpuSet::new());
     assert!(vgic.needs_flush(V1));
-    // It waits: it is told once, and until it waits again.
-    vgic.set_activity(V1, Activity::Waiting);
-    assert_eq!(send(&mut vgic, 4), told);
+    // It is blocked: it is kicked once, and not until it blocks again.
+    vgic.set_run_state(V1, VcpuRunState::Blocked);
+    assert_eq!(send(&mut vgic, 4), kicked);
     assert_eq!(send(&mut vgic, 5), VcpuSet::new());
-    vgic.set_activity(V1, Activity::Waiting);
-    assert_eq!(send(&mut vgic, 6), told);
+    vgic.set_run_state(V1, VcpuRunState::Blocked);
+    assert_eq!(send(&mut vgic, 6), kicked);
     // It is back.
     assert!(!vgic.load(V1));
-    assert_eq!(send(&mut vgic, 7), told);
+    assert_eq!(send(&mut vgic, 7), kicked);
 }
 
-/// Somebody who reads what a vCPU holds makes it bring that, if it is in the machine, and else has it at once.
+/// Somebody who reads what a vCPU holds makes it bring that, if it is loaded, and else has it at once.
 #[test]
 fn a_vcpu_that_is_put_is_not_kicked_for_what_it_holds() {
     let mut vgic = vgic(2, 4);

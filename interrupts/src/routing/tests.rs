@@ -6,8 +6,8 @@ use std::vec::Vec;
 use vambrace_ids::VcpuId;
 
 use crate::{
-    Activity, Intid, LineLevel, ListRegister, SgiRegister, SgiRequest, Trigger, VcpuSet, Vgic, VgicConfig,
-    Width,
+    Intid, LineLevel, ListRegister, SgiRegister, SgiRequest, Trigger, VcpuRunState, VcpuSet, Vgic,
+    VgicConfig, Width,
 };
 
 const ANY: u64 = 1 << 31;
@@ -164,8 +164,8 @@ fn one_of_n_goes_round_those_who_take_part() {
 fn one_of_n_prefers_who_waits_and_has_the_group_enabled() {
     let mut vgic = vgic((0..4).collect());
     let _ = vgic.reset_interface(V2);
-    vgic.set_activity(V2, Activity::Waiting);
-    vgic.set_activity(V3, Activity::Waiting);
+    vgic.set_run_state(V2, VcpuRunState::Blocked);
+    vgic.set_run_state(V3, VcpuRunState::Blocked);
     let _ = route(&mut vgic, 40, ANY);
     assert_eq!(vgic.set_spi_level(Intid::new(40), LineLevel::High), set(&[3]));
 }

@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use vambrace_ids::VcpuId;
 use vambrace_interrupts::{
-    Answer, Group, Intid, Look, SgiRegister, SgiRequest, Trigger, Vgic, VgicConfig, Width,
+    Group, Intid, PendingRead, PendingRegister, SgiRegister, SgiRequest, Trigger, Vgic, VgicConfig, Width,
 };
 
 use crate::machine::Machine;
@@ -145,12 +145,14 @@ impl Lines {
     }
 
     /// A read of ICC_IAR1_EL1 or ICC_HPPIR1_EL1.
-    fn read(&mut self, look: Look) -> u32 {
+    fn read(&mut self, register: PendingRegister) -> u32 {
         for _ in 0..TRIES {
             if !self.traps() {
-                let intid = match look {
-                    Look::Acknowledge => self.machine.acknowledge(),
-                    Look::Peek => self.machine.signalled().map(|n| self.machine.registers.lr[n] as u32),
+                let intid = match register {
+                    PendingRegister::Iar => self.machine.acknowledge(),
+                    PendingRegister::Hppir => {
+                        self.machine.signalled().map(|n| self.machine.registers.lr[n] as u32)
+                    }
                 };
                 return intid.unwrap_or(SPURIOUS);
             }
@@ -160,10 +162,10 @@ impl Lines {
                 self.vgic.confirm_line(V0, Intid::new(LINES[TIMER]));
             }
             let mut kicks = vambrace_interrupts::VcpuSet::new();
-            let answer = self.vgic.read_pending(V0, Group::One, look, &mut kicks);
+            let read = self.vgic.read_pending(V0, Group::One, register, &mut kicks);
             self.flush();
             self.settle();
-            if let Answer::Intid(intid) = answer {
+            if let PendingRead::Intid(intid) = read {
                 return intid.get();
             }
         }
@@ -171,7 +173,7 @@ impl Lines {
     }
 
     fn acknowledge(&mut self) {
-        let intid = self.read(Look::Acknowledge);
+        let intid = self.read(PendingRegister::Iar);
         if intid != SPURIOUS {
             if let Some(which) = LINES.iter().position(|line| *line == intid) {
                 assert!(self.high[which], "{intid} is taken, and its line is low");
@@ -229,7 +231,7 @@ impl Lines {
             }
             Op::Poll => self.acknowledge(),
             Op::Peek => {
-                let _ = self.read(Look::Peek);
+                let _ = self.read(PendingRegister::Hppir);
             }
             Op::End => self.end(),
             Op::Exit => self.sync_and_flush(),

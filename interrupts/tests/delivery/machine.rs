@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A machine's virtual CPU interface with its list registers, as IHI 0069 describes it.
 
-use vambrace_interrupts::{Added, Intid, ListRegister, State, VirtualCpuInterface};
+use vambrace_interrupts::{Intid, ListRegister, LrWrite, State, VirtualCpuInterface};
 
 const STATE: u64 = 3 << 62;
 const EOI_COUNT: u64 = 0x1F << 27;
@@ -41,10 +41,10 @@ impl Machine {
     }
 
     /// Puts one interrupt more into a list register.
-    pub(crate) fn add(&mut self, added: Added) {
-        assert!(self.empty() >> added.index & 1 != 0, "over another");
-        self.registers.lr[added.index] = added.value.0;
-        self.registers.used = self.registers.used.max(added.index as u8 + 1);
+    pub(crate) fn add(&mut self, write: LrWrite) {
+        assert!(self.empty() >> write.index & 1 != 0, "over another");
+        self.registers.lr[write.index] = write.value.0;
+        self.registers.used = self.registers.used.max(write.index as u8 + 1);
     }
 
     fn lrs(&self) -> impl Iterator<Item = (usize, ListRegister)> + '_ {

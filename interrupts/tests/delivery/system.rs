@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use vambrace_ids::VcpuId;
 use vambrace_interrupts::{
-    Added, Intid, LineLevel, PrivateIrq, Put, SgiRegister, SgiRequest, Trigger, VcpuSet, Vgic, VgicConfig,
+    Intid, LineLevel, LrWrite, PrivateIrq, Put, SgiRegister, SgiRequest, Trigger, VcpuSet, Vgic, VgicConfig,
     Width,
 };
 
@@ -25,7 +25,7 @@ const SPIS: u32 = 40;
 const TIMER: u32 = 27;
 
 /// Adds an interrupt to a vCPU's list registers without a flush, if that can be.
-fn directly(vgic: &mut Vgic, vcpu: VcpuId, irq: PrivateIrq, machine: &Machine) -> Option<Added> {
+fn directly(vgic: &mut Vgic, vcpu: VcpuId, irq: PrivateIrq, machine: &Machine) -> Option<LrWrite> {
     let empty = machine.empty();
     vgic.requeue(vcpu, irq, empty).or_else(|| vgic.queue(vcpu, irq, empty))
 }
@@ -170,15 +170,15 @@ impl System {
 
     /// Lets everyone look again who has to.
     fn settle(&mut self, mut kicks: VcpuSet) {
-        while let Some(told) = kicks.iter().next() {
-            kicks.remove(told);
-            let cpu = told.index();
+        while let Some(kicked) = kicks.iter().next() {
+            kicks.remove(kicked);
+            let cpu = kicked.index();
             if self.machines[cpu].is_some() {
                 let more = self.sync_and_flush(cpu);
                 kicks.extend(&more);
             } else {
                 assert!(self.vgic.needs_flush(vcpu(cpu)));
-                // One that waits looks at once, one that has only lost its turn when it comes back.
+                // One that is blocked looks at once, one that is runnable when it is loaded.
                 self.looks_at_once ^= true;
                 if self.looks_at_once {
                     let more = self.vgic.sync_put_if_changed(vcpu(cpu));
@@ -308,14 +308,14 @@ impl System {
             interrupt.latch = true;
             interrupt.linked = true;
             if let Some(machine) = &mut self.machines[cpu]
-                && let Some(added) = directly(
+                && let Some(write) = directly(
                     &mut self.vgic,
                     vcpu(cpu),
                     PrivateIrq::Hw { intid: Intid::new(TIMER), physical: Intid::new(TIMER) },
                     machine,
                 )
             {
-                return machine.add(added);
+                return machine.add(write);
             }
             let kicks =
                 self.vgic.inject_hw(vcpu(cpu), Intid::new(TIMER), Intid::new(TIMER), Trigger::Edge).unwrap();
@@ -334,10 +334,10 @@ impl System {
         if is_to_self
             && register == SgiRegister::Sgi1r
             && let Some(machine) = &mut self.machines[from]
-            && let Some(added) =
+            && let Some(write) =
                 directly(&mut self.vgic, vcpu(from), PrivateIrq::Sgi { intid: Intid::new(intid) }, machine)
         {
-            return machine.add(added);
+            return machine.add(write);
         }
         let others = list.map_or(0, |list| u32::from(list) & ((1 << self.machines.len()) - 1));
         if register == SgiRegister::Sgi1r && others.is_power_of_two() {
@@ -348,9 +348,9 @@ impl System {
                 return;
             }
             if let Some(machine) = &mut self.machines[to.index()]
-                && let Some(added) = self.vgic.queue_pending_sgi(to, machine.empty())
+                && let Some(write) = self.vgic.queue_pending_sgi(to, machine.empty())
             {
-                return machine.add(added);
+                return machine.add(write);
             }
             return self.settle(VcpuSet::from_iter([to]));
         }

@@ -41,11 +41,11 @@ fn queue_first<R: RelaxStrategy>(
 ) -> bool {
     let empty = lists.empty();
     let is_idle = vm.gic.is_idle(vcpu, empty);
-    let Some(added) = vm.gic.queue(vcpu, irq, empty) else { return false };
-    lists.write(added);
+    let Some(write) = vm.gic.queue(vcpu, irq, empty) else { return false };
+    lists.write(write);
     if matches!(irq, PrivateIrq::Hw { .. }) && !is_idle {
         // The guest may handle another interrupt, and come to this one later.
-        lists.set_control(vm.gic.mark_queued_for_resample(vcpu, added.value.intid()));
+        lists.set_control(vm.gic.mark_queued_for_resample(vcpu, write.value.intid()));
     }
     true
 }

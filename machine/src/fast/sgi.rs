@@ -82,9 +82,9 @@ pub fn queue_pending_sgi(
     if vm.lifecycle != Lifecycle::Running {
         return false;
     }
-    let added = vm.gic.queue_pending_sgi(fast.vcpu, lists.empty());
+    let write = vm.gic.queue_pending_sgi(fast.vcpu, lists.empty());
     drop(vm);
-    let Some(added) = added else { return false };
-    lists.write(added);
+    let Some(write) = write else { return false };
+    lists.write(write);
     true
 }

@@ -64,13 +64,13 @@ fn queue_for_resample(
 ) -> bool {
     let Some(mut vm) = fast.vm.try_lock() else { return false };
     let (vcpu, empty) = (fast.vcpu, lists.empty());
-    let Some(added) = vm.gic.requeue_beside(vcpu, irq, empty).or_else(|| vm.gic.queue(vcpu, irq, empty))
+    let Some(write) = vm.gic.requeue_beside(vcpu, irq, empty).or_else(|| vm.gic.queue(vcpu, irq, empty))
     else {
         return false;
     };
-    let hcr = vm.gic.mark_queued_for_resample(vcpu, added.value.intid());
+    let hcr = vm.gic.mark_queued_for_resample(vcpu, write.value.intid());
     drop(vm);
-    lists.write(added);
+    lists.write(write);
     lists.set_control(hcr);
     true
 }

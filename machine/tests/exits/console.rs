@@ -2,7 +2,7 @@
 //! The UART and the clock, from a guest's store to the console and from a key to a list register.
 
 use vambrace_ids::VcpuId;
-use vambrace_interrupts::{Activity, ListRegister, State, VcpuSet};
+use vambrace_interrupts::{ListRegister, State, VcpuRunState, VcpuSet};
 use vambrace_io::pl011::FIFO_DEPTH;
 use vambrace_machine::host::Output;
 use vambrace_machine::vm::Input;
@@ -210,7 +210,7 @@ fn a_waiting_vcpu_learns_that_there_is_input() {
     let (id, machine) = (bench.vcpus[0].id, bench.host.cores[0].interface.clone());
     let mut vm = bench.vm.lock();
     let _ = vm.gic.sync(id, &machine);
-    vm.gic.set_activity(id, Activity::Waiting);
+    vm.gic.set_run_state(id, VcpuRunState::Blocked);
     assert!(!vm.gic.has_deliverable(id));
     let _ = vm.type_keys(b"x");
     assert!(vm.gic.has_deliverable(id));

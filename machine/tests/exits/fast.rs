@@ -11,7 +11,7 @@ use vambrace_cpu::pstate;
 use vambrace_cpu::syndrome::{Syndrome, class};
 use vambrace_cpu::sysreg::SysReg;
 use vambrace_ids::VcpuId;
-use vambrace_interrupts::{Added, LineLevel, ListRegister, State, VcpuSet, VirtualCpuInterface};
+use vambrace_interrupts::{LineLevel, ListRegister, LrWrite, State, VcpuSet, VirtualCpuInterface};
 use vambrace_machine::fast::{
     Constants, FastResult, ListRegisters, SCRATCH_REGISTERS, SiblingVcpus, Trap, serve, wait,
 };
@@ -79,10 +79,10 @@ impl ListRegisters for FakeLists {
         (0..).zip(self.0.lr).fold(0, |empty, (n, lr)| empty | u64::from(is_empty(ListRegister(lr))) << n)
     }
 
-    fn write(&mut self, added: Added) {
-        assert!(self.empty() >> added.index & 1 != 0 && added.index < usize::from(LIST_REGISTERS));
-        self.0.lr[added.index] = added.value.0;
-        self.0.used = self.0.used.max(added.index as u8 + 1);
+    fn write(&mut self, write: LrWrite) {
+        assert!(self.empty() >> write.index & 1 != 0 && write.index < usize::from(LIST_REGISTERS));
+        self.0.lr[write.index] = write.value.0;
+        self.0.used = self.0.used.max(write.index as u8 + 1);
     }
 
     fn set_control(&mut self, hcr: u64) {
@@ -374,8 +374,8 @@ fn an_sgi_to_oneself_is_lent_at_once() {
     for intid in 0..4 {
         bench.frame().x[7] = intid << 24 | 1;
         let predicted = predict(&mut bench, 0, sgi1r()).expect("there is room");
-        let added = ListRegister(predicted.interface.lr[0]);
-        assert_eq!((u64::from(added.intid()), added.state()), (intid, State::Pending));
+        let queued = ListRegister(predicted.interface.lr[0]);
+        assert_eq!((u64::from(queued.intid()), queued.state()), (intid, State::Pending));
     }
     let [esr, ..] = sgi1r();
     assert_eq!(bench.exit_of(0, esr, 0, 0), Resume::Guest);
@@ -398,9 +398,9 @@ fn an_sgi_to_another_is_sent_and_taken_at_once() {
         assert_eq!(predicted.called.iter().collect::<Vec<_>>(), [other]);
         assert!(predicted.vm.gic.queue_pending_sgi(own, 0b1111).is_none(), "another's");
         let mut lists = FakeLists(bench.host.cores[2].interface.clone());
-        let added = predicted.vm.gic.queue_pending_sgi(other, lists.empty()).expect("there is room");
-        lists.write(added);
-        assert_eq!(added.value.intid().get(), 9);
+        let write = predicted.vm.gic.queue_pending_sgi(other, lists.empty()).expect("there is room");
+        lists.write(write);
+        assert_eq!(write.value.intid().get(), 9);
         // The long way comes to the same.
         assert_eq!(bench.exit_of(0, esr, 0, 0), Resume::Guest);
         let mut long = bench.vm.lock().clone();
@@ -409,7 +409,7 @@ fn an_sgi_to_another_is_sent_and_taken_at_once() {
         settle(&mut fast, &bench.vcpus[2], &lists.0);
         assert!(long.gic.interface(other) == fast.gic.interface(other), "round {round}");
         // The guest handles it.
-        lists.0.lr[added.index] &= !(3 << 62);
+        lists.0.lr[write.index] &= !(3 << 62);
         *bench.vm.lock() = predicted.vm;
         bench.host.cores[2].interface = lists.0;
     }

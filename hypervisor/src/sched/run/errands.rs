@@ -9,7 +9,7 @@ use vambrace_cpu::scheduler::RunQueueIndex;
 use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::sched::requests::{Gone, Handler, Received};
 use vambrace_ids::VcpuId;
-use vambrace_interrupts::Activity;
+use vambrace_interrupts::VcpuRunState;
 use vambrace_machine::Lifecycle;
 
 use super::pause::IsPaused;
@@ -168,7 +168,7 @@ impl Pcpu {
         let moved = vm.gic.sync_put_if_changed(vcpu);
         let is_awake = vm.gic.has_deliverable(vcpu);
         if !is_awake {
-            vm.gic.set_activity(vcpu, Activity::Waiting);
+            vm.gic.set_run_state(vcpu, VcpuRunState::Blocked);
         }
         drop(vm);
         handle.notify(&moved);

@@ -12,7 +12,7 @@ use vambrace_cpu::timer;
 use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::memory::room;
 use vambrace_ids::{VcpuId, VmId};
-use vambrace_interrupts::{Activity, Put};
+use vambrace_interrupts::{Put, VcpuRunState};
 use vambrace_machine::Vcpu;
 
 use super::account::Payer;
@@ -205,7 +205,7 @@ impl Pcpu {
         if wake_at <= now || put != Put::Idle && vm.gic.has_deliverable(vcpu.id) {
             return Waits::No;
         }
-        vm.gic.set_activity(vcpu.id, Activity::Waiting);
+        vm.gic.set_run_state(vcpu.id, VcpuRunState::Blocked);
         drop(vm);
         if let Some(Some(queued)) = self.queued.get_mut(id.index()) {
             queued.state = VcpuState::Waiting;
