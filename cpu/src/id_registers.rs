@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The ID registers that a VM sees.
 //!
-//! Default deny: a feature is shown when it is in the policy and the machine has it, and in no other case. A
+//! Default deny: a feature is shown when it is in the policy and the hardware has it, and in no other case. A
 //! field that the policy does not name reads as "not implemented", and a known field reads at most the
 //! highest value known, so that a newer CPU never shows a VM something that would trap. HCR_EL2.TID3 makes
 //! every access come here. Source: Arm ARM, "Principles of the ID scheme for fields in ID registers".
@@ -17,7 +17,7 @@ pub use policy::{Field, Rule};
 
 macro_rules! host_id_registers {
     ($($field:ident: $register:ident,)*) => {
-        /// The ID registers of the machine, raw. The hypervisor fills them in.
+        /// The ID registers of the hardware, raw. The hypervisor fills them in.
         ///
         /// Registers that are missing here hold nothing that a VM may see.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ macro_rules! host_id_registers {
         }
 
         impl HostIdRegisters {
-            /// Each register that the machine should be asked for.
+            /// Each register that the hardware should be asked for.
             pub const REGISTERS: &'static [SysReg] = &[$(SysReg::$register),*];
 
             /// The machine's value of `register`; 0 when it is not one of [`REGISTERS`](Self::REGISTERS).

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! CPU virtualisation: what a virtual CPU is, and what its exits mean.
 //!
-//! Plain values and pure functions: the crate `hypervisor` moves these values into and out of the machine. An
+//! Plain values and pure functions: the crate `hypervisor` loads these values into the hardware and saves them. An
 //! exit becomes an [`exit::Exit`]; a trapped register access is decided by [`trap`], a call by [`smccc`], and
 //! whatever a guest may not do comes back to it through [`exception`].
 #![cfg_attr(not(test), no_std)]

@@ -2,7 +2,7 @@
 //! The registers of a virtual CPU, as plain data.
 //!
 //! They fall into groups by when they are moved. [`Frame`] changes hands at each exit. [`El1Registers`],
-//! [`DebugRegisters`] and [`PointerAuthKeys`] stay in the machine while the vCPU stays on its CPU, and are
+//! [`DebugRegisters`] and [`PointerAuthKeys`] stay in the hardware while the vCPU is loaded, and are
 //! only true here after the hypervisor has fetched them. [`FpRegisters`] move when another vCPU uses them.
 
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The generic timers of a vCPU.
 //!
-//! The virtual timer is the machine's own and only needs to be watched while its vCPU is not loaded
-//! ([`virtual_deadline`]). The EL1 physical timer is emulated ([`PhysicalTimer`]): EL2 uses the machine's.
+//! The virtual timer is the hardware's own and only needs to be watched while its vCPU is not loaded
+//! ([`virtual_deadline`]). The EL1 physical timer is emulated ([`PhysicalTimer`]): EL2 uses the hardware's.
 //! All times are counts of the system counter, 64 bits wide. Source: Arm ARM, "The Generic Timer".
 
 use serde::{Deserialize, Serialize};
@@ -77,7 +77,7 @@ pub const fn virtual_line(cntv_ctl: u64, cntv_cval: u64, cntvoff: u64, now: u64)
     asserted(cntv_ctl, cntv_cval, now.wrapping_sub(cntvoff))
 }
 
-/// Whether a timer asserts its interrupt whose control register, as the machine has it, reads so.
+/// Whether a timer asserts its interrupt whose control register, as the hardware has it, reads so.
 #[must_use]
 pub const fn is_asserted(control: u64) -> bool {
     control & (ENABLE | IMASK | ISTATUS) == ENABLE | ISTATUS
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(virtual_deadline(ENABLE | IMASK, 50, 1000, 1020), None);
         assert_eq!(virtual_deadline(0, 50, 1000, 1020), None);
         assert_eq!(virtual_deadline(ENABLE, u64::MAX, 1000, 1020), None, "past the counter's end");
-        // The guest's count is ahead of the machine's: the offset is a negative number.
+        // The guest's count is ahead of the hardware's: the offset is a negative number.
         assert_eq!(virtual_deadline(ENABLE, 600, 0u64.wrapping_sub(500), 20), Some(100));
     }
 

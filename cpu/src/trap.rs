@@ -37,7 +37,7 @@ pub enum Emulated {
     SetWay(SetWay),
     /// The OS Lock; see [`OsLock`].
     OsLock(OsLockRegister),
-    /// A breakpoint or watchpoint, or MDSCR_EL1: the vCPU's own, where the machine has so many.
+    /// A breakpoint or watchpoint, or MDSCR_EL1: the vCPU's own, where the hardware has so many.
     Debug,
 }
 
@@ -91,12 +91,12 @@ pub enum OsLockRegister {
 
 /// The OS Lock of one vCPU: software's way to keep debug exceptions out while it saves debug registers.
 ///
-/// The machine's own lock is open, or it would hold for everybody. So a vCPU that has locked its own runs without what
+/// The hardware's own lock is open, or it would hold for everybody. So a vCPU that has locked its own runs without what
 /// makes breakpoints, watchpoints and steps come: MDSCR_EL1.MDE and SS. What it writes there is kept here until it unlocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OsLock {
     locked: bool,
-    /// What the vCPU's MDSCR_EL1 has, and the machine's has not.
+    /// What the vCPU's MDSCR_EL1 has, and the hardware's has not.
     withheld: u64,
 }
 
@@ -117,7 +117,7 @@ impl OsLock {
     /// MDSCR_EL1.MDE and SS.
     const WITHHELD: u64 = 1 << 15 | 1;
 
-    /// A write to OSLAR_EL1. `mdscr` is MDSCR_EL1 as the machine has it.
+    /// A write to OSLAR_EL1. `mdscr` is MDSCR_EL1 as the hardware has it.
     pub const fn write(&mut self, value: u64, mdscr: &mut u64) {
         let wanted = self.read_mdscr(*mdscr);
         self.locked = value & 1 != 0;
@@ -130,7 +130,7 @@ impl OsLock {
         mdscr | self.withheld
     }
 
-    /// The vCPU writes `value` to MDSCR_EL1; `mdscr` is what the machine gets of it.
+    /// The vCPU writes `value` to MDSCR_EL1; `mdscr` is what the hardware gets of it.
     pub const fn write_mdscr(&mut self, value: u64, mdscr: &mut u64) {
         self.withheld = if self.locked { value & Self::WITHHELD } else { 0 };
         *mdscr = value & !self.withheld;

@@ -3,7 +3,7 @@
 //!
 //! An interrupt is pending when its latch is set (an edge, an SGI, a write of ISPENDR, a linked physical
 //! interrupt), or when it is level-sensitive and its line is high. Acknowledging it clears the latch and makes it
-//! active. While it is in a list register the machine does that, unseen: the latch is queued with it and comes
+//! active. While it is in a list register the hardware does that, unseen: the latch is queued with it and comes
 //! back if the interrupt was not acknowledged, and whether it is active is only known when the list register is
 //! synced. What is written in the meantime is kept beside: a cleared latch is one that is no longer queued, and
 //! `active_written` says that the model, not the list register, has the last word.
@@ -369,7 +369,7 @@ impl Bank {
         self.physical.get_mut(n as usize).map(|number| Intid::new(core::mem::take(number).into()))
     }
 
-    /// Drops the links of interrupts that are over without the machine having seen their end.
+    /// Drops the links of interrupts that are over without the hardware having seen their end.
     fn drop_ended_links(&mut self) {
         let over = self.linked & !(self.latch | self.active | self.in_lr);
         self.linked &= !over;
@@ -423,7 +423,7 @@ impl Bank {
         }
     }
 
-    /// Takes interrupt `n` back from a list register: `queued` is what was queued, `now` how the machine left it.
+    /// Takes interrupt `n` back from a list register: `queued` is what was queued, `now` how the hardware left it.
     pub(crate) fn sync(&mut self, n: u32, queued: ListRegister, now: State) {
         let bit = 1 << n & self.in_lr;
         if now.is_pending() {

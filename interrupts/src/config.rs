@@ -13,7 +13,7 @@ use crate::vcpu_set::MAX_VCPUS;
 /// SPIs there can be: INTIDs 32 to 1019.
 const MAX_SPIS: u32 = 988;
 
-/// The shape of a VM's GIC and of the machine's virtual CPU interface under it.
+/// The shape of a VM's GIC and of the hardware's virtual CPU interface under it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VgicConfig {
     /// Each vCPU's affinity, as the affinity fields of its MPIDR_EL1: Aff3 in bits 39:32, Aff2 to Aff0 in bits

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Delivery: between the model and the machine's list registers.
+//! Delivery: between the model and the hardware's list registers.
 //!
-//! If all of a vCPU's interrupts fit into the list registers, the machine does the rest, and the only exits are
+//! If all of a vCPU's interrupts fit into the list registers, the hardware does the rest, and the only exits are
 //! for level-sensitive interrupts whose line is still high when the guest is done (EOI maintenance: the model
 //! then makes them pending again). If not all fit, maintenance interrupts bring the vCPU back:
 //!
@@ -38,7 +38,7 @@ impl Vgic {
         self.vcpu(vcpu).map(|vcpu| &vcpu.interface)
     }
 
-    /// Takes the state of a vCPU's interrupts back into the model. `machine` is what the machine's registers say:
+    /// Takes the state of a vCPU's interrupts back into the model. `machine` is what the hardware's registers say:
     /// the list registers that were in use, ICH_HCR_EL2, ICH_VMCR_EL2 and the active priorities.
     ///
     /// Does nothing if the vCPU was not flushed since the last time. Returns the vCPUs to which interrupts have moved.
@@ -46,7 +46,7 @@ impl Vgic {
         self.sync_from(vcpu, |known| *known = VirtualCpuInterface { used: known.used, ..machine.clone() })
     }
 
-    /// The same, `read` fetching all that from the machine; of the list registers as many as are in use. One that is
+    /// The same, `read` fetching all that from the hardware; of the list registers as many as are in use. One that is
     /// empty, as ICH_ELRSR_EL2 tells it, may be given as zero.
     pub fn sync_from(&mut self, vcpu: VcpuId, read: impl FnOnce(&mut VirtualCpuInterface)) -> VcpuSet {
         let Some(state) = self.vcpu_mut(vcpu).filter(|state| state.lr_state.is_flushed()) else {
@@ -57,7 +57,7 @@ impl Vgic {
         self.sync_interface(vcpu, groups)
     }
 
-    /// Takes the interrupts of a vCPU back into the model, whose `interface` is what the machine's registers say, and
+    /// Takes the interrupts of a vCPU back into the model, whose `interface` is what the hardware's registers say, and
     /// had `groups` enabled when it was flushed. It will look itself: of the vCPUs that are to, it is none.
     pub(crate) fn sync_interface(&mut self, vcpu: VcpuId, groups: u32) -> VcpuSet {
         let mut kicks = VcpuSet::new();
@@ -130,7 +130,7 @@ impl Vgic {
         kicks
     }
 
-    /// Chooses what goes to a vCPU's list registers and queues it there. Returns what to write into the machine: all list
+    /// Chooses what goes to a vCPU's list registers and queues it there. Returns what to write into the hardware: all list
     /// registers (those not in use are zero) and ICH_HCR_EL2; when the vCPU comes to a CPU, also the rest.
     ///
     /// Changes nothing if the vCPU was not synced since it was flushed.

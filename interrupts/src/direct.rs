@@ -55,7 +55,7 @@ impl PrivateIrq {
 }
 
 /// A list register to be written.
-#[must_use = "the machine's list register is to be written"]
+#[must_use = "the hardware's list register is to be written"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LrWrite {
     /// Which one.

@@ -8,20 +8,20 @@
 //!
 //! The state of an interrupt is in one of two places: in the model, or queued in a list register of the vCPU that
 //! handles it. [`Vgic::flush`] writes the model's state to list registers, [`Vgic::sync`] reads it back; between the two
-//! the machine delivers, acknowledges and deactivates without an exit. The rules for the EL2 program:
+//! the hardware delivers, acknowledges and deactivates without an exit. The rules for the EL2 program:
 //!
-//! 1. Before a vCPU is entered, if [`Vgic::needs_flush`]: `sync` (with what the machine's registers say), `flush`,
-//!    write the machine's registers, and deactivate each physical interrupt of [`Vgic::take_hw_deactivate`].
+//! 1. Before a vCPU is entered, if [`Vgic::needs_flush`]: `sync` (with what the hardware's registers say), `flush`,
+//!    write the hardware's registers, and deactivate each physical interrupt of [`Vgic::take_hw_deactivate`].
 //! 2. Before a vCPU's own access to the distributor, to its redistributor or to ICC_DIR_EL1, and after a maintenance
 //!    interrupt: `sync`.
 //! 3. When a vCPU leaves its physical CPU, [`Vgic::put`]. When it comes back, [`Vgic::load`], or else `sync_put` and
-//!    `flush`; and write all of the machine's registers.
+//!    `flush`; and write all of the hardware's registers.
 //! 4. Each vCPU in a returned set is kicked if it runs (so that it comes to rule 1), and asked for
 //!    [`Vgic::has_deliverable`] if it waits, after [`Vgic::sync_put_if_changed`].
 //!
 //! 5. Before each `flush` of a vCPU that is about to be entered, [`Vgic::set_masked_groups`]. A trapped access to a register
 //!    of one group is [`Vgic::read_pending`]'s, [`Vgic::write_eoi`]'s or [`Vgic::write_group_register`]'s, between `sync` and
-//!    `flush`; all of the machine's registers are written then.
+//!    `flush`; all of the hardware's registers are written then.
 //!
 //! What one vCPU writes about an interrupt that sits in another vCPU's list register takes effect when that vCPU
 //! syncs; it is in the returned set. Reads in that moment see the state as it was at the `flush`. The vCPUs of

@@ -158,7 +158,7 @@ impl ListRegister {
     }
 }
 
-/// The registers of a vCPU's interface to the GIC, as the machine holds them while the vCPU runs.
+/// The registers of a vCPU's interface to the GIC, as the hardware holds them while the vCPU runs.
 ///
 /// On the way in, [`crate::Vgic::flush`] says what to write. On the way out the EL2 program reads `used` list
 /// registers and the rest into such a value for [`crate::Vgic::sync`].
@@ -166,7 +166,7 @@ impl ListRegister {
 pub struct VirtualCpuInterface {
     /// ICH_LR0_EL2 to ICH_LR15_EL2.
     pub lr: [u64; 16],
-    /// How many list registers are in use, from ICH_LR0_EL2 on. The others must be zero in the machine.
+    /// How many list registers are in use, from ICH_LR0_EL2 on. The others must be zero in the hardware.
     pub used: u8,
     /// ICH_HCR_EL2.
     pub hcr: u64,
@@ -304,7 +304,7 @@ impl VirtualCpuInterface {
         words.get(level as usize / 32).is_some_and(|word| word >> (level % 32) & 1 != 0)
     }
 
-    /// Whether the machine would signal this interrupt to the guest, were it the most urgent pending one.
+    /// Whether the hardware would signal this interrupt to the guest, were it the most urgent pending one.
     pub(crate) fn signals(&self, priority: u8, group1: bool, preemption_bits: u8) -> bool {
         if self.groups() >> u32::from(group1) & 1 == 0 || priority >= self.priority_mask() {
             return false;

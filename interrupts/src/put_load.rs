@@ -7,7 +7,7 @@
 //! as the need of a flush. Then the sync is made up for, from the list registers that were kept. It needs no machine, so
 //! whoever has to know what the vCPU holds can do it.
 //!
-//! A vCPU is synced at once if its list registers hold what others might have to know, or what the machine would have told
+//! A vCPU is synced at once if its list registers hold what others might have to know, or what the hardware would have told
 //! at the interrupt's end: SPIs that are not over, interrupts linked to physical ones, and those whose end asks for
 //! maintenance. An SPI that is over is kept; when it changes, the sync is made up for at once, since it may be another vCPU's
 //! by then.

@@ -2,7 +2,7 @@
 //! Linked interrupts whose line may have fallen before the guest takes them.
 //!
 //! A level-sensitive interrupt is pending as long as its line is high. For one that is linked to a physical interrupt
-//! the line is the machine's: once the physical interrupt is acknowledged, the list register says pending, whatever
+//! the line is the hardware's: once the physical interrupt is acknowledged, the list register says pending, whatever
 //! the line does. If the guest takes it at once, nothing can happen in between. If it cannot, since it masks
 //! interrupts or handles another, it may serve the device meanwhile, and would be interrupted for nothing.
 //!

@@ -454,7 +454,7 @@ impl Vgic {
         })
     }
 
-    /// A physical interrupt to be deactivated, because its virtual one is over without the machine having seen
+    /// A physical interrupt to be deactivated, because its virtual one is over without the hardware having seen
     /// that: cleared while pending, deactivated by a trapped or a distributor access, or reset. To be asked after
     /// each [`Self::flush`], on the CPU that the vCPU runs on, until it has no more.
     pub fn take_hw_deactivate(&mut self, vcpu: VcpuId) -> Option<Intid> {

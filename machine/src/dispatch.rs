@@ -85,6 +85,6 @@ fn wait(vcpu: &mut Vcpu, wait: Wait) -> Resume {
 fn system_error(vcpu: &mut Vcpu, syndrome: Syndrome, host: &mut impl Report) -> Resume {
     vcpu.virtual_serror = true;
     let (id, iss) = (vcpu.id, syndrome.iss());
-    host.guest_error(format_args!("vCPU {id}: the machine signals a system error (ISS {iss:#x})"));
+    host.guest_error(format_args!("vCPU {id}: the hardware signals a system error (ISS {iss:#x})"));
     Resume::Guest
 }

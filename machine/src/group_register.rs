@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! ICC_* registers of one group: the machine serves them, but while an interrupt pends whose line may have fallen; see
+//! ICC_* registers of one group: the hardware serves them, but while an interrupt pends whose line may have fallen; see
 //! `vambrace_interrupts`, "Linked interrupts whose line may have fallen".
 
 use spin::RelaxStrategy;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a VM needs of the machine below it, by ability: a function takes those that it uses, and no more.
+//! What a VM needs of the hardware below it, by ability: a function takes those that it uses, and no more.
 //!
 //! EL2 implements them with registers and page tables, tests with plain values. [`Host`] is all of them together: the
-//! machine, as one exit sees it, on the physical CPU where the vCPU runs.
+//! hardware, as one exit sees it, on the physical CPU where the vCPU runs.
 
 use vambrace_cpu::exit::SystemRegisterAccess;
 use vambrace_cpu::registers::DebugRegisters;
@@ -22,7 +22,7 @@ pub trait Clock {
     fn seconds(&self) -> u64;
 }
 
-/// What of the vCPU is loaded into the machine, and not true in the value [`Vcpu`] meanwhile.
+/// What of the vCPU is on its physical CPU, and not true in the value [`Vcpu`] meanwhile.
 pub trait LoadedVcpu {
     /// SCTLR_EL1 of the vCPU.
     fn sctlr_el1(&self) -> u64;
@@ -30,12 +30,12 @@ pub trait LoadedVcpu {
     /// Whether the vCPU's virtual timer asserts its interrupt.
     fn virtual_timer_line(&self) -> LineLevel;
 
-    /// Makes `vcpu.registers.el1` true, and sees that what is changed there reaches the machine before the vCPU goes
+    /// Makes `vcpu.registers.el1` true, and sees that what is changed there reaches the hardware before the vCPU goes
     /// on.
     fn borrow_el1(&mut self, vcpu: &mut Vcpu);
 
-    /// Carries out the vCPU's access to one of its breakpoints and watchpoints, which are `registers` unless the machine
-    /// has them already; `operand` is what it writes. What it reads, or 0; `None` when the machine has no such register.
+    /// Carries out the vCPU's access to one of its breakpoints and watchpoints, which are `registers` unless the hardware
+    /// has them already; `operand` is what it writes. What it reads, or 0; `None` when the hardware has no such register.
     fn debug_register(
         &mut self,
         access: SystemRegisterAccess,
@@ -43,11 +43,11 @@ pub trait LoadedVcpu {
         registers: &DebugRegisters,
     ) -> Option<u64>;
 
-    /// The list registers and the rest of the vCPU's interrupt interface, as the machine holds them.
+    /// The list registers and the rest of the vCPU's interrupt interface, as the hardware holds them.
     /// For [`vambrace_interrupts::Vgic::sync_from`]: list registers as many as `known` says are in use.
     fn read_interrupts(&mut self, known: &mut VirtualCpuInterface);
 
-    /// Puts an interrupt interface into the machine; with the list registers that are no longer in use zeroed.
+    /// Loads an interrupt interface into the hardware; with the list registers that are no longer in use zeroed.
     fn set_interrupt_interface(&mut self, interface: &VirtualCpuInterface);
 
     /// The same, and the registers beside that are the guest's: they have been written for it.

@@ -3,7 +3,7 @@
 //!
 //! [`Vm`] is what a VM's CPUs share, kept in a lock by whoever runs it; [`Vcpu`] is what one CPU owns. An exit goes
 //! into [`dispatch::handle`] and comes out as a [`Resume`]; in between everything is safe code on plain values,
-//! and what it needs of the machine goes through the traits of [`host`]. So the whole brain of the hypervisor runs,
+//! and what it needs of the hardware goes through the traits of [`host`]. So the whole brain of the hypervisor runs,
 //! is tested and is fuzzed on the host.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]

@@ -73,7 +73,7 @@ impl Lifecycle {
         matches!(self, Self::Running | Self::Pausing | Self::Paused)
     }
 
-    /// Whether its vCPUs are to be out of the machine, and to come back.
+    /// Whether its vCPUs are to be unloaded, and to come back.
     #[inline]
     #[must_use]
     pub const fn is_paused(self) -> bool {
@@ -112,7 +112,7 @@ impl Lifecycle {
         }
     }
 
-    /// All its vCPUs have left the machine.
+    /// All its vCPUs are unloaded.
     ///
     /// # Errors
     /// [`WrongState`] unless it is [`Lifecycle::Pausing`].
@@ -222,7 +222,7 @@ impl Vm {
         Ok(())
     }
 
-    /// The VM is to pause: its devices do nothing from now on, and its vCPUs leave the machine.
+    /// The VM is to pause: its devices do nothing from now on, and its vCPUs are unloaded.
     ///
     /// # Errors
     /// See [`Lifecycle::pause`].
@@ -230,7 +230,7 @@ impl Vm {
         self.lifecycle.pause()
     }
 
-    /// All vCPUs of the VM have left the machine.
+    /// All vCPUs of the VM are unloaded.
     ///
     /// # Errors
     /// See [`Lifecycle::note_paused`].

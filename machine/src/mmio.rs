@@ -309,7 +309,7 @@ fn gic(
     raw
 }
 
-/// Takes the vCPU's interrupts back from the machine. Returns the vCPUs that have to look again.
+/// Takes the vCPU's interrupts back from the hardware. Returns the vCPUs that have to look again.
 pub(crate) fn take_back(shared: &mut Vm, vcpu: &Vcpu, host: &mut impl LoadedVcpu) -> VcpuSet {
     let mut notify = shared.gic.sync_from(vcpu.id, |known| host.read_interrupts(known));
     notify.extend(&retract_timer(shared, vcpu, host));
@@ -324,7 +324,7 @@ fn retract_timer(shared: &mut Vm, vcpu: &Vcpu, host: &impl LoadedVcpu) -> VcpuSe
     }
 }
 
-/// Flushes the vCPU's interrupts to the machine's list registers again.
+/// Flushes the vCPU's interrupts to the hardware's list registers again.
 pub(crate) fn flush_lrs(shared: &mut Vm, vcpu: &Vcpu, host: &mut impl LoadedVcpu) {
     if let Some(interface) = shared.flush_interrupts(vcpu) {
         host.set_interrupt_interface(interface);

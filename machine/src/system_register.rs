@@ -147,7 +147,7 @@ fn serve(
     }
 }
 
-/// SGIs and deactivation. The rest the machine's own CPU interface serves, and it does not trap as a rule.
+/// SGIs and deactivation. The rest the hardware's own CPU interface serves, and it does not trap as a rule.
 fn gic(
     vm: &SpinMutex<Vm, impl RelaxStrategy>,
     vcpu: &Vcpu,

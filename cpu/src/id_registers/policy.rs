@@ -7,12 +7,12 @@
 
 use crate::sysreg::SysReg;
 
-/// How a field of the VM follows from the same field of the machine.
+/// How a field of the VM follows from the same field of the hardware.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// The machine's value, at most this.
     AtMost(u8),
-    /// A signed field, where 15 means "not implemented" and stays so; else the machine's value, at most this.
+    /// A signed field, where 15 means "not implemented" and stays so; else the hardware's value, at most this.
     SignedAtMost(u8),
     /// The machine's value, whatever it is: it counts or describes something.
     AsHost,
@@ -32,7 +32,7 @@ pub struct Field {
 }
 
 impl Field {
-    /// What the VM sees of this field, in its place in the register; `host` is the machine's whole register.
+    /// What the VM sees of this field, in its place in the register; `host` is the hardware's whole register.
     pub(super) const fn shown(&self, host: u64) -> u64 {
         let host = (host >> self.lsb & 0xF) as u8;
         let value = match self.rule {

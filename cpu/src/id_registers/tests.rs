@@ -196,7 +196,7 @@ fn pstate_follows_the_id_registers() {
 }
 
 proptest! {
-    /// A VM never sees more than the machine has, nor any field that the policy does not name.
+    /// A VM never sees more than the hardware has, nor any field that the policy does not name.
     #[test]
     fn a_vm_sees_a_part_of_the_machine(values in proptest::collection::vec(any::<u64>(), 40)) {
         let mut host = HostIdRegisters::default();

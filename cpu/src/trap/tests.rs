@@ -159,7 +159,7 @@ fn the_os_lock() {
 }
 
 proptest! {
-    /// Whatever the vCPU writes, in whatever order: MDE and SS are in the machine while the lock is open only, and nothing
+    /// Whatever the vCPU writes, in whatever order: MDE and SS are in the hardware while the lock is open only, and nothing
     /// of what it wrote is lost.
     #[test]
     fn a_locked_vcpu_runs_without_debug_exceptions(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Guests' breakpoints and watchpoints: up to 64 registers, which hardly anybody uses.
 //!
-//! So they move only for a vCPU that has one enabled. For all others the machine's are all disabled, whatever else is in
+//! So they move only for a vCPU that has one enabled. For all others the hardware's are all disabled, whatever else is in
 //! them. Accesses always trap (MDCR_EL2.TDA): the first gives the vCPU its own registers, which it keeps until it leaves, and
 //! each is carried out here, in its stead. Without the trap a guest would also reach the claim tags, the debug communication
 //! channel and OSECCR_EL1, which are neither moved nor reset between VMs. Linux writes these registers once when a CPU starts,
@@ -20,16 +20,16 @@ pub(crate) struct Debug {
     held: Held,
 }
 
-/// Whose values the machine's registers are.
+/// Whose values the hardware's registers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Held {
     /// Nobody's: all are disabled.
     ByNobody,
-    /// The resident vCPU's.
+    /// The loaded vCPU's.
     ByTheResident,
 }
 
-/// How many breakpoints and watchpoints the machine has.
+/// How many breakpoints and watchpoints the hardware has.
 #[derive(Clone, Copy, Debug)]
 struct Count {
     breakpoints: usize,
@@ -54,7 +54,7 @@ impl Debug {
         }
     }
 
-    /// Carries the resident vCPU's access out: what it reads, if it reads. `None` when the machine has no such register.
+    /// Carries the loaded vCPU's access out: what it reads, if it reads. `None` when the hardware has no such register.
     #[cold]
     pub(crate) fn access(
         &mut self,
@@ -76,7 +76,7 @@ impl Debug {
         }
     }
 
-    /// The resident vCPU leaves this CPU.
+    /// The loaded vCPU leaves this CPU.
     #[inline]
     pub(crate) fn leave(&mut self, registers: &mut DebugRegisters) {
         if self.held == Held::ByTheResident {
@@ -120,7 +120,7 @@ macro_rules! debug_register {
 
 macro_rules! debug_registers {
     ($($n:literal)*) => {
-        /// Fetches the breakpoints and watchpoints that the machine has.
+        /// Fetches the breakpoints and watchpoints that the hardware has.
         fn save(to: &mut DebugRegisters, count: Count) {
             $(
                 if $n < count.breakpoints {
@@ -134,7 +134,7 @@ macro_rules! debug_registers {
             )*
         }
 
-        /// Disables all breakpoints and watchpoints that the machine has.
+        /// Disables all breakpoints and watchpoints that the hardware has.
         fn disable(count: Count) {
             $(
                 if $n < count.breakpoints {
@@ -146,7 +146,7 @@ macro_rules! debug_registers {
             )*
         }
 
-        /// Reads the register S2_0_C0_C<n>_<op2>, which the machine has.
+        /// Reads the register S2_0_C0_C<n>_<op2>, which the hardware has.
         fn read_one(n: u8, op2: u8) -> Option<u64> {
             match (n, op2) {
                 $(
@@ -159,7 +159,7 @@ macro_rules! debug_registers {
             }
         }
 
-        /// Writes the register S2_0_C0_C<n>_<op2>, which the machine has.
+        /// Writes the register S2_0_C0_C<n>_<op2>, which the hardware has.
         fn write_one(n: u8, op2: u8, value: u64) -> Option<()> {
             match (n, op2) {
                 $(
@@ -173,7 +173,7 @@ macro_rules! debug_registers {
             Some(())
         }
 
-        /// Puts the breakpoints and watchpoints into the machine.
+        /// Loads the breakpoints and watchpoints into the hardware.
         fn load(from: &DebugRegisters, count: Count) {
             $(
                 if $n < count.breakpoints {

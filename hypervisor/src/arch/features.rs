@@ -81,7 +81,7 @@ pub(crate) fn start_cpu(features: Features) {
     CnthctlEl2.write(const { always(Register::Cnthctl) });
     CnthpCtlEl2.write(0);
     CntvCtlEl0.write(0);
-    // Unlocked: the guests' own lock is emulated, and the machine's would keep their breakpoints off.
+    // Unlocked: the guests' own lock is emulated, and the hardware's would keep their breakpoints off.
     OslarEl1.write(0);
     VpidrEl2.write(MidrEl1.read());
     crate::arch::barrier::isb();
@@ -89,7 +89,7 @@ pub(crate) fn start_cpu(features: Features) {
 
 macro_rules! id_space {
     ($($crm:literal)*) => {
-        /// All ID registers, as the machine has them.
+        /// All ID registers, as the hardware has them.
         pub(crate) fn id_registers() -> HostIdRegisters {
             let mut host = HostIdRegisters { midr: MidrEl1.read(), ctr: CtrEl0.read(), ..HostIdRegisters::default() };
             $(id_space!(@row host $crm 0 1 2 3 4 5 6 7);)*

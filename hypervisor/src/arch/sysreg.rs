@@ -111,7 +111,7 @@ system_registers! {
     safe ElrEl2 = "elr_el2";
     readonly SpsrEl2 = "spsr_el2";
 
-    // What the machine is.
+    // What the hardware is.
     readonly MpidrEl1 = "mpidr_el1";
     readonly MidrEl1 = "midr_el1";
     readonly CtrEl0 = "ctr_el0";
@@ -170,7 +170,7 @@ system_registers! {
     safe IchLr14El2 = "s3_4_c12_c13_6";
     safe IchLr15El2 = "s3_4_c12_c13_7";
 
-    // Features, as the machine has them.
+    // Features, as the hardware has them.
     readonly IdAa64dfr0El1 = "s3_0_c0_c5_0";
     readonly IdAa64mmfr0El1 = "s3_0_c0_c7_0";
     readonly IdAa64mmfr1El1 = "s3_0_c0_c7_1";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Moving a vCPU's registers into and out of the machine.
+//! Loading a vCPU's registers into the hardware, and saving them.
 //!
-//! They move when a vCPU takes or leaves a physical CPU, not at each exit: while a vCPU is resident its values
+//! They move when a vCPU takes or leaves a physical CPU, not at each exit: while a vCPU is loaded its values
 //! live in the hardware, and EL2 does not touch them. Two at a time, since a pair takes one access to memory.
 
 use core::arch::asm;
@@ -56,7 +56,7 @@ pairs! {
     /// What says whether and how stage 1 translates: moved apart on some cores.
     #[inline(always)]
     save_control
-    /// The same, into the machine.
+    /// The same, into the hardware.
     #[inline(always)]
     load_control
     El1Registers
@@ -68,7 +68,7 @@ pairs! {
     /// All others.
     #[inline(always)]
     save_others
-    /// The same, into the machine. The timer's control comes last, when its compare value is right.
+    /// The same, into the hardware. The timer's control comes last, when its compare value is right.
     #[inline(always)]
     load_others
     El1Registers
@@ -85,22 +85,22 @@ pairs! {
     (cntv_cval = "cntv_cval_el0", cntv_ctl = "cntv_ctl_el0")
 }
 
-/// Fetches the EL1 registers from the machine.
+/// Fetches the EL1 registers from the hardware.
 pub(crate) fn save_el1(to: &mut El1Registers) {
     save_control(to);
     save_others(to);
 }
 
-/// Puts the EL1 registers into the machine.
+/// Loads the EL1 registers into the hardware.
 pub(crate) fn load_el1(from: &El1Registers) {
     load_control(from);
     load_others(from);
 }
 
 pairs! {
-    /// Fetches the pointer authentication keys. Only where the machine has FEAT_PAuth.
+    /// Fetches the pointer authentication keys. Only where the hardware has FEAT_PAuth.
     save_keys
-    /// Puts the pointer authentication keys into the machine. Only where it has FEAT_PAuth.
+    /// Loads the pointer authentication keys into the hardware. Only where it has FEAT_PAuth.
     load_keys
     PointerAuthKeys
     (apia_lo = "s3_0_c2_c1_0", apia_hi = "s3_0_c2_c1_1")

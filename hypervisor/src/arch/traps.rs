@@ -35,7 +35,7 @@ pub struct Features {
 /// Whether a guest's WFI and WFE come to EL2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WfiTrap {
-    /// They do not: the guest waits in the machine's own WFI, since nobody else wants the CPU.
+    /// They do not: the guest waits in the hardware's own WFI, since nobody else wants the CPU.
     Off,
     /// They do, and another vCPU may run.
     On,

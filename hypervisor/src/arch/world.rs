@@ -103,7 +103,7 @@ pub(crate) fn enter(
     (cause, entry.acknowledged)
 }
 
-/// The trap that is being served, in the machine's registers.
+/// The trap that is being served, in the hardware's registers.
 struct Trapped;
 
 impl Trap for Trapped {

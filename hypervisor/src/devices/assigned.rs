@@ -158,18 +158,18 @@ pub(crate) fn disconnect(handle: &VmShared) {
     assigned.of(handle).for_each(|owned| assigned.drop_interrupt(owned));
 }
 
-/// Hands a physical interrupt that was acknowledged on to the VM whose it is, if it is one's, and says whose. `resident` is
-/// the VM in the machine.
+/// Hands a physical interrupt that was acknowledged on to the VM whose it is, if it is one's, and says whose. `loaded` is
+/// the VM whose vCPU is.
 ///
 /// Only that one's lock is taken here, in its own time. Another VM is kicked, and takes its interrupt in its time.
-pub(crate) fn forward_irq(intid: Intid, resident: Option<&VmShared>) -> Option<Forwarded> {
+pub(crate) fn forward_irq(intid: Intid, loaded: Option<&VmShared>) -> Option<Forwarded> {
     let assigned = &system::get()?.assigned;
     let owned = assigned.owned.iter().find(|owned| owned.physical == intid)?;
     CpuInterface::drop_priority(intid);
     owned.has_come.set();
-    if let Some(handle) = resident.filter(|handle| handle.id.wire_index() == owned.vm) {
+    if let Some(handle) = loaded.filter(|handle| handle.id.wire_index() == owned.vm) {
         assigned.deliver_to(handle);
-        return Some(Forwarded::ToResident);
+        return Some(Forwarded::ToLoaded);
     }
     match registry::current(owned.vm)
         .and_then(registry::find)
@@ -184,8 +184,8 @@ pub(crate) fn forward_irq(intid: Intid, resident: Option<&VmShared>) -> Option<F
 /// Whose an interrupt was that was handed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Forwarded {
-    /// That of the VM in the machine.
-    ToResident,
+    /// That of the VM whose vCPU is loaded.
+    ToLoaded,
     /// That of another VM, or of none.
     ToAnother,
 }

@@ -8,7 +8,7 @@ use vambrace_machine::fast::ListRegisters;
 use crate::arch::sysreg::*;
 use crate::gic;
 
-/// How many list registers and active-priority registers the machine has.
+/// How many list registers and active-priority registers the hardware has.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     /// List registers.
@@ -89,7 +89,7 @@ list_registers! {
 pub(crate) struct Interface {
     /// Registers of active priorities, of each group.
     active_priorities: u8,
-    /// List registers that may hold something, beside those that were queued for the resident vCPU since the flush.
+    /// List registers that may hold something, beside those that were queued for the loaded vCPU since the flush.
     used: u8,
 }
 
@@ -101,7 +101,7 @@ impl Interface {
         Self { active_priorities: shape.active_priorities(), used: 0 }
     }
 
-    /// Fetches what the machine holds now, of the list registers only those that are in use.
+    /// Fetches what the hardware holds now, of the list registers only those that are in use.
     pub(crate) fn read(&mut self, now: &mut VirtualCpuInterface) {
         self.used = self.used.max(now.used);
         now.hcr = IchHcrEl2.read();
@@ -178,7 +178,7 @@ impl ListRegisters for Interface {
     }
 }
 
-/// Whether the resident vCPU's virtual timer asserts its interrupt.
+/// Whether the loaded vCPU's virtual timer asserts its interrupt.
 pub(crate) fn virtual_timer_line() -> LineLevel {
     if timer::is_asserted(CntvCtlEl0.read()) { LineLevel::High } else { LineLevel::Low }
 }

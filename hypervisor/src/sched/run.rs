@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Each physical CPU's loop: pick a vCPU, put it into the machine, serve its exits, take it out again.
+//! Each physical CPU's loop: pick a vCPU, load it, serve its exits, unload it.
 //!
 //! A CPU's state is a [`Pcpu`] on its own stack; nobody else ever sees it. Others call for attention by a bit and an
 //! interrupt ([`crate::sched::percpu`]). Since EL2 runs with interrupts masked, one that arrives between the last look and
@@ -65,7 +65,7 @@ enum Served {
     GoOn,
     /// The guest goes on; the CPU's next deadline may have changed.
     Replan,
-    /// The vCPU leaves the machine.
+    /// The vCPU is to be unloaded.
     Leave(Leave),
 }
 
@@ -94,13 +94,13 @@ pub(crate) struct Pcpu {
     account: Account,
     /// The user asks what the vCPUs here do.
     is_asked: bool,
-    /// The vCPU whose floating-point registers are in the machine.
+    /// The vCPU whose floating-point registers are on this CPU.
     fp_owner: Option<RunQueueIndex>,
     /// What CNTHP is set to.
     programmed: u64,
-    /// When the resident vCPU's physical timer was last brought to its line.
+    /// When the loaded vCPU's physical timer was last brought to its line.
     lines_updated_at: u64,
-    /// When the clock of the resident vCPU's VM raises its interrupt.
+    /// When the clock of the loaded vCPU's VM raises its interrupt.
     alarm: u64,
     flush_delay: u64,
     /// For what virtio devices move; empty until there are any.
@@ -170,7 +170,7 @@ impl Pcpu {
         self.account.forgive();
     }
 
-    /// Gives a vCPU the machine until there is a reason to take it away.
+    /// Loads a vCPU and runs it until there is a reason to unload it.
     #[inline(always)]
     fn run_slot(&mut self, id: RunQueueIndex, slice_end: Option<u64>) {
         let Some(Some(queued)) = self.queued.get(id.index()) else {
@@ -210,7 +210,7 @@ impl Pcpu {
         }
     }
 
-    /// The resident loop: enter, exit, serve, until the vCPU has to leave.
+    /// The loop of a loaded vCPU: enter, exit, serve, until it has to leave.
     fn stay(
         &mut self,
         id: RunQueueIndex,

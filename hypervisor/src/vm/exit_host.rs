@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The machine as one exit sees it: what `vambrace_machine` asks of EL2.
+//! The hardware as one exit sees it: what `vambrace_machine` asks of EL2.
 
 use vambrace_cpu::exit::SystemRegisterAccess;
 use vambrace_cpu::registers::DebugRegisters;
@@ -106,7 +106,7 @@ impl<'a> ExitHost<'a> {
         }
     }
 
-    /// Ends the exit: what was borrowed goes back to the machine. Says whether console output waits to be flushed, whether
+    /// Ends the exit: what was borrowed is loaded again. Says whether console output waits to be flushed, whether
     /// devices have work, and who is to be notified.
     pub(crate) fn finish(self, vcpu: &Vcpu) -> (ConsoleFlush, Work, DoorbellMask) {
         if self.el1 == El1::InTheValue {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Pause and resume of a VM.
 //!
-//! A VM pauses like it stops: its lifecycle changes, its vCPUs are notified, and each leaves the machine when its affine CPU next
+//! A VM pauses like it stops: its lifecycle changes, its vCPUs are notified, and each is unloaded when its affine CPU next
 //! looks at it. It is *paused* then: out of the run queue, without a deadline, its floating-point registers saved. The last one
 //! to be paused completes the pause. So nothing waits for anything, and each vCPU is paused in its own time.
 //!
@@ -64,7 +64,7 @@ impl VmShared {
         Ok(())
     }
 
-    /// A vCPU of the VM, last paused in the pause `paused_in`, is out of the machine, and is to be paused. Says in which pause it
+    /// A vCPU of the VM, last paused in the pause `paused_in`, is unloaded, and is to be paused. Says in which pause it
     /// is now; `None` if the VM goes on by now.
     pub(crate) fn note_vcpu_paused(&self, paused_in: Option<PauseNumber>) -> Option<PauseNumber> {
         let mut vm = self.vm.lock();

@@ -44,7 +44,7 @@ pub(crate) struct Placement {
 pub(crate) enum VmStatus {
     /// Running.
     Running,
-    /// Leaving the machine until the VM goes on.
+    /// Its vCPUs are being unloaded until the VM goes on.
     Paused,
     /// Halting.
     Stopping,

@@ -206,7 +206,7 @@ fn a_linked_spi_is_deactivated_by_whoever_comes() {
     let _ = vgic.sync(V1, &interface);
     assert_eq!(vgic.write_distributor(0x284, Width::Word, 1 << 8), set(&[1]));
     assert_eq!((vgic.take_hw_deactivate(V0), vgic.take_hw_deactivate(V1)), (Some(Intid::new(77)), None));
-    // No such interrupt, here or in the machine.
+    // No such interrupt, here or in the hardware.
     assert_eq!(
         (
             vgic.inject_hw(V0, Intid::new(999), Intid::new(77), Trigger::Edge),

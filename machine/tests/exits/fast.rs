@@ -152,7 +152,7 @@ pub(crate) fn predict(bench: &mut Bench, index: usize, [esr, far, hpfar]: [u64; 
         return None;
     }
     frame.pc = trap.pc;
-    // What the vectors do: the unsaved ones are still in the machine, but for the one to be reloaded.
+    // What the vectors do: the unsaved ones are still in the hardware, but for the one to be reloaded.
     for register in unsaved.filter(|register| Some(*register) != reloaded) {
         assert_eq!(frame.x[register], UNSAVED, "written, and not told");
         frame.x[register] = before[register];

@@ -51,7 +51,7 @@ pub enum Setting {
     WithPointerAuth,
     /// 1 on CPUs with FEAT_S2FWB.
     WithForcedWriteBack,
-    /// 1 or 0 as the vCPU that is in the machine needs it.
+    /// 1 or 0 as the loaded vCPU needs it.
     PerVcpu,
 }
 

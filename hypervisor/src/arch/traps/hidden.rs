@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The features that a VM's ID registers hide, and why using one all the same hurts nobody.
 //!
-//! A guest need not look before it uses a feature. So each field of the ID registers that a VM sees other than the machine
+//! A guest need not look before it uses a feature. So each field of the ID registers that a VM sees other than the hardware
 //! has it is guarded by trap controls, or acts on nothing but what moves with the vCPU, or is harmless for a reason. Source:
 //! Arm ARM, "ID registers", and the fields' own descriptions.
 
@@ -23,7 +23,7 @@ pub enum Guard {
     Harmless(&'static str),
 }
 
-/// A field that a VM sees other than the machine has it.
+/// A field that a VM sees other than the hardware has it.
 #[derive(Clone, Copy, Debug)]
 pub struct Hidden {
     /// The ID register.

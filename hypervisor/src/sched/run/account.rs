@@ -14,7 +14,7 @@ use super::now;
 pub(super) struct Account {
     /// Up to here all is charged.
     since: u64,
-    /// Who pays for what comes until the next vCPU is in the machine.
+    /// Who pays for what comes until the next vCPU is loaded.
     pub(super) payer: Payer,
 }
 
@@ -54,7 +54,7 @@ impl Account {
         *self = Self::new();
     }
 
-    /// Nobody here pays for the time since `began`: it was for a VM that has no vCPU in the machine.
+    /// Nobody here pays for the time since `began`: it was for a VM that has no vCPU loaded.
     pub(super) fn leave_out(&mut self, began: u64) {
         self.since = self.since.saturating_add(now().saturating_sub(began));
     }

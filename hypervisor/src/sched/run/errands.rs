@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is done for a vCPU that is not in the machine, in its own time: looking whether it is to start, to stop or to wake;
+//! What is done for a vCPU that is not loaded, in its own time: looking whether it is to start, to stop or to wake;
 //! its VM's long work; its console's unfinished line.
 //!
-//! A request for a vCPU only puts it in the queue. So the vCPU in the machine loses no time by it, and waits for no lock of
+//! A request for a vCPU only puts it in the queue. So the loaded vCPU loses no time by it, and waits for no lock of
 //! another VM.
 
 use vambrace_cpu::scheduler::RunQueueIndex;
@@ -23,7 +23,7 @@ use crate::vm::shared::{VmHandle, VmShared};
 /// What an errand has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Errand {
-    /// The vCPU goes into the machine now.
+    /// The vCPU is loaded now.
     ThenEnter,
     /// It does not.
     IsAll,
@@ -32,15 +32,15 @@ pub(super) enum Errand {
 /// A CPU that handles its requests.
 struct Handling<'a> {
     cpu: &'a mut Pcpu,
-    /// The run-queue index of the vCPU that is in the machine.
-    resident: Option<RunQueueIndex>,
+    /// The run-queue index of the loaded vCPU.
+    loaded: Option<RunQueueIndex>,
     /// It was requested.
     is_requested: bool,
 }
 
 impl Handler for Handling<'_> {
     fn look(&mut self, index: RunQueueIndex) {
-        if Some(index) == self.resident {
+        if Some(index) == self.loaded {
             self.is_requested = true;
         } else {
             self.cpu.note_request(index);
@@ -67,10 +67,10 @@ impl Handler for Handling<'_> {
 }
 
 impl Pcpu {
-    /// Handles what was requested. Says whether the resident vCPU is among them.
-    pub(super) fn handle_requests(&mut self, resident: Option<RunQueueIndex>) -> bool {
+    /// Handles what was requested. Says whether the loaded vCPU is among them.
+    pub(super) fn handle_requests(&mut self, loaded: Option<RunQueueIndex>) -> bool {
         let shared = self.shared;
-        let mut handling = Handling { cpu: self, resident, is_requested: false };
+        let mut handling = Handling { cpu: self, loaded, is_requested: false };
         let gone = shared.requests.handle(&mut handling);
         let is_requested = handling.is_requested;
         if gone == Gone::Some {
@@ -91,7 +91,7 @@ impl Pcpu {
         self.account.leave_out(began);
     }
 
-    /// A vCPU that is not in the machine is requested: it is looked at when the scheduler picks it.
+    /// A vCPU that is not loaded is requested: it is looked at when the scheduler picks it.
     fn note_request(&mut self, id: RunQueueIndex) {
         // It may be gone by now.
         let Some(Some(queued)) = self.queued.get_mut(id.index()) else { return };
@@ -194,12 +194,12 @@ impl Pcpu {
 
     /// A console line of the VM of the vCPU with run-queue index `id` has waited for its end for long enough: it is passed on in that
     /// vCPU's time.
-    pub(super) fn flush_now(&mut self, id: RunQueueIndex, resident: Option<RunQueueIndex>) {
+    pub(super) fn flush_now(&mut self, id: RunQueueIndex, loaded: Option<RunQueueIndex>) {
         let Some(Some(queued)) = self.queued.get_mut(id.index()) else {
             invariant!("deadlines are of vCPUs")
         };
         queued.flush_at = NEVER;
-        if resident == Some(id) {
+        if loaded == Some(id) {
             flush(&queued.handle);
             return;
         }

@@ -16,7 +16,7 @@ use crate::arch::sysreg_context;
 use crate::console;
 
 impl Pcpu {
-    /// Tells of all vCPUs here; `running` is the one in the machine, with its run-queue index.
+    /// Tells of all vCPUs here; `running` is the loaded one, with its run-queue index.
     #[cold]
     #[inline(never)]
     pub(super) fn tell_vcpus(&self, mut running: Option<(RunQueueIndex, &mut Vcpu)>) {
@@ -24,7 +24,7 @@ impl Pcpu {
             // The index is free.
             let Some(queued) = queued else { continue };
             match &mut running {
-                Some((resident, vcpu)) if *resident == id => {
+                Some((loaded, vcpu)) if *loaded == id => {
                     sysreg_context::save_el1(&mut vcpu.registers.el1);
                     self.tell_vcpu(queued, vcpu, VcpuActivity::Running);
                 }
@@ -59,7 +59,7 @@ impl Pcpu {
     }
 }
 
-/// What a vCPU does that is not in the machine.
+/// What a vCPU does that is not loaded.
 fn activity(queued: &QueuedVcpu) -> VcpuActivity {
     match queued.state {
         VcpuState::Ready => VcpuActivity::Ready,

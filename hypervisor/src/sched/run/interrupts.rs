@@ -22,19 +22,19 @@ const INTERRUPTS_AT_ONCE: usize = 32;
 enum Whose {
     /// EL2's, which ends it.
     Ours,
-    /// The VM's in the machine, whose guest will end it.
-    Residents,
+    /// That of the VM whose vCPU is loaded, and whose guest will end it.
+    Loaded,
     /// Another VM's, or nobody's for now.
     Others,
 }
 
 impl Pcpu {
     /// Serves the physical interrupts that are pending, `first` being the one that was acknowledged. Says whether the
-    /// resident vCPU's list registers must be looked at.
+    /// loaded vCPU's list registers must be looked at.
     pub(super) fn serve_interrupts(
         &mut self,
         first: Option<Intid>,
-        resident: Option<(&VmHandle, &mut Vcpu)>,
+        loaded: Option<(&VmHandle, &mut Vcpu)>,
     ) -> bool {
         let mut refresh = false;
         let further = (1..INTERRUPTS_AT_ONCE).map(|_| CpuInterface::acknowledge());
@@ -42,26 +42,26 @@ impl Pcpu {
             let Some(intid) = intid else { break };
             if intid == self.virtual_timer {
                 refresh |=
-                    self.virtual_timer_fired(resident.as_ref().map(|(handle, vcpu)| (&***handle, &**vcpu)));
+                    self.virtual_timer_fired(loaded.as_ref().map(|(handle, vcpu)| (&***handle, &**vcpu)));
                 continue;
             }
             if intid == self.hypervisor_timer {
                 CnthpCtlEl2.write(0);
                 self.programmed = NEVER;
-                let resident = self.queue.current().filter(|_| resident.is_some());
-                self.deadlines_passed(resident);
+                let loaded = self.queue.current().filter(|_| loaded.is_some());
+                self.deadlines_passed(loaded);
                 refresh = true;
             } else if intid == self.maintenance {
                 refresh = true;
                 // Level-sensitive: its cause must be gone before it ends.
-                if let Some((handle, vcpu)) = &resident {
+                if let Some((handle, vcpu)) = &loaded {
                     self.refresh(handle, vcpu);
                     refresh = false;
                 }
             } else {
                 let began = now();
-                let whose = self.serve_device(intid, resident.as_ref().map(|(handle, _)| &***handle));
-                if whose != Whose::Residents {
+                let whose = self.serve_device(intid, loaded.as_ref().map(|(handle, _)| &***handle));
+                if whose != Whose::Loaded {
                     // It is not in the account of the one that runs.
                     self.account.leave_out(began);
                 }
@@ -76,15 +76,15 @@ impl Pcpu {
     }
 
     /// Serves an interrupt of one of the board's devices.
-    /// `resident` is the VM in the machine.
-    fn serve_device(&self, intid: Intid, resident: Option<&VmShared>) -> Whose {
+    /// `loaded` is the VM whose vCPU is.
+    fn serve_device(&self, intid: Intid, loaded: Option<&VmShared>) -> Whose {
         if intid == gic::KICK {
             // What it is for is in the requests, which are looked at before the next entry.
         } else if Some(intid) == self.uart {
             console::interrupt();
-        } else if let Some(forwarded) = assigned::forward_irq(intid, resident) {
+        } else if let Some(forwarded) = assigned::forward_irq(intid, loaded) {
             return match forwarded {
-                Forwarded::ToResident => Whose::Residents,
+                Forwarded::ToLoaded => Whose::Loaded,
                 Forwarded::ToAnother => Whose::Others,
             };
         } else {
@@ -94,9 +94,9 @@ impl Pcpu {
     }
 
     /// The guest's virtual timer: handed on, linked to the physical interrupt, which the guest itself will end.
-    pub(super) fn virtual_timer_fired(&self, resident: Option<(&VmShared, &Vcpu)>) -> bool {
+    pub(super) fn virtual_timer_fired(&self, loaded: Option<(&VmShared, &Vcpu)>) -> bool {
         CpuInterface::drop_priority(self.virtual_timer);
-        let linked = resident.and_then(|(handle, vcpu)| {
+        let linked = loaded.and_then(|(handle, vcpu)| {
             let intid = layout::VIRTUAL_TIMER_INTID;
             handle.vm.lock().gic.inject_hw(vcpu.id, intid, self.virtual_timer, Trigger::Level)
         });
@@ -109,9 +109,9 @@ impl Pcpu {
         linked.is_some()
     }
 
-    /// Wakes who waited for the time that has come, and passes unfinished console lines on. `resident` is the run-queue index of the
-    /// vCPU in the machine.
-    pub(super) fn deadlines_passed(&mut self, resident: Option<RunQueueIndex>) {
+    /// Wakes who waited for the time that has come, and passes unfinished console lines on. `loaded` is the run-queue index of the
+    /// vCPU that is.
+    pub(super) fn deadlines_passed(&mut self, loaded: Option<RunQueueIndex>) {
         let now = now();
         while let Some(id) = self.deadlines.due(now) {
             // Whatever is due there is done below.
@@ -125,7 +125,7 @@ impl Pcpu {
             }
             let is_over = queued.state == VcpuState::Waiting && queued.wake_at <= now;
             if is_flush_due {
-                self.flush_now(id, resident);
+                self.flush_now(id, loaded);
             }
             if is_over {
                 self.wake(id);
@@ -139,9 +139,9 @@ impl Pcpu {
     }
 
     /// Sets CNTHP to the next deadline of this CPU.
-    pub(super) fn program_timer(&mut self, resident: Option<(&Vcpu, u64)>) {
+    pub(super) fn program_timer(&mut self, loaded: Option<(&Vcpu, u64)>) {
         let mut next = self.deadlines.next();
-        if let Some((vcpu, slice_end)) = resident {
+        if let Some((vcpu, slice_end)) = loaded {
             next = next.min(slice_end).min(self.alarm);
             // One that had passed when its line was last updated is asserted already. One that has passed since is not,
             // and fires at once.

@@ -27,7 +27,7 @@ pub(super) enum IsPaused {
 }
 
 impl Pcpu {
-    /// The VM of this vCPU, which is not in the machine, is to pause: takes it out of the run queue.
+    /// The VM of this vCPU, which is not loaded, is to pause: takes it out of the run queue.
     #[cold]
     #[inline(never)]
     pub(super) fn pause_vcpu(&mut self, id: RunQueueIndex) -> IsPaused {

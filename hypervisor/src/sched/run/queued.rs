@@ -31,7 +31,7 @@ pub(super) struct QueuedVcpu {
     pub(super) handle: VmHandle,
     pub(super) vcpu: VcpuId,
     pub(super) state: VcpuState,
-    /// There is something to do for it, in its own time, before it is put into the machine.
+    /// There is something to do for it, in its own time, before it is loaded.
     pub(super) is_requested: bool,
     /// Its VM's unfinished console line is to be passed on.
     pub(super) is_flush_due: bool,
@@ -50,7 +50,7 @@ pub(super) struct QueuedVcpu {
 }
 
 impl QueuedVcpu {
-    /// When it may take the place of a vCPU of the VM whose stage 2 is loaded. A VM may take the machine from itself whenever it
+    /// When it may take the place of a vCPU of the VM whose stage 2 is loaded. A VM may take the CPU from itself whenever it
     /// likes.
     pub(super) fn claim(&self, loaded: Option<VmId>) -> Claim {
         if loaded == Some(self.handle.id) { Claim::AtOnce } else { Claim::AfterMinimum }
@@ -86,7 +86,7 @@ pub(super) enum Then {
     Run,
 }
 
-/// Why a vCPU leaves the machine.
+/// Why a vCPU is unloaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leave {
     /// Others run.
@@ -113,7 +113,7 @@ pub(super) enum Waits {
     No,
 }
 
-/// Makes a vCPU one that has just been switched on. It is not in the machine.
+/// Makes a vCPU one that has just been switched on. It is not loaded.
 fn start_vcpu(handle: &VmShared, vcpu: &mut Vcpu, entry: CpuEntry) {
     vcpu.start(entry);
     let mut vm = handle.vm.lock();
@@ -267,7 +267,7 @@ impl Pcpu {
         }
     }
 
-    /// A vCPU's VM has come to an end: it never enters the guest again in this boot epoch. No vCPU is in the machine.
+    /// A vCPU's VM has come to an end: it never enters the guest again in this boot epoch. No vCPU is loaded.
     pub(super) fn halt(&mut self, id: RunQueueIndex) {
         let Some(Some(queued)) = self.queued.get_mut(id.index()) else { invariant!("only vCPUs are queued") };
         let epoch = queued.handle.boot_epoch.load(Ordering::Acquire);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Putting a vCPU into the machine and taking it out.
+//! Loading a vCPU and unloading it.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -35,7 +35,7 @@ struct EmptyRoot([AtomicU64; 2048]);
 
 static EMPTY_ROOT: EmptyRoot = EmptyRoot([const { AtomicU64::new(0) }; 2048]);
 
-/// A vCPU that has just left the machine.
+/// A vCPU that has just been unloaded.
 pub(super) struct Unloaded<'a> {
     /// Its VM.
     pub(super) vm: SpinMutexGuard<'a, Vm>,
@@ -43,7 +43,7 @@ pub(super) struct Unloaded<'a> {
     pub(super) put: Put,
 }
 
-/// Takes back the virtual timer's interrupt of the resident vCPU, which is synced, if the timer asserts it no longer.
+/// Takes back the virtual timer's interrupt of the loaded vCPU, which is synced, if the timer asserts it no longer.
 fn retract_timer(vm: &mut Vm, vcpu: VcpuId) -> VcpuSet {
     match vgic::virtual_timer_line() {
         LineLevel::Low => vm.retract_virtual_timer(vcpu),
@@ -120,7 +120,7 @@ fn take_steps(steps: &[SwitchStep], stage2: Stage2, flush: Flush, el1: &El1Regis
 }
 
 impl Pcpu {
-    /// Brings the list registers of the vCPU in the machine up to date.
+    /// Brings the list registers of the loaded vCPU up to date.
     pub(super) fn refresh(&mut self, handle: &VmShared, vcpu: &Vcpu) -> VmStatus {
         let mut vm = handle.vm.lock();
         let status = handle.goes_on(&vm);
@@ -143,7 +143,7 @@ impl Pcpu {
         VmStatus::Running
     }
 
-    /// Puts a vCPU into the machine, its list registers up to date. If its VM is stopping, it is not to be entered.
+    /// Loads a vCPU, its list registers up to date. If its VM is stopping, it is not to be entered.
     pub(super) fn load(&mut self, id: RunQueueIndex, handle: &VmShared, vcpu: &Vcpu) -> VmStatus {
         let registers = &vcpu.registers;
         VmpidrEl2.write(1 << 31 | layout::affinity(vcpu.id));
@@ -242,7 +242,7 @@ impl Pcpu {
         self.translation = None;
     }
 
-    /// Takes a vCPU out of the machine; afterwards its values are true. Its VM stays locked, for what follows.
+    /// Unloads a vCPU; afterwards its values are true. Its VM stays locked, for what follows.
     pub(super) fn unload<'a>(&mut self, handle: &'a VmShared, vcpu: &mut Vcpu) -> Unloaded<'a> {
         let registers = &mut vcpu.registers;
         sysreg_context::save_el1(&mut registers.el1);
@@ -278,7 +278,7 @@ impl Pcpu {
         }
     }
 
-    /// Gives the vCPU with run-queue index `id`, which is resident, the floating-point registers.
+    /// Gives the vCPU with run-queue index `id`, which is loaded, the floating-point registers.
     pub(super) fn take_fp(&mut self, id: RunQueueIndex, vcpu: &Vcpu) {
         features::set_fp(Fp::IsLoaded);
         barrier::isb();
@@ -294,7 +294,7 @@ impl Pcpu {
         self.fp_owner = Some(id);
     }
 
-    /// Sets the traps: the guest waits in the machine's own WFI and WFE only while nobody else wants this CPU. Whoever only
+    /// Sets the traps: the guest waits in the hardware's own WFI and WFE only while nobody else wants this CPU. Whoever only
     /// sleeps does not: what wakes it is an interrupt, and ends the WFI. And lets a virtual SError pend.
     pub(super) fn set_hcr(&self, vcpu: &Vcpu) {
         let wfi = if self.queue.has_waiting() { WfiTrap::On } else { WfiTrap::Off };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a VM does not see, against Arm's list of fields: each difference from the machine has a reason, and no reason is without.
+//! What a VM does not see, against Arm's list of fields: each difference from the hardware has a reason, and no reason is without.
 
 use std::collections::BTreeSet;
 
@@ -69,7 +69,7 @@ fn entries(register: SysReg, lsb: Option<u32>) -> Vec<&'static Hidden> {
     hidden::all().filter(|hidden| hidden.register == register && hidden.lsb == lsb).collect()
 }
 
-/// The other direction of default deny: what a VM sees other than the machine has it needs a reason why that is enough.
+/// The other direction of default deny: what a VM sees other than the hardware has it needs a reason why that is enough.
 #[test]
 fn each_field_that_a_vm_sees_otherwise_has_a_reason() {
     for field in fields() {
