@@ -4,12 +4,12 @@
 //! EL1 of a VM is AArch64, so only what AArch32 offers to user mode can come here. A register that AArch64
 //! has too is named as AArch64 does, and [`crate::trap`] decides about both alike, but that the level is no
 //! question any more: user mode may read more here than EL0 in AArch64. Everything else is UNDEFINED. A trapped instruction may
-//! fail its condition: ask [`Frame::condition_holds`] first. Source: Arm ARM, ISS encodings for exceptions from MCR, MRC,
+//! fail its condition: ask [`TrapFrame::condition_holds`] first. Source: Arm ARM, ISS encodings for exceptions from MCR, MRC,
 //! MCRR and MRRC accesses.
 
 use crate::exit::Direction;
 use crate::pstate;
-use crate::registers::Frame;
+use crate::registers::TrapFrame;
 use crate::syndrome::{Syndrome, class, field};
 use crate::sysreg::SysReg;
 
@@ -60,7 +60,7 @@ impl CoprocessorAccess {
 
     /// What the instruction writes to the coprocessor.
     #[must_use]
-    pub fn value(&self, frame: &Frame) -> u64 {
+    pub fn value(&self, frame: &TrapFrame) -> u64 {
         let half = |register| frame.get(register) & 0xFFFF_FFFF;
         match self.operands {
             Operands::One(register) => half(register),
@@ -69,7 +69,7 @@ impl CoprocessorAccess {
     }
 
     /// Puts what the instruction reads where it wants it.
-    pub fn deliver(&self, frame: &mut Frame, value: u64) {
+    pub fn deliver(&self, frame: &mut TrapFrame, value: u64) {
         match self.operands {
             Operands::One(FLAGS) => frame.pstate = frame.pstate & !pstate::NZCV | value & pstate::NZCV,
             Operands::One(register) => frame.set(register, value & 0xFFFF_FFFF),
@@ -141,7 +141,7 @@ mod tests {
         // MRC p15, 0, R3, c14, c2, 1, always.
         let read = access(class::CP15_32, 1 << 24 | 0xE << 20 | 1 << 17 | 14 << 10 | 3 << 5 | 2 << 1 | 1);
         assert_eq!((read.register, read.direction), (Some(SameAs(SysReg::CNTP_CTL_EL0)), Direction::Read));
-        let mut frame = Frame::default();
+        let mut frame = TrapFrame::default();
         read.deliver(&mut frame, 0xFFFF_FFFF_0000_0005);
         assert_eq!(frame.get(3), 5);
         // MCRR p15, 2, R4, R5, c14.
@@ -164,7 +164,7 @@ mod tests {
     fn the_program_counter_stands_for_the_flags() {
         let read = access(class::CP14_32, 15 << 5 | 1 << 1 | 1);
         assert_eq!(read.register, Some(SameAs(SysReg::MDCCSR_EL0)));
-        let mut frame = Frame { pstate: pstate::AARCH32 | pstate::NZCV, ..Frame::default() };
+        let mut frame = TrapFrame { pstate: pstate::AARCH32 | pstate::NZCV, ..TrapFrame::default() };
         read.deliver(&mut frame, 0x6000_00FF);
         assert_eq!(frame.pstate, pstate::AARCH32 | 0x6000_0000);
     }
@@ -197,7 +197,7 @@ mod tests {
                 class::CP14_64, class::CP14_MEMORY, class::VMRS,
             ] {
                 let access = access(class, iss);
-                let mut frame = Frame::default();
+                let mut frame = TrapFrame::default();
                 access.deliver(&mut frame, value);
                 let _ = access.value(&frame);
                 let is_for_user_mode = match access.register {

@@ -9,7 +9,7 @@ use vambrace_memory::Va;
 
 use crate::exit::Direction;
 use crate::pstate::{self, ExceptionLevel};
-use crate::registers::{El1Registers, Frame};
+use crate::registers::{El1Registers, TrapFrame};
 use crate::syndrome::{InstructionLength, Syndrome, class, field};
 
 /// An exception for a guest.
@@ -104,7 +104,7 @@ const SERROR_VECTOR: u64 = 0x180;
 ///
 /// The preferred return address is `frame.pc`.
 pub fn take_to_el1(
-    frame: &mut Frame,
+    frame: &mut TrapFrame,
     el1: &mut El1Registers,
     exception: Exception,
     features: PstateFeatures,

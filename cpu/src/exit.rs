@@ -120,7 +120,7 @@ pub struct Wait {
     pub timeout: Option<u8>,
     /// 2 bytes is possible: a T32 WFI of EL0.
     pub length: InstructionLength,
-    /// For [`Frame::condition_holds`](crate::registers::Frame::condition_holds): AArch32's may be
+    /// For [`TrapFrame::condition_holds`](crate::registers::TrapFrame::condition_holds): AArch32's may be
     /// conditional.
     pub syndrome: Syndrome,
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! PSTATE in the format of SPSR_ELx, and what a saved [`Frame`] says about where the guest was.
+//! PSTATE in the format of SPSR_ELx, and what a saved [`TrapFrame`] says about where the guest was.
 //!
 //! EL1 of a VM is always AArch64; EL0 may be AArch32. Source: Arm ARM, SPSR_EL1 and SPSR_EL2.
 
 use serde::{Deserialize, Serialize};
 
-use crate::registers::Frame;
+use crate::registers::TrapFrame;
 use crate::syndrome::{InstructionLength, Syndrome, field};
 
 /// M\[3:0\]: EL0.
@@ -99,14 +99,14 @@ impl Endianness {
     }
 }
 
-/// [`Frame::masked_groups`], of a PSTATE alone.
+/// [`TrapFrame::masked_groups`], of a PSTATE alone.
 #[must_use]
 pub const fn masked_groups(pstate: u64) -> u32 {
     const _: () = assert!(I == F << 1);
     ((pstate & (I | F)) / F) as u32
 }
 
-impl Frame {
+impl TrapFrame {
     /// Where the guest was. A mode that a VM cannot be in counts as EL1h, so that what follows is the guest's
     /// own exception.
     #[must_use]
@@ -205,8 +205,8 @@ mod tests {
 
     use super::*;
 
-    fn frame(pc: u64, pstate: u64) -> Frame {
-        Frame { pc, pstate, ..Frame::default() }
+    fn frame(pc: u64, pstate: u64) -> TrapFrame {
+        TrapFrame { pc, pstate, ..TrapFrame::default() }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The registers of a virtual CPU, as plain data.
 //!
-//! They fall into groups by when they are moved. [`Frame`] changes hands at each exit. [`El1Registers`],
+//! They fall into groups by when they are moved. [`TrapFrame`] changes hands at each exit. [`El1Registers`],
 //! [`DebugRegisters`] and [`PointerAuthKeys`] stay in the hardware while the vCPU is loaded, and are
 //! only true here after the hypervisor has fetched them. [`FpRegisters`] move when another vCPU uses them.
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// What each exit saves: the general-purpose registers, PC and PSTATE.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(C, align(16))]
-pub struct Frame {
+pub struct TrapFrame {
     /// X0 to X30.
     pub x: [u64; 31],
     /// The PC: ELR_EL2 at the exit.
@@ -19,7 +19,7 @@ pub struct Frame {
     pub pstate: u64,
 }
 
-impl Frame {
+impl TrapFrame {
     /// Reads register `n` of an instruction: 31 is XZR.
     #[must_use]
     pub fn get(&self, n: u8) -> u64 {

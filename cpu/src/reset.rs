@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::power::CpuEntry;
 use crate::pstate::{self, Endianness};
-use crate::registers::{DebugRegisters, El1Registers, FpRegisters, Frame, PointerAuthKeys};
+use crate::registers::{DebugRegisters, El1Registers, FpRegisters, PointerAuthKeys, TrapFrame};
 use crate::trap::OsLock;
 
 /// SCTLR_EL1 with MMU and caches off, and set what is RES1 in Armv8.0: LSMAOE, nTLSMD, SPAN, EIS, TSCXT and
@@ -19,8 +19,9 @@ const SCTLR_BIG_ENDIAN: u64 = 1 << 25 | 1 << 24;
 
 /// The frame of a CPU that starts at `entry`: at EL1, everything masked, X0 the context.
 #[must_use]
-pub fn frame(entry: CpuEntry) -> Frame {
-    let mut frame = Frame { pc: entry.address.0, pstate: pstate::EL1H | pstate::DAIF, ..Frame::default() };
+pub fn frame(entry: CpuEntry) -> TrapFrame {
+    let mut frame =
+        TrapFrame { pc: entry.address.0, pstate: pstate::EL1H | pstate::DAIF, ..TrapFrame::default() };
     frame.set(0, entry.context);
     frame
 }
@@ -40,7 +41,7 @@ pub fn el1(endianness: Endianness) -> El1Registers {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CpuRegisters {
     /// General-purpose registers, PC and PSTATE.
-    pub frame: Frame,
+    pub frame: TrapFrame,
     /// System registers.
     pub el1: El1Registers,
     /// Pointer authentication keys.
@@ -86,7 +87,7 @@ mod tests {
     fn a_cpu_inherits_the_endianness_of_its_caller() {
         let registers = el1(Endianness::Big);
         assert_eq!(
-            Frame { pstate: pstate::EL1H, ..Frame::default() }.endianness(registers.sctlr),
+            TrapFrame { pstate: pstate::EL1H, ..TrapFrame::default() }.endianness(registers.sctlr),
             Endianness::Big
         );
     }

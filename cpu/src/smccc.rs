@@ -9,7 +9,7 @@ use vambrace_memory::Ipa;
 
 use crate::power::{CpuEntry, PowerStates, Remaining};
 use crate::pstate::Endianness;
-use crate::registers::Frame;
+use crate::registers::TrapFrame;
 use crate::{psci, trng, vendor};
 
 /// SMCCC_VERSION.
@@ -35,7 +35,7 @@ pub struct Call {
 impl Call {
     /// Takes the call out of the caller's registers; `sctlr` is its SCTLR_EL1.
     #[must_use]
-    pub fn new(immediate: u16, frame: &Frame, sctlr: u64) -> Self {
+    pub fn new(immediate: u16, frame: &TrapFrame, sctlr: u64) -> Self {
         let [x0, x1, x2, x3, ..] = frame.x;
         Self { immediate, x: [x0, x1, x2, x3], endianness: frame.endianness(sctlr) }
     }

@@ -13,7 +13,7 @@ use spin::RelaxStrategy;
 use spin::mutex::SpinMutex;
 use vambrace_cpu::exit::Wait;
 use vambrace_cpu::pstate;
-use vambrace_cpu::registers::Frame;
+use vambrace_cpu::registers::TrapFrame;
 use vambrace_cpu::syndrome::{Conduit, Syndrome, class};
 use vambrace_ids::VcpuId;
 use vambrace_interrupts::LrWrite;
@@ -110,7 +110,7 @@ impl Vcpu {
         &'a mut self,
         constants: &'a Constants,
         vm: &'a SpinMutex<Vm, R>,
-    ) -> (&'a mut Frame, FastPath<'a, R>) {
+    ) -> (&'a mut TrapFrame, FastPath<'a, R>) {
         let Self { id, registers, recent, exceptions, .. } = self;
         (&mut registers.frame, FastPath { constants, recent, exceptions, vm, vcpu: *id })
     }

@@ -16,7 +16,7 @@ use spin::RelaxStrategy;
 use spin::mutex::SpinMutex;
 use vambrace_cpu::exception::{Exception, take_to_el1};
 use vambrace_cpu::power::Remaining;
-use vambrace_cpu::registers::{El1Registers, Frame};
+use vambrace_cpu::registers::{El1Registers, TrapFrame};
 
 use crate::dispatch::Resume;
 use crate::host::{LoadedVcpu, Report};
@@ -96,7 +96,7 @@ pub(crate) struct ExceptionLoop {
     /// The last exception's ELR_EL1 and SPSR_EL1.
     last: Option<(u64, u64)>,
     /// The state that is waited for to come round.
-    witness: Option<Frame>,
+    witness: Option<TrapFrame>,
     /// Exceptions since it was there.
     since: u16,
     /// How often it has come round; no more than is told.
@@ -120,7 +120,7 @@ impl ExceptionLoop {
     }
 
     /// The vCPU, in this state, takes an exception.
-    fn note(&mut self, frame: &Frame, el1: &El1Registers) -> LoopVerdict {
+    fn note(&mut self, frame: &TrapFrame, el1: &El1Registers) -> LoopVerdict {
         let is_nested = self.last == Some((el1.elr, el1.spsr));
         if !is_nested {
             *self = Self::default();

@@ -173,12 +173,12 @@ fn exchange(
     host: &mut impl Host,
 ) -> u64 {
     match device {
-        Device::Distributor => gic(shared, vcpu, access, Frame::Distributor, offset, host),
+        Device::Distributor => gic(shared, vcpu, access, GicFrame::Distributor, offset, host),
         Device::Redistributors(first) => {
             let target = first.index() + (offset / layout::GICR_STRIDE) as usize;
             // There are as many redistributors as vCPUs.
             let Some(target) = VcpuId::from_index(target) else { return 0 };
-            gic(shared, vcpu, access, Frame::Redistributor(target), offset % layout::GICR_STRIDE, host)
+            gic(shared, vcpu, access, GicFrame::Redistributor(target), offset % layout::GICR_STRIDE, host)
         }
         Device::Uart => {
             let Some(uart) = shared.uart.as_mut() else { return 0 };
@@ -249,7 +249,7 @@ fn doorbell(
 
 /// A frame of the interrupt controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Frame {
+enum GicFrame {
     Distributor,
     /// Of this vCPU.
     Redistributor(VcpuId),
@@ -261,44 +261,48 @@ fn gic(
     shared: &mut Vm,
     vcpu: &Vcpu,
     access: &MmioAccess,
-    frame: Frame,
+    frame: GicFrame,
     offset: u64,
     host: &mut (impl Clock + LoadedVcpu + Notify),
 ) -> u64 {
     let width = GicWidth::from_bytes(access.width.bytes()).unwrap_or(GicWidth::Word);
     // What the vCPU's physical timer has come to by now shows here too.
     let mut notify = match frame {
-        Frame::Redistributor(of) if of == vcpu.id => shared.advance_physical_timer(vcpu, host.now()),
-        Frame::Redistributor(_) | Frame::Distributor => VcpuSet::new(),
+        GicFrame::Redistributor(of) if of == vcpu.id => shared.advance_physical_timer(vcpu, host.now()),
+        GicFrame::Redistributor(_) | GicFrame::Distributor => VcpuSet::new(),
     };
-    let at_home = match (access.direction, frame) {
-        (Direction::Read(_), Frame::Distributor) => shared.gic.reads_synced(offset),
-        (Direction::Write { .. }, Frame::Distributor) => shared.gic.is_synced(offset),
-        (Direction::Read(_), Frame::Redistributor(of)) => shared.gic.reads_synced_redistributor(of, offset),
-        (Direction::Write { .. }, Frame::Redistributor(of)) => shared.gic.is_redistributor_synced(of, offset),
+    let is_synced = match (access.direction, frame) {
+        (Direction::Read(_), GicFrame::Distributor) => shared.gic.reads_synced(offset),
+        (Direction::Write { .. }, GicFrame::Distributor) => shared.gic.is_synced(offset),
+        (Direction::Read(_), GicFrame::Redistributor(of)) => {
+            shared.gic.reads_synced_redistributor(of, offset)
+        }
+        (Direction::Write { .. }, GicFrame::Redistributor(of)) => {
+            shared.gic.is_redistributor_synced(of, offset)
+        }
     };
-    notify.extend(&if at_home { retract_timer(shared, vcpu, host) } else { take_back(shared, vcpu, host) });
-    if !at_home {
+    notify.extend(&if is_synced { retract_timer(shared, vcpu, host) } else { take_back(shared, vcpu, host) });
+    if !is_synced {
         // Who holds a part of what is read in its list registers comes and brings it: a guest that polls until an
         // interrupt is no longer active sees that, even if the vCPU that handled it has nothing else to exit for.
         notify.extend(&match frame {
-            Frame::Distributor => shared.gic.distributor_lr_owners(offset),
-            Frame::Redistributor(of) => shared.gic.redistributor_lr_owners(of, offset),
+            GicFrame::Distributor => shared.gic.distributor_lr_owners(offset),
+            GicFrame::Redistributor(of) => shared.gic.redistributor_lr_owners(of, offset),
         });
     }
     let raw = match (access.direction, frame) {
-        (Direction::Read(_), Frame::Distributor) => shared.gic.read_distributor(offset, width),
-        (Direction::Read(_), Frame::Redistributor(of)) => shared.gic.read_redistributor(of, offset, width),
-        (Direction::Write { value }, Frame::Distributor) => {
+        (Direction::Read(_), GicFrame::Distributor) => shared.gic.read_distributor(offset, width),
+        (Direction::Read(_), GicFrame::Redistributor(of)) => shared.gic.read_redistributor(of, offset, width),
+        (Direction::Write { value }, GicFrame::Distributor) => {
             notify.extend(&shared.gic.write_distributor(offset, width, value));
             0
         }
-        (Direction::Write { value }, Frame::Redistributor(of)) => {
+        (Direction::Write { value }, GicFrame::Redistributor(of)) => {
             notify.extend(&shared.gic.write_redistributor(of, offset, width, value));
             0
         }
     };
-    if at_home {
+    if is_synced {
         if notify.is_empty() {
             return raw;
         }

@@ -8,8 +8,13 @@ const VBAR: u64 = 0xFFFF_8000_1000_0800;
 const ALL: PstateFeatures = PstateFeatures { pan: true, ssbs: true, mte: true };
 const NONE: PstateFeatures = PstateFeatures { pan: false, ssbs: false, mte: false };
 
-fn take(pstate: u64, sctlr: u64, exception: Exception, features: PstateFeatures) -> (Frame, El1Registers) {
-    let mut frame = Frame { pc: 0x1234, pstate, ..Frame::default() };
+fn take(
+    pstate: u64,
+    sctlr: u64,
+    exception: Exception,
+    features: PstateFeatures,
+) -> (TrapFrame, El1Registers) {
+    let mut frame = TrapFrame { pc: 0x1234, pstate, ..TrapFrame::default() };
     frame.set(5, 55);
     let mut el1 = El1Registers { vbar: VBAR, sctlr, far: 0xFA2, ..El1Registers::default() };
     take_to_el1(&mut frame, &mut el1, exception, features);
@@ -33,7 +38,7 @@ fn the_vector_follows_the_level_and_the_kind() {
 
 #[test]
 fn the_low_bits_of_vbar_do_not_count() {
-    let mut frame = Frame { pstate: EL1H, ..Frame::default() };
+    let mut frame = TrapFrame { pstate: EL1H, ..TrapFrame::default() };
     let mut el1 = El1Registers { vbar: 0x87FF, ..El1Registers::default() };
     take_to_el1(&mut frame, &mut el1, Exception::Undefined, NONE);
     assert_eq!(frame.pc, 0x8200);
@@ -127,7 +132,7 @@ proptest! {
             Exception::SError { iss },
             Exception::Reflected { syndrome: Syndrome(esr), far },
         ] {
-            let mut frame = Frame { pc: far, pstate, ..Frame::default() };
+            let mut frame = TrapFrame { pc: far, pstate, ..TrapFrame::default() };
             let mut el1 = El1Registers { vbar, sctlr, ..El1Registers::default() };
             take_to_el1(&mut frame, &mut el1, exception, NONE);
             prop_assert_eq!(frame.pstate, EL1H | DAIF | pstate & (NZCV | DIT));

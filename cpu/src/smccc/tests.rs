@@ -98,7 +98,7 @@ fn an_immediate_is_no_call_of_the_convention() {
 
 #[test]
 fn a_call_is_taken_from_the_frame() {
-    let mut frame = Frame { pstate: EL1H, ..Frame::default() };
+    let mut frame = TrapFrame { pstate: EL1H, ..TrapFrame::default() };
     for register in 0..5 {
         frame.set(register, u64::from(register) + 10);
     }

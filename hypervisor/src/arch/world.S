@@ -10,7 +10,7 @@
 
 .section .text.world, "ax"
 
-// extern "C" fn world_enter(frame: *mut Frame, entry: *mut Entry) -> u64 (Cause)
+// extern "C" fn world_enter(frame: *mut TrapFrame, entry: *mut Entry) -> u64 (Cause)
 .balign 64
 .global world_enter
 world_enter:

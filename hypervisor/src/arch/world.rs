@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The way into a guest and back: one function that returns when the guest traps.
 
-use vambrace_cpu::registers::{FpRegisters, Frame};
+use vambrace_cpu::registers::{FpRegisters, TrapFrame};
 use vambrace_cpu::scheduler::RunQueueIndex;
 use vambrace_cpu::syndrome::Syndrome;
 use vambrace_hypervisor::sched::requests::Requests;
@@ -61,7 +61,7 @@ struct Entry<'a> {
 
 core::arch::global_asm!(
     include_str!("world.S"),
-    PC = const core::mem::offset_of!(Frame, pc),
+    PC = const core::mem::offset_of!(TrapFrame, pc),
     SYNCHRONOUS = const SYNCHRONOUS,
     INTERRUPT = const INTERRUPT,
     SERROR = const SERROR,
@@ -73,12 +73,12 @@ core::arch::global_asm!(
     el2_fault = sym crate::panic::el2_fault,
 );
 
-const _: () = assert!(core::mem::offset_of!(Frame, x) == 0, "the assembly addresses Xn at 8 * n");
-const _: () = assert!(core::mem::offset_of!(Frame, pstate) == core::mem::offset_of!(Frame, pc) + 8);
+const _: () = assert!(core::mem::offset_of!(TrapFrame, x) == 0, "the assembly addresses Xn at 8 * n");
+const _: () = assert!(core::mem::offset_of!(TrapFrame, pstate) == core::mem::offset_of!(TrapFrame, pc) + 8);
 
 #[expect(improper_ctypes, reason = "the assembly knows the first field of Entry, which is repr(C)")]
 unsafe extern "C" {
-    fn world_enter(frame: *mut Frame, entry: *mut Entry<'_>) -> u64;
+    fn world_enter(frame: *mut TrapFrame, entry: *mut Entry<'_>) -> u64;
 }
 
 /// Runs the guest whose state is loaded, from `frame` on, until it traps.
@@ -86,7 +86,7 @@ unsafe extern "C" {
 /// Exits that `fast` serves do not come out, nor do the guest's own timer and other vCPUs' SGIs, if they can simply be
 /// handed on. For an interrupt comes with the cause which one was acknowledged and is not served, if any.
 pub(crate) fn enter(
-    frame: &mut Frame,
+    frame: &mut TrapFrame,
     fast: FastPath<'_, Yield>,
     context: EntryContext<'_>,
 ) -> (Cause, Option<Intid>) {
@@ -149,7 +149,7 @@ impl Trap for Trapped {
 }
 
 /// The fast path of a synchronous exception. Of the frame only X0 to X18 and X30 are true.
-extern "C" fn fast_synchronous(frame: &mut Frame, entry: &mut Entry<'_>) -> u64 {
+extern "C" fn fast_synchronous(frame: &mut TrapFrame, entry: &mut Entry<'_>) -> u64 {
     match fast::serve(
         &mut Trapped,
         &mut frame.x,
@@ -165,7 +165,7 @@ extern "C" fn fast_synchronous(frame: &mut Frame, entry: &mut Entry<'_>) -> u64 
 
 /// The fast path of a physical interrupt: the guest's own virtual timer, which is handed on, linked, for the guest to
 /// end; and a kick, if it is for an SGI to this vCPU and nothing else.
-extern "C" fn fast_interrupt(_: &mut Frame, entry: &mut Entry<'_>) -> u64 {
+extern "C" fn fast_interrupt(_: &mut TrapFrame, entry: &mut Entry<'_>) -> u64 {
     let Entry { fast, context, acknowledged, .. } = entry;
     let intid = CpuInterface::acknowledge();
     if intid == Some(gic::KICK) {

@@ -7,7 +7,7 @@ use super::*;
 #[derive(Default)]
 struct Guest {
     exceptions: ExceptionLoop,
-    frame: Frame,
+    frame: TrapFrame,
     el1: El1Registers,
 }
 

@@ -11,7 +11,7 @@ use spin::mutex::SpinMutex;
 use vambrace_cpu::exit::{Direction, Exit, SystemRegisterAccess};
 use vambrace_cpu::id_registers::{HostIdRegisters, IdRegisters};
 use vambrace_cpu::power::Power;
-use vambrace_cpu::registers::{DebugRegisters, El1Registers, Frame};
+use vambrace_cpu::registers::{DebugRegisters, El1Registers, TrapFrame};
 use vambrace_cpu::smccc::NoEntropy;
 use vambrace_cpu::syndrome::{InstructionLength, Syndrome};
 use vambrace_cpu::sysreg::SysReg;
@@ -377,7 +377,7 @@ impl Bench {
     }
 
     /// The first vCPU's frame.
-    pub(crate) fn frame(&mut self) -> &mut Frame {
+    pub(crate) fn frame(&mut self) -> &mut TrapFrame {
         &mut self.vcpus[0].registers.frame
     }
 

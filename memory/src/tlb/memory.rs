@@ -11,7 +11,7 @@ use crate::addr::PAGE_SIZE;
 const WORDS: usize = 512;
 
 #[derive(Debug)]
-struct Frame {
+struct PageFrame {
     /// What every walker sees where nothing is pending.
     settled: Box<[u64; WORDS]>,
     /// What its writer reads.
@@ -20,7 +20,7 @@ struct Frame {
     pending: Vec<(usize, u64)>,
 }
 
-impl Frame {
+impl PageFrame {
     fn new() -> Self {
         Self { settled: Box::new([0; WORDS]), newest: Box::new([0; WORDS]), pending: Vec::new() }
     }
@@ -29,7 +29,7 @@ impl Frame {
 /// Physical memory, 64-bit words in frames that come into being when written.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    frames: BTreeMap<u64, Frame>,
+    frames: BTreeMap<u64, PageFrame>,
     /// The frames with something pending.
     unpublished: BTreeSet<u64>,
 }
@@ -42,7 +42,7 @@ impl Memory {
 
     /// Writes a word; returns whether that changes it.
     pub(super) fn write(&mut self, pa: Pa, value: u64) -> bool {
-        let frame = self.frames.entry(frame_of(pa)).or_insert_with(Frame::new);
+        let frame = self.frames.entry(frame_of(pa)).or_insert_with(PageFrame::new);
         let word = word_of(pa);
         if frame.newest[word] == value {
             return false;
@@ -56,7 +56,7 @@ impl Memory {
     /// Replaces a whole frame, for every walker at once.
     pub(super) fn overwrite(&mut self, frame: Pa, content: impl Fn(usize) -> u64) {
         let words = Box::new(core::array::from_fn(content));
-        self.frames.insert(frame.0, Frame { settled: words.clone(), newest: words, pending: Vec::new() });
+        self.frames.insert(frame.0, PageFrame { settled: words.clone(), newest: words, pending: Vec::new() });
         self.unpublished.remove(&frame.0);
     }
 

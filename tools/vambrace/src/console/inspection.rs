@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use vambrace_cpu::pstate::ExceptionLevel;
-use vambrace_cpu::registers::Frame;
+use vambrace_cpu::registers::TrapFrame;
 use vambrace_cpu::syndrome;
 use vambrace_wire::message::{ToldExit, VcpuActivity, VcpuReport, VmState};
 
@@ -141,7 +141,7 @@ fn describe_exit(exit: &ToldExit, symbol: Option<String>) -> String {
 }
 
 fn level(pstate: u64) -> &'static str {
-    match (Frame { pstate, ..Frame::default() }).level() {
+    match (TrapFrame { pstate, ..TrapFrame::default() }).level() {
         ExceptionLevel::El0 => "EL0",
         ExceptionLevel::El0Aarch32 => "EL0, AArch32",
         ExceptionLevel::El1t | ExceptionLevel::El1h => "EL1",
