@@ -99,7 +99,7 @@ fn refuse(
 ) -> Resume {
     let (id, pc) = (vcpu.id, vcpu.registers.frame.pc);
     let what = if abort.on_walk { "table walk for a " } else { "" };
-    let (direction, at) = (abort.direction, Place(abort.ipa, abort.va));
+    let (direction, at) = (abort.direction, FaultAddress(abort.ipa, abort.va));
     host.guest_error(format_args!("vCPU {id}: {what}{direction} of {at}, {why} (PC {pc:#x})"));
     let (access, walked) = match (abort.cache_maintenance, abort.direction) {
         (true, _) => (AbortedAccess::CacheMaintenance, Stage1Access::Read),
@@ -118,7 +118,7 @@ pub(crate) fn instruction(
     host: &mut (impl LoadedVcpu + GuestRam + Report),
 ) -> Resume {
     vcpu.recent.note_address(abort.va);
-    let (id, at) = (vcpu.id, Place(abort.ipa, abort.va));
+    let (id, at) = (vcpu.id, FaultAddress(abort.ipa, abort.va));
     let what = if abort.on_walk { "table walk for a fetch" } else { "fetch" };
     let why = match abort.status {
         FaultStatus::Translation(_) => Refusal::Nothing,
@@ -150,9 +150,9 @@ fn walk_level(
 }
 
 /// An address, the way it is known.
-struct Place(Option<Ipa>, Option<Va>);
+struct FaultAddress(Option<Ipa>, Option<Va>);
 
-impl core::fmt::Display for Place {
+impl core::fmt::Display for FaultAddress {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match (self.0, self.1) {
             (Some(ipa), _) => write!(f, "{ipa}"),

@@ -102,7 +102,7 @@ impl DeviceTree {
     ///
     /// # Errors
     /// [`ModelError`] for a name the format does not allow; the names are all ours, so it would be our
-    /// mistake.
+    /// error.
     pub fn new(vm: &Description<'_>) -> Result<Self, ModelError> {
         let mut tree = Tree::new();
         for property in root_properties()? {

@@ -170,7 +170,7 @@ fn first(
     maker: Maker,
     witness: &mut impl Witness,
 ) -> Result<stage1::Translation, Fault> {
-    let mut source = Behind { memory, regime: registers.stage2(), maker };
+    let mut source = ThroughStage2 { memory, regime: registers.stage2(), maker };
     stage1::translate_from(&mut source, &registers.stage1(), va, access, el, witness)
 }
 
@@ -218,13 +218,13 @@ enum Maker {
 }
 
 /// Memory that stage 1 reaches through stage 2.
-struct Behind<'a, M> {
+struct ThroughStage2<'a, M> {
     memory: &'a M,
     regime: stage2::Regime,
     maker: Maker,
 }
 
-impl<M: PhysicalMemory> stage1::Source for Behind<'_, M> {
+impl<M: PhysicalMemory> stage1::Source for ThroughStage2<'_, M> {
     fn read(&mut self, ipa: Ipa, level: i8, witness: &mut impl Witness) -> Result<u64, Refusal> {
         let pa = if self.regime.enabled() { self.translate(ipa, level, witness)?.pa } else { Pa(ipa.0) };
         self.memory.read(pa).ok_or(Refusal::Outside)
@@ -243,7 +243,7 @@ impl<M: PhysicalMemory> stage1::Source for Behind<'_, M> {
     }
 }
 
-impl<M: PhysicalMemory> Behind<'_, M> {
+impl<M: PhysicalMemory> ThroughStage2<'_, M> {
     fn translate(&self, ipa: Ipa, level: i8, witness: &mut impl Witness) -> Result<stage2::Output, Refusal> {
         let purpose = Purpose::Stage1Table { level };
         stage2::translate(self.memory, &self.regime, ipa, purpose, witness)

@@ -13,13 +13,13 @@ use vambrace_ids::PcpuId;
 #[derive(Debug, Default)]
 pub struct Arrival(AtomicU8);
 
-/// What a CPU is told that says it has come.
+/// Whether a CPU that says it has come is admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum Admission {
     /// It is one of those that run VMs.
-    Join,
+    Admitted,
     /// It is too late: the others do without it.
-    StayOut,
+    TooLate,
 }
 
 impl Arrival {
@@ -34,10 +34,10 @@ impl Arrival {
     }
 
     /// It has come.
-    pub fn arrive(&self) -> Told {
+    pub fn arrive(&self) -> Admission {
         match self.decide(Self::HERE) {
-            Self::HERE => Told::Join,
-            _ => Told::StayOut,
+            Self::HERE => Admission::Admitted,
+            _ => Admission::TooLate,
         }
     }
 
@@ -93,13 +93,13 @@ mod tests {
     fn the_first_word_stands() {
         let in_time = Arrival::new();
         assert!(in_time.is_awaited() && !in_time.is_here());
-        assert_eq!(in_time.arrive(), Told::Join);
+        assert_eq!(in_time.arrive(), Admission::Admitted);
         assert!(!in_time.leave_out());
         assert!(in_time.is_here() && !in_time.is_awaited());
 
         let late = Arrival::new();
         assert!(late.leave_out());
-        assert_eq!(late.arrive(), Told::StayOut);
+        assert_eq!(late.arrive(), Admission::TooLate);
         assert!(!late.is_here() && !late.is_awaited());
     }
 
@@ -118,7 +118,7 @@ mod tests {
         };
         wait_for_all(cpus.iter(), is_over, || waited += 1, |cpu| given_up.push(cpu));
         assert_eq!((waited, given_up), (5, vec![PcpuId::new(1)]));
-        assert_eq!(cpus[1].arrive(), Told::StayOut);
+        assert_eq!(cpus[1].arrive(), Admission::TooLate);
         assert_eq!(cpus.each_ref().map(Arrival::is_here), [true, false, false, true]);
     }
 
@@ -135,7 +135,7 @@ mod tests {
     fn a_cpu_that_comes_as_it_is_left_out_is_either_here_or_knows() {
         for _ in 0..1000 {
             let (arrival, start) = (Arrival::new(), Barrier::new(2));
-            let (told, is_left_out) = std::thread::scope(|scope| {
+            let (admission, is_left_out) = std::thread::scope(|scope| {
                 let comes = scope.spawn(|| {
                     start.wait();
                     arrival.arrive()
@@ -144,8 +144,8 @@ mod tests {
                 let is_left_out = arrival.leave_out();
                 (comes.join().unwrap(), is_left_out)
             });
-            assert_eq!(told == Told::StayOut, is_left_out);
-            assert_eq!(arrival.is_here(), told == Told::Join);
+            assert_eq!(admission == Admission::TooLate, is_left_out);
+            assert_eq!(arrival.is_here(), admission == Admission::Admitted);
         }
     }
 }

@@ -12,17 +12,17 @@ use vambrace_memory::{Pa, PaRange};
 
 mod assigned;
 mod console;
+mod device_node;
 mod error;
 mod interrupts;
-mod place;
 mod sound;
 
 pub use assigned::{NotOnBoard, assigned_range};
 use console::PL011;
 pub use console::{Named, Uart};
+use device_node::{DeviceNode, is_okay};
 pub use error::{BoardError, BoardKind, OtherGic};
 use interrupts::Controller;
-use place::{Place, is_okay};
 
 /// The most physical CPUs that we run on.
 pub const MAX_CPUS: usize = 128;
@@ -189,7 +189,7 @@ impl Board {
         let gic = nodes.gic.ok_or(BoardError::NoGicV3 { instead: nodes.other_gic, kind })?;
         self.gic = read_gic(root, gic)?.ok_or(BoardError::NoGicV3 { instead: OtherGic::Unknown, kind })?;
         let timer =
-            nodes.timer.and_then(|node| read_timer(&Place::below_root(root, node), Controller::of(gic)));
+            nodes.timer.and_then(|node| read_timer(&DeviceNode::below_root(root, node), Controller::of(gic)));
         self.timer = timer.ok_or(BoardError::NoTimer(kind))?;
         if let Some(chosen) = nodes.chosen {
             self.read_chosen(chosen);
@@ -323,7 +323,7 @@ pub fn virtio_slots(tree: &[u8], window: PaRange) -> ArrayVec<VirtioSlot, MAX_VI
     let nodes = root.children().filter(|node| node.name_without_address() == "virtio_mmio" && is_okay(*node));
     let slots = nodes.filter_map(|node| {
         let registers = ranges(node).next()?;
-        let intid = gic.interrupts(&Place::below_root(root, node)).first().copied().flatten()?;
+        let intid = gic.interrupts(&DeviceNode::below_root(root, node)).first().copied().flatten()?;
         window.contains_range(registers).then_some(VirtioSlot { registers, intid })
     });
     slots.take(MAX_VIRTIO).collect()
@@ -365,16 +365,16 @@ fn read_gic(root: FdtNode<'_>, node: FdtNode<'_>) -> Result<Option<Gic>, BoardEr
     let mut redistributors = Counted::default();
     redistributors.extend(reg.take(usize::try_from(regions).unwrap_or(usize::MAX)));
     let redistributors = redistributors.all("regions of redistributors")?;
-    let interrupts = Controller::of(node).interrupts(&Place::below_root(root, node));
+    let interrupts = Controller::of(node).interrupts(&DeviceNode::below_root(root, node));
     // QEMU's and every server's: PPI 9.
     let maintenance =
         interrupts.first().copied().flatten().filter(|intid| intid.is_ppi()).unwrap_or(Intid::new(25));
     Ok(Some(Gic { distributor, redistributors, maintenance }))
 }
 
-fn read_timer(place: &Place<'_>, gic: Controller) -> Option<TimerInterrupts> {
-    let interrupts = gic.interrupts(place);
-    let names = place.node().property("interrupt-names");
+fn read_timer(device: &DeviceNode<'_>, gic: Controller) -> Option<TimerInterrupts> {
+    let interrupts = gic.interrupts(device);
+    let names = device.node().property("interrupt-names");
     // Without names in the binding's order: secure physical, physical, virtual, hypervisor physical.
     let at = |name: &[u8], usual: usize| match &names {
         Some(names) => names.value().split(|byte| *byte == 0).position(|known| known == name),

@@ -3,7 +3,7 @@
 
 use alloc::boxed::Box;
 
-use vambrace_hypervisor::boot::arrival::Told;
+use vambrace_hypervisor::boot::arrival::Admission;
 use vambrace_hypervisor::boot::board::{Board, MAX_CPUS};
 use vambrace_hypervisor::invariant;
 use vambrace_ids::PcpuId;
@@ -118,7 +118,7 @@ fn start(_: &HeapUp, start: SecondaryStart) {
 /// A further CPU's way in, from `boot.S`: MMU and caches on, on its own stack.
 pub(super) extern "C" fn secondary(start: &'static SecondaryStart) -> ! {
     let SecondaryStart { index, shared, .. } = *start;
-    if percpu::arrive(index) == Told::Join {
+    if percpu::arrive(index) == Admission::Admitted {
         Pcpu::new(CpuUp::new(&shared.known, shared.board, index), shared.board, shared.vmids).run()
     }
     console::warning!("CPU {index} ({:#x}) has come too late: it is switched off", affinity());

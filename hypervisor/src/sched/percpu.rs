@@ -111,8 +111,8 @@ pub(crate) fn start(_: &HeapUp, affinities: &[u64]) -> CpusKnown {
 }
 
 /// This CPU, which has this index, is there. One that is too late is not to touch anything that all share.
-pub(crate) fn arrive(cpu: PcpuId) -> arrival::Told {
-    all().get(cpu.index()).map_or(arrival::Told::StayOut, |shared| shared.arrival.arrive())
+pub(crate) fn arrive(cpu: PcpuId) -> arrival::Admission {
+    all().get(cpu.index()).map_or(arrival::Admission::TooLate, |shared| shared.arrival.arrive())
 }
 
 /// The firmware would not start a CPU: no vCPU is given to it.

@@ -115,7 +115,7 @@ impl BlockSlot {
             Next::Write(bytes) => (bytes, 0),
             Next::Range(_) | Next::Flush | Next::End(_) => (0, 0),
         };
-        // Too small a buffer is the caller's mistake: the guest waits for a larger one.
+        // Too small a buffer is the caller's error: the guest waits for a larger one.
         let Some(piece) = poll.buffer.get_mut(..copied as usize) else {
             return Ok(Progress::Pause(Pause::Disk));
         };

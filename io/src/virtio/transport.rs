@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What driver and device have agreed on, and the queues between them, whatever bus the registers are on.
 //!
-//! Devices do their work through this: it knows which queue may be touched now, and makes of a driver's mistake the end of
+//! Devices do their work through this: it knows which queue may be touched now, and makes of a driver's error the end of
 //! the device, so that a device's own code sees nothing but whole chains.
 
 use arrayvec::ArrayVec;

@@ -10,8 +10,8 @@ use vambrace_interrupts::Intid;
 use vambrace_memory::{Pa, PaRange};
 use vambrace_wire::bundle::assigned::{Interrupt, Registers};
 
+use super::device_node::DeviceNode;
 use super::interrupts::Controller;
-use super::place::Place;
 use super::{Board, BoardKind, Nodes};
 
 const PAGE: u64 = 4096;
@@ -68,13 +68,13 @@ impl Board {
         for interrupt in interrupts {
             let physical = Intid::new(interrupt.physical);
             let is_own = self.uart.is_some_and(|uart| uart.intid == Some(physical));
-            let has_it = |place: &Place<'_>| {
-                let intids = gic.map(|gic| gic.interrupts(place)).unwrap_or_default();
+            let has_it = |device: &DeviceNode<'_>| {
+                let intids = gic.map(|gic| gic.interrupts(device)).unwrap_or_default();
                 let is_assigned =
                     |range: PaRange| registers.iter().any(|part| range.overlaps(assigned_range(part)));
-                intids.contains(&Some(physical)) && place.is_usable() && place.registers().any(is_assigned)
+                intids.contains(&Some(physical)) && device.is_usable() && device.registers().any(is_assigned)
             };
-            if is_own || Place::first(root, &has_it).is_none() {
+            if is_own || DeviceNode::first(root, &has_it).is_none() {
                 return Err(NotOnBoard::Interrupt(physical));
             }
         }
@@ -98,10 +98,10 @@ pub const fn assigned_range(registers: &Registers) -> PaRange {
 }
 
 /// The device that is in use and has all of these pages.
-fn device_at(root: FdtNode<'_>, pages: PaRange) -> Option<Place<'_>> {
-    let is_it = |place: &Place<'_>| {
-        let mut frames = place.registers().map(|frame| frame.widened(PAGE));
-        frames.any(|frame| frame.contains_range(pages)) && place.is_usable()
+fn device_at(root: FdtNode<'_>, pages: PaRange) -> Option<DeviceNode<'_>> {
+    let is_it = |device: &DeviceNode<'_>| {
+        let mut frames = device.registers().map(|frame| frame.widened(PAGE));
+        frames.any(|frame| frame.contains_range(pages)) && device.is_usable()
     };
-    Place::first(root, &is_it).filter(|_| !pages.is_empty())
+    DeviceNode::first(root, &is_it).filter(|_| !pages.is_empty())
 }

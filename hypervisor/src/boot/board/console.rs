@@ -6,9 +6,9 @@ use dtoolkit::{Node, Property};
 use vambrace_interrupts::Intid;
 use vambrace_memory::Pa;
 
+use super::device_node::DeviceNode;
 use super::interrupts::Controller;
 use super::is_compatible;
-use super::place::Place;
 
 /// A PL011 that we may use as our own console.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,49 +62,49 @@ pub(super) fn find(
 ) -> (Option<Uart>, Named) {
     let (by_name, named) = match named(root, chosen) {
         None => (None, Named::Nothing),
-        Some(place) => match place.and_then(|place| judge(&place, gic)) {
+        Some(device) => match device.and_then(|device| judge(&device, gic)) {
             Ok(uart) => (Some(uart), Named::Used),
             Err(named) => (None, named),
         },
     };
-    let among_children = || judge(&Place::below_root(root, known?), gic).ok();
-    let anywhere = || judge(&Place::first(root, &|place| judge(place, gic).is_ok())?, gic).ok();
+    let among_children = || judge(&DeviceNode::below_root(root, known?), gic).ok();
+    let anywhere = || judge(&DeviceNode::first(root, &|device| judge(device, gic).is_ok())?, gic).ok();
     (by_name.or_else(among_children).or_else(anywhere), named)
 }
 
 /// Whether there is a PL011 that can be used.
-fn judge(place: &Place<'_>, gic: Option<Controller>) -> Result<Uart, Named> {
-    if !is_compatible(place.node(), PL011) {
+fn judge(device: &DeviceNode<'_>, gic: Option<Controller>) -> Result<Uart, Named> {
+    if !is_compatible(device.node(), PL011) {
         return Err(Named::NoDriver);
     }
-    if !place.is_usable() {
+    if !device.is_usable() {
         return Err(Named::NotUsable);
     }
-    let base = place.registers().next().ok_or(Named::OutOfReach)?.start();
-    let intid = gic.and_then(|gic| gic.interrupts(place).first().copied().flatten());
+    let base = device.registers().next().ok_or(Named::OutOfReach)?.start();
+    let intid = gic.and_then(|gic| gic.interrupts(device).first().copied().flatten());
     Ok(Uart { base, intid: intid.filter(|intid| !intid.is_private()) })
 }
 
 /// The node that `/chosen` names as the console ("/chosen Node"); what follows a colon are its settings. An alias may stand for
 /// the beginning of its path ("/aliases Node").
-fn named<'a>(root: FdtNode<'a>, chosen: Option<FdtNode<'_>>) -> Option<Result<Place<'a>, Named>> {
+fn named<'a>(root: FdtNode<'a>, chosen: Option<FdtNode<'_>>) -> Option<Result<DeviceNode<'a>, Named>> {
     let chosen = chosen?;
     let property = chosen.property("stdout-path").or_else(|| chosen.property("linux,stdout-path"))?;
     let path = text(property.value())?.split(':').next()?;
     Some(at_path(root, path).ok_or(Named::NotThere))
 }
 
-fn at_path<'a>(root: FdtNode<'a>, path: &str) -> Option<Place<'a>> {
+fn at_path<'a>(root: FdtNode<'a>, path: &str) -> Option<DeviceNode<'a>> {
     if let Some(from_root) = path.strip_prefix('/') {
-        return Place::of_root(root).below(from_root);
+        return DeviceNode::of_root(root).below(from_root);
     }
     let (alias, rest) = path.split_once('/').map_or((path, None), |(alias, rest)| (alias, Some(rest)));
     let aliases = root.children().find(|node| node.name() == "aliases")?;
     let target = aliases.property(alias)?;
-    let place = Place::of_root(root).below(text(target.value())?.strip_prefix('/')?)?;
+    let device = DeviceNode::of_root(root).below(text(target.value())?.strip_prefix('/')?)?;
     match rest {
-        Some(rest) => place.below(rest),
-        None => Some(place),
+        Some(rest) => device.below(rest),
+        None => Some(device),
     }
 }
 

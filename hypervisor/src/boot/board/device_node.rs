@@ -17,13 +17,13 @@ const MAX_CELLS: u32 = 4;
 
 /// A node with all that lie above it, but for the root.
 #[derive(Clone, Debug)]
-pub(super) struct Place<'a> {
+pub(super) struct DeviceNode<'a> {
     root: FdtNode<'a>,
     /// From the root's child down; empty for the root.
     path: ArrayVec<FdtNode<'a>, MAX_DEPTH>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> DeviceNode<'a> {
     /// A child of the root.
     pub(super) fn below_root(root: FdtNode<'a>, node: FdtNode<'a>) -> Self {
         Self { root, path: [node].into_iter().collect() }
@@ -45,10 +45,10 @@ impl<'a> Place<'a> {
         Some(self)
     }
 
-    /// The first place that `is_it`, in the order of the tree.
+    /// The first node that `is_it`, in the order of the tree.
     pub(super) fn first(root: FdtNode<'a>, is_it: &impl Fn(&Self) -> bool) -> Option<Self> {
-        let mut place = Self::of_root(root);
-        place.search(root, is_it).then_some(place)
+        let mut device = Self::of_root(root);
+        device.search(root, is_it).then_some(device)
     }
 
     /// Goes down from a node, the last of the path. Leaves the path at what was found.

@@ -7,7 +7,7 @@ use dtoolkit::{Node, Property};
 use vambrace_interrupts::Intid;
 
 use super::big_endian;
-use super::place::{Place, number};
+use super::device_node::{DeviceNode, number};
 
 /// The most interrupts of a node that are read.
 const MOST: usize = 16;
@@ -28,8 +28,8 @@ impl Controller {
     }
 
     /// The node's interrupts as INTIDs, in their order; `None` for one that is not the GIC's, or of a kind that is not known.
-    pub(super) fn interrupts(self, place: &Place<'_>) -> ArrayVec<Option<Intid>, MOST> {
-        let node = place.node();
+    pub(super) fn interrupts(self, device: &DeviceNode<'_>) -> ArrayVec<Option<Intid>, MOST> {
+        let node = device.node();
         if let Some(property) = node.property("interrupts-extended") {
             // Each names its controller; how many cells another's has is not known.
             let entries = property.value().chunks_exact((1 + self.cells) * 4);
@@ -42,7 +42,7 @@ impl Controller {
         }
         let Some(property) = node.property("interrupts") else { return ArrayVec::new() };
         // A tree that says nothing means the only controller.
-        if place.interrupt_parent().is_some_and(|parent| Some(parent) != self.phandle) {
+        if device.interrupt_parent().is_some_and(|parent| Some(parent) != self.phandle) {
             return ArrayVec::new();
         }
         property.value().chunks_exact(self.cells * 4).map(intid).take(MOST).collect()

@@ -3,7 +3,7 @@
 //!
 //! Each VM's disk has a slot of its own: where nothing of it is under way, the next request always finds one. The rest is
 //! shared by VM, so that a VM gets no more of it by having more disks: each may have its part at any time, whatever the others do.
-//! Who is refused waits, and the first who waits is told when a slot is free that it may have.
+//! Who is refused waits, and the first who waits is woken when a slot is free that it may have.
 
 use alloc::vec::Vec;
 
@@ -23,18 +23,18 @@ pub struct Owner {
     disk: u64,
 }
 
-/// Whether a disk that waits knows that it may try again.
+/// Whether a disk that waits has been woken to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
-    No,
-    Yes,
+enum Wakeup {
+    Due,
+    Sent,
 }
 
 /// Since when a disk waits, by the count of refusals.
 #[derive(Clone, Copy, Debug)]
 struct Wait {
     since: u64,
-    told: Told,
+    wakeup: Wakeup,
 }
 
 /// A VM's disk.
@@ -165,7 +165,7 @@ impl Sharing {
         let disk = self.attached.get_mut(at)?;
         if !is_given {
             let since = disk.waits.map_or(self.refusals, |wait| wait.since);
-            disk.waits = Some(Wait { since, told: Told::No });
+            disk.waits = Some(Wait { since, wakeup: Wakeup::Due });
             self.refusals = self.refusals.wrapping_add(1);
             return None;
         }
@@ -196,12 +196,12 @@ impl Sharing {
     /// The VM of the first disk that waits, does not know yet that it may try again, and may have one of `free` slots.
     pub(super) fn tell_first(&mut self, free: usize) -> Option<VmId> {
         let waiting = self.attached.iter().enumerate().filter_map(|(at, disk)| {
-            let wait = disk.waits.filter(|wait| wait.told == Told::No)?;
+            let wait = disk.waits.filter(|wait| wait.wakeup == Wakeup::Due)?;
             self.may_take(disk, free).then_some((wait.since, at))
         });
         let (since, at) = waiting.min()?;
         let disk = self.attached.get_mut(at)?;
-        disk.waits = Some(Wait { since, told: Told::Yes });
+        disk.waits = Some(Wait { since, wakeup: Wakeup::Sent });
         Some(disk.owner.vm)
     }
 }

@@ -40,8 +40,9 @@ pub(super) fn pieces<'a>(
     let pieces = data.chunks(size).enumerate().filter_map(move |(index, data)| {
         let mut copy: ArrayVec<u8, MAX_HEADERS> = ArrayVec::new();
         copy.try_extend_from_slice(headers).ok()?;
-        let place = Place { index, offset: index * size, len: data.len(), last: index + 1 == count };
-        adapt(&mut copy, cut, place)?;
+        let position =
+            SegmentPosition { index, offset: index * size, len: data.len(), last: index + 1 == count };
+        adapt(&mut copy, cut, position)?;
         Some(Piece { headers: copy, data, checksum })
     });
     Some(pieces)
@@ -49,7 +50,7 @@ pub(super) fn pieces<'a>(
 
 /// Which piece of the data it is.
 #[derive(Clone, Copy)]
-struct Place {
+struct SegmentPosition {
     index: usize,
     offset: usize,
     len: usize,
@@ -57,16 +58,16 @@ struct Place {
 }
 
 /// Changes what differs from piece to piece. `None` cannot happen: the headers have been found to be there.
-fn adapt(headers: &mut [u8], cut: Segmentation, place: Place) -> Option<()> {
+fn adapt(headers: &mut [u8], cut: Segmentation, position: SegmentPosition) -> Option<()> {
     let network = usize::from(cut.network);
     let transport = usize::from(cut.transport);
-    let tcp_len = usize::from(cut.data).checked_sub(transport)? + place.len;
+    let tcp_len = usize::from(cut.data).checked_sub(transport)? + position.len;
     let packet = headers.get_mut(network..)?;
     match cut.family {
         Family::Ipv4 => {
             let ip_len = transport.checked_sub(network)?;
             set(packet, 2, ((ip_len + tcp_len) as u16).to_be_bytes())?;
-            let identification = get(packet, 4)?.wrapping_add(place.index as u16);
+            let identification = get(packet, 4)?.wrapping_add(position.index as u16);
             set(packet, 4, identification.to_be_bytes())?;
             set(packet, 10, [0; 2])?;
             let sum = checksum::sum(packet.get(..ip_len)?);
@@ -77,13 +78,13 @@ fn adapt(headers: &mut [u8], cut: Segmentation, place: Place) -> Option<()> {
     let pseudo = pseudo_header(packet, cut.family, tcp_len)?;
     let tcp = headers.get_mut(transport..)?;
     let sequence = tcp.get(4..8)?.iter().fold(0u32, |value, byte| value << 8 | u32::from(*byte));
-    let sequence = sequence.wrapping_add(place.offset as u32).to_be_bytes();
+    let sequence = sequence.wrapping_add(position.offset as u32).to_be_bytes();
     tcp.get_mut(4..8)?.copy_from_slice(&sequence);
     let flags = tcp.get_mut(13)?;
-    if !place.last {
+    if !position.last {
         *flags &= !(FIN | PSH);
     }
-    if place.index > 0 {
+    if position.index > 0 {
         *flags &= !CWR;
     }
     set(tcp, 16, checksum::fold(pseudo).to_be_bytes())

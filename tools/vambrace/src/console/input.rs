@@ -124,9 +124,9 @@ mod tests {
 
     #[test]
     fn nothing_is_read_before_the_vm_runs_nor_before_room_is_there() {
-        /// Tells each read.
-        struct Told(Sender<()>);
-        impl Read for Told {
+        /// Reports each read.
+        struct Reporting(Sender<()>);
+        impl Read for Reporting {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
                 let _ = self.0.send(());
                 buffer.fill(b'x');
@@ -135,7 +135,7 @@ mod tests {
         }
         let (sender, events) = channel();
         let (told, reads) = channel();
-        let mut piped = Piped::new(0, Told(told), sender);
+        let mut piped = Piped::new(0, Reporting(told), sender);
         piped.absorb(&runs(1));
         assert!(piped.source.is_some(), "another VM runs");
         for _ in 0..2 {
