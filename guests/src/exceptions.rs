@@ -8,13 +8,13 @@ use crate::{cpu, psci};
 /// The registers that an exception interrupted; `boot.S` writes it.
 #[derive(Debug)]
 #[repr(C)]
-pub struct Frame {
+pub struct ExceptionFrame {
     x: [u64; 31],
     elr: u64,
     spsr: u64,
 }
 
-impl Frame {
+impl ExceptionFrame {
     /// Goes on behind the instruction that took the exception.
     pub fn step_over(&mut self) {
         self.elr = self.elr.wrapping_add(4);
@@ -66,18 +66,18 @@ pub fn on_fiq(handler: fn()) {
 
 /// Sets what a synchronous exception calls, of EL0 or one of EL1 that is not expected. Where it leaves the frame, the CPU
 /// goes on: at the instruction itself, if it does nothing.
-pub fn on_fault(handler: fn(&mut Frame)) {
+pub fn on_fault(handler: fn(&mut ExceptionFrame)) {
     FAULT.store(handler as *mut (), Ordering::Release);
 }
 
 /// Calls the handler of faults, if there is one.
-fn call_on_fault(frame: &mut Frame) -> bool {
+fn call_on_fault(frame: &mut ExceptionFrame) -> bool {
     let handler = FAULT.load(Ordering::Acquire);
     if handler.is_null() {
         return false;
     }
-    // SAFETY: `on_fault` alone writes it, and stores a `fn(&mut Frame)`.
-    let handler = unsafe { core::mem::transmute::<*mut (), fn(&mut Frame)>(handler) };
+    // SAFETY: `on_fault` alone writes it, and stores a `fn(&mut ExceptionFrame)`.
+    let handler = unsafe { core::mem::transmute::<*mut (), fn(&mut ExceptionFrame)>(handler) };
     handler(frame);
     true
 }
@@ -95,7 +95,7 @@ pub(crate) fn call(slot: &AtomicPtr<()>) -> bool {
 }
 
 /// Where `boot.S` enters Rust; `vector` is the number of the vector table's entry.
-pub(crate) extern "C" fn entry(frame: &mut Frame, vector: u64) {
+pub(crate) extern "C" fn entry(frame: &mut ExceptionFrame, vector: u64) {
     let handled = match vector {
         4 => synchronous(frame) || call_on_fault(frame),
         5 => call(&IRQ),
@@ -109,7 +109,7 @@ pub(crate) extern "C" fn entry(frame: &mut Frame, vector: u64) {
     }
 }
 
-fn synchronous(frame: &mut Frame) -> bool {
+fn synchronous(frame: &mut ExceptionFrame) -> bool {
     let cpu = cpu::this();
     if !cpu.expecting.swap(false, Ordering::Relaxed) {
         return false;
@@ -123,7 +123,7 @@ fn synchronous(frame: &mut Frame) -> bool {
     true
 }
 
-fn die(frame: &Frame, vector: u64) -> ! {
+fn die(frame: &ExceptionFrame, vector: u64) -> ! {
     println!(
         "guest: unexpected exception {vector} on CPU {}: ESR {:#x} FAR {:#x} ELR {:#x} SPSR {:#x} LR {:#x}",
         cpu::index(),

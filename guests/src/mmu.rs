@@ -37,7 +37,7 @@ unsafe extern "C" {
 
 /// What an entry of the map is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MemoryKind {
     /// Device memory, for EL0 too: where unprivileged loads and stores work.
     Device,
     /// Normal memory, executable.
@@ -50,26 +50,26 @@ pub enum Kind {
 pub fn map_memory(base: u64, size: u64) {
     let last = base.saturating_add(size).saturating_sub(1) / ENTRY_SIZE;
     for entry in base / ENTRY_SIZE..=last.min(WINDOW / ENTRY_SIZE - 1) {
-        map(entry, entry * ENTRY_SIZE, Kind::Normal);
+        map(entry, entry * ENTRY_SIZE, MemoryKind::Normal);
     }
 }
 
 /// Maps the 1 GiB from physical address `base`, a multiple of 1 GiB, at [`WINDOW`].
-pub fn map_window(base: u64, kind: Kind) {
+pub fn map_window(base: u64, kind: MemoryKind) {
     map(WINDOW / ENTRY_SIZE, base, kind);
 }
 
 /// Maps the 1 GiB from physical address `base`, a multiple of 1 GiB, a second time at virtual address `at`, another multiple
 /// that nothing of the program's lies at.
-pub fn map_again(at: u64, base: u64, kind: Kind) {
+pub fn map_again(at: u64, base: u64, kind: MemoryKind) {
     map(at / ENTRY_SIZE, base, kind);
 }
 
-fn map(entry: u64, base: u64, kind: Kind) {
+fn map(entry: u64, base: u64, kind: MemoryKind) {
     let attributes = match kind {
-        Kind::Device => DEVICE | EL0,
-        Kind::Normal => NORMAL,
-        Kind::Shared => NORMAL | EL0,
+        MemoryKind::Device => DEVICE | EL0,
+        MemoryKind::Normal => NORMAL,
+        MemoryKind::Shared => NORMAL | EL0,
     };
     // SAFETY: the table is a page of this program's own, and only reached through atomics.
     let table = unsafe { &__tables };

@@ -11,7 +11,7 @@ use vambrace_channel::{MAGIC, PopError, Reader, Writer};
 
 use crate::gic::{self, Trigger};
 use crate::machine::Machine;
-use crate::mmu::{self, Kind};
+use crate::mmu::{self, MemoryKind};
 use crate::probe::expect_fault;
 use crate::{cpu, exceptions, mmio, psci, report};
 
@@ -79,7 +79,7 @@ impl End {
         let mut ranges = machine.device("vambrace,channel")?;
         let ((base, size), (doorbell, _)) = (ranges.next()?, ranges.next()?);
         // The identity map has devices there.
-        mmu::map_window(0, Kind::Normal);
+        mmu::map_window(0, MemoryKind::Normal);
         let memory = core::ptr::with_exposed_provenance((mmu::WINDOW + base) as usize);
         // SAFETY: the device tree says that it is there; everybody uses it by atomics alone.
         let memory = unsafe { core::slice::from_raw_parts(memory, size as usize / 4) };

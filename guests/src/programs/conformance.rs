@@ -25,7 +25,7 @@ use vambrace_memory::access::{Access, El};
 use vambrace_memory::features::Features;
 use vambrace_memory::translation::Stages;
 
-use self::compare::{Case, Difference, Kind, Verdict};
+use self::compare::{Case, Difference, CaseKind, Verdict};
 use self::pool::{POOL, Pool};
 use self::random::Random;
 use self::registers::Extras;
@@ -126,7 +126,7 @@ fn try_set(pool: &Pool, set: &Set, counts: &mut Counts) -> Option<(Case, Differe
     };
     for va in set.addresses.iter().copied() {
         for (stages, access, el) in TRANSLATIONS {
-            attempt(Case { kind: Kind::Translate(stages), va, access, el });
+            attempt(Case { kind: CaseKind::Translate(stages), va, access, el });
         }
     }
     if compare::is_enterable(pool, set) {
@@ -134,7 +134,7 @@ fn try_set(pool: &Pool, set: &Set, counts: &mut Counts) -> Option<(Case, Differe
             for (access, el) in ACCESSES {
                 // A branch takes the tag off; only what is left can be fetched from.
                 let va = if access == Access::Execute { without_tag(va) } else { va };
-                attempt(Case { kind: Kind::Access, va, access, el });
+                attempt(Case { kind: CaseKind::Access, va, access, el });
             }
         }
     }

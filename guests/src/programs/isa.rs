@@ -252,7 +252,7 @@ fn ordered() {
 
 /// LDTR and STTR act as EL0, which may only use the window.
 fn unprivileged() {
-    mmu::map_window(0, mmu::Kind::Device);
+    mmu::map_window(0, mmu::MemoryKind::Device);
     let window = mmu::WINDOW + priorities();
     set_priorities();
     check_eq!(load!("ldtr {v:w}, [{b}, #4]", window).0, 0xF8A0_0870, "ldtr w");

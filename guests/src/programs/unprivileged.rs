@@ -7,9 +7,9 @@
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::exceptions::{self, DATA_ABORT, EXTERNAL_ABORT, Frame, UNKNOWN};
+use crate::exceptions::{self, DATA_ABORT, EXTERNAL_ABORT, ExceptionFrame, UNKNOWN};
 use crate::machine::Machine;
-use crate::mmu::{self, ENTRY_SIZE, Kind};
+use crate::mmu::{self, ENTRY_SIZE, MemoryKind};
 use crate::{cpu, report};
 
 /// Where EL0 sees what lies from 0 on: within 32 bits.
@@ -77,8 +77,8 @@ pub fn run(machine: &Machine) {
     let times = machine.number("times", 5000);
     cpu::mask_interrupts();
     exceptions::on_fault(fault);
-    mmu::map_again(DEVICES, 0, Kind::Device);
-    mmu::map_again(MEMORY, CODE.as_ptr() as u64 & !(ENTRY_SIZE - 1), Kind::Shared);
+    mmu::map_again(DEVICES, 0, MemoryKind::Device);
+    mmu::map_again(MEMORY, CODE.as_ptr() as u64 & !(ENTRY_SIZE - 1), MemoryKind::Shared);
     debug_registers();
     el0(times);
     el1(times);
@@ -86,7 +86,7 @@ pub fn run(machine: &Machine) {
 }
 
 /// What an exception calls: counts, and goes back to the instruction until it has come often enough.
-fn fault(frame: &mut Frame) {
+fn fault(frame: &mut ExceptionFrame) {
     let esr = read_register!("esr_el1");
     if SVC.contains(&exceptions::class(esr)) {
         return frame.go_to(el0_return as *const () as u64, EL1);

@@ -18,7 +18,7 @@ use crate::exceptions;
 
 /// What is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum CaseKind {
     /// An address translation instruction.
     Translate(Stages),
     /// A load, store or fetch.
@@ -29,7 +29,7 @@ pub(super) enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Case {
     /// What is tried.
-    pub(super) kind: Kind,
+    pub(super) kind: CaseKind,
     /// The address.
     pub(super) va: u64,
     /// For reading, writing or execution.
@@ -105,8 +105,8 @@ pub(super) fn is_enterable(pool: &Pool, set: &Set) -> bool {
 /// Tries one case. The registers are set, and the TLB knows nothing that is no longer so.
 pub(super) fn check(pool: &Pool, set: &Set, case: Case) -> Verdict {
     let foreseen = match case.kind {
-        Kind::Translate(stages) => Some(foresee_report(pool, set, case, stages)),
-        Kind::Access => foresee_access(pool, set, case),
+        CaseKind::Translate(stages) => Some(foresee_report(pool, set, case, stages)),
+        CaseKind::Access => foresee_access(pool, set, case),
     };
     let Some(model) = foreseen.filter(|_| !pool.take_strayed()) else { return Verdict::LeftOut };
     let circumstances = Circumstances { pool, set, case, model };
@@ -114,8 +114,8 @@ pub(super) fn check(pool: &Pool, set: &Set, case: Case) -> Verdict {
         return Verdict::Departs(departure);
     }
     let machine = match case.kind {
-        Kind::Translate(stages) => observe_report(case, stages),
-        Kind::Access => observe_access(pool, set, case, model),
+        CaseKind::Translate(stages) => observe_report(case, stages),
+        CaseKind::Access => observe_access(pool, set, case, model),
     };
     let difference = Difference { model, machine };
     if agree(difference) {

@@ -12,7 +12,7 @@ use vambrace_memory::translation::{self, Registers, Stages};
 use vambrace_memory::walk::{self, WalkEntry, Start, WalkStep};
 use vambrace_memory::{Va, hcr};
 
-use super::compare::{Answer, Case, Kind};
+use super::compare::{Answer, Case, CaseKind};
 use super::pool::Pool;
 use super::random::bits;
 use super::registers::{SCTLR_CACHES, SCTLR_WXN};
@@ -92,7 +92,7 @@ pub(super) fn find(of: &Circumstances<'_>, machine: Answer) -> Option<Departure>
 /// fault. Loads and stores show the same faults.
 fn at_stops_qemu(of: &Circumstances<'_>) -> bool {
     const PERMISSION: core::ops::RangeInclusive<u8> = 0x0c..=0x0f;
-    of.case.kind == Kind::Translate(Stages::Both)
+    of.case.kind == CaseKind::Translate(Stages::Both)
         && matches!(of.model, Answer::Reports(Report::Fault { status, stage2: true, stage1_walk: false })
             if PERMISSION.contains(&status))
 }
@@ -177,7 +177,7 @@ fn at_marks_dirty(of: &Circumstances<'_>, machine: Answer) -> bool {
     let refused = matches!(machine, Answer::Reports(Report::Fault { status, stage1_walk: true, .. })
         if status & 0x3c == 0x0c);
     refused
-        && of.case.kind != Kind::Access
+        && of.case.kind != CaseKind::Access
         && of.case.access == Access::Write
         && of.set.registers.tcr & TCR_HA_HD == TCR_HA_HD
 }
@@ -216,7 +216,7 @@ fn input_too_wide(of: &Circumstances<'_>) -> bool {
 /// `SCTLR_EL1.C` = 0 makes all data accesses to Normal memory Non-cacheable at stage 1. QEMU has no caches, and reports
 /// what the tables say.
 fn caches_off(of: &Circumstances<'_>, machine: Answer) -> bool {
-    of.set.registers.sctlr & SCTLR_CACHES == 0 && of.case.kind != Kind::Access && only_attributes(of, machine)
+    of.set.registers.sctlr & SCTLR_CACHES == 0 && of.case.kind != CaseKind::Access && only_attributes(of, machine)
 }
 
 /// Both succeed and lead to the same address.

@@ -7,7 +7,7 @@ use vambrace_memory::par::Report;
 use vambrace_memory::translation::{self, Registers};
 use vambrace_memory::walk::{WalkEntry, Start, WalkStep};
 
-use super::compare::{Answer, Case, Difference, Kind, Verdict};
+use super::compare::{Answer, Case, Difference, CaseKind, Verdict};
 use super::departures;
 use super::pool::Pool;
 use super::tables::Set;
@@ -65,8 +65,8 @@ impl Counts {
             Verdict::Differs(_) => self.mismatches += 1,
         }
         match case.kind {
-            Kind::Translate(_) => self.translations += 1,
-            Kind::Access => self.accesses += 1,
+            CaseKind::Translate(_) => self.translations += 1,
+            CaseKind::Access => self.accesses += 1,
         }
     }
 

@@ -117,7 +117,7 @@ fn retain(pool: &mut Pool, set: &Set, case: Case, index: usize, mask: u64, diffe
 fn differs(pool: &Pool, set: &Set, case: Case) -> Option<Difference> {
     pool.restore();
     machine::program(&set.registers, set.stub.va);
-    if case.kind == compare::Kind::Access && !compare::is_enterable(pool, set) {
+    if case.kind == compare::CaseKind::Access && !compare::is_enterable(pool, set) {
         return None;
     }
     match compare::check(pool, set, case) {

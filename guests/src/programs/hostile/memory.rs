@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use super::Random;
 use crate::exceptions::{DATA_ABORT, EXTERNAL_ABORT, INSTRUCTION_ABORT};
 use crate::machine::Machine;
-use crate::mmu::{ENTRY_SIZE, Kind, WINDOW};
+use crate::mmu::{ENTRY_SIZE, MemoryKind, WINDOW};
 use crate::probe::Fault;
 use crate::{cpu, mmu, probe};
 
@@ -66,7 +66,7 @@ fn holes(machine: &Machine) -> impl Iterator<Item = u64> + use<> {
 pub(super) fn unmapped(machine: &Machine) {
     let (mut reads, mut writes) = (Tally::default(), Tally::default());
     for (count, physical) in (0u64..).zip(holes(machine)) {
-        mmu::map_window(physical & !(ENTRY_SIZE - 1), Kind::Device);
+        mmu::map_window(physical & !(ENTRY_SIZE - 1), MemoryKind::Device);
         let address = WINDOW + physical % ENTRY_SIZE;
         let right = |write: bool| {
             move |fault: Fault| {
@@ -90,7 +90,7 @@ pub(super) fn unmapped(machine: &Machine) {
 pub(super) fn jump(machine: &Machine) {
     let mut tally = Tally::default();
     for physical in holes(machine).step_by(97) {
-        mmu::map_window(physical & !(ENTRY_SIZE - 1), Kind::Normal);
+        mmu::map_window(physical & !(ENTRY_SIZE - 1), MemoryKind::Normal);
         let address = WINDOW + physical % ENTRY_SIZE;
         tally.note(physical, probe::call(address, 0), |fault| {
             fault.class() == INSTRUCTION_ABORT
@@ -99,7 +99,7 @@ pub(super) fn jump(machine: &Machine) {
                 && fault.elr == address
         });
     }
-    mmu::map_window(0, Kind::Device);
+    mmu::map_window(0, MemoryKind::Device);
     tally.report("jumps to nowhere");
 }
 
