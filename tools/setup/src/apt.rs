@@ -221,7 +221,7 @@ pub fn by_hand(packages: &[&str], release: Option<&str>) -> SetupError {
 ///
 /// # Errors
 /// The command to type, for a user who may not install packages.
-pub fn remedy(packages: &[&str]) -> Result<String, SetupError> {
+pub fn how_to_install(packages: &[&str]) -> Result<String, SetupError> {
     match Privilege::detect() {
         Privilege::None => Err(by_hand(packages, None)),
         Privilege::Root | Privilege::Sudo => {

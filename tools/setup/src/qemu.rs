@@ -87,8 +87,8 @@ fn missing(found: Option<(u32, u32)>) -> SetupError {
 ///
 /// # Errors
 /// What the user has to do, where it does not come by itself.
-pub fn remedy(found: Option<(u32, u32)>) -> Result<String, SetupError> {
-    if sources::own().is_some() { apt::remedy(&[PACKAGE]) } else { Err(missing(found)) }
+pub fn how_to_install(found: Option<(u32, u32)>) -> Result<String, SetupError> {
+    if sources::own().is_some() { apt::how_to_install(&[PACKAGE]) } else { Err(missing(found)) }
 }
 
 fn install(cache: &Cache, progress: Progress) -> Result<(), SetupError> {

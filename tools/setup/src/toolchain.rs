@@ -140,12 +140,12 @@ fn missing() -> SetupError {
 ///
 /// # Errors
 /// What the user has to do, where none comes by itself.
-pub fn remedy() -> Result<String, SetupError> {
+pub fn how_to_install() -> Result<String, SetupError> {
     let choice = Choice::of_the_user();
     if choice.rustup && process::find("rustup").is_some() {
         Ok(format!("installed when needed: rustup target add {TARGET}"))
     } else if choice.debian && debian_sources().is_some() {
-        apt::remedy(&DEBIAN_PACKAGES)
+        apt::how_to_install(&DEBIAN_PACKAGES)
     } else {
         Err(missing())
     }

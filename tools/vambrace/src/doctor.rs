@@ -79,7 +79,7 @@ fn cache() -> Result<Cache, SetupError> {
 fn toolchain() -> State {
     match toolchain::find() {
         Some(found) => State::There(found.describe()),
-        None => toolchain::remedy().map_or_else(State::Missing, State::Later),
+        None => toolchain::how_to_install().map_or_else(State::Missing, State::Later),
     }
 }
 
@@ -88,7 +88,7 @@ fn qemu() -> State {
         Ok(qemu::Qemu { path, version: (major, minor) }) => {
             State::There(format!("{major}.{minor}, {}", path.display()))
         }
-        Err(found) => qemu::remedy(found).map_or_else(State::Missing, State::Later),
+        Err(found) => qemu::how_to_install(found).map_or_else(State::Missing, State::Later),
     }
 }
 
