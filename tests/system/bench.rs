@@ -94,7 +94,7 @@ fn compare(bench: &Bench) -> Verdict {
     if is_recording() {
         record(|record| record.renewed(&report))?;
         write("figures", &report.markdown())?;
-        write("weights", &report.profile_markdown())?;
+        write("instruction profile", &report.profile_markdown())?;
     }
     judge(recorded()?.compare(&report), || report.text())
 }

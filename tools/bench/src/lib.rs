@@ -44,7 +44,7 @@ use vambrace_setup::{Bare, Setup, SetupError};
 pub const PROCESSOR: &str = "cortex-a72";
 
 /// The version of the JSON form; it changes when a key changes its meaning or goes away.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The most that the image may take up in a file, in bytes.
 const IMAGE_TARGET: u64 = 256 << 10;
@@ -174,8 +174,7 @@ pub struct Row {
     /// Whether it is.
     pub verdict: Verdict,
     /// What EL2 does in the median round, where it is watched.
-    #[serde(rename = "weights")]
-    pub profile: Option<InstructionProfile>,
+    pub instruction_profile: Option<InstructionProfile>,
 }
 
 /// What the rounds took, in instructions.
@@ -258,7 +257,7 @@ pub fn measure(
     let mut report = Report::new(options, qemu.version, &vambrace, &native, bare, footprint);
     let profiles = profile::measure(&machine)?;
     for row in &mut report.operations {
-        row.profile = profiles.get(&row.name).copied();
+        row.instruction_profile = profiles.get(&row.name).copied();
     }
     if options.systems == Systems::Measured {
         report.systems = systems::measure_on(&machine)?;
@@ -302,7 +301,7 @@ impl Report {
                 vambrace,
                 target,
                 verdict: Verdict::new(vambrace.median, target),
-                profile: None,
+                instruction_profile: None,
             })
         });
         let bytes = bare.hypervisor.len() as u64;

@@ -86,12 +86,12 @@ fn other_processors_have_no_targets() {
 fn the_json_has_the_keys_that_are_documented() {
     let value: serde_json::Value =
         serde_json::from_str(&report(PROCESSOR, |_, figure| figure).json()).unwrap();
-    assert_eq!(value["format"], 1);
+    assert_eq!(value["format"], 2);
     let row = &value["operations"][0];
     let expected = serde_json::json!({
         "name": "id-register", "what": "read of a trapped ID register", "native": 2,
         "vambrace": { "min": 79, "median": 80, "max": 81 }, "target": 80, "verdict": "met",
-        "weights": null,
+        "instruction_profile": null,
     });
     assert_eq!(*row, expected);
     let image = serde_json::json!({
@@ -142,7 +142,7 @@ fn a_document_gets_the_same_figures() {
 fn what_is_watched_is_a_table_of_its_own() {
     let mut report = report(PROCESSOR, |_, figure| figure);
     assert_eq!(report.profile_markdown(), "");
-    report.operations[0].profile = Some(profile::InstructionProfile {
+    report.operations[0].instruction_profile = Some(profile::InstructionProfile {
         instructions: 1074,
         barriers: 3,
         ..profile::InstructionProfile::default()
@@ -153,7 +153,7 @@ fn what_is_watched_is_a_table_of_its_own() {
     assert_eq!(lines.len(), 3);
     assert!(report.text().contains("\nEL2 in the median round "));
     let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
-    assert_eq!(json["operations"][0]["weights"]["barriers"], 3);
+    assert_eq!(json["operations"][0]["instruction_profile"]["barriers"], 3);
 }
 
 #[test]

@@ -117,7 +117,7 @@ impl Report {
 
 /// The operations that are watched, and the columns.
 fn watched(rows: &[Row]) -> impl Iterator<Item = (&str, [(&'static str, u64); 11])> {
-    rows.iter().filter_map(|row| Some((row.what.as_str(), row.profile?.columns())))
+    rows.iter().filter_map(|row| Some((row.what.as_str(), row.instruction_profile?.columns())))
 }
 
 /// The part of the table that tells the instruction profiles.

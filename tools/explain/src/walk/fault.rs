@@ -48,7 +48,6 @@ pub struct FaultWords {
     /// What the walk of stage 2 that refuses allows, if it came to a block or page.
     pub stage2_permissions: Option<Permissions>,
     /// What to change.
-    #[serde(rename = "remedies")]
     pub fix_hints: Vec<String>,
 }
 
