@@ -214,7 +214,7 @@ fn against(bench: &Bench) -> Verdict {
             ensure(against.figures.contains_key(name), || format!("{name}: {against:?}"))?;
         }
     }
-    let ahead: Vec<_> = report.behind().map(|behind| (behind.rival, behind.row.name.as_str())).collect();
+    let ahead: Vec<_> = report.leads().map(|lead| (lead.rival, lead.row.name.as_str())).collect();
     ensure(ahead == AHEAD, || format!("others are ahead: {ahead:?}, and not {AHEAD:?}\n{}", report.text()))
 }
 

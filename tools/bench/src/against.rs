@@ -200,7 +200,7 @@ fn figures(operation: &str, run: Option<&Run>, native: Option<Figures>) -> Resul
 
 /// An operation for which another hypervisor needs fewer instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Behind<'a> {
+pub struct Lead<'a> {
     /// The operation, with Vambrace's figures.
     pub row: &'a Row,
     /// The other one.
@@ -211,11 +211,11 @@ pub struct Behind<'a> {
 
 impl Report {
     /// Where others are ahead of Vambrace, by the medians.
-    pub fn behind(&self) -> impl Iterator<Item = Behind<'_>> {
+    pub fn leads(&self) -> impl Iterator<Item = Lead<'_>> {
         self.against.iter().flat_map(|against| {
             self.operations.iter().filter_map(|row| {
                 let median = against.figures.get(&row.name)?.median;
-                (median < row.vambrace.median).then_some(Behind { row, rival: against.name, median })
+                (median < row.vambrace.median).then_some(Lead { row, rival: against.name, median })
             })
         })
     }

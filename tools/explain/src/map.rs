@@ -58,12 +58,12 @@ pub struct Region {
     /// Whether the size is.
     pub sized: Certainty,
     /// In a VM: where it lies in physical memory.
-    pub lies_at: Option<Place>,
+    pub lies_at: Option<PhysicalLocation>,
 }
 
 /// Where a region of a VM lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Place {
+pub struct PhysicalLocation {
     /// The first physical address.
     #[serde(serialize_with = "hexadecimal")]
     pub start: u64,
@@ -193,7 +193,7 @@ fn vm_map(manifest: &Manifest, (index, vm): (usize, &Vm), place: &VmPlace, other
     let certain = |which: fn(&VmPlace) -> Option<Piece>| {
         let piece = which(place)?;
         let same = others.iter().all(|other| which(other) == Some(piece));
-        Some(Place { start: piece.start, size: piece.size, certainty: Certainty::of(same) })
+        Some(PhysicalLocation { start: piece.start, size: piece.size, certainty: Certainty::of(same) })
     };
     let mut regions = Vec::new();
     if matches!(vm.boot, Boot::Firmware(_)) {
@@ -268,10 +268,11 @@ fn assigned(vm: &Vm) -> Vec<Region> {
     let mut regions: Vec<Region> = Vec::new();
     for device in &vm.assigned {
         for registers in &device.registers {
-            let place = Place { start: registers.pa, size: registers.len, certainty: Certainty::Exact };
+            let location =
+                PhysicalLocation { start: registers.pa, size: registers.len, certainty: Certainty::Exact };
             if regions.iter().all(|region| region.start != registers.ipa) {
                 let region = Region::new(&*device.path, RegionKind::Device, registers.ipa, registers.len);
-                regions.push(Region { lies_at: Some(place), ..region });
+                regions.push(Region { lies_at: Some(location), ..region });
             }
         }
     }
@@ -322,7 +323,7 @@ fn physical(memory: Size, tries: [&Placement; 3], vms: &[VmMap]) -> Vec<Region> 
     for (vm, place) in vms.iter().zip(&places.vms) {
         for region in &vm.regions {
             let memory = region.lies_at.filter(|_| region.kind != RegionKind::Device);
-            let Some(Place { start, size, certainty }) = memory else { continue };
+            let Some(PhysicalLocation { start, size, certainty }) = memory else { continue };
             let what = format!("{} of {}", region.what, vm.name);
             taken.push(Region { placed: certainty, ..Region::new(what, region.kind, start, size) });
         }

@@ -43,17 +43,17 @@ impl Report {
     /// Where the other one is ahead.
     fn standing(&self, rival: Rival) -> String {
         let name = rival.name();
-        let behind: Vec<String> = self
-            .behind()
-            .filter(|behind| behind.rival == rival)
-            .map(|behind| {
-                let (ours, theirs) = (grouped(behind.row.vambrace.median), grouped(behind.median));
-                format!("  {name} is ahead: {}: {theirs}, Vambrace {ours}\n", behind.row.what)
+        let lines: Vec<String> = self
+            .leads()
+            .filter(|lead| lead.rival == rival)
+            .map(|lead| {
+                let (ours, theirs) = (grouped(lead.row.vambrace.median), grouped(lead.median));
+                format!("  {name} is ahead: {}: {theirs}, Vambrace {ours}\n", lead.row.what)
             })
             .collect();
-        match behind.as_slice() {
+        match lines.as_slice() {
             [] => format!("  Vambrace needs no more than {name} for anything that both were measured at\n"),
-            behind => behind.concat(),
+            lines => lines.concat(),
         }
     }
 

@@ -31,9 +31,9 @@ pub(super) struct Linux<'a> {
     folder: tempfile::TempDir,
 }
 
-/// A run's place.
+/// What a run's Linux runs on.
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum Environment {
     Native,
     Vambrace,
 }
@@ -72,7 +72,7 @@ impl<'a> Linux<'a> {
         let recording = ["-d".into(), exits::RECORD.into(), "-D".into(), record.display().to_string()];
         let mut config = self.config(&manifest, boot, recording.into());
         config.vms = manifest.vms.iter().map(|vm| vm.name.clone()).collect();
-        let (account, outcome) = self.run(route, Place::Vambrace, config)?;
+        let (account, outcome) = self.run(route, Environment::Vambrace, config)?;
         let said = outcome.vms.first().map(runner::VmOutcome::text).unwrap_or_default();
         let text = std::fs::read(&record).map_err(|error| SetupError::file("read", &record, &error))?;
         let exits = exits::read(&String::from_utf8_lossy(&text), &Devices::read(&said));
@@ -89,7 +89,7 @@ impl<'a> Linux<'a> {
         let arguments = ["-machine", "virtualization=off", "-initrd", &self.initrd().display().to_string()];
         let mut config = self.config(&manifest, boot, arguments.map(str::to_owned).into());
         (config.board.cpus, config.board.memory) = (1, MEMORY << 20);
-        self.run(route, Place::Native, config).map(|(account, _)| account)
+        self.run(route, Environment::Native, config).map(|(account, _)| account)
     }
 
     fn manifest(&self, route: Route, amount: u64) -> Result<Manifest, BenchError> {
@@ -140,20 +140,25 @@ impl<'a> Linux<'a> {
     }
 
     /// Runs it; what that took but for exits.
-    fn run(&self, route: Route, place: Place, config: Config) -> Result<(Account, RunOutcome), BenchError> {
-        let how = match place {
-            Place::Native => "natively",
-            Place::Vambrace => "under Vambrace",
+    fn run(
+        &self,
+        route: Route,
+        environment: Environment,
+        config: Config,
+    ) -> Result<(Account, RunOutcome), BenchError> {
+        let how = match environment {
+            Environment::Native => "natively",
+            Environment::Vambrace => "under Vambrace",
         };
         let _step = self.machine.setup.progress.step(&format!("measuring {how}: {}", route.what()));
         let (outcome, instructions) = runner::run_counted(config)?;
-        let said = match place {
-            Place::Native => String::from_utf8_lossy(&outcome.raw).into_owned(),
-            Place::Vambrace => outcome.vms.iter().map(runner::VmOutcome::text).collect(),
+        let said = match environment {
+            Environment::Native => String::from_utf8_lossy(&outcome.raw).into_owned(),
+            Environment::Vambrace => outcome.vms.iter().map(runner::VmOutcome::text).collect(),
         };
-        let ended_well = match place {
-            Place::Native => outcome.summary.ending == Some(Ending::Broken(Some(0))),
-            Place::Vambrace => outcome.exit() == Exit::Success,
+        let ended_well = match environment {
+            Environment::Native => outcome.summary.ending == Some(Ending::Broken(Some(0))),
+            Environment::Vambrace => outcome.exit() == Exit::Success,
         };
         let systems = outcome.vms.len().max(1);
         let moved: Vec<u64> = said.lines().filter_map(bytes_moved).collect();
@@ -161,7 +166,7 @@ impl<'a> Linux<'a> {
             let account = Account { bytes: moved.iter().sum(), instructions, ..Account::default() };
             return Ok((account, outcome));
         }
-        Err(BenchError::after(format!("{} {place:?}", route.name()), &outcome, &said))
+        Err(BenchError::after(format!("{} {environment:?}", route.name()), &outcome, &said))
     }
 }
 

@@ -5,7 +5,7 @@
 //! address in all VMs is at the same height; a gap between regions is a short break. Physical memory stands in
 //! the middle, so that bands are short, and lie behind the columns.
 
-use super::{Certainty, Map, Place, Region, RegionKind, about, address};
+use super::{Certainty, Map, PhysicalLocation, Region, RegionKind, about, address};
 use vambrace_svg::{Anchor, Font, Rect, Svg, width};
 
 /// Fill, edge and text colour of one VM each, again from the first when there are more.
@@ -125,7 +125,7 @@ impl Map {
     fn bands(&self, svg: &mut Svg, columns: &[Column<'_>]) {
         let Some(physical) = columns.get(self.vms.len().div_ceil(2)) else { return };
         for placed in columns.iter().flat_map(|column| &column.boxes) {
-            let Some(Place { start, .. }) = placed.region.lies_at else { continue };
+            let Some(PhysicalLocation { start, .. }) = placed.region.lies_at else { continue };
             let target = physical
                 .boxes
                 .iter()

@@ -24,7 +24,7 @@ fn plain(map: &Map) -> String {
 }
 
 /// Each VM's RAM and where it lies.
-fn ram(map: &Map) -> Vec<Option<Place>> {
+fn ram(map: &Map) -> Vec<Option<PhysicalLocation>> {
     let rams = map.vms.iter().flat_map(|vm| vm.regions.iter().filter(|region| region.what == "RAM"));
     rams.map(|region| region.lies_at).collect()
 }
@@ -58,7 +58,7 @@ fn the_demo_has_its_vms_one_after_the_other() {
 fn a_small_vm_is_right_behind_the_hypervisor_whatever_the_images() {
     let map = of_file("hello.toml");
     check(&map);
-    let expected = Place { start: 0x4040_0000, size: 8 << 20, certainty: Certainty::Exact };
+    let expected = PhysicalLocation { start: 0x4040_0000, size: 8 << 20, certainty: Certainty::Exact };
     assert_eq!(ram(&map), [Some(expected)]);
     let text = plain(&map);
     for line in [

@@ -19,16 +19,16 @@ use super::trace::{Trace, Walk2};
 /// One bit to flip.
 #[derive(Clone, Copy, Debug)]
 struct Flip {
-    place: Place,
+    location: BitLocation,
     bit: u32,
     name: &'static str,
     /// What it is then.
     to: bool,
 }
 
-/// Where a bit is.
+/// Where a bit is: in a descriptor or in a register.
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum BitLocation {
     Descriptor { stage: u8, level: i8, shown: u64, pa: Pa },
     Register(Register),
 }
@@ -134,8 +134,9 @@ fn stage2_bits(trace: &Trace, fault: Fault, bits: &[(u32, &'static str)]) -> Vec
 }
 
 fn descriptor_bits(stage: u8, entry: &WalkEntry, pa: Pa, bits: &[(u32, &'static str)]) -> Vec<Flip> {
-    let place = Place::Descriptor { stage, level: entry.level, shown: entry.address(), pa };
-    let flip = |&(bit, name): &(u32, &'static str)| Flip { place, bit, name, to: entry.raw >> bit & 1 == 0 };
+    let location = BitLocation::Descriptor { stage, level: entry.level, shown: entry.address(), pa };
+    let flip =
+        |&(bit, name): &(u32, &'static str)| Flip { location, bit, name, to: entry.raw >> bit & 1 == 0 };
     bits.iter().map(flip).collect()
 }
 
@@ -149,34 +150,34 @@ impl Flip {
             Register::Vtcr => registers.vtcr,
             Register::Pan => u64::from(registers.pan),
         };
-        Self { place: Place::Register(register), bit, name, to: value >> bit & 1 == 0 }
+        Self { location: BitLocation::Register(register), bit, name, to: value >> bit & 1 == 0 }
     }
 
     const fn in_registers(&self, mut registers: Registers) -> Registers {
         let mask = 1 << self.bit;
-        match self.place {
-            Place::Descriptor { .. } => {}
-            Place::Register(Register::Sctlr) => registers.sctlr ^= mask,
-            Place::Register(Register::Tcr) => registers.tcr ^= mask,
-            Place::Register(Register::Hcr) => registers.hcr ^= mask,
-            Place::Register(Register::Vtcr) => registers.vtcr ^= mask,
-            Place::Register(Register::Pan) => registers.pan = self.to,
+        match self.location {
+            BitLocation::Descriptor { .. } => {}
+            BitLocation::Register(Register::Sctlr) => registers.sctlr ^= mask,
+            BitLocation::Register(Register::Tcr) => registers.tcr ^= mask,
+            BitLocation::Register(Register::Hcr) => registers.hcr ^= mask,
+            BitLocation::Register(Register::Vtcr) => registers.vtcr ^= mask,
+            BitLocation::Register(Register::Pan) => registers.pan = self.to,
         }
         registers
     }
 
     fn in_words(&self) -> String {
-        let Self { place, bit, name, to } = self;
+        let Self { location, bit, name, to } = self;
         let verb = if *to { "set" } else { "clear" };
-        match place {
-            Place::Descriptor { stage, level, shown, .. } => {
+        match location {
+            BitLocation::Descriptor { stage, level, shown, .. } => {
                 let space = if *stage == 1 { "IPA" } else { "PA" };
                 format!(
                     "{verb} {name} (bit {bit}) of the level {level} descriptor of stage {stage} at {space} {shown:#x}"
                 )
             }
-            Place::Register(Register::Pan) => format!("{verb} PSTATE.PAN"),
-            Place::Register(register) => {
+            BitLocation::Register(Register::Pan) => format!("{verb} PSTATE.PAN"),
+            BitLocation::Register(register) => {
                 let register = match register {
                     Register::Sctlr => "SCTLR_EL1",
                     Register::Tcr => "TCR_EL1",
@@ -206,12 +207,12 @@ struct Patched<'a, M> {
 impl<M: PhysicalMemory> PhysicalMemory for Patched<'_, M> {
     fn read(&self, at: Pa) -> Option<u64> {
         let value = self.memory.read(at)?;
-        let flipped = self.flips.iter().fold(0, |flipped, flip| match flip.place {
-            Place::Descriptor { stage, pa, .. } if pa == at => {
+        let flipped = self.flips.iter().fold(0, |flipped, flip| match flip.location {
+            BitLocation::Descriptor { stage, pa, .. } if pa == at => {
                 let mask = 1_u64 << flip.bit;
                 flipped ^ if stage == 1 && self.swapped { mask.swap_bytes() } else { mask }
             }
-            Place::Descriptor { .. } | Place::Register(_) => flipped,
+            BitLocation::Descriptor { .. } | BitLocation::Register(_) => flipped,
         });
         Some(value ^ flipped)
     }

@@ -72,7 +72,7 @@ pub struct Report {
     /// Stage 2 of the IPA that stage 1 leads to; null if it is off or never reached.
     pub output: Option<Stage2Walk>,
     /// Where it all leads.
-    pub outcome: Ending,
+    pub outcome: WalkOutcome,
 }
 
 /// The shape of a stage's tables.
@@ -148,7 +148,7 @@ pub struct DescriptorWords {
 /// Where a translation ends.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "result", rename_all = "lowercase")]
-pub enum Ending {
+pub enum WalkOutcome {
     /// At an address.
     Translated(Box<Found>),
     /// In a fault.
@@ -204,9 +204,9 @@ impl Report {
         let mut trace = Trace::default();
         let result = translate(memory, registers, va, access, el, &mut trace);
         let outcome = match result {
-            Ok(outcome) => Ending::Translated(Box::new(Found::new(&outcome, access))),
+            Ok(outcome) => WalkOutcome::Translated(Box::new(Found::new(&outcome, access))),
             Err(fault) => {
-                Ending::Fault(Box::new(FaultWords::new(memory, registers, question, &trace, fault)))
+                WalkOutcome::Fault(Box::new(FaultWords::new(memory, registers, question, &trace, fault)))
             }
         };
         let mut notes = notes.to_vec();
@@ -238,7 +238,7 @@ impl Report {
 impl Report {
     /// Which descriptor was wanted last, in words: where a dump is too short.
     pub(super) fn reached(&self) -> String {
-        let Ending::Fault(fault) = &self.outcome else { return "the last of all".to_owned() };
+        let WalkOutcome::Fault(fault) = &self.outcome else { return "the last of all".to_owned() };
         match (fault.stage, self.levels.last(), fault.stage1_walk) {
             (1, _, _) => format!("of level {} of stage 1", fault.level),
             (_, Some(level), true) => {

@@ -114,8 +114,8 @@ fn fix_hints(example: Example, change: impl Fn(&mut Registers), access: Does, el
     change(&mut registers);
     let question = Question { va: Va(0xaaaa_d0e5_1238), access, el };
     match Report::new(&image, &registers, question, &[]).outcome {
-        report::Ending::Fault(fault) => fault.fix_hints,
-        report::Ending::Translated(_) => panic!("no fault"),
+        report::WalkOutcome::Fault(fault) => fault.fix_hints,
+        report::WalkOutcome::Translated(_) => panic!("no fault"),
     }
 }
 
@@ -159,10 +159,10 @@ fn registers_that_allow_no_walk_are_named() {
         let question = Question { va: Va(0xaaaa_d0e5_1238), access: Does::Read, el: El::El0 };
         let report = Report::new(&image, &registers, question, &[]);
         match &report.outcome {
-            report::Ending::Fault(fault) => {
+            report::WalkOutcome::Fault(fault) => {
                 assert!(fault.why.contains(words) && !words.is_empty(), "{}", fault.why);
             }
-            report::Ending::Translated(_) => assert_eq!(words, "", "no fault"),
+            report::WalkOutcome::Translated(_) => assert_eq!(words, "", "no fault"),
         }
         svg::check::sound(&picture::draw(&report)).unwrap();
     }
@@ -224,8 +224,8 @@ fn fix_hints_with(words: &[(u64, u64)], big_endian: bool, features: Option<u64>)
     registers.features.mmfr1 = features.unwrap_or(registers.features.mmfr1);
     let question = Question { va: Va(0xaaaa_d0e5_1238), access: Does::Write, el: El::El0 };
     match Report::new(&memory, &registers, question, &[]).outcome {
-        report::Ending::Fault(fault) => fault.fix_hints,
-        report::Ending::Translated(_) => Vec::new(),
+        report::WalkOutcome::Fault(fault) => fault.fix_hints,
+        report::WalkOutcome::Translated(_) => Vec::new(),
     }
 }
 

@@ -13,7 +13,7 @@ use vambrace_memory::walk::DescriptorKind;
 
 use super::fault::FaultWords;
 use super::report::{
-    DescriptorWords, Ending, Found, Hex, Report, Stage2Walk, StageWords, WalkLevel, bytes, el_name, verb,
+    DescriptorWords, Found, Hex, Report, Stage2Walk, StageWords, WalkLevel, WalkOutcome, bytes, el_name, verb,
 };
 use crate::register::wrap;
 
@@ -44,8 +44,8 @@ pub(super) fn render(report: &Report) -> String {
         }
     }
     match &report.outcome {
-        Ending::Translated(found) => translated(&mut text, found),
-        Ending::Fault(fault) => faulted(&mut text, fault),
+        WalkOutcome::Translated(found) => translated(&mut text, found),
+        WalkOutcome::Fault(fault) => faulted(&mut text, fault),
     }
     text
 }

@@ -4,7 +4,7 @@
 
 use vambrace_memory::walk::DescriptorKind;
 
-use crate::walk::report::{DescriptorWords, Ending, Hex, Report, Stage2Walk, bytes};
+use crate::walk::report::{DescriptorWords, Hex, Report, Stage2Walk, WalkOutcome, bytes};
 use vambrace_svg::{Anchor, Rect, Svg};
 
 const LABEL: f64 = 92.0;
@@ -59,7 +59,7 @@ pub(super) fn draw(svg: &mut Svg, report: &Report, (x, y): (f64, f64)) -> (f64, 
         return (x - 44.0, y);
     }
     let first_level = report.stage2.as_ref().map_or(0, |stage| stage.start_level);
-    let is_fault = matches!(&report.outcome, Ending::Fault(fault) if fault.stage == 2);
+    let is_fault = matches!(&report.outcome, WalkOutcome::Fault(fault) if fault.stage == 2);
     let mut grid = Grid { x, y: y + 60.0, first_level, levels: 4 - first_level, reads: 0, is_fault };
     heading(svg, &grid, y);
     for (number, row) in rows.iter().enumerate() {
@@ -72,8 +72,8 @@ pub(super) fn draw(svg: &mut Svg, report: &Report, (x, y): (f64, f64)) -> (f64, 
     }
     let bottom = grid.y + HEIGHT + 26.0;
     let then = match &report.outcome {
-        Ending::Translated(_) => "before the access itself",
-        Ending::Fault(_) => "before the fault",
+        WalkOutcome::Translated(_) => "before the access itself",
+        WalkOutcome::Fault(_) => "before the fault",
     };
     let plural = if grid.reads == 1 { "" } else { "s" };
     let reads = format!("{} memory read{plural} {then}", grid.reads);

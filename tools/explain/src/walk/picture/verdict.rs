@@ -3,7 +3,7 @@
 
 use super::lines;
 use crate::walk::fault::FaultWords;
-use crate::walk::report::{Ending, Found, Report, bytes};
+use crate::walk::report::{Found, Report, WalkOutcome, bytes};
 use crate::walk::text::rights;
 use vambrace_svg::{Anchor, Font, Rect, Svg};
 
@@ -19,8 +19,8 @@ pub(super) fn draw(svg: &mut Svg, report: &Report, (x, y): (f64, f64), width: f6
     // The estimate of a text's width errs on the wide side, over a whole line by more than this.
     let inner = (width - 36.0) * 1.08;
     let (class, lines) = match &report.outcome {
-        Ending::Translated(found) => ("good-box", translated(found, inner)),
-        Ending::Fault(fault) => ("bad-box", faulted(fault, inner)),
+        WalkOutcome::Translated(found) => ("good-box", translated(found, inner)),
+        WalkOutcome::Fault(fault) => ("bad-box", faulted(fault, inner)),
     };
     let height: f64 = lines.iter().map(|line| line.step).sum::<f64>() + 26.0;
     svg.rect(Rect { x, y, width, height }, class);

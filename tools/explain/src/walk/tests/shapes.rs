@@ -83,8 +83,8 @@ proptest! {
         let json = crate::json(&report);
         prop_assert!(serde_json::from_str::<Value>(&json).is_ok());
         match &report.outcome {
-            report::Ending::Translated(found) => assert!(text.contains(&format!("\nPA {}", found.pa))),
-            report::Ending::Fault(fault) => assert!(text.contains(&fault.summary)),
+            report::WalkOutcome::Translated(found) => assert!(text.contains(&format!("\nPA {}", found.pa))),
+            report::WalkOutcome::Fault(fault) => assert!(text.contains(&fault.summary)),
         }
         svg::check::sound(&picture::draw(&report)).unwrap();
     }
@@ -116,7 +116,7 @@ fn granules_and_levels_in_words() {
         let question = Question { va: Va(va), access: Does::Read, el: El::El0 };
         let report = Report::new(&memory, &registers, question, &[]);
         assert_eq!(report.levels.len(), levels as usize, "{tg} {t0sz}");
-        let report::Ending::Translated(found) = &report.outcome else { panic!("{:?}", report.outcome) };
+        let report::WalkOutcome::Translated(found) = &report.outcome else { panic!("{:?}", report.outcome) };
         assert_eq!(found.pa.0, root + u64::from(levels) * 0x1_0000 + va % (1 << page));
         let last = report.levels.last().unwrap().descriptor.as_ref().unwrap();
         assert_eq!((last.size, last.input_bits.1), (Some(1 << page), page), "{tg} {t0sz}");
