@@ -50,6 +50,11 @@ const REPLACED: &[&str] = &[
     "set_activity",
     "is_to_be_told",
     "choose_taker",
+    "Resident",
+    "Residents",
+    "Told",
+    "at_home",
+    "Place",
 ];
 
 fn identifiers(text: &str) -> impl Iterator<Item = &str> {

@@ -305,8 +305,8 @@ pub(crate) struct Disk {
     pub(crate) size: Option<Spanned<String>>,
     /// What the VM may do with it.
     #[serde(default)]
-    #[schemars(with = "Access", extend("default" = "read-write"), example = &"read-only")]
-    pub(crate) access: Option<Spanned<Access>>,
+    #[schemars(with = "AccessMode", extend("default" = "read-write"), example = &"read-only")]
+    pub(crate) access: Option<Spanned<AccessMode>>,
     /// With `image`: how much RAM of the board takes what the VM writes. It lasts until the VM ends.
     #[serde(default)]
     #[schemars(with = "String", regex(pattern = SIZE), example = &"64MiB")]
@@ -317,7 +317,7 @@ pub(crate) struct Disk {
 /// What a VM may do with a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Access {
+pub(crate) enum AccessMode {
     /// Read and write.
     ReadWrite,
     /// Read.

@@ -248,8 +248,8 @@ fn disk(
     let start = disk.start.as_ref().and_then(|text| sectors(text, diagnostics));
     let room = disk.room.as_ref().and_then(|text| sectors(text, diagnostics));
     let access = match disk.access.map(Spanned::into_inner) {
-        Some(file::Access::ReadOnly) => DiskAccess::ReadOnly,
-        Some(file::Access::ReadWrite) | None => DiskAccess::ReadWrite,
+        Some(file::AccessMode::ReadOnly) => DiskAccess::ReadOnly,
+        Some(file::AccessMode::ReadWrite) | None => DiskAccess::ReadWrite,
     };
     let wrong = |title: &str| Diagnostic::new(Code::WhichDisk, title);
     match (disk.image, disk.board) {

@@ -32,16 +32,16 @@ impl Planner<'_> {
     }
 
     fn disk(&mut self, vm: &Vm, disk: &VmDisk, number: usize) -> Result<io::DiskConfig, Stop> {
-        let place = find_disk(self.manifest, disk).map_err(|wrong| self.report(*wrong))?;
-        let (backing, sectors) = match (place, &disk.source) {
-            (Place::Board { disk, first, sectors }, _) => (Backing::Board { disk, first }, sectors),
-            (Place::Image { size }, DiskSource::Image { path, room, .. }) => {
+        let location = find_disk(self.manifest, disk).map_err(|wrong| self.report(*wrong))?;
+        let (backing, sectors) = match (location, &disk.source) {
+            (DiskLocation::Board { disk, first, sectors }, _) => (Backing::Board { disk, first }, sectors),
+            (DiskLocation::Image { size }, DiskSource::Image { path, room, .. }) => {
                 let bytes = self.read(path, vm, &disk.span)?;
                 let blob = self.blobs.add(bytes.into())?;
                 self.room += room.0;
                 (Backing::Image { blob, room: room.0 }, size.div_ceil(SECTOR))
             }
-            (Place::Image { .. }, _) => return Err(Stop::Reported),
+            (DiskLocation::Image { .. }, _) => return Err(Stop::Reported),
         };
         let mut name = format!("{}-{number}", vm.name);
         name.drain(..name.len().saturating_sub(DISK_NAME_LEN));
@@ -50,7 +50,7 @@ impl Planner<'_> {
 }
 
 /// Where a VM's disk is.
-enum Place {
+enum DiskLocation {
     /// In the bundle; so many bytes.
     Image { size: u64 },
     /// On a disk of the board.
@@ -69,7 +69,7 @@ pub(crate) fn check_disk(manifest: &Manifest, disk: &VmDisk) -> Result<(), Box<D
     find_disk(manifest, disk).map(drop)
 }
 
-fn find_disk(manifest: &Manifest, disk: &VmDisk) -> Result<Place, Box<Diagnostic>> {
+fn find_disk(manifest: &Manifest, disk: &VmDisk) -> Result<DiskLocation, Box<Diagnostic>> {
     let wrong = |title: String| Diagnostic::new(Code::DiskSize, title);
     match &disk.source {
         DiskSource::Image { path, size, .. } => {
@@ -85,7 +85,7 @@ fn find_disk(manifest: &Manifest, disk: &VmDisk) -> Result<Place, Box<Diagnostic
                 let wrong = wrong(title).label(disk.span.clone(), format!("it has {len} bytes"));
                 return Err(Box::new(wrong.help("raise `size`, or leave it out")));
             }
-            Ok(Place::Image { size })
+            Ok(DiskLocation::Image { size })
         }
         DiskSource::Board { disk: index, start, size } => {
             let board = board_disk(manifest, *index, &disk.span)?;
@@ -97,14 +97,14 @@ fn find_disk(manifest: &Manifest, disk: &VmDisk) -> Result<Place, Box<Diagnostic
                 let wrong = wrong(title).label(disk.span.clone(), "");
                 return Err(Box::new(wrong.note(format!("`{}` has {whole}", board.name))));
             }
-            Ok(Place::Board { disk: *index, first: start.0 / SECTOR, sectors: size / SECTOR })
+            Ok(DiskLocation::Board { disk: *index, first: start.0 / SECTOR, sectors: size / SECTOR })
         }
         DiskSource::Partition { disk: index, name } => {
             let board = board_disk(manifest, *index, &disk.span)?;
             let file = manifest.folder().join(&board.image);
             let place = partition::find(&file, &board.name, name);
             let place = place.map_err(|wrong| Box::new(wrong.label(disk.span.clone(), "")))?;
-            Ok(Place::Board { disk: *index, first: place.start, sectors: place.end - place.start })
+            Ok(DiskLocation::Board { disk: *index, first: place.start, sectors: place.end - place.start })
         }
     }
 }
