@@ -149,7 +149,7 @@ impl PowerStates {
     }
 
     /// Turns all CPUs off, pending ones too: the VM is reset or ends. By then all of them must have left the
-    /// guest: what one asks for afterwards counts for the VM's next life.
+    /// guest: what one asks for afterwards counts for the VM's next boot epoch.
     pub fn all_off(&mut self) {
         for cpu in &mut self.cpus {
             cpu.power = Power::Off;

@@ -27,7 +27,7 @@ pub fn frame(entry: CpuEntry) -> TrapFrame {
 }
 
 /// The system registers of a CPU that starts. What the architecture leaves UNKNOWN is zero, so that nothing
-/// of the CPU's earlier life shows.
+/// of what ran on the CPU before shows.
 #[must_use]
 pub fn el1(endianness: Endianness) -> El1Registers {
     let sctlr = match endianness {

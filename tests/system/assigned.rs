@@ -39,7 +39,7 @@ fn with_devices(vm: &str, second: &str) -> Scenario {
     Scenario::new(manifest).with_qemu_args(&["-serial", second])
 }
 
-/// Registers and interrupts, in two lives; beside a VM that has none of it.
+/// Registers and interrupts, in two boot epochs; beside a VM that has none of it.
 fn ours(bench: &Bench) -> Verdict {
     let folder = tempfile::tempdir()?;
     let second = folder.path().join("second");
@@ -52,10 +52,10 @@ fn ours(bench: &Bench) -> Verdict {
     let record = bench.run(&with_devices(vm, &format!("file:{}", second.display())))?;
     record.passes("owner", "assigned")?;
     record.exits(Exit::Success)?;
-    let lives = record.vm("owner")?.text().matches("guest: assigned ok").count();
-    record.ensure(lives == 2, || format!("the owner has had {lives} lives, not 2"))?;
+    let boots = record.vm("owner")?.text().matches("guest: assigned ok").count();
+    record.ensure(boots == 2, || format!("the owner has booted {boots} times, not twice"))?;
     let entropy = record.vm("owner")?.text().matches("guest: entropy by DMA").count();
-    record.ensure(entropy == 2, || format!("there was entropy in {entropy} lives, not 2"))?;
+    record.ensure(entropy == 2, || format!("there was entropy in {entropy} boot epochs, not 2"))?;
     record.says("neighbour", "guest: hello from EL1")?;
     says(&second, "guest: hello from the second UART", 2)
 }

@@ -19,7 +19,7 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Two members that talk, one of them in two lives, and one that looks on.
+/// Two members that talk, one of them in two boot epochs, and one that looks on.
 fn talk(bench: &Bench, cpus: [&str; 2]) -> Verdict {
     let [first, second] = cpus;
     let vm = |name: &str, cmdline: &str, cpus: &str| {
@@ -39,8 +39,8 @@ fn talk(bench: &Bench, cpus: [&str; 2]) -> Verdict {
         record.passes(name, "channel")?;
     }
     record.exits(Exit::Success)?;
-    for life in 1..=2 {
-        record.says("sender", &format!("come back as they were sent, in life {life}"))?;
+    for epoch in 1..=2 {
+        record.says("sender", &format!("come back as they were sent, in boot epoch {epoch}"))?;
     }
     record.says("echo", "200 messages were sent back")
 }

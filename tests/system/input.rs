@@ -112,7 +112,7 @@ fn virtio_linux(bench: &Bench) -> Verdict {
     )?;
     // What was said before its driver came is not repeated.
     live.wait_for(0, "~ # ")?;
-    live.ask(0, "echo life $((40 + 2))", "life 42")?;
+    live.ask(0, "echo alive $((40 + 2))", "alive 42")?;
     live.send(0, "poweroff\n");
     live.finish().exits(Exit::Success)
 }

@@ -22,7 +22,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("resets::sibling_of_linux_1000_times", |bench| beside_linux(bench, 1000))
             .needs(Need::Linux("6.12"))
             .long(),
-        Case::new("resets::mistakes_in_a_loop_are_logged_by_the_time", mistakes),
+        Case::new("resets::guest_errors_in_a_loop_are_logged_by_the_time", guest_errors),
         Case::new("resets::linux_itself", linux_itself).needs(Need::Linux("6.12")),
         Case::new("resets::nothing_from_before_the_boot", nothing_from_before_the_boot),
     ]
@@ -73,13 +73,13 @@ fn beside_linux(bench: &Bench, count: u32) -> Verdict {
     record.exits(Exit::Success)
 }
 
-/// Every life found the machine as new, and every reset was told.
+/// Every boot found the machine as new, and every reset was told.
 fn each_reset_counts(record: &Record) -> Verdict {
     let sibling = record.vm("sibling")?;
     let (text, resets) = (sibling.text(), sibling.resets());
     record.ensure(!text.contains("FAIL"), || "something has survived a reset".into())?;
-    let lives = text.matches("guest: pristine").count();
-    record.ensure(lives as u64 == u64::from(resets) + 1, || format!("{lives} lives with {resets} resets"))?;
+    let boots = text.matches("guest: pristine").count();
+    record.ensure(boots as u64 == u64::from(resets) + 1, || format!("{boots} boots with {resets} resets"))?;
     let due: Vec<_> = std::iter::once(VmState::Running)
         .chain((1..=resets).map(VmState::Reset))
         .chain([VmState::Off])
@@ -102,12 +102,12 @@ fn linux_itself(bench: &Bench) -> Verdict {
         )
         .with_shells(),
     )?;
-    for life in 0..3 {
+    for boot in 0..3 {
         live.wait_for(0, "vambrace-demo: linux up:")?;
         live.wait_for(0, " cpus=3 ")?;
         live.wait_for(0, "A shell on linux")?;
-        live.ask(0, "echo life $((40 + 2))", "life 42")?;
-        live.send(0, if life < 2 { "reboot\n" } else { "poweroff\n" });
+        live.ask(0, "echo alive $((40 + 2))", "alive 42")?;
+        live.send(0, if boot < 2 { "reboot\n" } else { "poweroff\n" });
     }
     let record = live.finish();
     let resets = record.vm("linux")?.resets();
@@ -118,32 +118,32 @@ fn linux_itself(bench: &Bench) -> Verdict {
 /// The date on which a board that counts begins (`-rtc base=2026-01-01`), and how long the loop goes on.
 const NEW_YEAR: u64 = 1_767_225_600;
 const SECONDS: u64 = 4;
-const MISTAKES: u64 = 20;
+const GUEST_ERRORS: u64 = 20;
 
-/// A VM that makes mistakes in each of many lives: they are bounded by the time that passes, and not by its lives; and each
+/// A VM whose guest errs in each of many boots: the log is bounded by the time that passes, and not by the boots; and each error
 /// is logged or counted.
-fn mistakes(bench: &Bench) -> Verdict {
+fn guest_errors(bench: &Bench) -> Verdict {
     let record = bench.run(
         &Scenario::new(format!(
             "[[vm]]\nname = \"loop\"\nkernel = \"guest:reset\"\nmemory = \"8MiB\"\n\
-             cmdline = \"mistakes={MISTAKES} until={}\"\n",
+             cmdline = \"guest_errors={GUEST_ERRORS} until={}\"\n",
             NEW_YEAR + SECONDS
         ))
         .counted(),
     )?;
     let vm = record.vm("loop")?;
-    let lives = u64::from(vm.resets()) + 1;
+    let boots = u64::from(vm.resets()) + 1;
     let lines: Vec<&str> = record.outcome.log.iter().map(|(_, line)| line.as_str()).collect();
     let logged = lines.iter().filter(|line| line.contains("where it has nothing")).count() as u64;
     let counted: u64 = lines
         .iter()
         .filter_map(|line| line.strip_prefix("loop: ")?.split_once(" more errors")?.0.parse::<u64>().ok())
         .sum();
-    record.ensure(lives > 100, || format!("only {lives} lives"))?;
+    record.ensure(boots > 100, || format!("only {boots} boots"))?;
     // A few at once, and then one a second.
-    record.ensure(logged <= 16 + SECONDS + 1, || format!("{logged} lines in {lives} lives"))?;
-    record.ensure(logged + counted == lives * MISTAKES, || {
-        format!("{logged} logged and {counted} counted of {}", lives * MISTAKES)
+    record.ensure(logged <= 16 + SECONDS + 1, || format!("{logged} lines in {boots} boots"))?;
+    record.ensure(logged + counted == boots * GUEST_ERRORS, || {
+        format!("{logged} logged and {counted} counted of {}", boots * GUEST_ERRORS)
     })?;
     record.exits(Exit::Success)
 }

@@ -325,7 +325,7 @@ fn linux(bench: &Bench) -> Verdict {
     }
     live.send(0, "reboot\n");
     live.wait_until("the reset", |outcome| outcome.vms[0].resets() == 1)?;
-    live.wait_until("the second life", |outcome| outcome.vms[0].text().matches("A shell on").count() == 2)?;
+    live.wait_until("the second boot", |outcome| outcome.vms[0].text().matches("A shell on").count() == 2)?;
     live.ask(0, MOUNT, "mount 0")?;
     live.ask(0, "md5sum < /mnt/numbers", NUMBERS)?;
     live.send(0, "umount /mnt; poweroff\n");

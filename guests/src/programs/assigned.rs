@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Uses devices of the board that are its own: a GPIO controller, a real-time clock with its alarm, a second UART that
 //! hears itself, and a source of entropy that writes into memory by itself. Each interrupt is raised, taken and ended several
-//! times over; with `reset`, in a second life too.
+//! times over; with `reset`, in a second boot epoch too.
 
 use core::ptr::NonNull;
 
@@ -19,7 +19,7 @@ use crate::{console, cpu, mmio, psci, report, timer};
 const SPURIOUS: u32 = 1023;
 const TIMES: u32 = 3;
 
-/// PL061: which pins are outputs; and a value that is there after a first life only.
+/// PL061: which pins are outputs; and a value that is there after a first boot only.
 const DIRECTION: u64 = 0x400;
 const MARK: u32 = 0x5A;
 
@@ -48,14 +48,14 @@ pub fn run(machine: &Machine) {
         entropy(base, size);
     }
     report::finish("assigned");
-    if machine.parameter("reset").is_some() && is_first_life(machine) {
+    if machine.parameter("reset").is_some() && is_first_boot(machine) {
         psci::system_reset();
     }
 }
 
-/// Whether this is the first life; from now on it is not. What tells it outlives a reset, since it is not the VM's: the GPIO
+/// Whether this is the first boot; from now on it is not. What tells it outlives a reset, since it is not the VM's: the GPIO
 /// controller's direction register.
-fn is_first_life(machine: &Machine) -> bool {
+fn is_first_boot(machine: &Machine) -> bool {
     let Some((base, _)) = machine.devices("arm,pl061").next() else { return false };
     let was = mmio::read32(base + DIRECTION);
     mmio::write32(base + DIRECTION, MARK);
@@ -161,7 +161,7 @@ fn uart(base: u64) {
     gic::reset_interrupt(UART);
 }
 
-/// virtio-mmio (virtio 1.2, 4.2): the device is as after reset, whatever it did in a life before, and writes where we say.
+/// virtio-mmio (virtio 1.2, 4.2): the device is as after reset, whatever it did in a boot epoch before, and writes where we say.
 fn entropy(base: u64, size: u64) {
     let header = core::ptr::with_exposed_provenance_mut::<VirtIOHeader>(base as usize);
     let Some(header) = NonNull::new(header) else { return };

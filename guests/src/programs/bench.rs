@@ -13,12 +13,12 @@
 //! - `pair`: two CPUs that interrupt each other.
 //! - `shared`: two CPUs that are vCPUs of one physical CPU, and take turns.
 //! - `reset`: the machine resets itself once.
-//! - `life`: tells when it came to its first instruction, and no more.
+//! - `boot`: tells when it came to its first instruction, and no more.
 //! - `sleep`: sleeps for ever, beside others that are measured.
 
 #[macro_use]
 mod marks;
-mod life;
+mod boot;
 mod operations;
 mod pair;
 mod shared;
@@ -40,16 +40,16 @@ pub fn run(machine: &Machine) {
     let is_done = match machine.parameter("suite") {
         Some("pair") => pair::run(&bench, machine),
         Some("shared") => shared::run(&bench, machine),
-        Some("reset") => life::reset(machine),
+        Some("reset") => boot::reset(machine),
         Some("sleep") => loop {
             cpu::wait_for_interrupt();
         },
-        Some("life") => {
-            life::first_instruction(machine);
+        Some("boot") => {
+            boot::first_instruction(machine);
             true
         }
         _ => {
-            life::start(machine);
+            boot::start(machine);
             bench.measure_all(operations::ALONE);
             true
         }

@@ -2,7 +2,7 @@
 //! Talks to the other members of a channel: member 0 sends messages through a ring in the first half of the memory and waits
 //! for each to come back through one in the second half; member 1 sends them back. A member that may only read looks on.
 //!
-//! Parameters: `reset` has member 0 do it again in a second life, with the same memory; `reader` for one that may not
+//! Parameters: `reset` has member 0 do it again in a second boot epoch, with the same memory; `reader` for one that may not
 //! write; `storm=N` rings member 1 so many times and does nothing else, and `listen` hears it.
 
 use core::sync::atomic::{AtomicU32, Ordering, fence};
@@ -34,8 +34,8 @@ const RING: u64 = 0x14;
 const CAUSE: u64 = 0x18;
 const STATE_CHANGED: u32 = 1 << 31;
 
-/// The word that counts member 0's lives: one that the rings leave alone.
-const LIVES: usize = 1;
+/// The word that counts member 0's boot epochs: one that the rings leave alone.
+const BOOT_EPOCHS: usize = 1;
 
 /// Runs the program.
 pub fn run(machine: &Machine) {
@@ -53,8 +53,8 @@ pub fn run(machine: &Machine) {
     } else if machine.parameter("reader").is_some() {
         end.look_on();
     } else if end.number == 0 {
-        let life = end.send();
-        if life == 1 && machine.parameter("reset").is_some() {
+        let epoch = end.send();
+        if epoch == 1 && machine.parameter("reset").is_some() {
             report::finish("channel");
             psci::system_reset();
         }
@@ -127,15 +127,15 @@ impl End {
         }
     }
 
-    /// Member 0: sends, and checks what comes back. Says which life it is.
+    /// Member 0: sends, and checks what comes back. Says which boot epoch it is.
     fn send(&self) -> u32 {
-        let Some(lives) = self.memory.get(LIVES) else { return 0 };
-        let life = lives.load(Ordering::Relaxed) + 1;
-        lives.store(life, Ordering::Relaxed);
+        let Some(epochs) = self.memory.get(BOOT_EPOCHS) else { return 0 };
+        let epoch = epochs.load(Ordering::Relaxed) + 1;
+        epochs.store(epoch, Ordering::Relaxed);
         let (first, second) = self.halves();
         let Some(mut writer) = Writer::create(first) else {
             check!(false, "there is room for a ring");
-            return life;
+            return epoch;
         };
         let mut reader = loop {
             match Reader::open(second) {
@@ -153,8 +153,8 @@ impl End {
             let len = self.next(&mut reader, &mut back);
             whole += u32::from(back.get(..len) == Some(message));
         }
-        check_eq!(whole, ROUNDS, "messages come back as they were sent, in life {life}");
-        life
+        check_eq!(whole, ROUNDS, "messages come back as they were sent, in boot epoch {epoch}");
+        epoch
     }
 
     /// The next message, as soon as it is there.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The interrupt controller as one CPU sees it: registers, priorities, the life of an interrupt, more pending and
+//! The interrupt controller as one CPU sees it: registers, priorities, the states of an interrupt, more pending and
 //! active ones than a hypervisor has list registers, groups, lines of real devices.
 //!
 //! Most of it polls with interrupts masked, so that the order is exact. The SPIs used have no device.
@@ -9,9 +9,9 @@ use crate::machine::Machine;
 use crate::timer::{PATIENCE, wait_for};
 use crate::{cpu, mmio, report};
 
-mod life;
 mod order;
 mod signals;
+mod states;
 
 /// SPIs without a device; of a VM the last that there are.
 const SPARE: core::ops::Range<u32> = 64..96;
@@ -26,13 +26,13 @@ pub fn run(_machine: &Machine) {
     reserved();
     registers();
     configuration();
-    life::life();
-    life::separate_deactivation();
+    states::without_separate_deactivation();
+    states::separate_deactivation();
     order::priorities();
     order::preemption();
     order::many_pending();
     order::many_active();
-    life::sgis();
+    states::sgis();
     switches();
     group_zero();
     signals::device_line();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Looks whether the machine is as new, makes a mess, and resets it; again and again until a byte arrives on the
 //! console, or until the clock says `until=SECONDS` (Unix time). It cannot count: nothing of it survives. With
-//! `mistakes=N` it reads so often where nothing is.
+//! `guest_errors=N` it reads so often where nothing is.
 //!
 //! Natively with `native`, since QEMU leaves the memory and the real-time clock as they are.
 
@@ -33,8 +33,8 @@ pub fn run(machine: &Machine) {
     } else {
         println!("guest: FAIL: {wrong} things survived the reset");
     }
-    for mistake in 0..machine.number("mistakes", 0) {
-        let _ = probe::read(HOLE + 8 * mistake, 4);
+    for error in 0..machine.number("guest_errors", 0) {
+        let _ = probe::read(HOLE + 8 * error, 4);
     }
     let until = machine.number("until", u64::MAX);
     let ends = || console::read_byte().is_some() || u64::from(mmio::read32(RTC)) >= until;

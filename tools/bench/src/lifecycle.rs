@@ -39,7 +39,7 @@ const CLEAR: &str = "destroy-clear";
 pub(super) fn measure(machine: &Testbed<'_>) -> Result<Readings, BenchError> {
     let mut readings = Readings::new();
     for case in CASES {
-        let outcome = machine.run_vms("a VM's life", case.manifest(&machine.options.cpu))?;
+        let outcome = machine.run_vms("a VM made after another", case.manifest(&machine.options.cpu))?;
         let read = case.read(&outcome).ok_or_else(|| BenchError::Unfinished {
             suite: case.created.to_owned(),
             how: format!("{:?}: {:?}", outcome.summary.ending, outcome.vms),
@@ -58,7 +58,7 @@ impl Case {
         let vm = |name: &str, memory: u64, more: &str| {
             format!(
                 "\n[[vm]]\nname = \"{name}\"\nkernel = \"guest:bench\"\nmemory = \"{memory}MiB\"\n\
-                 cmdline = \"suite=life\"\n{more}"
+                 cmdline = \"suite=boot\"\n{more}"
             )
         };
         format!("[board]\ncpu = {cpu:?}\ncpus = 1\nmemory = \"{board}MiB\"\n")

@@ -137,7 +137,7 @@ impl Crowd {
             })?;
             readings.extend(read(&outcome.vm(GUEST).map(|vm| vm.text()).unwrap_or_default()));
         }
-        let outcome = self.run(machine, &self.life_manifest(&machine.options.cpu), |outcome| {
+        let outcome = self.run(machine, &self.successor_manifest(&machine.options.cpu), |outcome| {
             outcome.vm("second").is_some_and(|vm| vm.gone.is_some()) && !outcome.memory.is_empty()
         })?;
         let (create, memory) = created(&outcome).ok_or_else(|| self.unfinished(&outcome))?;
@@ -187,10 +187,10 @@ impl Crowd {
     }
 
     /// One VM ends, and one more is made where it was.
-    fn life_manifest(self, cpu: &str) -> String {
+    fn successor_manifest(self, cpu: &str) -> String {
         let mut text = self.sleepers(cpu, 0);
-        vm(&mut text, "first", "suite=life", "cpus = [0]\n");
-        vm(&mut text, "second", "suite=life", "cpus = [0]\nafter = \"first\"\n");
+        vm(&mut text, "first", "suite=boot", "cpus = [0]\n");
+        vm(&mut text, "second", "suite=boot", "cpus = [0]\nafter = \"first\"\n");
         text
     }
 }

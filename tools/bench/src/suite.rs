@@ -199,7 +199,7 @@ pub(super) fn read(said: &str) -> Readings {
     let mut readings = Readings::new();
     let mut counts = BTreeMap::new();
     for line in said.lines() {
-        // The figures of a life that ended by reset may not have come to the end of their line.
+        // The figures of a boot that ended by reset may not have come to the end of their line.
         let Some((_, words)) = line.rsplit_once("bench: ") else { continue };
         let words: Vec<&str> = words.split_whitespace().collect();
         let numbers: Vec<u64> = words.iter().skip(1).filter_map(|word| word.parse().ok()).collect();

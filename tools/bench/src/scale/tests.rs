@@ -24,7 +24,7 @@ fn the_manifests_have_no_mistakes_and_so_many_vms() {
             let manifest = parse(crowd.suite_manifest(&Options::default(), suite));
             assert_eq!(manifest.vms.len(), usize::from(vms));
         }
-        assert_eq!(parse(crowd.life_manifest("max")).vms.len(), usize::from(vms) + 2);
+        assert_eq!(parse(crowd.successor_manifest("max")).vms.len(), usize::from(vms) + 2);
     }
     parse(Crowd { cpus: 2, vms: 1 }.suite_manifest(&Options::default(), Suite::Pair));
 }

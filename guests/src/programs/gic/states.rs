@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The life of an interrupt: inactive, pending, active, both; with and without separate deactivation.
+//! The states of an interrupt: inactive, pending, active, both; with and without separate deactivation.
 
 use super::{EOI_MODE, SPARE, next, nothing, prepare, put_away};
 use crate::gic::{self, Trigger};
 use crate::timer::{PATIENCE, wait_for};
 use crate::cpu;
 
-pub(super) fn life() {
+pub(super) fn without_separate_deactivation() {
     for (name, trigger) in [("edge", Trigger::Edge), ("level", Trigger::Level)] {
         let intid = SPARE.start + 3;
         prepare(intid, 0x60);

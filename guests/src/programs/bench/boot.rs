@@ -7,8 +7,8 @@
 use crate::machine::Machine;
 use crate::{psci, timer};
 
-/// The physical count before which this is the first life: no machine takes as long to start.
-const FIRST_LIFE: u64 = 10_000_000;
+/// The physical count before which this is the first boot: no machine takes as long to start.
+const FIRST_BOOT: u64 = 10_000_000;
 
 /// The physical count at this program's first instruction. Reading it may trap, so it may be some hundred too high.
 fn started_at(machine: &Machine) -> u64 {
@@ -35,15 +35,15 @@ pub(super) fn first_instruction(machine: &Machine) {
     println!("bench: first-instruction {}", machine.started());
 }
 
-/// In its first life, resets the machine; in the next, the count before and at the first instruction are both on the
+/// In its first boot, resets the machine; in the next, the count before and at the first instruction are both on the
 /// console: `bench: reset-at COUNT`, `bench: restarted-at COUNT`.
 pub(super) fn reset(machine: &Machine) -> bool {
     let started = started_at(machine);
-    if started > FIRST_LIFE {
+    if started > FIRST_BOOT {
         println!("bench: restarted-at {started}");
         return true;
     }
-    while physical_count() <= FIRST_LIFE {}
+    while physical_count() <= FIRST_BOOT {}
     println!("bench: resetting");
     println!("bench: reset-at {}", physical_count());
     psci::system_reset()
