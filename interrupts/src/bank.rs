@@ -190,7 +190,7 @@ impl Bank {
         self.active
     }
 
-    /// Of `changed`, those whose change a vCPU has to be told: they may be, or may come to be, in a list register,
+    /// Of `changed`, those for whose change a vCPU has to be kicked: they may be, or may come to be, in a list register,
     /// or their physical interrupt is to be deactivated.
     pub(crate) const fn noteworthy(&self, changed: u32, groups: u32) -> u32 {
         changed & (self.in_lr | self.active | self.needs_hw_deactivate | self.ready(groups))

@@ -71,7 +71,7 @@ impl Vgic {
         }
     }
 
-    /// After a change of private interrupts: tells the vCPU if it matters.
+    /// After a change of private interrupts: kicks the vCPU if it matters.
     pub(crate) fn note_private(&mut self, vcpu: VcpuId, changed: u32, kicks: &mut VcpuSet) {
         if changed == 0 {
             return;
@@ -82,14 +82,14 @@ impl Vgic {
         }
     }
 
-    /// After a change of SPIs of a bank: finds their owners anew and tells them.
+    /// After a change of SPIs of a bank: finds their owners anew and kicks them.
     pub(crate) fn note_spis(&mut self, bank: usize, changed: u32, kicks: &mut VcpuSet) {
         for n in bits(changed.into()) {
             self.refresh(SpiIndex::at(bank, n), kicks);
         }
     }
 
-    /// After a change of an SPI: finds its owner anew, and tells it.
+    /// After a change of an SPI: finds its owner anew, and kicks it.
     ///
     /// A vCPU that was put keeps an SPI in its list registers only if that is over. They are taken back first, since it may not
     /// be loaded again for long, and the SPI may be another's by now.
@@ -108,7 +108,7 @@ impl Vgic {
         self.vcpu(owner)?.lr_state.is_put().then_some(owner)
     }
 
-    /// Finds the owner of an SPI anew, and tells it. The SPI is in no list register of a vCPU that was put, or is over.
+    /// Finds the owner of an SPI anew, and kicks it. The SPI is in no list register of a vCPU that was put, or is over.
     pub(crate) fn refresh_owner(&mut self, spi: SpiIndex, kicks: &mut VcpuSet) {
         let (Some(bank), Some(route)) = (self.spis.get(spi.bank()), self.routes.get(spi.index())) else {
             return;
@@ -202,7 +202,7 @@ impl Vgic {
         kicks
     }
 
-    /// After a change of GICD_CTLR: finds all owners anew and tells everyone.
+    /// After a change of GICD_CTLR: finds all owners anew and kicks everyone.
     pub(crate) fn refresh_all(&mut self) -> VcpuSet {
         let mut kicks = VcpuSet::new();
         for spi in 0..self.routes.len() {

@@ -2,7 +2,7 @@
 //! A set of vCPUs: whoever has to look again.
 //!
 //! It is returned by every change of the GIC, so it is two words and goes in registers. The first 64 vCPUs have a bit each;
-//! further ones one for 64 together, which are told all if one is to be told. Who is told for nothing looks, finds
+//! further ones one for 64 together, which are kicked all if one is to be kicked. One that is kicked for nothing looks, finds
 //! nothing, and goes on.
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ pub const MAX_VCPUS: usize = GROUPS * 64;
 const GROUPS: usize = 16;
 
 /// A set of vCPUs: those whose interrupts changed and who have to look again, and perhaps others from 64 on.
-#[must_use = "a vCPU that is not told may never see its interrupt"]
+#[must_use = "a vCPU that is not kicked may never see its interrupt"]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VcpuSet {
     /// vCPUs 0 to 63.
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn from_64_on_a_group_is_told_together() {
+    fn from_64_on_a_group_is_kicked_together() {
         let mut set = set(&[5, 130]);
         assert!(contains(&set, 130) && contains(&set, 128) && !contains(&set, 127) && !contains(&set, 192));
         assert_eq!(set.iter().count(), 65);

@@ -11,7 +11,7 @@ use vambrace_interrupts::{Group, GroupRegister, LineLevel, PendingRead, PendingR
 use crate::host::{LoadedVcpu, Notify};
 use crate::layout;
 use crate::mmio::take_back;
-use crate::system_register::Served;
+use crate::system_register::AccessResult;
 use crate::vcpu::Vcpu;
 use crate::vm::Vm;
 
@@ -57,8 +57,8 @@ pub(crate) fn access(
     (register, direction): (SysReg, Direction),
     value: u64,
     host: &mut (impl LoadedVcpu + Notify),
-) -> Served {
-    let Some(access) = decode(register) else { return Served::Undefined };
+) -> AccessResult {
+    let Some(access) = decode(register) else { return AccessResult::Undefined };
     let mut shared = vm.lock();
     let mut notify = take_back(&mut shared, vcpu, host);
     let served = match (access, direction) {
@@ -67,21 +67,22 @@ pub(crate) fn access(
                 shared.gic.confirm_line(vcpu.id, layout::VIRTUAL_TIMER_INTID);
             }
             match shared.gic.read_pending(vcpu.id, group, register, &mut notify) {
-                PendingRead::Intid(intid) => Served::Value(intid.into()),
-                PendingRead::Retry => Served::Unfinished,
+                PendingRead::Intid(intid) => AccessResult::Value(intid.into()),
+                PendingRead::Retry => AccessResult::Unfinished,
             }
         }
         (GroupRegisterAccess::End, _) => {
             shared.gic.write_eoi(vcpu.id, value, &mut notify);
-            Served::Written
+            AccessResult::Written
         }
-        (GroupRegisterAccess::Register(register), Direction::Read) => {
-            shared.gic.read_group_register(vcpu.id, register).map_or(Served::Undefined, Served::Value)
-        }
+        (GroupRegisterAccess::Register(register), Direction::Read) => shared
+            .gic
+            .read_group_register(vcpu.id, register)
+            .map_or(AccessResult::Undefined, AccessResult::Value),
         (GroupRegisterAccess::Register(register), Direction::Write) => {
             match shared.gic.write_group_register(vcpu.id, register, value, &mut notify) {
-                true => Served::Written,
-                false => Served::Undefined,
+                true => AccessResult::Written,
+                false => AccessResult::Undefined,
             }
         }
     };

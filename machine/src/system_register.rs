@@ -29,7 +29,7 @@ const XZR: u8 = 31;
 
 /// What became of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Served {
+pub(crate) enum AccessResult {
     /// It read this.
     Value(u64),
     /// It wrote, or had nothing to write.
@@ -50,10 +50,10 @@ pub(crate) fn access(
     let operand = vcpu.registers.frame.get(access.rt);
     let level = vcpu.registers.frame.level();
     match serve(vm, vcpu, access, level, operand, host) {
-        Served::Value(value) => vcpu.registers.frame.set(access.rt, value),
-        Served::Written => {}
-        Served::Unfinished => return Resume::Guest,
-        Served::Undefined => return undefined(vm, vcpu, host),
+        AccessResult::Value(value) => vcpu.registers.frame.set(access.rt, value),
+        AccessResult::Written => {}
+        AccessResult::Unfinished => return Resume::Guest,
+        AccessResult::Undefined => return undefined(vm, vcpu, host),
     }
     vcpu.skip_instruction(InstructionLength::Four);
     Resume::Guest
@@ -75,15 +75,15 @@ pub(crate) fn coprocessor(
                 serve(vm, vcpu, same, ExceptionLevel::El1h, operand, host)
             }
             (Some(CoprocessorRegister::DebugId), Direction::Read) => {
-                Served::Value(vm.lock().id_registers.debug_id())
+                AccessResult::Value(vm.lock().id_registers.debug_id())
             }
-            (Some(CoprocessorRegister::DebugId), Direction::Write) | (None, _) => Served::Undefined,
+            (Some(CoprocessorRegister::DebugId), Direction::Write) | (None, _) => AccessResult::Undefined,
         };
         match served {
-            Served::Value(value) => access.deliver(&mut vcpu.registers.frame, value),
-            Served::Written => {}
-            Served::Unfinished => return Resume::Guest,
-            Served::Undefined => return undefined(vm, vcpu, host),
+            AccessResult::Value(value) => access.deliver(&mut vcpu.registers.frame, value),
+            AccessResult::Written => {}
+            AccessResult::Unfinished => return Resume::Guest,
+            AccessResult::Undefined => return undefined(vm, vcpu, host),
         }
     }
     vcpu.skip_instruction(access.syndrome.length());
@@ -98,50 +98,50 @@ fn serve(
     level: ExceptionLevel,
     operand: u64,
     host: &mut impl Host,
-) -> Served {
+) -> AccessResult {
     let outcome = trap::access(access, level, &vm.lock().id_registers);
     match outcome {
-        TrapOutcome::Read(value) => Served::Value(value),
-        TrapOutcome::WriteIgnored => Served::Written,
-        TrapOutcome::Undefined => Served::Undefined,
+        TrapOutcome::Read(value) => AccessResult::Value(value),
+        TrapOutcome::WriteIgnored => AccessResult::Written,
+        TrapOutcome::Undefined => AccessResult::Undefined,
         TrapOutcome::Emulate(Emulated::Gic(GicRegister::Other(register))) => {
             group_register::access(vm, vcpu, (register, access.direction), operand, host)
         }
         TrapOutcome::Emulate(Emulated::Gic(register)) => gic(vm, vcpu, register, operand, host),
         TrapOutcome::Emulate(Emulated::Timer(register)) => match access.direction {
-            Direction::Read => Served::Value(read_timer(vm, vcpu, register, host)),
+            Direction::Read => AccessResult::Value(read_timer(vm, vcpu, register, host)),
             Direction::Write => write_timer(vm, vcpu, register, operand, host),
         },
         TrapOutcome::Emulate(Emulated::SetWay(operation)) => {
             match vcpu.set_way_flush.step((operation, operand), host) {
-                Progress::Unfinished => Served::Unfinished,
-                Progress::Done => Served::Written,
+                Progress::Unfinished => AccessResult::Unfinished,
+                Progress::Done => AccessResult::Written,
             }
         }
         TrapOutcome::Emulate(Emulated::OsLock(OsLockRegister::Access)) => {
             host.borrow_el1(vcpu);
             vcpu.registers.os_lock.write(operand, &mut vcpu.registers.el1.mdscr);
-            Served::Written
+            AccessResult::Written
         }
         TrapOutcome::Emulate(Emulated::OsLock(OsLockRegister::Status)) => {
-            Served::Value(vcpu.registers.os_lock.status())
+            AccessResult::Value(vcpu.registers.os_lock.status())
         }
         TrapOutcome::Emulate(Emulated::Debug) if access.register == SysReg::MDSCR_EL1 => {
             host.borrow_el1(vcpu);
             let CpuRegisters { os_lock, el1, .. } = &mut vcpu.registers;
             match access.direction {
-                Direction::Read => Served::Value(os_lock.read_mdscr(el1.mdscr)),
+                Direction::Read => AccessResult::Value(os_lock.read_mdscr(el1.mdscr)),
                 Direction::Write => {
                     os_lock.write_mdscr(operand, &mut el1.mdscr);
-                    Served::Written
+                    AccessResult::Written
                 }
             }
         }
         TrapOutcome::Emulate(Emulated::Debug) => {
             match (host.debug_register(access, operand, &vcpu.registers.debug), access.direction) {
-                (Some(value), Direction::Read) => Served::Value(value),
-                (Some(_), Direction::Write) => Served::Written,
-                (None, _) => Served::Undefined,
+                (Some(value), Direction::Read) => AccessResult::Value(value),
+                (Some(_), Direction::Write) => AccessResult::Written,
+                (None, _) => AccessResult::Undefined,
             }
         }
     }
@@ -154,7 +154,7 @@ fn gic(
     register: GicRegister,
     value: u64,
     host: &mut (impl LoadedVcpu + Notify),
-) -> Served {
+) -> AccessResult {
     let sgi = match register {
         GicRegister::Sgi1 => SgiRegister::Sgi1r,
         GicRegister::AliasSgi1 => SgiRegister::Asgi1r,
@@ -165,13 +165,13 @@ fn gic(
             notify.extend(&shared.gic.write_dir(vcpu.id, value));
             flush_lrs(&mut shared, vcpu, host);
             host.notify(&notify);
-            return Served::Written;
+            return AccessResult::Written;
         }
-        GicRegister::Other(_) => return Served::Undefined,
+        GicRegister::Other(_) => return AccessResult::Undefined,
     };
     let notify = vm.lock().gic.send_sgi(vcpu.id, SgiRequest::decode(sgi, value));
     host.notify(&notify);
-    Served::Written
+    AccessResult::Written
 }
 
 /// Reads the EL1 physical timer. The value may tell that the timer has fired, so its interrupt is pending by then: the
@@ -202,17 +202,17 @@ fn write_timer(
     register: TimerRegister,
     value: u64,
     host: &mut (impl Clock + Notify),
-) -> Served {
+) -> AccessResult {
     let now = host.now();
     match register {
         TimerRegister::Control => vcpu.physical_timer.set_control(value),
         TimerRegister::Compare => vcpu.physical_timer.set_compare(value),
         TimerRegister::TimerValue => vcpu.physical_timer.set_timer_value(value, now),
-        TimerRegister::Count => return Served::Undefined,
+        TimerRegister::Count => return AccessResult::Undefined,
     }
     let mut notify = vm.lock().update_physical_timer_line(vcpu, now);
     // The hypervisor's own timer has to follow.
     notify.extend(&VcpuSet::from_iter([vcpu.id]));
     host.notify(&notify);
-    Served::Written
+    AccessResult::Written
 }

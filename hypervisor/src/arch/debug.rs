@@ -26,7 +26,7 @@ enum Held {
     /// Nobody's: all are disabled.
     ByNobody,
     /// The loaded vCPU's.
-    ByTheResident,
+    ByTheLoaded,
 }
 
 /// How many breakpoints and watchpoints the hardware has.
@@ -46,9 +46,9 @@ impl Debug {
         Self { count, held: Held::ByNobody }
     }
 
-    /// A vCPU comes to this CPU.
+    /// A vCPU is loaded on this CPU.
     #[inline]
-    pub(crate) fn enter(&mut self, registers: &DebugRegisters) {
+    pub(crate) fn load(&mut self, registers: &DebugRegisters) {
         if registers.armed {
             self.give(registers);
         }
@@ -76,10 +76,10 @@ impl Debug {
         }
     }
 
-    /// The loaded vCPU leaves this CPU.
+    /// The loaded vCPU is unloaded.
     #[inline]
-    pub(crate) fn leave(&mut self, registers: &mut DebugRegisters) {
-        if self.held == Held::ByTheResident {
+    pub(crate) fn unload(&mut self, registers: &mut DebugRegisters) {
+        if self.held == Held::ByTheLoaded {
             self.take(registers);
         }
     }
@@ -87,7 +87,7 @@ impl Debug {
     #[cold]
     fn give(&mut self, registers: &DebugRegisters) {
         load(registers, self.count);
-        self.held = Held::ByTheResident;
+        self.held = Held::ByTheLoaded;
     }
 
     #[cold]

@@ -206,7 +206,7 @@ pub(crate) fn request_after_gone() {
     }
 }
 
-/// A CPU that looks before each entry anyway, since it is the one that calls, needs no interrupt.
+/// A CPU that looks before each entry anyway, since it is the one that requests, needs no interrupt.
 fn send_kick(shared: &Shared, need_kick: NeedKick) {
     if need_kick == NeedKick::Yes && !shared.is_this_cpu() {
         shared.kick.send();

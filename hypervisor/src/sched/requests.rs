@@ -164,16 +164,16 @@ impl<S: Word<u32>, W: Word<u64>> Requests<S, W> {
     /// Takes the request for `index`, if there is no other. Else everything stays.
     fn take_only(&self, index: RunQueueIndex) -> bool {
         let (word, bit) = (index.index() / 64, 1 << (index.index() % 64));
-        let Some(slots) = self.words.get(word) else { return false };
+        let Some(requested) = self.words.get(word) else { return false };
         if !self.summary.take_just(1 << word) {
             return false;
         }
-        let taken = slots.take();
+        let taken = requested.take();
         if taken == bit {
             return true;
         }
         // There are others: as if nobody had looked.
-        slots.set(taken);
+        requested.set(taken);
         self.summary.set(1 << word);
         false
     }
@@ -200,10 +200,10 @@ impl<S: Word<u32>, W: Word<u64>> Requests<S, W> {
         while words != 0 {
             let word = words.trailing_zeros();
             words &= words - 1;
-            let Some(slots) = self.words.get(word as usize) else {
+            let Some(requested) = self.words.get(word as usize) else {
                 invariant!("the summary is of these words")
             };
-            let mut bits = slots.take();
+            let mut bits = requested.take();
             while bits != 0 {
                 handler.look(RunQueueIndex::new(word as u16 * 64 + bits.trailing_zeros() as u16));
                 bits &= bits - 1;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Each physical CPU's loop: pick a vCPU, load it, serve its exits, unload it.
 //!
-//! A CPU's state is a [`Pcpu`] on its own stack; nobody else ever sees it. Others call for attention by a bit and an
-//! interrupt ([`crate::sched::percpu`]). Since EL2 runs with interrupts masked, one that arrives between the last look and
-//! the ERET makes the guest exit at once; so no call is ever missed.
+//! A CPU's state is a [`Pcpu`] on its own stack; nobody else ever sees it. Others make requests by a bit and a
+//! kick ([`crate::sched::percpu`]). Since EL2 runs with interrupts masked, one that arrives between the last look and
+//! the ERET makes the guest exit at once; so no request is ever missed.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -60,7 +60,7 @@ const FLUSHES_PER_SECOND: u64 = 500;
 
 /// What follows an exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Served {
+enum AfterExit {
     /// The guest goes on at once.
     GoOn,
     /// The guest goes on; the CPU's next deadline may have changed.
@@ -151,7 +151,7 @@ impl Pcpu {
                 }
             }
             match self.queue.pick(now()) {
-                Some(pick) => self.run_slot(pick.id, pick.slice_end),
+                Some(pick) => self.run_vcpu(pick.id, pick.slice_end),
                 None => self.idle(),
             }
         }
@@ -172,7 +172,7 @@ impl Pcpu {
 
     /// Loads a vCPU and runs it until there is a reason to unload it.
     #[inline(always)]
-    fn run_slot(&mut self, id: RunQueueIndex, slice_end: Option<u64>) {
+    fn run_vcpu(&mut self, id: RunQueueIndex, slice_end: Option<u64>) {
         let Some(Some(queued)) = self.queued.get(id.index()) else {
             invariant!("the run queue has vCPUs only")
         };
@@ -289,9 +289,9 @@ impl Pcpu {
                 }
             };
             match self.serve(id, handle, vcpu, exit) {
-                Served::GoOn => {}
-                Served::Replan => replan = true,
-                Served::Leave(leave) => return leave,
+                AfterExit::GoOn => {}
+                AfterExit::Replan => replan = true,
+                AfterExit::Leave(leave) => return leave,
             }
         }
     }
@@ -308,7 +308,7 @@ impl Pcpu {
     }
 
     /// Serves one exit.
-    fn serve(&mut self, id: RunQueueIndex, handle: &VmHandle, vcpu: &mut Vcpu, exit: Exit) -> Served {
+    fn serve(&mut self, id: RunQueueIndex, handle: &VmHandle, vcpu: &mut Vcpu, exit: Exit) -> AfterExit {
         let mut host = ExitHost::new(handle, &mut self.interface, &mut self.debug);
         let resume = vambrace_machine::handle(&handle.vm, vcpu, exit, &mut host);
         let (flush, work, doorbells) = host.finish(vcpu);
@@ -320,23 +320,23 @@ impl Pcpu {
             self.work(id, handle);
         }
         match resume {
-            Resume::Guest if flush == ConsoleFlush::Soon || work == Work::Due => Served::Replan,
-            Resume::Guest => Served::GoOn,
+            Resume::Guest if flush == ConsoleFlush::Soon || work == Work::Due => AfterExit::Replan,
+            Resume::Guest => AfterExit::GoOn,
             Resume::LoadFp => {
                 self.take_fp(id, vcpu);
-                Served::GoOn
+                AfterExit::GoOn
             }
-            Resume::Wait(until) => Served::Leave(Leave::Waits(until)),
-            Resume::Yield => Served::Leave(Leave::Yields),
-            Resume::Suspend(entry) => Served::Leave(Leave::Suspends(entry)),
-            Resume::Off => Served::Leave(Leave::Off),
+            Resume::Wait(until) => AfterExit::Leave(Leave::Waits(until)),
+            Resume::Yield => AfterExit::Leave(Leave::Yields),
+            Resume::Suspend(entry) => AfterExit::Leave(Leave::Suspends(entry)),
+            Resume::Off => AfterExit::Leave(Leave::Off),
             Resume::Stop => {
                 let _ = handle.goes_on(&handle.vm.lock());
                 handle.notify_all();
                 if handle.lifecycle.get().stop_reason() == Some(StopReason::Crash) {
                     self.report_crash(handle, vcpu);
                 }
-                Served::Leave(Leave::Stopped)
+                AfterExit::Leave(Leave::Stopped)
             }
         }
     }

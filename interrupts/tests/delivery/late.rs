@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! vCPUs that are told late: a kick takes effect at some later time, and until then the vCPU goes on with the
+//! vCPUs that are kicked late: a kick takes effect at some later time, and until then the vCPU goes on with the
 //! list registers it has. What exactly is signalled when is then open, but nothing may be lost, nothing delivered
 //! that was not sent, and no SPI handled by two vCPUs at a time.
 

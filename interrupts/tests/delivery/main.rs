@@ -92,7 +92,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_is_lost_when_vcpus_are_told_late(
+    fn nothing_is_lost_when_vcpus_are_kicked_late(
         list_registers in 1_u8..5,
         ops in prop::collection::vec(late::op(), 0..200),
     ) {

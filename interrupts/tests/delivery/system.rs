@@ -51,7 +51,7 @@ pub(crate) struct System {
     timers: Vec<bool>,
     /// Ended with EOImode 1, and not deactivated.
     ended: Vec<Id>,
-    /// Whether the next vCPU that is told while it is on no machine looks at once.
+    /// Whether the next vCPU that is kicked while it is on no machine looks at once.
     looks_at_once: bool,
 }
 

@@ -149,7 +149,7 @@ impl Pcpu {
         VmpidrEl2.write(1 << 31 | layout::affinity(vcpu.id));
         CntvoffEl2.write(handle.time_offset.load(Ordering::Acquire));
         self.load_regime(handle, vcpu);
-        self.debug.enter(&registers.debug);
+        self.debug.load(&registers.debug);
         self.gic.enter_guest();
         if self.features.deferred_errors {
             VdisrEl2.write(registers.deferred_error);
@@ -247,7 +247,7 @@ impl Pcpu {
         let registers = &mut vcpu.registers;
         sysreg_context::save_el1(&mut registers.el1);
         CntvCtlEl0.write(0);
-        self.debug.leave(&mut registers.debug);
+        self.debug.unload(&mut registers.debug);
         if self.features.deferred_errors {
             registers.deferred_error = VdisrEl2.read();
         }
