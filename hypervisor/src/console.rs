@@ -122,7 +122,7 @@ pub(crate) fn say_of(source: Source, message: &FromHypervisor<'_>) {
     let _ = send(source, message);
 }
 
-/// Sends what a VM has written to its console; says how much of it found room. The VM is called when there is room for more.
+/// Sends what a VM has written to its console; says how much of it found room. The VM is notified when there is room for more.
 pub(crate) fn print(vm: VmId, bytes: &[u8]) -> usize {
     print_of(Source::Console(vm), vm, bytes)
 }
@@ -188,7 +188,7 @@ pub(crate) fn one_line(text: fmt::Arguments<'_>) -> Line {
     line
 }
 
-/// Serves the UART's interrupt: hears what has arrived, sends what waits, calls the VMs that waited for that.
+/// Serves the UART's interrupt: hears what has arrived, sends what waits, notifies the VMs that waited for that.
 pub(crate) fn interrupt() {
     input::receive(registry::hear);
     if !WAITS.load(Ordering::Relaxed) {

@@ -25,7 +25,7 @@ pub mod registers {
     /// The members that run, a bit each; read-only.
     pub const STATE: u64 = 0x10;
     /// Notifies the members whose bits are written; reads as 0.
-    pub const RING: u64 = 0x14;
+    pub const NOTIFY: u64 = 0x14;
     /// Why the interrupt is asserted; a one that is written clears its bit.
     pub const CAUSE: u64 = 0x18;
 }
@@ -95,7 +95,7 @@ impl Doorbell {
     fn write_register(&mut self, at: u64, value: u32) {
         match at {
             // Bits without a member are ignored.
-            registers::RING => self.doorbell_mask |= value & ((1 << self.members) - 1),
+            registers::NOTIFY => self.doorbell_mask |= value & ((1 << self.members) - 1),
             registers::CAUSE => self.cause &= !value,
             _ => {}
         }
@@ -134,11 +134,11 @@ mod tests {
         let mut doorbell = Doorbell::new(2, 3);
         let known = [registers::MAGIC, registers::VERSION, registers::NUMBER, registers::MEMBERS];
         assert_eq!(known.map(|at| read(&mut doorbell, at)), [u64::from(MAGIC), 1, 2, 3]);
-        assert_eq!((read(&mut doorbell, registers::RING), read(&mut doorbell, 0xFFC)), (0, 0));
+        assert_eq!((read(&mut doorbell, registers::NOTIFY), read(&mut doorbell, 0xFFC)), (0, 0));
     }
 
     #[test]
-    fn calls_add_up_until_they_are_cleared() {
+    fn notifications_add_up_until_they_are_cleared() {
         let mut doorbell = Doorbell::new(0, 3);
         doorbell.notified(1);
         doorbell.notified(2);
@@ -154,8 +154,8 @@ mod tests {
     #[test]
     fn only_members_are_notified() {
         let mut doorbell = Doorbell::new(0, 3);
-        doorbell.write(registers::RING, Width::Word, 0xFFFF_FFFC);
-        doorbell.write(registers::RING, Width::Word, 1);
+        doorbell.write(registers::NOTIFY, Width::Word, 0xFFFF_FFFC);
+        doorbell.write(registers::NOTIFY, Width::Word, 1);
         assert_eq!((doorbell.take_doorbell_mask(), doorbell.take_doorbell_mask()), (0b101, 0));
     }
 
@@ -172,11 +172,11 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_forgets_calls_and_not_who_runs() {
+    fn a_reset_forgets_notifications_and_not_who_runs() {
         let mut doorbell = Doorbell::new(0, 2);
         doorbell.set_state(0b11);
         doorbell.notified(1);
-        doorbell.write(registers::RING, Width::Word, 2);
+        doorbell.write(registers::NOTIFY, Width::Word, 2);
         doorbell.reset();
         assert_eq!((doorbell.irq_asserted(), doorbell.take_doorbell_mask()), (false, 0));
         assert_eq!(read(&mut doorbell, registers::STATE), 0b11);

@@ -7,7 +7,7 @@ use vambrace_tests::{Bench, Case, Need, Scenario, Verdict};
 use crate::hostile::heart_beats;
 
 /// Calls of a storm.
-const CALLS: u32 = 20_000;
+const NOTIFICATIONS: u32 = 20_000;
 /// How late a heartbeat beside a storm may be, in microseconds of counted time: a turn of the stormy VM's vCPU, and something.
 const LATEST: u64 = 6_000;
 
@@ -15,7 +15,7 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new("channel::on_two_cpus", |bench| talk(bench, ["[0]", "[1]"])),
         Case::new("channel::on_one_cpu", |bench| talk(bench, ["[0]", "[0]"])),
-        Case::new("channel::a_storm_of_calls", storm).needs(Need::Qemu(10)),
+        Case::new("channel::a_storm_of_notifications", storm).needs(Need::Qemu(10)),
     ]
 }
 
@@ -45,7 +45,7 @@ fn talk(bench: &Bench, cpus: [&str; 2]) -> Verdict {
     record.says("echo", "200 messages were sent back")
 }
 
-/// A member is called without pause and hears it; strangers on its CPU and on the caller's go on in time.
+/// A member is notified without pause and hears it; strangers on its CPU and on the sender's go on in time.
 fn storm(bench: &Bench) -> Verdict {
     let vm = |name: &str, program: &str, cpu: u16, cmdline: &str| {
         format!(
@@ -55,15 +55,15 @@ fn storm(bench: &Bench) -> Verdict {
     };
     let beats = "beats=20 period=25";
     let manifest = "[board]\ncpus = 2\n\n[[channel]]\nname = \"noise\"\nsize = \"4KiB\"\n\
-                    members = [\"storm\", \"called\"]\n"
+                    members = [\"storm\", \"notified\"]\n"
         .to_owned()
-        + &vm("storm", "channel", 0, &format!("storm={CALLS}"))
-        + &vm("called", "channel", 1, "listen")
-        + &vm("beside-caller", "heartbeat", 0, beats)
-        + &vm("beside-called", "heartbeat", 1, beats);
+        + &vm("storm", "channel", 0, &format!("storm={NOTIFICATIONS}"))
+        + &vm("notified", "channel", 1, "listen")
+        + &vm("beside-sender", "heartbeat", 0, beats)
+        + &vm("beside-notified", "heartbeat", 1, beats);
     let record = bench.run(&Scenario::new(manifest).counted())?;
     record.exits(Exit::Success)?;
-    record.says("storm", &format!("rung {CALLS} times"))?;
-    record.passes("called", "channel")?;
-    ["beside-caller", "beside-called"].iter().try_for_each(|name| heart_beats(&record, name, LATEST))
+    record.says("storm", &format!("notified {NOTIFICATIONS} times"))?;
+    record.passes("notified", "channel")?;
+    ["beside-sender", "beside-notified"].iter().try_for_each(|name| heart_beats(&record, name, LATEST))
 }

@@ -3,7 +3,7 @@
 //! for each to come back through one in the second half; member 1 sends them back. A member that may only read looks on.
 //!
 //! Parameters: `reset` has member 0 do it again in a second boot epoch, with the same memory; `reader` for one that may not
-//! write; `storm=N` rings member 1 so many times and does nothing else, and `listen` hears it.
+//! write; `storm=N` notifies member 1 so many times and does nothing else, and `listen` hears it.
 
 use core::sync::atomic::{AtomicU32, Ordering, fence};
 
@@ -30,7 +30,7 @@ const DOORBELL_MAGIC: u64 = 0x00;
 const NUMBER: u64 = 0x08;
 const MEMBERS: u64 = 0x0C;
 const STATE: u64 = 0x10;
-const RING: u64 = 0x14;
+const NOTIFY: u64 = 0x14;
 const CAUSE: u64 = 0x18;
 const STATE_CHANGED: u32 = 1 << 31;
 
@@ -98,28 +98,28 @@ impl End {
         self.memory.split_at(self.memory.len() / 2)
     }
 
-    fn ring(&self, members: u32) {
-        // What was written is to be seen by whoever hears the call.
+    fn notify(&self, members: u32) {
+        // What was written is to be seen by whoever is notified.
         fence(Ordering::SeqCst);
-        mmio::write32(self.doorbell + RING, members);
+        mmio::write32(self.doorbell + NOTIFY, members);
     }
 
-    fn ring_others(&self) {
-        self.ring(((1 << self.members) - 1) & !(1 << self.number));
+    fn notify_others(&self) {
+        self.notify(((1 << self.members) - 1) & !(1 << self.number));
     }
 
     fn state(&self) -> u32 {
         mmio::read32(self.doorbell + STATE)
     }
 
-    /// Sleeps until somebody calls, or comes or goes; says who.
+    /// Sleeps until somebody notifies, or comes or goes; says who.
     fn wait(&self) -> u32 {
         loop {
             cpu::wait_for_interrupt();
             if gic::acknowledge() == self.intid {
                 let cause = mmio::read32(self.doorbell + CAUSE);
                 mmio::write32(self.doorbell + CAUSE, cause);
-                // The memory is looked at only when the call is no longer there: one that comes now is another.
+                // The memory is looked at only when the notification is no longer there: one that comes now is another.
                 fence(Ordering::SeqCst);
                 gic::end(self.intid);
                 return cause;
@@ -148,7 +148,7 @@ impl End {
             let message = [round; 5].map(u32::to_le_bytes);
             let message = message.as_flattened();
             check_quietly(writer.push(message).is_ok(), "a message is sent");
-            self.ring_others();
+            self.notify_others();
             let mut back = [0; 32];
             let len = self.next(&mut reader, &mut back);
             whole += u32::from(back.get(..len) == Some(message));
@@ -176,7 +176,7 @@ impl End {
         let (first, _) = self.halves();
         if let Some(mut writer) = Writer::create(first) {
             check!(writer.push(BYE).is_ok(), "the last message is sent");
-            self.ring_others();
+            self.notify_others();
         }
     }
 
@@ -186,15 +186,15 @@ impl End {
         let Some(mut writer) = Writer::create(second) else {
             return check!(false, "there is room for a ring");
         };
-        self.ring(1);
+        self.notify(1);
         let mut sent_back = 0;
         'over: loop {
             let cause = self.wait();
             if cause & STATE_CHANGED != 0 && self.state() & 1 != 0 {
-                // It may not have heard the first call.
-                self.ring(1);
+                // It may not have heard the first notification.
+                self.notify(1);
             }
-            // It makes a new ring before it calls.
+            // It makes a new ring before it notifies.
             if cause & 1 == 0 {
                 continue;
             }
@@ -207,7 +207,7 @@ impl End {
                 }
                 check_quietly(writer.push(message).is_ok(), "a message is sent back");
                 sent_back += 1;
-                self.ring(1);
+                self.notify(1);
             }
         }
         check!(sent_back % ROUNDS == 0 && sent_back > 0, "{sent_back} messages were sent back");
@@ -228,33 +228,33 @@ impl End {
         let expected = (exceptions::DATA_ABORT, exceptions::EXTERNAL_ABORT, true);
         check!(fault == Some(expected), "a store is aborted: {fault:x?}");
         check_eq!(magic.load(Ordering::Relaxed), MAGIC, "and changes nothing");
-        self.ring_others();
+        self.notify_others();
     }
 
-    /// Hears every call there is, until member 0 has come and gone.
+    /// Hears every notification there is, until member 0 has come and gone.
     fn listen(&self) {
-        let (mut calls, mut has_come) = (0, false);
+        let (mut notifications, mut has_come) = (0, false);
         loop {
             let cause = self.wait();
-            calls += cause & 1;
+            notifications += cause & 1;
             match self.state() & 1 {
                 0 if has_come => break,
                 0 => {}
                 _ => has_come = true,
             }
         }
-        check!(calls > 0, "{calls} calls were heard");
+        check!(notifications > 0, "{notifications} notifications were heard");
     }
 
-    /// Calls the others as fast as it can, when member 1 is there.
+    /// Notifies the others as fast as it can, when member 1 is there.
     fn storm(&self, times: u64) {
         while self.state() & 2 == 0 {
             self.wait();
         }
         for _ in 0..times {
-            self.ring_others();
+            self.notify_others();
         }
-        println!("guest: rung {times} times");
+        println!("guest: notified {times} times");
     }
 }
 

@@ -105,10 +105,10 @@ pub(crate) fn receive_held(on_input: impl FnMut(Heard)) {
 }
 
 fn read(uart: Uart, mut on_input: impl FnMut(Heard)) {
-    let mut budget = BYTES_AT_ONCE;
+    let mut quota = BYTES_AT_ONCE;
     loop {
         // The console's lock is free again when the caller uses what was heard.
-        let heard = CONSOLE.lock().hear(uart, &mut budget);
+        let heard = CONSOLE.lock().hear(uart, &mut quota);
         // There is no more to read, or no room for more.
         let Some(heard) = heard else { return };
         on_input(heard);
@@ -131,16 +131,16 @@ pub(crate) fn input_taken(vm: VmId, position: u32) -> Result<Held, Refused> {
 }
 
 impl Console {
-    /// The next run of input, of the `budget` bytes that are read at most.
-    fn hear(&mut self, uart: Uart, budget: &mut usize) -> Option<Heard> {
-        while *budget > 0 {
+    /// The next run of input, of the `quota` bytes that are read at most.
+    fn hear(&mut self, uart: Uart, quota: &mut usize) -> Option<Heard> {
+        while *quota > 0 {
             if self.mode == Mode::Text && self.listener.is_full() {
                 self.listener.held = Held::Something;
                 uart.listen(Listen::Off);
                 return None;
             }
             let input = uart.receive()?;
-            *budget -= 1;
+            *quota -= 1;
             let heard = match self.mode {
                 Mode::Text => Some(self.listener.typed(input)),
                 Mode::Frames => self.listener.decode(input),

@@ -2,7 +2,7 @@
 //! What lies between a VM's console and the board's serial line.
 //!
 //! Input is received in anybody's time and taken in the VM's own: whoever receives it takes the inbox's lock only, which
-//! nobody holds for longer than it takes to copy, and calls the VM.
+//! nobody holds for longer than it takes to copy, and notifies the VM.
 
 use vambrace_hypervisor::console::serial::Refused;
 use vambrace_ids::VmId;

@@ -5,7 +5,7 @@
 //! gives the UART what its FIFO has room for and leaves the rest here, to be sent when the UART interrupts for more.
 //!
 //! What may wait is bounded for each source by itself ([`Source`]). A VM whose share is full is *refused*, which its
-//! guest sees as its own device's full FIFO or unused buffer, and called when half of its share is free again; no other
+//! guest sees as its own device's full FIFO or unused buffer, and notified when half of its share is free again; no other
 //! VM notices. What EL2 itself has to say has a reserve that no guest can fill: of that, what concerns one VM may take a
 //! part only. EL2 can wait for nobody, so what finds no room even there is dropped, counted, and the count is told
 //! ([`SerialQueue::take_lost`]).
@@ -33,7 +33,7 @@ const HEADER: usize = 1 + size_of::<VmId>() + size_of::<u16>();
 /// Who says something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A VM's console, or what is owed to it alone: it is refused when its share is full, and called when there is room.
+    /// A VM's console, or what is owed to it alone: it is refused when its share is full, and notified when there is room.
     Console(VmId),
     /// EL2, of what became of this VM.
     Affairs(VmId),
@@ -62,7 +62,7 @@ pub enum Interrupt {
     Off,
 }
 
-/// There is no room. A VM's console is called when there is; anything else was dropped and counted.
+/// There is no room. A VM's console is notified when there is; anything else was dropped and counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too much waits for the serial line")]
 pub struct Refused;
@@ -72,12 +72,12 @@ pub struct Refused;
 struct Used {
     console: usize,
     affairs: usize,
-    call: Call,
+    notice: RoomNotice,
 }
 
-/// Whether a VM is to be called.
+/// Whether a VM is to be notified that there is room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Call {
+enum RoomNotice {
     #[default]
     No,
     /// This one that has the index, when there is room for it again.
@@ -101,8 +101,8 @@ pub struct SerialQueue {
     reserved: usize,
     /// Of that, what concerns VMs.
     affairs: usize,
-    /// VMs that are to be called now.
-    calls: usize,
+    /// VMs that are to be notified now.
+    notices: usize,
     /// Pieces that were dropped and of which nobody has been told.
     lost: u32,
     interrupt: Interrupt,
@@ -122,7 +122,7 @@ impl SerialQueue {
             vms: vec![Used::default(); vms].into_boxed_slice(),
             reserved: 0,
             affairs: 0,
-            calls: 0,
+            notices: 0,
             lost: 0,
             interrupt: Interrupt::Off,
         }
@@ -131,7 +131,7 @@ impl SerialQueue {
     /// Whether anything is to be done when the UART interrupts.
     #[must_use]
     pub fn has_something_to_do(&self) -> bool {
-        self.len > 0 || self.calls > 0 || self.lost > 0
+        self.len > 0 || self.notices > 0 || self.lost > 0
     }
 
     /// Whether nothing waits.
@@ -216,32 +216,32 @@ impl SerialQueue {
     }
 
     /// A VM that was refused and has room now, each once. To be asked for, to the last, when the UART has interrupted:
-    /// whoever sends by the way cannot call, and leaves it to the interrupt.
+    /// whoever sends by the way cannot notify, and leaves it to the interrupt.
     pub fn take_refused(&mut self, to: &impl Transmitter) -> Option<VmId> {
-        if self.calls == 0 {
+        if self.notices == 0 {
             return None;
         }
-        let (vm, used) = self.vms.iter_mut().find_map(|used| match used.call {
-            Call::Now(vm) => Some((vm, used)),
+        let (vm, used) = self.vms.iter_mut().find_map(|used| match used.notice {
+            RoomNotice::Now(vm) => Some((vm, used)),
             _ => None,
         })?;
-        used.call = Call::No;
-        self.calls = self.calls.saturating_sub(1);
+        used.notice = RoomNotice::No;
+        self.notices = self.notices.saturating_sub(1);
         self.listen(to);
         Some(vm)
     }
 
     fn call_when_room(&mut self, vm: VmId) {
         if let Some(used) = self.vms.get_mut(vm.index())
-            && used.call == Call::No
+            && used.notice == RoomNotice::No
         {
-            used.call = Call::WhenRoom(vm);
+            used.notice = RoomNotice::WhenRoom(vm);
         }
     }
 
     /// Lets the UART interrupt while there is something to do when it has room.
     fn listen(&mut self, to: &impl Transmitter) {
-        let is_needed = self.len > 0 || self.calls > 0;
+        let is_needed = self.len > 0 || self.notices > 0;
         let interrupt = if is_needed { Interrupt::On } else { Interrupt::Off };
         if self.interrupt != interrupt {
             self.interrupt = interrupt;
@@ -297,11 +297,11 @@ impl SerialQueue {
         self.account(source, |used| *used = used.saturating_sub(bytes));
         if let Source::Console(vm) = source
             && let Some(used) = self.vms.get_mut(vm.index())
-            && let Call::WhenRoom(called) = used.call
+            && let RoomNotice::WhenRoom(vm) = used.notice
             && used.console <= SHARE / 2
         {
-            used.call = Call::Now(called);
-            self.calls = self.calls.saturating_add(1);
+            used.notice = RoomNotice::Now(vm);
+            self.notices = self.notices.saturating_add(1);
         }
     }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Memory that VMs share, and the calls between those that do.
+//! Memory that VMs share, and the notifications between those that do.
 //!
 //! A channel's memory is taken when the board starts and stays, whichever of its members comes and goes: what one has
-//! written is there when another has been reset. A call goes to each member under that VM's own lock, one after the
-//! other, after the exit of the one who calls: no two locks are ever held, and there are eight members at most. Who
+//! written is there when another has been reset. A notification goes to each member under that VM's own lock, one after the
+//! other, after the exit of the one who notifies: no two locks are ever held, and there are eight members at most. Who
 //! runs is a bit for each; to count itself in or out a member changes its bit and then tells the others, so the last to tell
 //! tells of all.
 

@@ -98,12 +98,12 @@ fn gic_offsets_out_of_range_read_zero() {
 }
 
 #[test]
-fn a_doorbell_is_rung_after_the_exit_and_asserts_its_interrupt_until_it_is_heard() {
-    use vambrace_io::doorbell::registers::{CAUSE, NUMBER, RING};
+fn a_doorbell_notifies_after_the_exit_and_asserts_its_interrupt_until_it_is_heard() {
+    use vambrace_io::doorbell::registers::{CAUSE, NOTIFY, NUMBER};
     let mut bench = Bench::new(1);
     let at = layout::DOORBELL.0;
     assert_eq!(bench.read(at + NUMBER), 1);
-    bench.write(at + RING, 0b1101);
+    bench.write(at + NOTIFY, 0b1101);
     // There are three members.
     assert_eq!(bench.host.doorbell_masks[..2], [0b101, 0]);
     let _ = bench.vm.lock().notified(0, 2);

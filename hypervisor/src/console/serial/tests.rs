@@ -80,21 +80,21 @@ impl Transmitter for Line {
     }
 }
 
-/// Serves the UART's interrupt. Says which VMs are called.
+/// Serves the UART's interrupt. Says which VMs are notified.
 fn serve(queue: &mut SerialQueue, line: &Line) -> Vec<VmId> {
     queue.drain(line);
     std::iter::from_fn(|| queue.take_refused(line)).collect()
 }
 
-/// Runs the line until nothing happens any more, by its interrupts alone. Says which VMs were called.
+/// Runs the line until nothing happens any more, by its interrupts alone. Says which VMs were notified.
 fn run_dry(queue: &mut SerialQueue, line: &Line) -> Vec<VmId> {
-    let mut called = Vec::new();
+    let mut notified = Vec::new();
     loop {
         line.pass(1);
         if line.interrupts() {
-            called.extend(serve(queue, line));
+            notified.extend(serve(queue, line));
         } else if line.state.borrow().fifo.is_empty() {
-            return called;
+            return notified;
         }
     }
 }
@@ -203,7 +203,7 @@ fn event() -> impl Strategy<Value = Event> {
 
 proptest! {
     /// Whoever says what and however slow the line: pieces come out whole, in order, and all that were taken; nothing gets
-    /// stuck; each VM that was refused is called; each message of EL2's that was dropped is counted.
+    /// stuck; each VM that was refused is notified; each message of EL2's that was dropped is counted.
     #[test]
     fn nothing_is_lost_silently(
         depth in prop_oneof![Just(1usize), Just(16), Just(32)],
@@ -237,7 +237,7 @@ proptest! {
             }
             told += queue.take_lost(100).unwrap_or(0);
             prop_assert!(queue.len <= queue.ring.len());
-            let something_waits = !queue.is_empty() || queue.calls > 0;
+            let something_waits = !queue.is_empty() || queue.notices > 0;
             prop_assert_eq!(something_waits, line.state.borrow().unmasked);
         }
         for vm in run_dry(&mut queue, &line) {
@@ -247,7 +247,7 @@ proptest! {
         prop_assert_eq!(refused, [false; VMS as usize]);
         prop_assert_eq!(told + queue.take_lost(100).unwrap_or(0), lost);
         prop_assert!(queue.vms.iter().all(|used| used.console == 0 && used.affairs == 0));
-        prop_assert_eq!((queue.reserved, queue.affairs, queue.calls), (0, 0, 0));
+        prop_assert_eq!((queue.reserved, queue.affairs, queue.notices), (0, 0, 0));
     }
 
     /// A VM that keeps to its share is never refused, whatever all others say.
