@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What stands behind VMs' virtio devices, and how they are polled.
+//! The backends of VMs' virtio devices, and how they are polled.
 //!
 //! A poll is bounded ([`POLL_QUOTA`]), and done by a CPU on behalf of the vCPU that it runs: whatever a VM's devices do is in that
 //! vCPU's time. After a poll that was not enough the guest goes on for as long as the poll took, so devices never take more

@@ -150,7 +150,7 @@ pub(crate) fn is_wanted(entropy: &Entropy, directory: &Directory) -> bool {
         || directory.networks.iter().any(|network| network.uplink == Uplink::Board)
 }
 
-/// Sends a frame outside. Says how many have found no room, of those that it is on a wire.
+/// Sends a frame by the board's network card. Says how many have found no room, of those that it is on a wire.
 pub(crate) fn send(frame: &Frame<'_>) -> usize {
     match host_io().and_then(|host_io| host_io.card.as_ref()) {
         Some(card) => card.device.lock().send(frame),
@@ -225,7 +225,7 @@ fn receive_frames(card: &SpinMutex<Card>) -> FramesTaken {
     for _ in 0..FRAMES_AT_ONCE {
         let Some(len) = card.lock().receive(&mut buffer) else { return FramesTaken::All };
         let bytes = buffer.get(..len).unwrap_or_default();
-        network::from_outside(&Frame { bytes, offload: Offload::default() });
+        network::from_uplink(&Frame { bytes, offload: Offload::default() });
     }
     FramesTaken::NotAll
 }

@@ -10,7 +10,7 @@
 //! A device is a value: [`Virtio<D>`](mmio::Virtio) holds the transport's state and the device's own. A register access
 //! ([`MmioDevice`](crate::bus::MmioDevice)) changes only that value; of a notification it notes that there is work. The
 //! work itself is a call of its own, [`serve`](mmio::Virtio), which gets what the value does not hold: the guest's memory and
-//! what the device stands for outside (entropy, a disk, a network). So it can follow the access at once, or come later
+//! the device's backend (entropy, a disk, a network). So it can follow the access at once, or come later
 //! from the CPU's own loop, and it is bounded: it ends with its [`Quota`](quota::Quota), says whether there is
 //! [`more`](quota::After), and what it has spent can be put to the VM's account.
 //!

@@ -22,7 +22,7 @@ pub(crate) use slots::Slots;
 
 mod slots;
 
-/// What stands behind a VM's virtio devices.
+/// The backends of a VM's virtio devices.
 pub trait Backends {
     /// A disk.
     type Disk: DiskBackend;
@@ -109,7 +109,7 @@ impl Vm {
         self.virtio.due != 0 && self.lifecycle == Lifecycle::Running
     }
 
-    /// The outside of virtio devices has got on: those that waited for it have work.
+    /// The backends of virtio devices have got on: those that waited for it have work.
     pub fn backend_is_ready(&mut self) {
         self.virtio.due |= core::mem::take(&mut self.virtio.for_backend);
     }

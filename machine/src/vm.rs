@@ -395,7 +395,7 @@ impl Vm {
     }
 
     /// There is room for output again, where there was none: passes on what waited, the rest of virtio consoles' in their next
-    /// turn ([`Vm::has_work`]).
+    /// poll ([`Vm::has_work`]).
     #[must_use = "the vCPUs must be notified"]
     pub fn output_has_room(&mut self, print: impl FnMut(&[u8]) -> usize) -> VcpuSet {
         self.flush_console(print);

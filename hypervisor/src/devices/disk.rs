@@ -38,7 +38,7 @@ pub(crate) enum DiskError {
     NoSlot(#[from] NoSlot),
 }
 
-/// What stands behind a VM's disk.
+/// The backend of a VM's disk.
 #[derive(Debug)]
 pub(crate) enum VmDisk {
     /// An image of the bundle.

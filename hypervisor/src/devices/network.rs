@@ -76,8 +76,8 @@ pub(crate) fn start(_: &HeapUp, networks: &[io::Network], host_io: Option<&HostI
     this
 }
 
-/// A frame has come from outside.
-pub(crate) fn from_outside(frame: &Frame<'_>) {
+/// A frame has come by the board's network card.
+pub(crate) fn from_uplink(frame: &Frame<'_>) {
     if let Some(port) = system::get().and_then(|system| system.networks.uplink) {
         forward(port, frame);
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The block device (virtio 1.2, 5.2): a guest's disk.
 //!
-//! What stands behind it is a [`DiskBackend`], which the caller brings to each poll: an image in memory, which is done at once
+//! Its backend is a [`DiskBackend`], which the caller brings to each poll: an image in memory, which is done at once
 //! ([`overlay`]), or hardware, which takes its time. Data go through a buffer of the caller, piece by piece, so a request
 //! may have any length, and the disk never sees guest memory.
 //!

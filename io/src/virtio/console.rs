@@ -20,7 +20,7 @@ const TRANSMIT: usize = 1;
 /// The configuration says how large the terminal is (VIRTIO_CONSOLE_F_SIZE, 5.3.3).
 pub const SIZE: u64 = 1 << 0;
 
-/// What stands behind a console.
+/// The backend of a console.
 pub trait Terminal {
     /// Takes output, from the front, and says how many bytes: fewer than all when it has no room now.
     fn write(&mut self, bytes: &[u8]) -> usize;

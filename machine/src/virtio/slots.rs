@@ -93,7 +93,7 @@ pub(crate) struct Slots {
     pub(super) slots: Vec<DeviceSlot>,
     /// Bit `n`: the device in slot `n` has work.
     pub(super) due: u32,
-    /// Bit `n`: it has, once the outside is ready.
+    /// Bit `n`: it has, once the backend is ready.
     pub(super) for_backend: u32,
     /// Whose poll is next.
     next: u32,

@@ -207,7 +207,7 @@ fn a_poll_ends_however_often_it_is_asked_for() {
             matches!(step, PollStep::Done)
         });
         let count = looks.take(100).take_while(|goes_on| *goes_on).count();
-        assert!(count <= POLL_QUOTA.requests as usize, "{count} looks in a turn of {POLL_QUOTA:?}");
+        assert!(count <= POLL_QUOTA.requests as usize, "{count} looks in a poll of {POLL_QUOTA:?}");
     }
 }
 

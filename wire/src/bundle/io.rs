@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a bundle says of VMs' virtio devices, and of what stands behind them.
+//! What a bundle says of VMs' virtio devices, and of their backends.
 
 use alloc::string::String;
 

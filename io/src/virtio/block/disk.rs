@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What stands behind a block device.
+//! The backend of a block device.
 
 /// One of the device's operations under way: [`IN_FLIGHT`](super::IN_FLIGHT) at most, each with a number of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -20,8 +20,8 @@ impl Greedy {
         Self { owner: attach(disk, vm), begun: [false; DEPTH as usize], reads: 0 }
     }
 
-    /// A turn of the device: what has ended is taken, and whatever is free is begun.
-    fn turn(&mut self, disk: &mut Disk) {
+    /// A poll of the device: what has ended is taken, and whatever is free is begun.
+    fn poll(&mut self, disk: &mut Disk) {
         for (tag, begun) in (0..).zip(&mut self.begun) {
             if *begun {
                 match disk.poll(self.owner, Tag(tag), &mut [0; DATA]) {
@@ -42,14 +42,14 @@ fn fill(disk: &mut Disk, owners: &[Owner]) {
     }
 }
 
-/// Disks of VMs that have a turn when they are told, and only then.
+/// Disks of VMs that are polled when they are notified, and only then.
 fn run(disk: &mut Disk, device: &Device, disks: &mut [Greedy], mut each: impl FnMut(&mut Disk)) {
-    disks.iter_mut().for_each(|greedy| greedy.turn(disk));
+    disks.iter_mut().for_each(|greedy| greedy.poll(disk));
     for _ in 0..10_000 {
         assert!(device.serve(), "nothing is under way, and everybody waits");
         let mut told: Vec<VmId> = disk.collect().to_vec();
         while let Some(vm) = told.pop() {
-            disks.iter_mut().filter(|greedy| greedy.owner.vm == vm).for_each(|greedy| greedy.turn(disk));
+            disks.iter_mut().filter(|greedy| greedy.owner.vm == vm).for_each(|greedy| greedy.poll(disk));
             told.extend(disk.take_woken());
         }
         each(disk);
