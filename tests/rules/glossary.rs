@@ -55,6 +55,12 @@ const REPLACED: &[&str] = &[
     "Told",
     "at_home",
     "Place",
+    "Served",
+    "understand",
+    "life",
+    "from_outside",
+    "remedy",
+    "Place",
 ];
 
 fn identifiers(text: &str) -> impl Iterator<Item = &str> {

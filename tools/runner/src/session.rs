@@ -400,7 +400,7 @@ fn listen(mut line: impl Read, events: &Sender<Event>) {
             match decoder.push(*byte) {
                 Some(Piece::Text(bytes)) => text.extend_from_slice(bytes),
                 Some(Piece::Frame(frame)) => {
-                    let event = understand(frame);
+                    let event = decode_event(frame);
                     tell_text(&mut text, events);
                     let _ = events.send(event);
                 }
@@ -413,7 +413,7 @@ fn listen(mut line: impl Read, events: &Sender<Event>) {
     tell_text(&mut text, events);
 }
 
-fn understand(frame: &[u8]) -> Event {
+fn decode_event(frame: &[u8]) -> Event {
     match decode::<FromHypervisor<'_>>(frame) {
         Ok(message) => Event::Message(message.into()),
         Err(error) => Event::Text(format!("[{error}]\n").into_bytes()),
