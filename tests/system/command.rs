@@ -24,6 +24,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("command::quitting_on_a_terminal_leaves_it_in_order", quit),
         Case::new("command::a_pipe_is_typed_on_the_first_vms_console", pipe),
         Case::new("command::input_names_the_vm_that_is_typed_on", input),
+        Case::new("command::what_is_typed_while_vms_are_made_is_heard", input_early),
         Case::new("command::a_board_that_ends_too_early_is_exit_code_4", broken),
         Case::new("command::dry_run_prints_a_line_that_qemu_takes", dry_run),
         Case::new("command::build_writes_what_any_qemu_boots", build),
@@ -188,6 +189,21 @@ fn input(bench: &Bench) -> Verdict {
     } else {
         Err(misspelt.fail("no VM is proposed"))
     }
+}
+
+/// A VM that is made first asks for input, and has it, while the boot CPU makes many others.
+fn input_early(bench: &Bench) -> Verdict {
+    let others = (0..120).map(|number| {
+        format!("[[vm]]\nname = \"other{number}\"\nkernel = \"guest:hello\"\nmemory = \"4MiB\"\ncpus = [0]\n")
+    });
+    let manifest = "[board]\nmemory = \"2GiB\"\n".to_owned()
+        + &asks("early")
+        + "cpus = [1]\n"
+        + &others.collect::<String>();
+    let folder = Folder::with(&manifest)?;
+    let run = ["run", &folder.manifest(), "--input", "early"];
+    let finished = bench.vambrace_with_input(&run, b"0\n")?.finish(PATIENCE)?;
+    finished.exits_with(0)?.says("early    | guest: heard 0").map(drop)
 }
 
 fn broken(bench: &Bench) -> Verdict {

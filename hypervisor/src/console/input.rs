@@ -19,7 +19,7 @@ use vambrace_wire::message::{
 use super::{CONSOLE, Console, FRAMES, Mode, send};
 use crate::console::uart::{Listen, Uart};
 use crate::sched::percpu;
-use crate::vm::registry::VmsMade;
+use crate::vm::registry::{self, VmsMade};
 
 /// Bytes read at most before guests run again. More than a UART's FIFO has, so that all is read which was there when
 /// the interrupt was acknowledged, and what comes later interrupts anew.
@@ -73,11 +73,19 @@ impl Listener {
     }
 }
 
-/// Lets the UART's input interrupt: those that it is for are there.
+/// Lets the UART's input interrupt: those that it is for are there, and its interrupt is this CPU's. What has come before, for a VM
+/// that was made first and runs on another CPU by now, has interrupted nobody, and keeps the UART from interrupting again.
 pub(crate) fn enable_input(_: &VmsMade) {
-    if let Some(uart) = &CONSOLE.lock().uart {
-        uart.start_interrupts();
-        uart.listen(Listen::On);
+    let uart = {
+        let console = CONSOLE.lock();
+        if let Some(uart) = &console.uart {
+            uart.start_interrupts();
+            uart.listen(Listen::On);
+        }
+        console.uart
+    };
+    if let Some(uart) = uart {
+        read(uart, registry::hear);
     }
 }
 
