@@ -199,6 +199,15 @@ impl Lifecycle {
     }
 }
 
+/// The time of a VM's virtual counter, in counts of the machine's physical one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct VirtualTime {
+    /// CNTVOFF_EL2: the physical count at which the VM last started, and for how long it was paused since.
+    offset: u64,
+    /// The physical count at which it was paused last.
+    paused_at: u64,
+}
+
 /// With a [`StopReason`] in the lower bits.
 const STOPPING: u8 = 0x10;
 const STOPPED: u8 = 0x20;
@@ -212,12 +221,21 @@ impl Vm {
         self.lifecycle
     }
 
-    /// The VM runs: its first vCPU is on, and starts when its physical CPU next looks.
+    /// CNTVOFF_EL2 of its vCPUs.
+    #[inline]
+    #[must_use]
+    pub const fn time_offset(&self) -> u64 {
+        self.time.offset
+    }
+
+    /// The VM runs: its first vCPU is on, and starts when its physical CPU next looks. Its virtual counter begins at 0; `now` is the
+    /// physical count.
     ///
     /// # Errors
     /// See [`Lifecycle::start`].
-    pub fn start(&mut self) -> Result<(), WrongState> {
+    pub fn start(&mut self, now: u64) -> Result<(), WrongState> {
         self.lifecycle.start()?;
+        self.time.offset = now;
         self.power_on();
         Ok(())
     }
@@ -230,20 +248,31 @@ impl Vm {
         self.lifecycle.pause()
     }
 
-    /// All vCPUs of the VM are unloaded.
+    /// All vCPUs of the VM are unloaded, the last of them by now: its virtual counter stands still. `now` is the physical count.
     ///
     /// # Errors
     /// See [`Lifecycle::note_paused`].
-    pub fn note_paused(&mut self) -> Result<(), WrongState> {
-        self.lifecycle.note_paused()
+    pub fn note_paused(&mut self, now: u64) -> Result<(), WrongState> {
+        self.lifecycle.note_paused()?;
+        self.time.paused_at = now;
+        Ok(())
     }
 
-    /// The VM goes on. Its vCPUs are to be notified, and its devices to be polled.
+    /// The VM goes on, and its virtual counter from where it stood; `now` is the physical count. Its vCPUs are to be notified, and
+    /// its devices to be polled.
     ///
     /// # Errors
     /// See [`Lifecycle::resume`].
-    pub fn resume(&mut self) -> Result<(), WrongState> {
-        self.lifecycle.resume()
+    pub fn resume(&mut self, now: u64) -> Result<(), WrongState> {
+        let was_paused = self.lifecycle == Lifecycle::Paused;
+        self.lifecycle.resume()?;
+        if was_paused {
+            // The physical count may be that of another machine than the one on which it was paused.
+            self.time.offset = self.time.offset.wrapping_add(now.wrapping_sub(self.time.paused_at));
+        }
+        // It says nothing while the VM runs, and is no difference between two VMs.
+        self.time.paused_at = 0;
+        Ok(())
     }
 
     /// Begins the VM's end: from now on none of its vCPUs enters the guest again. The first reason stands.
@@ -311,6 +340,25 @@ mod tests {
                 Some(_) => assert_eq!(state, before),
             }
         }
+    }
+
+    #[test]
+    fn the_virtual_counter_stands_still_from_the_last_vcpus_pause_on() {
+        let mut vm = crate::virtio::tests::vm(vec![]);
+        let started_at = vm.time_offset();
+        vm.pause().expect("it runs");
+        vm.note_paused(1000).expect("it is about to pause");
+        assert!(vm.resume(1500).is_ok() && vm.resume(1600).is_err());
+        assert_eq!(vm.time_offset(), started_at + 500);
+        // Its vCPUs have not all left the machine: those that have not see the counter go on.
+        vm.pause().expect("it runs");
+        vm.resume(9999).expect("it is about to pause");
+        assert_eq!(vm.time_offset(), started_at + 500);
+        // On a machine whose physical count is behind.
+        vm.pause().expect("it runs");
+        vm.note_paused(10_000).expect("it is about to pause");
+        vm.resume(7).expect("it is paused");
+        assert_eq!(7u64.wrapping_sub(vm.time_offset()), 10_000 - 500 - started_at);
     }
 
     #[test]

@@ -73,6 +73,23 @@ pub enum CrashCause {
     HandlerFaults,
 }
 
+/// What a vCPU of a paused VM does when the VM goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MpState {
+    /// It is off, or about to be turned on: [`Vm::power`](crate::Vm::power) has which.
+    #[default]
+    Off,
+    /// It runs, or would.
+    Runnable,
+    /// It waits for an interrupt.
+    Blocked {
+        /// Until this virtual count at most.
+        until: Option<u64>,
+        /// It starts anew then (CPU_SUSPEND, power-down).
+        then: Option<CpuEntry>,
+    },
+}
+
 /// One virtual CPU.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vcpu {
@@ -92,6 +109,8 @@ pub struct Vcpu {
     pub recent: Recent,
     /// Why it crashed, if it did.
     pub crash: Option<CrashCause>,
+    /// What it does when its VM, which is paused, goes on. While the VM runs, whoever schedules the vCPU knows what it does.
+    pub mp_state: MpState,
     /// The exceptions that it is given.
     pub(crate) exceptions: ExceptionLoop,
 }

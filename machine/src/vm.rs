@@ -22,7 +22,7 @@ use vambrace_wire::bundle::VmConfig;
 
 use crate::host::Output;
 use crate::layout;
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Lifecycle, VirtualTime};
 use crate::mmio::Target;
 use crate::vcpu::Vcpu;
 use crate::virtio::Slots;
@@ -121,6 +121,7 @@ pub struct Vm {
     /// Its name.
     pub name: String,
     pub(crate) lifecycle: Lifecycle,
+    pub(crate) time: VirtualTime,
     /// How often it has been reset.
     pub resets: u32,
     /// Which of its CPUs are on.
@@ -192,6 +193,7 @@ impl Vm {
             version: Version,
             name: config.name.clone(),
             lifecycle: Lifecycle::Created,
+            time: VirtualTime::default(),
             resets: 0,
             power: PowerStates::new(affinities),
             gic,
@@ -217,6 +219,7 @@ impl Vm {
     /// on its way to or from the console: that is outside the VM. No CPU of the VM may be running.
     pub fn reset(&mut self) {
         self.lifecycle.restart();
+        self.time = VirtualTime::default();
         self.power.all_off();
         if let Some(uart) = &mut self.uart {
             uart.reset();

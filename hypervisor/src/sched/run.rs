@@ -202,7 +202,7 @@ impl Pcpu {
         match leave {
             Leave::Waits(until) => {
                 self.account.payer = Payer::Left(id);
-                let _ = self.wait(id, &handle, &vcpu, unloaded, until);
+                let _ = self.wait(id, &vcpu, unloaded, until);
             }
             Leave::Preempted if is_displaced => {}
             Leave::Preempted => self.account.charge(&mut self.queue, id),

@@ -4,8 +4,6 @@
 //! EL2 does not preempt itself, so such work is cut into steps of bounded length, and the guests of the same CPU
 //! run in between.
 
-use core::sync::atomic::Ordering;
-
 use vambrace_interrupts::VcpuRunState;
 use vambrace_machine::{Lifecycle, StopReason, Vm};
 use vambrace_wire::message::{FromHypervisor, VmState};
@@ -141,14 +139,13 @@ fn start(handle: &VmHandle) {
     crate::arch::barrier::dsb_ish();
     assigned::connect(handle);
     let now = CntpctEl0.read();
-    handle.time_offset.store(now, Ordering::Release);
     handle.stats.start(now);
     let resets = {
         let mut vm = handle.vm.lock();
         for vcpu in vm.gic.vcpu_ids() {
             vm.gic.set_run_state(vcpu, VcpuRunState::Runnable);
         }
-        if handle.change(&mut vm, Vm::start).is_err() {
+        if handle.change(&mut vm, |vm| vm.start(now)).is_err() {
             // It is to stop before it has begun.
             return;
         }

@@ -16,9 +16,9 @@
 //! not seen a later count, since it did not run. The physical counter, which a guest reads untrapped, runs on, and with it the physical
 //! timer and the wall clock: they fire when the VM goes on if their time has come.
 
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
-use vambrace_machine::lifecycle::{Lifecycle, WrongState};
+use vambrace_machine::lifecycle::WrongState;
 use vambrace_machine::{StopReason, Vm};
 use vambrace_wire::message::{FromHypervisor, VmControl, VmState};
 
@@ -37,14 +37,12 @@ pub(crate) struct Pause {
     number: AtomicU32,
     /// vCPUs that are paused in it.
     paused: AtomicUsize,
-    /// The physical count when the last was.
-    since: AtomicU64,
 }
 
 impl Pause {
     /// That of a VM that was never paused.
     pub(crate) const fn new() -> Self {
-        Self { number: AtomicU32::new(0), paused: AtomicUsize::new(0), since: AtomicU64::new(0) }
+        Self { number: AtomicU32::new(0), paused: AtomicUsize::new(0) }
     }
 }
 
@@ -76,9 +74,8 @@ impl VmShared {
             return Some(number);
         }
         if self.pause.paused.fetch_add(1, Ordering::Relaxed) + 1 == self.vcpus.len()
-            && self.change(&mut vm, Vm::note_paused).is_ok()
+            && self.change(&mut vm, |vm| vm.note_paused(CntpctEl0.read())).is_ok()
         {
-            self.pause.since.store(CntpctEl0.read(), Ordering::Relaxed);
             drop(vm);
             console::tell_of(self.id, |vm| FromHypervisor::State { vm, state: VmState::Paused });
         }
@@ -92,13 +89,7 @@ impl VmShared {
     pub(crate) fn resume(&self) -> Result<(), WrongState> {
         {
             let mut vm = self.vm.lock();
-            if vm.lifecycle() == Lifecycle::Paused {
-                // Before it is seen to run: whoever sees that loads this.
-                let stood = CntpctEl0.read().wrapping_sub(self.pause.since.load(Ordering::Relaxed));
-                let offset = self.time_offset.load(Ordering::Relaxed).wrapping_add(stood);
-                self.time_offset.store(offset, Ordering::Release);
-            }
-            self.change(&mut vm, Vm::resume)?;
+            self.change(&mut vm, |vm| vm.resume(CntpctEl0.read()))?;
         }
         console::tell_of(self.id, |vm| FromHypervisor::State { vm, state: VmState::Resumed });
         // What has come meanwhile is seen to.

@@ -103,7 +103,7 @@ pub(crate) struct VmShared {
     pub(crate) vtcr: u64,
     /// Its VMID.
     pub(crate) vmid: SpinMutex<VmidHolder<MAX_CPUS>>,
-    /// CNTVOFF_EL2: the physical count at which it last started, and for how long it was paused since.
+    /// CNTVOFF_EL2 ([`Vm::time_offset`]), for those who put one of its vCPUs into the machine before they take its lock.
     pub(crate) time_offset: AtomicU64,
     /// Its boot epoch: each reset begins another.
     pub(crate) boot_epoch: AtomicU32,
@@ -239,6 +239,8 @@ impl VmShared {
     /// Changes the lifecycle of the VM, whose lock is held. All see it from now on.
     pub(crate) fn change<R>(&self, vm: &mut Vm, change: impl FnOnce(&mut Vm) -> R) -> R {
         let result = change(vm);
+        // Before it is seen to run: whoever sees that loads this.
+        self.time_offset.store(vm.time_offset(), Ordering::Relaxed);
         self.lifecycle.set(vm.lifecycle());
         result
     }

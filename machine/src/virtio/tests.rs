@@ -87,7 +87,7 @@ pub(crate) fn vm(virtio: Vec<VirtioDevice>) -> Vm {
         list_registers: 4,
     };
     let mut vm = Vm::new(&config, &platform, 0).expect("it can be built");
-    vm.start().expect("it was made just now");
+    vm.start(0).expect("it was made just now");
     vm
 }
 
@@ -165,9 +165,9 @@ fn a_vm_that_is_paused_does_its_work_when_it_goes_on() {
         assert!(!vm.has_work());
         assert_eq!(steps(&mut vm, 9), []);
         assert_eq!(vm.receive_frame(1, &Nowhere, &frame).err(), Some(Undelivered::Down));
-        let _ = vm.note_paused();
+        let _ = vm.note_paused(0);
     }
-    vm.resume().expect("it is paused");
+    vm.resume(0).expect("it is paused");
     assert_eq!(steps(&mut vm, 9), [0, 1]);
 }
 

@@ -358,7 +358,7 @@ impl Bench {
         let vm = Vm::new(config, &platform(), host.seconds).expect("it can be built");
         let vcpus = vm.gic.vcpu_ids().map(Vcpu::new).collect();
         let mut bench = Self { vm: SpinMutex::new(vm), vcpus, host };
-        bench.vm.lock().start().expect("it was made just now");
+        bench.vm.lock().start(bench.host.now).expect("it was made just now");
         bench.start_pending();
         bench
     }

@@ -236,6 +236,6 @@ impl Bench {
         for core in &mut self.host.cores {
             *core = Default::default();
         }
-        self.vm.lock().start().expect("it was reset just now");
+        self.vm.lock().start(self.host.now).expect("it was reset just now");
     }
 }

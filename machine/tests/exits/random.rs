@@ -76,9 +76,9 @@ proptest! {
                 let mut vm = paused.vm.lock();
                 let before = vm.clone();
                 prop_assert!(!vm.has_work());
-                vm.note_paused().expect("it is about to pause");
-                prop_assert!(!vm.has_work() && vm.pause().is_err() && vm.start().is_err());
-                vm.resume().expect("it is paused");
+                vm.note_paused(paused.host.now).expect("it is about to pause");
+                prop_assert!(!vm.has_work() && vm.pause().is_err() && vm.start(0).is_err());
+                vm.resume(paused.host.now).expect("it is paused");
                 prop_assert!(vm.gic == before.gic && vm.power == before.power);
             }
             paused.happen(*index, event);

@@ -137,7 +137,10 @@ impl Pcpu {
         match handle.lifecycle.get() {
             Lifecycle::Created | Lifecycle::Running => {}
             Lifecycle::Pausing | Lifecycle::Paused => {
-                if self.pause_vcpu(id) == IsPaused::Yes {
+                let Some(mutex) = handle.vcpus.get(vcpu.index()) else {
+                    invariant!("a queued vCPU is its VM's")
+                };
+                if self.pause_vcpu(id, &mut mutex.lock()) == IsPaused::Yes {
                     return Errand::IsAll;
                 }
             }
@@ -155,7 +158,7 @@ impl Pcpu {
             VcpuState::Ready => Errand::ThenEnter,
             VcpuState::Waiting => self.look_at_waiting(id, handle, vcpu),
             VcpuState::Off => self.look_at_off(id, handle, vcpu),
-            VcpuState::Paused { then, .. } => self.resume_vcpu(id, handle, vcpu, then),
+            VcpuState::Paused { .. } => self.resume_vcpu(id, handle, vcpu),
         }
     }
 

@@ -8,9 +8,11 @@ use vambrace_cpu::scheduler::RunQueueIndex;
 use vambrace_hypervisor::invariant;
 use vambrace_ids::VcpuId;
 use vambrace_interrupts::Put;
+use vambrace_machine::Vcpu;
+use vambrace_machine::vcpu::MpState;
 
 use super::errands::Errand;
-use super::queued::{Then, VcpuState, Waits};
+use super::queued::{VcpuState, Waits};
 use super::switch::Unloaded;
 use super::{NEVER, Pcpu, now};
 use crate::arch::features::{self, Fp};
@@ -30,29 +32,28 @@ impl Pcpu {
     /// The VM of this vCPU, which is not loaded, is to pause: takes it out of the run queue.
     #[cold]
     #[inline(never)]
-    pub(super) fn pause_vcpu(&mut self, id: RunQueueIndex) -> IsPaused {
-        let Some(Some(queued)) = self.queued.get(id.index()) else { invariant!("only vCPUs are queued") };
-        let (handle, vcpu) = (Arc::clone(&queued.handle), queued.vcpu);
+    pub(super) fn pause_vcpu(&mut self, id: RunQueueIndex, vcpu: &mut Vcpu) -> IsPaused {
         if self.fp_owner == Some(id) {
-            let Some(vcpu) = handle.vcpus.get(vcpu.index()) else { invariant!("a queued vCPU is its VM's") };
             features::set_fp(Fp::IsLoaded);
             barrier::isb();
-            world::save_fp(&mut vcpu.lock().registers.fp);
+            world::save_fp(&mut vcpu.registers.fp);
             self.fp_owner = None;
         }
-        let offset = handle.time_offset.load(Ordering::Relaxed);
         let Some(Some(queued)) = self.queued.get_mut(id.index()) else { invariant!("only vCPUs are queued") };
-        let (before, then) = match queued.state {
-            VcpuState::Off => (None, Then::Off),
-            VcpuState::Ready => (None, Then::Run),
+        let handle = Arc::clone(&queued.handle);
+        let mut before = None;
+        match queued.state {
+            VcpuState::Off => vcpu.mp_state = MpState::Off,
+            VcpuState::Ready => vcpu.mp_state = MpState::Runnable,
             VcpuState::Waiting => {
+                let offset = handle.time_offset.load(Ordering::Relaxed);
                 let until = (queued.wake_at != NEVER).then(|| queued.wake_at.wrapping_sub(offset));
-                (None, Then::Wait(until))
+                vcpu.mp_state = MpState::Blocked { until, then: queued.suspended };
             }
-            VcpuState::Paused { number, then } => (Some(number), then),
-        };
+            VcpuState::Paused { number } => before = Some(number),
+        }
         let Some(number) = handle.note_vcpu_paused(before) else { return IsPaused::No };
-        queued.state = VcpuState::Paused { number, then };
+        queued.state = VcpuState::Paused { number };
         queued.wake_at = NEVER;
         // What is left to do for the devices is due when the VM goes on.
         queued.work_at = NEVER;
@@ -62,25 +63,22 @@ impl Pcpu {
     }
 
     /// The VM of this vCPU goes on.
-    pub(super) fn resume_vcpu(
-        &mut self,
-        id: RunQueueIndex,
-        handle: &VmHandle,
-        vcpu: VcpuId,
-        then: Then,
-    ) -> Errand {
+    pub(super) fn resume_vcpu(&mut self, id: RunQueueIndex, handle: &VmHandle, vcpu: VcpuId) -> Errand {
         let Some(Some(queued)) = self.queued.get_mut(id.index()) else { invariant!("errands are for vCPUs") };
-        match then {
-            Then::Off => {
+        let Some(mutex) = handle.vcpus.get(vcpu.index()) else { invariant!("a queued vCPU is its VM's") };
+        let mp_state = mutex.lock().mp_state;
+        match mp_state {
+            MpState::Off => {
                 queued.state = VcpuState::Off;
                 self.look_at_off(id, handle, vcpu)
             }
-            Then::Run => {
+            MpState::Runnable => {
                 queued.state = VcpuState::Ready;
                 Errand::ThenEnter
             }
-            Then::Wait(until) => {
+            MpState::Blocked { until, then } => {
                 queued.state = VcpuState::Waiting;
+                queued.suspended = then;
                 self.wait_again(id, handle, vcpu, until)
             }
         }
@@ -103,7 +101,7 @@ impl Pcpu {
             let mut vm = handle.vm.lock();
             let mut moved = vm.gic.sync_put_if_changed(vcpu);
             moved.extend(&vm.advance_physical_timer(&values, now()));
-            let waits = self.wait(id, handle, &values, Unloaded { vm, put: Put::Kept }, until);
+            let waits = self.wait(id, &values, Unloaded { vm, put: Put::Kept }, until);
             handle.notify(&moved);
             waits
         };

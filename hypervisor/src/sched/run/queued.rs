@@ -68,22 +68,9 @@ pub(super) enum VcpuState {
     Ready,
     /// Its VM is paused.
     Paused {
-        /// In which of its pauses.
+        /// In which of its pauses. What it does when the VM goes on, it knows itself ([`Vcpu::mp_state`]).
         number: PauseNumber,
-        /// What it does when the VM goes on.
-        then: Then,
     },
-}
-
-/// What a vCPU that is paused does when its VM goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Then {
-    /// It is off.
-    Off,
-    /// It waits, until this virtual count at most.
-    Wait(Option<u64>),
-    /// It runs.
-    Run,
 }
 
 /// Why a vCPU is unloaded.
@@ -157,7 +144,7 @@ impl Pcpu {
             Leave::Paused => {
                 drop(unloaded);
                 // If the VM goes on by now, so does this vCPU when it is picked next.
-                let _ = self.pause_vcpu(id);
+                let _ = self.pause_vcpu(id, vcpu);
             }
             Leave::Suspends(entry) => self.suspend(id, handle, vcpu, unloaded, entry),
         }
@@ -172,7 +159,7 @@ impl Pcpu {
         unloaded: Unloaded<'_>,
         entry: CpuEntry,
     ) {
-        if self.wait(id, handle, vcpu, unloaded, None) == Waits::No {
+        if self.wait(id, vcpu, unloaded, None) == Waits::No {
             start_vcpu(handle, vcpu, entry);
         } else if let Some(Some(queued)) = self.queued.get_mut(id.index()) {
             queued.suspended = Some(entry);
@@ -184,13 +171,12 @@ impl Pcpu {
     pub(super) fn wait(
         &mut self,
         id: RunQueueIndex,
-        handle: &VmShared,
         vcpu: &Vcpu,
         Unloaded { mut vm, put }: Unloaded<'_>,
         until: Option<u64>,
     ) -> Waits {
         let (el1, now) = (&vcpu.registers.el1, now());
-        let offset = handle.time_offset.load(Ordering::Relaxed);
+        let offset = vm.time_offset();
         let virtual_timer = timer::virtual_deadline(el1.cntv_ctl, el1.cntv_cval, offset, now);
         let mut wake_at = virtual_timer.unwrap_or(NEVER);
         if let Some(at) = vcpu.physical_timer.deadline() {
