@@ -13,6 +13,7 @@ const LATEST: u64 = 1000;
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new("lifecycle::its_time_stands_still_while_it_is_paused", pause),
+        Case::new("lifecycle::paused_while_it_computes", compute),
         Case::new("lifecycle::made_paused_and_destroyed_1000_times", |bench| come_and_go(bench, 1000)),
         Case::new("lifecycle::the_board_stays_on_when_no_vm_is_left", stay),
         Case::new("lifecycle::paused_amid_disks_networks_sgis_and_psci", amid),
@@ -66,6 +67,26 @@ fn pause(bench: &Bench) -> Verdict {
     record.ensure(before == after, || "it went on while it was paused".to_owned())?;
     ["paused", "beside", "other"].iter().try_for_each(|name| beats_in_time(&record, name, LATEST))?;
     record.exits(Exit::Success)
+}
+
+/// VMs are paused, one after the other, while they run and have the floating-point registers, of which both share one CPU's: neither
+/// loses what it keeps there.
+fn compute(bench: &Bench) -> Verdict {
+    // They never sleep, so each of their seconds has all its instructions.
+    let computes = "beats=4000000000 period=1 every=2 between=compute";
+    let manifest = "[board]\ncpus = 1\n".to_owned()
+        + &vm("one", "heartbeat", 0, computes)
+        + &vm("other", "heartbeat", 0, computes);
+    let mut live = bench.start(&Scenario::new(manifest).counted())?;
+    for round in 0..10 {
+        let (paused, runs) = (round % 2, 1 - round % 2);
+        beats_on(&mut live, paused)?;
+        live.control(paused as u16, VmControl::Pause, VmState::Paused)?;
+        beats_on(&mut live, runs)?;
+        live.control(paused as u16, VmControl::Resume, VmState::Resumed)?;
+    }
+    destroy_all(&mut live)?;
+    live.finish().exits(Exit::Success)
 }
 
 /// VMs that read and write disks, send each other frames and SGIs and switch vCPUs on and off are paused and go on, one after the

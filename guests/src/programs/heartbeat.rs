@@ -2,8 +2,10 @@
 //! Beats by the virtual timer's interrupt, and tells how late the interrupts were.
 //!
 //! Parameters: `beats=N` (10), `period=MILLISECONDS` (100), `name=NAME` to tell several apart, `every=N` (1) to tell only of each
-//! N-th beat, and how late one was by then.
+//! N-th beat, and how late one was by then; `between=compute`, not to wait between beats but to keep a floating-point register and look
+//! whether it is lost.
 
+use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::machine::Machine;
@@ -28,9 +30,10 @@ pub fn run(machine: &Machine) {
     write_register!("cntv_cval_el0", timer::now() + PERIOD.load(Ordering::Relaxed));
     write_register!("cntv_ctl_el0", timer::ENABLE);
 
+    let between = if machine.parameter("between") == Some("compute") { compute } else { sleep };
     let mut told = 0;
     while told < beats {
-        sleep();
+        between();
         while told < BEATS.load(Ordering::Relaxed).min(beats) {
             told += 1;
             if told.is_multiple_of(every) {
@@ -57,6 +60,24 @@ fn sleep() {
     cpu::mask_interrupts();
     cpu::wait_for_interrupt();
     cpu::unmask_interrupts();
+}
+
+/// Keeps a number in a floating-point register until the next beat.
+fn compute() {
+    /// CPACR_EL1.FPEN: no trap.
+    const FPEN: u64 = 3 << 20;
+    write_register!("cpacr_el1", FPEN);
+    cpu::unmask_interrupts();
+    let before = BEATS.load(Ordering::Relaxed);
+    let number = !before;
+    // SAFETY: nobody else here uses floating-point registers.
+    unsafe { asm!(".arch_extension fp", "fmov d8, {}", in(reg) number, options(nomem, nostack)) };
+    while BEATS.load(Ordering::Relaxed) == before {
+        let kept: u64;
+        // SAFETY: as above.
+        unsafe { asm!(".arch_extension fp", "fmov {}, d8", out(reg) kept, options(nomem, nostack)) };
+        assert_eq!(kept, number, "D8 is lost");
+    }
 }
 
 /// The timer's interrupt. The next one is due a period after this one was, not after now: lateness does not add up.
