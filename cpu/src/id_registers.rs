@@ -135,6 +135,17 @@ impl IdRegisters {
         }
     }
 
+    /// The first register that is another in `other`, with its value here and there.
+    #[must_use]
+    pub fn first_difference(&self, other: &Self) -> Option<(SysReg, u64, u64)> {
+        let named = [SysReg::MIDR_EL1, SysReg::REVIDR_EL1, SysReg::AIDR_EL1, SysReg::CTR_EL0];
+        let space = (1..8).flat_map(|crm| (0..8).map(move |op2| SysReg { op0: 3, op1: 0, crn: 0, crm, op2 }));
+        named.into_iter().chain(space).find_map(|register| {
+            let (here, there) = (self.read(register)?, other.read(register)?);
+            (here != there).then_some((register, here, there))
+        })
+    }
+
     /// Which bits of PSTATE the VM has.
     #[must_use]
     pub fn pstate_features(&self) -> PstateFeatures {

@@ -13,6 +13,7 @@ use alloc::boxed::Box;
 use serde::{Deserialize, Serialize};
 use vambrace_ids::VcpuId;
 use vambrace_memory::Ipa;
+use vambrace_state::restore_fields;
 
 use crate::pstate::Endianness;
 
@@ -74,6 +75,9 @@ struct Cpu {
     affinity: u64,
     power: Power,
 }
+
+restore_fields!(PowerStates { parts cpus });
+restore_fields!(Cpu { same affinity, whole power });
 
 impl PowerStates {
     /// CPUs with these affinity fields of MPIDR_EL1, all off. The only function here that allocates.

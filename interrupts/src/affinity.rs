@@ -26,7 +26,7 @@ impl Affinity {
 
 /// The vCPUs by affinity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Affinities(Vec<(Affinity, VcpuId)>);
+pub(crate) struct Affinities(pub(crate) Vec<(Affinity, VcpuId)>);
 
 impl Affinities {
     /// Sorts the vCPUs' affinities, given in the order of the vCPUs: which is nearly always theirs, so that each one goes

@@ -201,6 +201,16 @@ impl Bank {
         self.needs_hw_deactivate
     }
 
+    /// Those that are linked to a physical interrupt, or were and it is to be deactivated.
+    pub(crate) const fn with_physical(&self) -> u32 {
+        self.linked | self.relinked | self.needs_hw_deactivate
+    }
+
+    /// The physical interrupt of each, where there is one.
+    pub(crate) const fn physical(&self) -> &[u16; 32] {
+        &self.physical
+    }
+
     /// Those that are active because the guest acknowledged them.
     pub(crate) const fn acknowledged(&self) -> u32 {
         self.acknowledged

@@ -224,18 +224,15 @@ impl Vgic {
     /// See [`VgicConfig::validate`], and [`ConfigError::Inconsistent`].
     pub fn validate(&self) -> Result<(), ConfigError> {
         let fresh = Self::new(self.config.clone())?;
-        let is_vcpu = |vcpu: Option<VcpuId>| vcpu.is_none_or(|vcpu| vcpu.index() < self.vcpus.len());
         let same_spis = self.spis.len() == fresh.spis.len() && self.routes.len() == fresh.routes.len();
         let same_banks = self.spis.iter().zip(&fresh.spis).all(|(a, b)| a.has_shape_of(b));
         let vcpus = || self.vcpus.iter().zip(&fresh.vcpus);
-        let routes = self.routes.iter().all(|route| is_vcpu(route.owner) && is_vcpu(route.target));
         let is_consistent = self.affinities == fresh.affinities
             && self.vcpus.len() == fresh.vcpus.len()
             && same_spis
             && same_banks
-            && routes
             && vcpus().all(|(a, b)| a.private.has_shape_of(&b.private))
-            && vcpus().all(|(a, _)| a.interface.used <= self.config.list_registers);
+            && self.refers_to_itself();
         if is_consistent { Ok(()) } else { Err(ConfigError::Inconsistent) }
     }
 

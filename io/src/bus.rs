@@ -8,8 +8,10 @@
 
 use alloc::vec::Vec;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use vambrace_memory::Ipa;
+use vambrace_state::restore_fields;
 
 /// How many bytes an access moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -247,6 +249,8 @@ pub struct Bus<D> {
     /// Sorted by address, free of overlaps.
     ranges: Vec<Range<D>>,
 }
+
+restore_fields!(Bus<D: DeserializeOwned + PartialEq> { sames ranges });
 
 impl<D> Default for Bus<D> {
     fn default() -> Self {

@@ -7,10 +7,10 @@
 //! afterwards, since a CPU may not hold two VMs' locks.
 
 use serde::{Deserialize, Serialize};
+use vambrace_state::{Version, restore_fields};
 
 use crate::bus::{MmioDevice, Width};
 use crate::primecell;
-use crate::state::Version;
 
 /// Offsets of the registers, each of 32 bits.
 pub mod registers {
@@ -47,6 +47,15 @@ pub struct Doorbell {
     /// The members to be notified, a bit each.
     doorbell_mask: u32,
 }
+
+restore_fields!(Doorbell {
+    whole version,
+    same number,
+    same members,
+    whole state,
+    whole cause,
+    whole doorbell_mask,
+});
 
 impl Doorbell {
     /// That of member `number`, of `members`: 31 at most, since the last bit of CAUSE is another's.

@@ -16,7 +16,6 @@ pub mod decode;
 pub mod doorbell;
 pub mod pl011;
 pub mod pl031;
-pub mod state;
 pub mod virtio;
 
 mod primecell;

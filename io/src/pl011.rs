@@ -11,10 +11,10 @@
 //! after the guest has read. An overrun is possible only in loopback.
 
 use serde::{Deserialize, Serialize};
+use vambrace_state::Version;
 
 use crate::bus::{MmioDevice, Width};
 use crate::primecell;
-use crate::state::Version;
 use fifo::Fifo;
 use registers::{control, error, flag, interrupt, line, writable};
 

@@ -6,10 +6,10 @@
 //! QEMU's `virt` board.
 
 use serde::{Deserialize, Serialize};
+use vambrace_state::Version;
 
 use crate::bus::{MmioDevice, Width};
 use crate::primecell;
-use crate::state::Version;
 
 /// Offsets of the registers (Arm DDI 0224, "Register summary").
 pub mod registers {

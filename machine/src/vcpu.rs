@@ -7,7 +7,7 @@ use vambrace_cpu::reset::CpuRegisters;
 use vambrace_cpu::syndrome::InstructionLength;
 use vambrace_cpu::timer::PhysicalTimer;
 use vambrace_ids::VcpuId;
-use vambrace_io::state::Version;
+use vambrace_state::Version;
 use vambrace_memory::Va;
 
 use crate::injection::ExceptionLoop;

@@ -16,7 +16,7 @@ use vambrace_io::bus::{Bus, BusError, Direction, MmioAccess, MmioDevice};
 use vambrace_io::doorbell::Doorbell;
 use vambrace_io::pl011::Pl011;
 use vambrace_io::pl031::Pl031;
-use vambrace_io::state::Version;
+use vambrace_state::Version;
 use vambrace_memory::{Ipa, IpaRange};
 use vambrace_wire::bundle::VmConfig;
 

@@ -6,7 +6,8 @@ use crate::lexer::lex;
 use crate::sources::{self, Source};
 
 /// What runs at EL2.
-const CRATES: [&str; 8] = ["hypervisor", "machine", "cpu", "interrupts", "io", "memory", "wire", "ids"];
+const CRATES: [&str; 9] =
+    ["hypervisor", "machine", "cpu", "interrupts", "io", "memory", "wire", "ids", "state"];
 
 /// Operators that overflow.
 const OPERATORS: [&str; 4] = [" += ", " -= ", " *= ", " <<= "];

@@ -69,7 +69,7 @@ fn identifiers(text: &str) -> impl Iterator<Item = &str> {
 
 fn is_ours(source: &Source) -> bool {
     let path = source.path.to_string_lossy();
-    let is_at_el2 = ["hypervisor", "machine", "interrupts", "io", "cpu", "memory", "wire", "ids"];
+    let is_at_el2 = ["hypervisor", "machine", "interrupts", "io", "cpu", "memory", "wire", "ids", "state"];
     let is_in = |folder: &str| path.starts_with(&format!("{folder}/"));
     source.is_rust() && (is_at_el2.iter().any(|folder| is_in(&format!("{folder}/src"))) || is_in("tools"))
 }

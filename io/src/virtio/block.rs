@@ -15,6 +15,7 @@
 
 use serde::{Deserialize, Serialize};
 use vambrace_memory::GuestMemory;
+use vambrace_state::restore_fields;
 use zerocopy::IntoBytes;
 
 use super::mmio::{CONFIG_LEN, Device, Virtio};
@@ -157,6 +158,8 @@ pub struct Block {
     slots: [BlockSlot; IN_FLIGHT],
     next_number: u64,
 }
+
+restore_fields!(Block { same settings, array slots, whole next_number });
 
 impl Device for Block {
     const ID: u32 = 2;

@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 use vambrace_memory::GuestMemory;
+use vambrace_state::restore_fields;
 
 use super::mmio::{CONFIG_LEN, Device, Virtio};
 use super::queue::{Chain, Taken};
@@ -46,6 +47,8 @@ pub struct Console {
     output: Chain,
     sent: Option<u64>,
 }
+
+restore_fields!(Console { whole size, whole output, whole sent });
 
 impl Device for Console {
     const ID: u32 = 3;

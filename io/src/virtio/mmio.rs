@@ -9,6 +9,7 @@
 //! touch guest memory.
 
 use serde::{Deserialize, Serialize};
+use vambrace_state::{Restore, restore_fields};
 
 use super::feature;
 use super::queue::{Fault, MAX_SIZE, Queue};
@@ -64,6 +65,8 @@ pub struct Virtio<D> {
     pub(super) transport: Transport,
     pub(super) device: D,
 }
+
+restore_fields!(Virtio<D: Restore> { part transport, part device });
 
 impl Transport {
     fn read_register(&self, offset: u64, device: u32, offered: u64) -> u32 {

@@ -11,6 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 use vambrace_memory::GuestMemory;
+use vambrace_state::restore_fields;
 use zerocopy::IntoBytes;
 
 use super::mmio::{CONFIG_LEN, Device, Virtio};
@@ -80,6 +81,8 @@ pub enum Sent<'a> {
     /// There is none for now.
     Nothing(After),
 }
+
+restore_fields!(Net { same mac, same mtu, whole link });
 
 impl Device for Net {
     const ID: u32 = 1;

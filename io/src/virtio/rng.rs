@@ -3,8 +3,9 @@
 //!
 //! The bytes come from a source that the caller gives, and from nowhere else: while it has none, the guest waits.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use vambrace_memory::GuestMemory;
+use vambrace_state::Restore;
 
 use super::mmio::{Device, Virtio};
 use super::quota::{After, Quota};
@@ -28,6 +29,13 @@ impl<F: FnMut(&mut [u8]) -> usize> Entropy for F {
 /// The device's state: there is none between two requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rng {}
+
+impl Restore for Rng {
+    fn restore<'de, D: Deserializer<'de>>(&mut self, from: D) -> Result<(), D::Error> {
+        let Self {} = Self::deserialize(from)?;
+        Ok(())
+    }
+}
 
 impl Device for Rng {
     const ID: u32 = 4;

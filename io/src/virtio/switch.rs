@@ -13,9 +13,9 @@
 
 use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize};
+use vambrace_state::Version;
 
 use super::net::{ETHERNET, Frame, MAX_FRAME, Mac};
-use crate::state::Version;
 use bucket::Bucket;
 use table::Table;
 

@@ -7,10 +7,10 @@
 use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize};
 use vambrace_memory::GuestMemory;
+use vambrace_state::{Version, restore_fields};
 
 use super::mmio::registers::{interrupt, status};
 use super::queue::{Chain, Fault, Notice, Queue, Taken, Used};
-use crate::state::Version;
 
 /// The most queues of a device.
 pub(super) const MAX_QUEUES: usize = 2;
@@ -35,6 +35,21 @@ pub(super) struct Transport {
     /// What made the device need a reset.
     pub(super) fault: Option<Fault>,
 }
+
+restore_fields!(Transport {
+    whole version,
+    whole status,
+    whole features,
+    whole features_beyond,
+    whole device_features_sel,
+    whole driver_features_sel,
+    whole queue_sel,
+    wholes queues,
+    whole interrupts,
+    whole generation,
+    whole notified,
+    whole fault,
+});
 
 impl Transport {
     pub(super) fn new(queues: usize) -> Self {
