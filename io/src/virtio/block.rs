@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The block device (virtio 1.2, 5.2): a guest's disk.
 //!
-//! Its backend is a [`DiskBackend`], which the caller brings to each poll: an image in memory, which is done at once
+//! What stands behind it is a [`DiskBackend`], which the caller brings to each poll: an image in memory, which is done at once
 //! ([`overlay`]), or hardware, which takes its time. Data go through a buffer of the caller, piece by piece, so a request
 //! may have any length, and the disk never sees guest memory.
 //!
@@ -12,6 +12,10 @@
 //!
 //! A reset does not stop the disk. What it is still busy with is remembered as abandoned until it is done, and its tag with it;
 //! guest memory is not touched any more.
+//!
+//! When another disk takes the place of the one that is busy, as in a VM that goes on elsewhere, the operations that were pending are
+//! begun again ([`Virtio::resubmit`]). That is safe: a request whose end the driver has not seen may have changed the disk or not, and
+//! its buffers are the device's until then.
 
 use serde::{Deserialize, Serialize};
 use vambrace_memory::GuestMemory;
@@ -143,6 +147,13 @@ impl BlockSlot {
         }
     }
 
+    fn resubmit(&mut self) {
+        self.stage = match self.stage {
+            RequestStage::Free | RequestStage::Abandoned => RequestStage::Free,
+            RequestStage::Ready | RequestStage::Pending => RequestStage::Ready,
+        };
+    }
+
     fn abandon(&mut self) {
         self.stage = match self.stage {
             RequestStage::Free | RequestStage::Ready => RequestStage::Free,
@@ -207,6 +218,15 @@ impl Device for Block {
     }
 }
 
+/// A request that the device has begun and not returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InFlight {
+    /// The first descriptor of its chain, which names it to the driver.
+    pub head: u16,
+    /// The operation that the disk has for it, if it has one.
+    pub tag: Option<Tag>,
+}
+
 /// What a poll needs besides the device.
 struct Poll<'a, M, D> {
     memory: &'a M,
@@ -243,6 +263,28 @@ impl Virtio<Block> {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self::with_device(Block { settings, slots: Default::default(), next_number: 0 })
+    }
+
+    /// What it tells of the disk.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.device.settings
+    }
+
+    /// The requests that are under way, for which the driver waits.
+    pub fn in_flight(&self) -> impl Iterator<Item = InFlight> {
+        let is_live = self.transport.is_live();
+        let slots = self.device.slots.iter().enumerate().filter(move |(_, slot)| is_live && slot.is_busy());
+        slots.map(|(at, slot)| InFlight {
+            head: slot.request.chain.head(),
+            tag: (slot.stage == RequestStage::Pending).then_some(Tag(at as u8)),
+        })
+    }
+
+    /// The disk has forgotten all that was pending there, or another one has taken its place: what the driver waits for is begun again
+    /// in the next poll, from the operation on that was pending.
+    pub fn resubmit(&mut self) {
+        self.device.slots.iter_mut().for_each(BlockSlot::resubmit);
     }
 
     /// Works on requests while `quota` lasts; a sector that it does not cover to the end may be the last. Data go through

@@ -132,6 +132,12 @@ impl Virtio<Net> {
         self.device.mac
     }
 
+    /// The largest packet, in bytes.
+    #[must_use]
+    pub fn mtu(&self) -> u16 {
+        self.device.mtu
+    }
+
     /// Plugs the cable in or out, and tells the driver if it wants to know.
     pub fn set_link(&mut self, link: Link) {
         if core::mem::replace(&mut self.device.link, link) != link && self.transport.has(feature::STATUS) {

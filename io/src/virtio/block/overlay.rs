@@ -11,6 +11,14 @@ use super::format::SECTOR;
 /// Bytes of a block: what is copied when its first byte is written.
 pub const BLOCK: usize = 4096;
 
+/// A block that the disk does not have, or has no room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the disk has no block {0}, or no room for it")]
+pub struct NoBlock(
+    /// Its number.
+    pub u32,
+);
+
 /// An image and what was written over it.
 #[derive(Debug)]
 pub struct Overlay<'a> {
@@ -51,6 +59,23 @@ impl<'a> Overlay<'a> {
     #[must_use]
     pub fn room(&self) -> usize {
         self.store.len().saturating_sub(self.used as usize * BLOCK) / BLOCK * BLOCK
+    }
+
+    /// The blocks that have been written, by number, with their bytes.
+    pub fn written(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        (0..).zip(&*self.index).filter_map(|(block, &entry)| {
+            let start = (entry.checked_sub(1)? as usize).checked_mul(BLOCK)?;
+            Some((block, self.store.get(start..start.checked_add(BLOCK)?)?))
+        })
+    }
+
+    /// Writes a whole block, as [`Overlay::written`] had it.
+    ///
+    /// # Errors
+    /// [`NoBlock`]; nothing has changed then.
+    pub fn restore(&mut self, block: u32, bytes: &[u8; BLOCK]) -> Result<(), NoBlock> {
+        self.own(block as usize).ok_or(NoBlock(block))?.copy_from_slice(bytes);
+        Ok(())
     }
 
     /// Reads from within a block.

@@ -353,3 +353,40 @@ fn a_request_without_header_or_status_is_an_error() {
         assert_eq!((bench.returned(), bench.disk.events), (None, vec![]));
     }
 }
+
+/// A read, a write and a flush are pending, the end of another write is not, and then the disk is another one: each request ends
+/// once, and well.
+#[test]
+fn what_was_pending_is_begun_again_on_another_disk() {
+    let mut bench = Bench::new(FEATURES, BlockAccess::ReadWrite);
+    bench.disk.delays = vec![9; 3];
+    let write = bench.offer(format::request::OUT, 3, &[Part::Out(&[7; 1024])]);
+    let read = bench.offer(format::request::IN, 8, &[Part::In(512)]);
+    let flush = bench.offer(format::request::FLUSH, 0, &[]);
+    assert_eq!(bench.serve(), After::Backend);
+    let tags: Vec<_> = bench.device.in_flight().map(|it| (it.head, it.tag)).collect();
+    assert_eq!(tags, [(write, Some(Tag(0))), (read, Some(Tag(1))), (flush, None)]);
+    bench.disk = Model::new();
+    bench.device.resubmit();
+    assert!(bench.device.in_flight().all(|it| it.tag.is_none()));
+    assert_eq!(bench.serve(), After::Idle);
+    let returned: Vec<_> = std::iter::from_fn(|| bench.returned()).collect();
+    let ends: Vec<_> = returned.iter().map(|it| (it.head, it.bytes.last().copied())).collect();
+    assert_eq!(ends, [write, read, flush].map(|head| (head, Some(OK))));
+    assert_eq!(bench.disk.bytes[3 * 512..5 * 512], [7; 1024]);
+    assert_eq!(returned[1].bytes[..512], Model::new().bytes[8 * 512..9 * 512]);
+}
+
+/// The driver has reset the device: nobody waits for what the disk that is no more was busy with.
+#[test]
+fn another_disk_is_not_asked_for_what_was_abandoned() {
+    let mut bench = Bench::new(FEATURES, BlockAccess::ReadWrite);
+    bench.disk.delays = vec![9];
+    bench.offer(format::request::OUT, 3, &[Part::Out(&[7; 512])]);
+    assert_eq!(bench.serve(), After::Backend);
+    bench.device.reset();
+    bench.disk = Model::new();
+    bench.device.resubmit();
+    assert_eq!((bench.serve(), bench.device.in_flight().count()), (After::Idle, 0));
+    assert!(bench.disk.events.is_empty());
+}

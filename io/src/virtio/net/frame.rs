@@ -4,6 +4,11 @@
 //! What a driver says of a frame in its header is checked against the frame's own bytes once, here. From then on the
 //! offsets are known to lie in the frame, whoever it goes to.
 
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use vambrace_state::Bytes;
+use zerocopy::{FromBytes, IntoBytes};
+
 use super::header::{Header, flag, gso};
 
 /// Bytes of an Ethernet header: destination, source, type.
@@ -75,7 +80,50 @@ pub(super) struct Segmentation {
     pub(super) data: u16,
 }
 
+/// A frame as it is written: behind the header that asks for its offload, as a driver would send it.
+#[derive(Serialize, Deserialize)]
+struct SavedFrame<'a> {
+    header: [u8; size_of::<Header>()],
+    #[serde(borrow)]
+    bytes: Bytes<'a>,
+}
+
+impl Serialize for Frame<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut saved = SavedFrame { header: [0; size_of::<Header>()], bytes: Bytes(self.bytes) };
+        saved.header.copy_from_slice(self.offload.header().as_bytes());
+        saved.serialize(to)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Frame<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let SavedFrame { header, bytes: Bytes(bytes) } = SavedFrame::deserialize(from)?;
+        let is_frame = (ETHERNET..=MAX_FRAME).contains(&bytes.len());
+        let header = Header::read_from_bytes(&header).ok().filter(|_| is_frame);
+        let offload = header.and_then(|header| Offload::check(&header, bytes));
+        offload.map(|offload| Frame { bytes, offload }).ok_or_else(|| D::Error::custom("no such frame"))
+    }
+}
+
 impl Offload {
+    /// The header that asks for it.
+    pub(super) fn header(&self) -> Header {
+        let mut header = Header::default();
+        if let Some(Checksum { start, offset }) = self.checksum {
+            header.flags = flag::NEEDS_CSUM;
+            (header.csum_start, header.csum_offset) = (start.into(), offset.into());
+        }
+        if let Some(Segmentation { family, size, .. }) = self.segmentation {
+            header.gso_type = match family {
+                Family::Ipv4 => gso::TCPV4,
+                Family::Ipv6 => gso::TCPV6,
+            };
+            header.gso_size = size.into();
+        }
+        header
+    }
+
     /// What `header` asks for, if it is true of the frame (5.1.6.2).
     pub(super) fn check(header: &Header, frame: &[u8]) -> Option<Self> {
         let start = header.csum_start.get();

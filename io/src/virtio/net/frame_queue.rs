@@ -84,6 +84,16 @@ impl FrameQueue {
         Some(Frame { bytes, offload })
     }
 
+    /// All frames, the one that has waited for the longest first.
+    pub fn iter(&self) -> impl Iterator<Item = Frame<'_>> {
+        let mut next = self.start;
+        self.frames.iter().filter_map(move |&Waiting { len, offload }| {
+            let bytes = self.bytes.get(next..next.checked_add(len)?)?;
+            next += len;
+            Some(Frame { bytes, offload })
+        })
+    }
+
     /// Removes the frame that has waited for the longest.
     pub fn pop(&mut self) {
         if let Some(waiting) = self.frames.pop_front() {
@@ -152,6 +162,8 @@ mod tests {
                 }
                 prop_assert_eq!(queue.front().map(|frame| frame.bytes.to_vec()), all.front().cloned());
                 prop_assert_eq!(queue.is_empty(), all.is_empty());
+                let listed: Vec<_> = queue.iter().map(|frame| frame.bytes.to_vec()).collect();
+                prop_assert!(listed.iter().eq(&all));
             }
         }
 

@@ -110,3 +110,22 @@ proptest! {
         let _ = disk.room();
     }
 }
+
+#[test]
+fn what_was_written_is_restored_over_the_same_image() {
+    let image: Vec<u8> = (0..5000).map(|at| (at % 251) as u8).collect();
+    let (mut index, mut store) = ([0; 3], [0xAA; 2 * BLOCK]);
+    let mut disk = Overlay::new(&image, &mut index, &mut store);
+    for sector in [20, 3, 21] {
+        assert_eq!(disk.start(TAG, Operation::Write { sector, from: &[sector as u8; 512] }), DiskStep::Done);
+    }
+    let (mut index, mut store) = ([0; 3], [0x55; 2 * BLOCK]);
+    let mut other = Overlay::new(&image, &mut index, &mut store);
+    assert_eq!(disk.written().map(|(block, _)| block).collect::<Vec<_>>(), [0, 2]);
+    for (block, bytes) in disk.written() {
+        other.restore(block, bytes.try_into().unwrap()).unwrap();
+    }
+    assert_eq!(read(&mut other, 0, 24), read(&mut disk, 0, 24));
+    assert_eq!(other.restore(1, &[0; BLOCK]), Err(NoBlock(1)), "full");
+    assert_eq!(other.restore(3, &[0; BLOCK]), Err(NoBlock(3)), "beyond the end");
+}

@@ -28,6 +28,7 @@ proptest! {
         }
         let header = Header::read_from_bytes(&mixed).unwrap();
         if let Some(offload) = Offload::check(&header, &bytes) {
+            prop_assert_eq!(Offload::check(&offload.header(), &bytes), Some(offload));
             for features in [0, feature::GUEST_CSUM, ALL] {
                 let mut receiver = Card::new(features);
                 receiver.supply(128, 1526);
