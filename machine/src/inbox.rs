@@ -6,13 +6,14 @@
 //! sends more when it is told that some was taken ([`Inbox::untold`]). So nothing is dropped for want of room.
 
 use arrayvec::ArrayVec;
+use serde::{Deserialize, Serialize};
 use vambrace_interrupts::VcpuSet;
 use vambrace_wire::message::{INPUT_TOLD, INPUT_WINDOW};
 
 use crate::vm::{Input, Vm};
 
 /// Input that waits for one of the VM's CPUs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inbox {
     waiting: ArrayVec<Input, INPUT_WINDOW>,
     /// The position behind all that was received.

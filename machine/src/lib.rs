@@ -25,6 +25,7 @@ pub mod lifecycle;
 mod mmio;
 pub mod report;
 mod set_way;
+pub mod snapshot;
 mod system_register;
 mod translation;
 pub mod vcpu;

@@ -7,8 +7,8 @@ use vambrace_cpu::reset::CpuRegisters;
 use vambrace_cpu::syndrome::InstructionLength;
 use vambrace_cpu::timer::PhysicalTimer;
 use vambrace_ids::VcpuId;
-use vambrace_state::Version;
 use vambrace_memory::Va;
+use vambrace_state::{Version, restore_fields};
 
 use crate::injection::ExceptionLoop;
 pub use crate::set_way::SetWayFlush;
@@ -114,6 +114,19 @@ pub struct Vcpu {
     /// The exceptions that it is given.
     pub(crate) exceptions: ExceptionLoop,
 }
+
+restore_fields!(Vcpu {
+    whole version,
+    same id,
+    whole registers,
+    whole physical_timer,
+    whole virtual_serror,
+    whole set_way_flush,
+    whole recent,
+    whole crash,
+    whole mp_state,
+    whole exceptions,
+});
 
 impl Vcpu {
     /// This vCPU, off.

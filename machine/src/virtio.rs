@@ -7,6 +7,7 @@
 //! its own vCPUs. A frame that a guest sends comes out of a step, since nobody may hold two VMs' locks.
 
 use vambrace_interrupts::VcpuSet;
+use vambrace_io::virtio::block::InFlight;
 use vambrace_io::virtio::block::disk::DiskBackend;
 use vambrace_io::virtio::console::Terminal;
 use vambrace_io::virtio::net::{Frame, Sent, Undelivered};
@@ -18,6 +19,7 @@ use crate::vm::Vm;
 use crate::vm::console::{Console, Unfinished};
 use slots::{DeviceSlot, bit, intid};
 
+pub use slots::DeviceShape;
 pub(crate) use slots::Slots;
 
 mod slots;
@@ -107,6 +109,12 @@ impl Vm {
     #[must_use]
     pub fn has_work(&self) -> bool {
         self.virtio.due != 0 && self.lifecycle == Lifecycle::Running
+    }
+
+    /// The requests that the VM's disks have begun and not returned, with their slots: what waits for a backend when the VM is
+    /// paused.
+    pub fn in_flight(&self) -> impl Iterator<Item = (usize, InFlight)> {
+        self.virtio.in_flight()
     }
 
     /// The backends of virtio devices have got on: those that waited for it have work.

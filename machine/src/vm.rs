@@ -16,8 +16,8 @@ use vambrace_io::bus::{Bus, BusError, Direction, MmioAccess, MmioDevice};
 use vambrace_io::doorbell::Doorbell;
 use vambrace_io::pl011::Pl011;
 use vambrace_io::pl031::Pl031;
-use vambrace_state::Version;
 use vambrace_memory::{Ipa, IpaRange};
+use vambrace_state::{Version, restore_fields};
 use vambrace_wire::bundle::VmConfig;
 
 use crate::host::Output;
@@ -146,6 +146,33 @@ pub struct Vm {
     /// The number that it has given as its result since its last reset.
     result: Option<u32>,
     loops: u32,
+}
+
+restore_fields!(Vm {
+    whole version,
+    text name,
+    whole lifecycle,
+    whole time,
+    whole resets,
+    part power,
+    part gic,
+    same id_registers,
+    part bus,
+    optional uart,
+    optional clock,
+    same memory,
+    same entry,
+    part virtio,
+    parts doorbells,
+    whole console,
+    whole result,
+    whole loops,
+});
+
+impl core::fmt::Display for MemoryMap {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{} MiB of RAM and {} flash", self.ram >> 20, if self.flash { "a" } else { "no" })
+    }
 }
 
 impl Vm {
@@ -398,7 +425,7 @@ impl Vm {
     }
 
     /// There is room for output again, where there was none: passes on what waited, the rest of virtio consoles' in their next
-    /// poll ([`Vm::has_work`]).
+    /// turn ([`Vm::has_work`]).
     #[must_use = "the vCPUs must be notified"]
     pub fn output_has_room(&mut self, print: impl FnMut(&[u8]) -> usize) -> VcpuSet {
         self.flush_console(print);

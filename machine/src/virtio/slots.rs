@@ -4,16 +4,19 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{EnumAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use vambrace_interrupts::{Intid, LineLevel};
 use vambrace_io::bus::MmioDevice;
 use vambrace_io::virtio::block::format::ID_LEN;
-use vambrace_io::virtio::block::{self, Block};
+use vambrace_io::virtio::block::{self, Block, InFlight};
 use vambrace_io::virtio::console::{Console, Size};
 use vambrace_io::virtio::mmio::Virtio;
 use vambrace_io::virtio::net::{Mac, Net};
 use vambrace_io::virtio::queue::Fault;
 use vambrace_io::virtio::rng::Rng;
+use vambrace_memory::Ipa;
+use vambrace_state::{Part, Restore, restore_fields, variant};
 use vambrace_wire::bundle::io::{DiskAccess, VirtioDevice};
 
 use crate::layout;
@@ -87,6 +90,71 @@ impl DeviceSlot {
     }
 }
 
+/// What a device is, whatever its driver has made of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeviceShape {
+    /// An entropy device.
+    Entropy,
+    /// A console.
+    Console,
+    /// A disk.
+    Disk(block::Settings),
+    /// A network card.
+    Network {
+        /// Its address.
+        mac: Mac,
+        /// The largest packet, in bytes.
+        mtu: u16,
+    },
+}
+
+impl DeviceSlot {
+    fn shape(&self) -> DeviceShape {
+        match self {
+            Self::Entropy(_) => DeviceShape::Entropy,
+            Self::Console(_) => DeviceShape::Console,
+            Self::Disk(disk) => DeviceShape::Disk(disk.settings().clone()),
+            Self::Network(card) => DeviceShape::Network { mac: card.mac(), mtu: card.mtu() },
+        }
+    }
+
+    /// What stands behind the device has forgotten what it had pending.
+    fn detach(&mut self) {
+        match self {
+            Self::Disk(disk) => disk.resubmit(),
+            Self::Entropy(_) | Self::Console(_) | Self::Network(_) => {}
+        }
+    }
+}
+
+impl Restore for DeviceSlot {
+    fn restore<'de, D: Deserializer<'de>>(&mut self, from: D) -> Result<(), D::Error> {
+        from.deserialize_enum("DeviceSlot", &["Entropy", "Console", "Disk", "Network"], Variant(self))
+    }
+}
+
+/// Reads the device that is there.
+struct Variant<'a>(&'a mut DeviceSlot);
+
+impl<'de> Visitor<'de> for Variant<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("the device of this slot")
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, from: A) -> Result<(), A::Error> {
+        match self.0 {
+            DeviceSlot::Entropy(device) => variant(from, 0, Part(device)),
+            DeviceSlot::Console(device) => variant(from, 1, Part(&mut **device)),
+            DeviceSlot::Disk(device) => variant(from, 2, Part(&mut **device)),
+            DeviceSlot::Network(device) => variant(from, 3, Part(device)),
+        }
+    }
+}
+
+restore_fields!(Slots { parts slots, whole due, whole for_backend, whole next });
+
 /// A VM's virtio devices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Slots {
@@ -114,6 +182,26 @@ impl Slots {
         if self.slots.get(slot).is_some_and(DeviceSlot::is_notified) {
             self.due |= bit(slot);
         }
+    }
+
+    /// What each device is, and where its registers lie.
+    pub(crate) fn shapes(&self) -> impl Iterator<Item = (Ipa, DeviceShape)> {
+        let bases = (0..).map(|slot| Ipa(layout::VIRTIO.0 + slot * layout::VIRTIO_STRIDE));
+        bases.zip(self.slots.iter().map(DeviceSlot::shape))
+    }
+
+    /// The requests that disks have begun and not returned, with their slots.
+    pub(crate) fn in_flight(&self) -> impl Iterator<Item = (usize, InFlight)> {
+        self.slots.iter().enumerate().flat_map(|(at, slot)| {
+            let disk = if let DeviceSlot::Disk(disk) = slot { Some(disk) } else { None };
+            disk.into_iter().flat_map(|disk| disk.in_flight()).map(move |request| (at, request))
+        })
+    }
+
+    /// What stands behind the devices has forgotten what it had pending: all that waited for it has work.
+    pub(crate) fn detach(&mut self) {
+        self.slots.iter_mut().for_each(DeviceSlot::detach);
+        self.due |= core::mem::take(&mut self.for_backend);
     }
 
     pub(crate) fn reset(&mut self) {

@@ -4,7 +4,6 @@
 //! The bench is as strict as EL2 is: a vCPU's EL1 registers are garbage until they are borrowed, its list registers
 //! are the machine's, memory has canaries around it, and after each exit what must always hold is checked.
 
-use std::cell::{Cell, RefCell};
 use std::fmt::Write;
 
 use spin::mutex::SpinMutex;
@@ -20,13 +19,14 @@ use vambrace_machine::fast::wait;
 use vambrace_machine::host::{Clock, Entropy, GuestRam, LoadedVcpu, Notify, Output, Report};
 use vambrace_machine::vm::Platform;
 use vambrace_machine::{Resume, Vcpu, Vm, handle, layout};
+use vambrace_memory::GuestMemory;
 use vambrace_memory::features::Features;
-use vambrace_memory::{GuestMemory, Ipa, OutsideMemory};
 use vambrace_wire::bundle::assigned::RamPlacement;
 use vambrace_wire::bundle::channel::{ChannelAccess, MAX_CHANNELS, Membership};
 use vambrace_wire::bundle::{Devices, VcpuConfig, VmConfig};
 
 use crate::fast;
+use crate::ram::Ram;
 
 /// RAM of each VM here, in bytes.
 pub(crate) const RAM_SIZE: u64 = 64 << 10;
@@ -39,63 +39,8 @@ pub(crate) const LIST_REGISTERS: u8 = 4;
 /// EL1 with SP_EL1, everything masked.
 pub(crate) const EL1H: u64 = 0x3C5;
 
-const CANARY: usize = 4096;
-const CANARY_BYTE: u8 = 0xA5;
-
-/// A VM's RAM, between canaries.
-pub(crate) struct Ram {
-    bytes: RefCell<Vec<u8>>,
-    /// Writes by the code under test.
-    pub(crate) writes: Cell<usize>,
-}
-
-impl Ram {
-    fn new() -> Self {
-        let mut bytes = vec![CANARY_BYTE; RAM_SIZE as usize + 2 * CANARY];
-        bytes[CANARY..CANARY + RAM_SIZE as usize].fill(0);
-        Self { bytes: RefCell::new(bytes), writes: Cell::new(0) }
-    }
-
-    fn place(ipa: Ipa, len: usize) -> Result<usize, OutsideMemory> {
-        let offset = ipa.0.checked_sub(layout::RAM.0).ok_or(OutsideMemory { ipa })?;
-        match offset.checked_add(len as u64) {
-            Some(end) if end <= RAM_SIZE => Ok(CANARY + offset as usize),
-            _ => Err(OutsideMemory { ipa }),
-        }
-    }
-
-    /// Puts a word into memory, as the guest would.
-    pub(crate) fn poke(&self, ipa: u64, bytes: &[u8]) {
-        let at = Self::place(Ipa(ipa), bytes.len()).expect("in RAM");
-        self.bytes.borrow_mut()[at..at + bytes.len()].copy_from_slice(bytes);
-    }
-
-    /// Whether nothing around the RAM has changed.
-    pub(crate) fn is_confined(&self) -> bool {
-        let bytes = self.bytes.borrow();
-        let (before, rest) = bytes.split_at(CANARY);
-        let after = &rest[RAM_SIZE as usize..];
-        before.iter().chain(after).all(|byte| *byte == CANARY_BYTE)
-    }
-}
-
-impl GuestMemory for Ram {
-    fn read(&self, ipa: Ipa, to: &mut [u8]) -> Result<(), OutsideMemory> {
-        let at = Self::place(ipa, to.len())?;
-        to.copy_from_slice(&self.bytes.borrow()[at..at + to.len()]);
-        Ok(())
-    }
-
-    fn write(&self, ipa: Ipa, from: &[u8]) -> Result<(), OutsideMemory> {
-        self.writes.set(self.writes.get() + 1);
-        let at = Self::place(ipa, from.len())?;
-        self.bytes.borrow_mut()[at..at + from.len()].copy_from_slice(from);
-        Ok(())
-    }
-}
-
 /// The physical CPU of one vCPU.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Core {
     /// What the machine's EL1 registers hold.
     pub(crate) el1: El1Registers,
@@ -103,6 +48,40 @@ pub(crate) struct Core {
     pub(crate) interface: VirtualCpuInterface,
     /// DBGBVR, DBGBCR, DBGWVR and DBGWCR of each number.
     debug: [[u64; 4]; 6],
+}
+
+impl Core {
+    /// What the virtual CPU interface holds, of as many list registers as `known` says are in use.
+    pub(crate) fn read_interrupts(&self, known: &mut VirtualCpuInterface) {
+        *known = VirtualCpuInterface { used: known.used, ..self.interface.clone() };
+    }
+
+    /// Writes the lists and ICH_HCR_EL2 only: the rest is the guest's, and stays.
+    pub(crate) fn set_interrupt_interface(&mut self, interface: &VirtualCpuInterface) {
+        self.interface.lr = interface.lr;
+        self.interface.used = interface.used;
+        self.interface.hcr = interface.hcr;
+    }
+
+    /// Takes the debug registers out of the machine.
+    pub(crate) fn save_debug(&self, to: &mut DebugRegisters) {
+        for (n, held) in self.debug.iter().enumerate() {
+            [to.breakpoint_value[n], to.breakpoint_control[n]] = [held[0], held[1]];
+            [to.watchpoint_value[n], to.watchpoint_control[n]] = [held[2], held[3]];
+        }
+    }
+
+    /// Puts them into the machine.
+    pub(crate) fn load_debug(&mut self, from: &DebugRegisters) {
+        for (n, held) in self.debug.iter_mut().enumerate() {
+            *held = [
+                from.breakpoint_value[n],
+                from.breakpoint_control[n],
+                from.watchpoint_value[n],
+                from.watchpoint_control[n],
+            ];
+        }
+    }
 }
 
 /// The machine.
@@ -140,7 +119,7 @@ pub(crate) struct FakeHost {
 pub(crate) const CLEAN_STEP: u64 = RAM_SIZE / 4;
 
 impl FakeHost {
-    fn new(vcpus: usize) -> Self {
+    pub(crate) fn new(vcpus: usize) -> Self {
         Self {
             ram: Ram::new(),
             cores: vec![Core::default(); vcpus],
@@ -210,15 +189,11 @@ impl LoadedVcpu for FakeHost {
     }
 
     fn read_interrupts(&mut self, known: &mut VirtualCpuInterface) {
-        *known = VirtualCpuInterface { used: known.used, ..self.core().interface.clone() };
+        self.core().read_interrupts(known);
     }
 
     fn set_interrupt_interface(&mut self, interface: &VirtualCpuInterface) {
-        // The lists and ICH_HCR_EL2 only: the rest is the guest's, and stays.
-        let core = self.core();
-        core.interface.lr = interface.lr;
-        core.interface.used = interface.used;
-        core.interface.hcr = interface.hcr;
+        self.core().set_interrupt_interface(interface);
     }
 
     fn set_whole_interface(&mut self, interface: &VirtualCpuInterface) {

@@ -176,7 +176,7 @@ impl Bench {
         self.host.printed.clear();
     }
 
-    fn happen_outside(&mut self, index: usize, event: &Event) {
+    pub(crate) fn happen_outside(&mut self, index: usize, event: &Event) {
         let frame = &mut self.vcpus[index].registers.frame;
         let core = &mut self.host.cores[index];
         match *event {

@@ -35,5 +35,8 @@ mod events;
 mod fast;
 mod faults;
 mod mmio;
+mod ram;
 mod random;
+mod snapshot;
 mod system_registers;
+mod world;

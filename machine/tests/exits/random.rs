@@ -13,6 +13,7 @@ use vambrace_machine::{Resume, Vcpu, Vm, layout};
 
 use crate::bench::{Bench, config, platform};
 use crate::events::event;
+use crate::world::{self, PLENTY, World, outer, step};
 
 /// No interrupt is in two list registers at once.
 fn assert_lent_once(bench: &Bench) {
@@ -89,8 +90,49 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    /// The same in the middle of disk requests, of what its consoles send, of frames, input, notifications and SGIs, and while others
+    /// start: as long as it is paused no device of it does anything, whatever comes, and nothing of that is lost.
+    #[test]
+    fn a_pause_amid_requests_leaves_no_trace(
+        has_uart: bool,
+        steps in prop::collection::vec((step(), prop::option::of(prop::collection::vec(outer(), 0..4))), 1..60),
+    ) {
+        let config = world::config(3, has_uart);
+        let (mut paused, mut other) = (World::new(&config), World::new(&config));
+        for (step, meanwhile) in &steps {
+            paused.step(step);
+            other.step(step);
+            let Some(meanwhile) = meanwhile else { continue };
+            let is_paused = paused.bench.vm.lock().pause().is_ok();
+            for outer in meanwhile {
+                paused.happen_around(*outer);
+                other.happen_around(*outer);
+                if is_paused {
+                    let before = (paused.bench.vm.lock().clone(), paused.bench.host.ram.contents());
+                    prop_assert!(!before.0.has_work());
+                    let has_worked = paused.poll(PLENTY);
+                    paused.take();
+                    prop_assert!(!has_worked, "a device has had its poll");
+                    prop_assert!(*paused.bench.vm.lock() == before.0, "the VM, which is paused, has changed");
+                    prop_assert!(paused.bench.host.ram.contents() == before.1, "its memory has changed");
+                }
+            }
+            if is_paused {
+                let now = paused.bench.host.now;
+                let mut vm = paused.bench.vm.lock();
+                vm.note_paused(now).expect("it is about to pause");
+                vm.resume(now).expect("it is paused");
+            }
+            let difference = paused.difference(&other);
+            prop_assert!(difference.is_none(), "{difference:?} differ");
+        }
+    }
+}
+
 /// Where two VMs differ first, in their debug output, which is long.
-fn difference(one: &Vm, other: &Vm) -> String {
+pub(crate) fn difference(one: &Vm, other: &Vm) -> String {
     let (one, other) = (format!("{one:?}"), format!("{other:?}"));
     let at = one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count();
     let around = |text: &str| text.chars().skip(at.saturating_sub(100)).take(200).collect::<String>();
