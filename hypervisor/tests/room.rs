@@ -18,7 +18,7 @@ use vambrace_machine::vm::Platform;
 use vambrace_wire::bundle::assigned::RamPlacement;
 use vambrace_wire::bundle::channel::{ChannelAccess, Membership};
 use vambrace_wire::bundle::io::{Backing, DiskAccess, DiskConfig, PortAddresses, PortConfig, VirtioDevice};
-use vambrace_wire::bundle::{Devices, VcpuConfig, VmConfig};
+use vambrace_wire::bundle::{VcpuConfig, VmConfig};
 
 struct Counting;
 
@@ -83,7 +83,7 @@ fn vm(vcpus: usize, virtio: Vec<VirtioDevice>, channels: usize) -> VmConfig {
         entry: 0,
         boot_argument: 0,
         seeds: vec![],
-        devices: Devices { pl011: true, pl031: true },
+        devices: vambrace_machine::devices::set(&vambrace_machine::devices::Device::ALL),
         virtio,
         registers: vec![],
         interrupts: vec![],

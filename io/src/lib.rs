@@ -16,6 +16,7 @@ pub mod decode;
 pub mod doorbell;
 pub mod pl011;
 pub mod pl031;
+pub mod platform;
 pub mod virtio;
 
 mod primecell;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use vambrace_state::Version;
 
 use crate::bus::{MmioDevice, Width};
+use crate::platform::{DeviceModel, Time};
 use crate::primecell;
 use fifo::Fifo;
 use registers::{control, error, flag, interrupt, line, writable};
@@ -328,6 +329,17 @@ impl MmioDevice for Pl011 {
 
     fn reset(&mut self) {
         *self = Self::default();
+    }
+}
+
+impl DeviceModel for Pl011 {
+    fn power_on(_now: Time) -> Self {
+        Self::new()
+    }
+
+    #[inline]
+    fn irq_line(&self) -> bool {
+        self.irq_asserted()
     }
 }
 

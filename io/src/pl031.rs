@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use vambrace_state::Version;
 
 use crate::bus::{MmioDevice, Width};
+use crate::platform::{Deadline, DeviceModel, Time};
 use crate::primecell;
 
 /// Offsets of the registers (Arm DDI 0224, "Register summary").
@@ -149,6 +150,26 @@ impl MmioDevice for Pl031 {
     /// The time stays, as that of a clock with a battery; what the guest had set it to is forgotten.
     fn reset(&mut self) {
         *self = Self::new(self.now);
+    }
+}
+
+impl DeviceModel for Pl031 {
+    fn power_on(now: Time) -> Self {
+        Self::new(now.seconds)
+    }
+
+    #[inline]
+    fn irq_line(&self) -> bool {
+        self.irq_asserted()
+    }
+
+    fn note_time(&mut self, now: Time) {
+        self.advance(now.seconds);
+    }
+
+    #[inline]
+    fn deadline(&self) -> Option<Deadline> {
+        self.next_deadline().map(Deadline::Seconds)
     }
 }
 

@@ -10,6 +10,7 @@
 //! where they lie, and EL2 overwrites those bytes without understanding the tree.
 
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use dtoolkit::fdt::Fdt;
@@ -17,11 +18,12 @@ use dtoolkit::model::{DeviceTree as Tree, DeviceTreeNode, DeviceTreeProperty};
 use dtoolkit::{Node, Property, ToPropertyValue};
 use vambrace_ids::VcpuId;
 use vambrace_memory::Ipa;
-use vambrace_wire::bundle::Devices;
+use vambrace_wire::bundle::DeviceSet;
 use vambrace_wire::bundle::channel::{ChannelAccess, Membership};
 
 pub use dtoolkit::error::ModelError;
 
+use crate::devices::Device;
 use crate::layout;
 
 /// The largest device tree that the Linux arm64 boot protocol allows, in bytes.
@@ -34,8 +36,8 @@ pub struct Description<'a> {
     pub memory: u64,
     /// How many vCPUs; at least 1.
     pub vcpus: u16,
-    /// Which devices the VM has.
-    pub devices: Devices,
+    /// Which platform devices the VM has.
+    pub devices: DeviceSet,
     /// How many virtio devices the VM has; they are told apart by their registers.
     pub virtio: usize,
     /// The nodes of the board's devices that belong to it, as the board's tree has them at its root: they have the same
@@ -110,13 +112,11 @@ impl DeviceTree {
         }
         let mut nodes =
             Vec::from([chosen(vm)?, memory(vm)?, cpus(vm)?, psci()?, timer()?, gic(vm)?, clock()?]);
-        if vm.devices.pl011 {
-            nodes.push(node("aliases", [text("serial0", &format!("/{}", uart_name()))?])?);
-            nodes.push(primecell(&uart_name(), "arm,pl011", layout::UART, layout::UART_SPI, 2)?);
+        if Device::Pl011.is_in(vm.devices) {
+            nodes.push(node("aliases", [text("serial0", &format!("/{}", name_of(Device::Pl011)))?])?);
         }
-        if vm.devices.pl031 {
-            let name = format!("pl031@{:x}", layout::RTC.0);
-            nodes.push(primecell(&name, "arm,pl031", layout::RTC, layout::RTC_SPI, 1)?);
+        for device in Device::ALL.into_iter().filter(|device| device.is_in(vm.devices)) {
+            nodes.push(platform(device)?);
         }
         for slot in 0..vm.virtio as u32 {
             nodes.push(virtio(slot)?);
@@ -150,8 +150,8 @@ fn root_properties() -> Result<[DeviceTreeProperty; 6], ModelError> {
 /// What the firmware tells the kernel (Devicetree Specification, "/chosen").
 fn chosen(vm: &Description<'_>) -> Result<DeviceTreeNode, ModelError> {
     let mut chosen = node("chosen", [])?;
-    if vm.devices.pl011 {
-        chosen.add_property(text("stdout-path", &format!("/{}", uart_name()))?);
+    if Device::Pl011.is_in(vm.devices) {
+        chosen.add_property(text("stdout-path", &format!("/{}", name_of(Device::Pl011)))?);
     }
     if !vm.cmdline.is_empty() {
         chosen.add_property(text("bootargs", vm.cmdline)?);
@@ -226,13 +226,15 @@ fn timer() -> Result<DeviceTreeNode, ModelError> {
 fn gic(vm: &Description<'_>) -> Result<DeviceTreeNode, ModelError> {
     let count = u64::from(vm.vcpus);
     let (low, high) = (count.min(layout::GICR_COUNT), count.saturating_sub(layout::GICR_COUNT));
-    let mut frames =
-        Vec::from([(layout::GICD.0, layout::GICD_SIZE), (layout::GICR.0, low * layout::GICR_STRIDE)]);
+    let mut frames = Vec::from([
+        (layout::GICD.start().0, layout::GICD.len()),
+        (layout::GICR.0, low * layout::GICR_STRIDE),
+    ]);
     if high > 0 {
         frames.push((layout::GICR_HIGH.0, high * layout::GICR_STRIDE));
     }
     node(
-        &format!("intc@{:x}", layout::GICD.0),
+        &format!("intc@{:x}", layout::GICD.start().0),
         [
             text("compatible", "arm,gic-v3")?,
             flag("interrupt-controller")?,
@@ -258,31 +260,34 @@ fn clock() -> Result<DeviceTreeNode, ModelError> {
     )
 }
 
-/// An Arm PrimeCell device with one 4 KiB frame and one SPI; of `clocks` 2, the first is what a UART divides.
-fn primecell(name: &str, kind: &str, at: Ipa, spi: u32, clocks: usize) -> Result<DeviceTreeNode, ModelError> {
-    let clock_names = ["uartclk", "apb_pclk"];
-    let clock_names = clock_names.get(clock_names.len().saturating_sub(clocks)..).unwrap_or(&[]);
-    node(
-        name,
+/// A platform device, as the [list](crate::devices) has it.
+fn platform(device: Device) -> Result<DeviceTreeNode, ModelError> {
+    let described = device.node();
+    let frames: Vec<_> = device.frames().map(|frame| (frame.start().0, frame.len())).collect();
+    let mut node = node(
+        &name_of(device),
         [
-            texts("compatible", &[kind, "arm,primecell"])?,
-            reg(&[(at.0, 0x1000)])?,
-            cells("interrupts", &[GIC_SPI, spi, LEVEL_HIGH])?,
-            cells("clocks", &alloc::vec![CLOCK_PHANDLE; clock_names.len()])?,
-            texts("clock-names", clock_names)?,
+            texts("compatible", described.compatible)?,
+            reg(&frames)?,
+            cells("interrupts", &[GIC_SPI, device.spi(), LEVEL_HIGH])?,
         ],
-    )
+    )?;
+    if !described.clocks.is_empty() {
+        node.add_property(cells("clocks", &alloc::vec![CLOCK_PHANDLE; described.clocks.len()])?);
+        node.add_property(texts("clock-names", described.clocks)?);
+    }
+    Ok(node)
 }
 
 /// A slot of virtio-mmio (binding `virtio,mmio`).
 fn virtio(slot: u32) -> Result<DeviceTreeNode, ModelError> {
-    let at = layout::VIRTIO.0 + u64::from(slot) * layout::VIRTIO_STRIDE;
+    let place = layout::VIRTIO.place(slot.into());
     node(
-        &format!("virtio_mmio@{at:x}"),
+        &format!("virtio_mmio@{:x}", place.start().0),
         [
             text("compatible", "virtio,mmio")?,
-            reg(&[(at, layout::VIRTIO_STRIDE)])?,
-            cells("interrupts", &[GIC_SPI, layout::VIRTIO_SPI + slot, LEVEL_HIGH])?,
+            reg(&[(place.start().0, place.len())])?,
+            cells("interrupts", &[GIC_SPI, layout::VIRTIO.spi(slot), LEVEL_HIGH])?,
             flag("dma-coherent")?,
         ],
     )
@@ -291,14 +296,14 @@ fn virtio(slot: u32) -> Result<DeviceTreeNode, ModelError> {
 /// A channel (binding `vambrace,channel`, in `docs/channel.md`).
 fn channel(index: u32, end: &ChannelEnd<'_>) -> Result<DeviceTreeNode, ModelError> {
     let memory = layout::CHANNEL.0 + u64::from(index) * layout::CHANNEL_STRIDE;
-    let doorbell = layout::DOORBELL.0 + u64::from(index) * layout::DOORBELL_STRIDE;
+    let doorbell = layout::DOORBELLS.place(index.into());
     let Membership { number, members, access, .. } = end.membership;
     let mut node = node(
         &format!("channel@{memory:x}"),
         [
             text("compatible", "vambrace,channel")?,
-            reg(&[(memory, end.size), (doorbell, layout::DOORBELL_STRIDE)])?,
-            cells("interrupts", &[GIC_SPI, layout::DOORBELL_SPI + index, LEVEL_HIGH])?,
+            reg(&[(memory, end.size), (doorbell.start().0, doorbell.len())])?,
+            cells("interrupts", &[GIC_SPI, layout::DOORBELLS.spi(index), LEVEL_HIGH])?,
             text("label", end.name)?,
             value("vambrace,member", u32::from(number))?,
             value("vambrace,members", u32::from(members))?,
@@ -324,8 +329,8 @@ fn carried_over(device: &DeviceTreeNode) -> Result<DeviceTreeNode, ModelError> {
     Ok(node)
 }
 
-fn uart_name() -> alloc::string::String {
-    format!("pl011@{:x}", layout::UART.0)
+fn name_of(device: Device) -> String {
+    format!("{}@{:x}", device.node().name, device.base().0)
 }
 
 /// Finds the seeds in a flattened tree.

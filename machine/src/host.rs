@@ -8,6 +8,7 @@ use vambrace_cpu::exit::SystemRegisterAccess;
 use vambrace_cpu::registers::DebugRegisters;
 use vambrace_cpu::smccc::NoEntropy;
 use vambrace_interrupts::{LineLevel, VcpuSet, VirtualCpuInterface};
+use vambrace_io::platform::Time;
 use vambrace_memory::GuestMemory;
 use vambrace_memory::features::Features;
 
@@ -18,8 +19,8 @@ pub trait Clock {
     /// The physical count, in ticks of CNTFRQ_EL0.
     fn now(&self) -> u64;
 
-    /// Seconds since 1970.
-    fn seconds(&self) -> u64;
+    /// The time, as devices go by it.
+    fn device_time(&self) -> Time;
 }
 
 /// What of the vCPU is on its physical CPU, and not true in the value [`Vcpu`] meanwhile.

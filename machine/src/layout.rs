@@ -4,21 +4,19 @@
 //! The same places and interrupts as on QEMU's `virt` board, so that kernels and U-Boot built for it boot
 //! unchanged. UEFI does not: its variables need flash that can be written, and a VM's can only be read.
 
+use core::ops::Range;
+
 use vambrace_ids::VcpuId;
 use vambrace_interrupts::Intid;
 use vambrace_memory::{Ipa, IpaRange};
+use vambrace_wire::bundle::channel::MAX_CHANNELS;
+use vambrace_wire::bundle::io::MAX_VIRTIO;
 
 /// Two banks of flash, for firmware.
-pub const FLASH: Ipa = Ipa(0);
-/// Size of the flash, both banks, in bytes.
-pub const FLASH_SIZE: u64 = 128 << 20;
-/// The flash, both banks.
-pub const FLASH_RANGE: IpaRange = IpaRange::clamped(FLASH, FLASH_SIZE);
+pub const FLASH: IpaRange = IpaRange::clamped(Ipa(0), 128 << 20);
 
 /// The GIC's distributor.
-pub const GICD: Ipa = Ipa(0x0800_0000);
-/// Size of the distributor's frame, in bytes.
-pub const GICD_SIZE: u64 = 0x1_0000;
+pub const GICD: IpaRange = IpaRange::clamped(Ipa(0x0800_0000), 0x1_0000);
 
 /// The first redistributor; the others follow, 128 KiB each.
 pub const GICR: Ipa = Ipa(0x080A_0000);
@@ -29,33 +27,53 @@ pub const GICR_COUNT: u64 = 123;
 /// The second redistributor region, for VMs of more than [`GICR_COUNT`] vCPUs.
 pub const GICR_HIGH: Ipa = Ipa(0x40_0000_0000);
 
-/// The PL011 UART.
-pub const UART: Ipa = Ipa(0x0900_0000);
-/// Size of the UART's frame, in bytes.
-pub const UART_SIZE: u64 = 0x1000;
-/// The UART's interrupt, as an SPI number (INTID 33).
-pub const UART_SPI: u32 = 1;
+/// Places of one kind side by side, each with an SPI of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    first: Ipa,
+    size: u64,
+    first_spi: u32,
+    count: u64,
+}
 
-/// The PL031 real-time clock.
-pub const RTC: Ipa = Ipa(0x0901_0000);
-/// Size of the clock's frame, in bytes.
-pub const RTC_SIZE: u64 = 0x1000;
-/// The clock's interrupt, as an SPI number (INTID 34).
-pub const RTC_SPI: u32 = 2;
+impl Row {
+    /// Place `index`.
+    #[must_use]
+    pub const fn place(self, index: u64) -> IpaRange {
+        IpaRange::clamped(Ipa(self.first.0 + index * self.size), self.size)
+    }
 
-/// The first virtio-mmio slot.
-pub const VIRTIO: Ipa = Ipa(0x0A00_0000);
-/// From one slot's registers to the next one's, in bytes.
-pub const VIRTIO_STRIDE: u64 = 0x200;
-/// The first slot's interrupt, as an SPI number (INTID 48); the others' follow.
-pub const VIRTIO_SPI: u32 = 16;
+    /// The interrupt of place `index`, counted from the first SPI on.
+    #[must_use]
+    pub const fn spi(self, index: u32) -> u32 {
+        self.first_spi + index
+    }
 
-/// The first channel's doorbell, behind the virtio slots; the others' follow, a page each.
-pub const DOORBELL: Ipa = Ipa(0x0B00_0000);
-/// From one doorbell to the next one, in bytes.
-pub const DOORBELL_STRIDE: u64 = 0x1000;
-/// The first channel's interrupt, as an SPI number (INTID 80), behind those of virtio; the others' follow.
-pub const DOORBELL_SPI: u32 = 48;
+    /// The interrupt of place `index`.
+    #[must_use]
+    pub const fn intid(self, index: u32) -> Intid {
+        Intid::spi(self.spi(index))
+    }
+
+    /// All its places.
+    #[must_use]
+    pub const fn range(self) -> IpaRange {
+        IpaRange::clamped(self.first, self.size * self.count)
+    }
+
+    /// The interrupts of all its places, counted from the first SPI on.
+    #[must_use]
+    pub const fn spis(self) -> Range<u32> {
+        self.first_spi..self.first_spi + self.count as u32
+    }
+}
+
+/// The virtio-mmio slots.
+pub const VIRTIO: Row = Row { first: Ipa(0x0A00_0000), size: 0x200, first_spi: 16, count: MAX_VIRTIO as u64 };
+
+/// The doorbells of channels, a page each.
+pub const DOORBELLS: Row =
+    Row { first: Ipa(0x0B00_0000), size: 0x1000, first_spi: 48, count: MAX_CHANNELS as u64 };
 /// The first channel's memory; the others' follow.
 pub const CHANNEL: Ipa = Ipa(0x2000_0000);
 /// From one channel's memory to the next one's, in bytes: the largest there is.
@@ -63,6 +81,21 @@ pub const CHANNEL_STRIDE: u64 = 16 << 20;
 
 /// RAM starts here.
 pub const RAM: Ipa = Ipa(0x4000_0000);
+
+/// Where there is something beside the [list](crate::devices) of platform devices.
+pub const OTHER_RANGES: [IpaRange; 8] = [
+    FLASH,
+    GICD,
+    IpaRange::clamped(GICR, GICR_COUNT * GICR_STRIDE),
+    VIRTIO.range(),
+    DOORBELLS.range(),
+    IpaRange::clamped(CHANNEL, MAX_CHANNELS as u64 * CHANNEL_STRIDE),
+    IpaRange::clamped(RAM, GICR_HIGH.0 - RAM.0),
+    IpaRange::clamped(GICR_HIGH, GICR_COUNT * GICR_STRIDE),
+];
+
+/// Whose interrupts, counted from the first SPI on, are not of that list.
+pub const OTHER_SPIS: [Range<u32>; 2] = [VIRTIO.spis(), DOORBELLS.spis()];
 
 /// The first SPI's INTID.
 pub const SPI_BASE: u32 = 32;

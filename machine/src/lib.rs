@@ -14,6 +14,7 @@ mod abort;
 mod call;
 #[cfg(feature = "device-tree")]
 pub mod device_tree;
+pub mod devices;
 pub mod dispatch;
 pub mod fast;
 mod group_register;

@@ -17,11 +17,12 @@ use vambrace_memory::addr::PAGE_SIZE;
 use vambrace_memory::{Ipa, Va};
 
 use crate::abort::Refusal;
-use crate::host::{Clock, GuestRam, Host, LoadedVcpu, Notify};
+use crate::devices::Device;
+use crate::host::{Clock, GuestRam, Host, LoadedVcpu, Notify, Output};
 use crate::layout;
 use crate::translation::{self, Stage1Access, read_instruction};
 use crate::vcpu::Vcpu;
-use crate::vm::{Device, Vm};
+use crate::vm::{BusDevice, Vm};
 
 /// Carries out the access that faulted at `ipa`, all of it or nothing; but for the step over the instruction.
 pub(crate) fn carry_out(
@@ -134,7 +135,7 @@ fn stack_pointer_mut(vcpu: &mut Vcpu) -> &mut u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     /// A device, and the offset there.
-    Device(Device, u64),
+    Device(BusDevice, u64),
     /// Read-only memory, which a store does not change.
     Rom,
 }
@@ -168,47 +169,44 @@ fn exchange(
     shared: &mut Vm,
     vcpu: &Vcpu,
     access: &MmioAccess,
-    device: Device,
+    device: BusDevice,
     offset: u64,
     host: &mut impl Host,
 ) -> u64 {
     match device {
-        Device::Distributor => gic(shared, vcpu, access, GicFrame::Distributor, offset, host),
-        Device::Redistributors(first) => {
+        BusDevice::Distributor => gic(shared, vcpu, access, GicFrame::Distributor, offset, host),
+        BusDevice::Redistributors(first) => {
             let target = first.index() + (offset / layout::GICR_STRIDE) as usize;
             // There are as many redistributors as vCPUs.
             let Some(target) = VcpuId::from_index(target) else { return 0 };
             gic(shared, vcpu, access, GicFrame::Redistributor(target), offset % layout::GICR_STRIDE, host)
         }
-        Device::Uart => {
-            let Some(uart) = shared.uart.as_mut() else { return 0 };
-            let line = uart.irq_asserted();
-            let raw = access.exchange(uart, offset);
-            if matches!(access.direction, Direction::Write { .. }) || shared.holds_output() {
-                shared.collect_output(host);
-            }
-            if shared.offer_input() > 0 {
-                host.input_taken(shared.waiting_input());
-            }
-            if shared.uart.as_ref().is_some_and(|uart| uart.irq_asserted() != line) {
-                host.notify(&shared.update_irq_lines());
-            }
-            raw
-        }
-        Device::Clock => {
-            let mut notify = shared.advance_clock(host.seconds());
-            let raw = shared.clock.as_mut().map_or(0, |clock| access.exchange(clock, offset));
-            notify.extend(&shared.update_irq_lines());
-            if shared.clock_deadline().is_some() {
-                // The hypervisor's own timer has to follow.
-                notify.insert(vcpu.id);
-            }
+        BusDevice::Platform(Device::Pl011) => uart(shared, access, offset, host),
+        BusDevice::Platform(device) => {
+            let (raw, notify) = shared.access_device(device, access, offset, host.device_time());
             host.notify(&notify);
             raw
         }
-        Device::Virtio(slot) => virtio(shared, access, slot.into(), offset, host),
-        Device::Doorbell(channel) => doorbell(shared, access, channel.into(), offset, host),
+        BusDevice::Virtio(slot) => virtio(shared, access, slot.into(), offset, host),
+        BusDevice::Doorbell(channel) => doorbell(shared, access, channel.into(), offset, host),
     }
+}
+
+/// An access to the UART, whose other end is the VM's console.
+fn uart(shared: &mut Vm, access: &MmioAccess, offset: u64, host: &mut (impl Output + Notify)) -> u64 {
+    let Some(uart) = shared.devices.pl011.as_mut() else { return 0 };
+    let line = uart.irq_asserted();
+    let raw = access.exchange(uart, offset);
+    if matches!(access.direction, Direction::Write { .. }) || shared.holds_output() {
+        shared.collect_output(host);
+    }
+    if shared.offer_input() > 0 {
+        host.input_taken(shared.waiting_input());
+    }
+    if shared.devices.pl011.as_ref().is_some_and(|uart| uart.irq_asserted() != line) {
+        host.notify(&shared.update_irq_lines());
+    }
+    raw
 }
 
 /// An access to a virtio device's registers. The work that it may ask for comes later.

@@ -151,7 +151,7 @@ impl Vm {
             return (PollStep::Spent, VcpuSet::new());
         }
         let Some(at) = self.virtio.take_turn() else { return (PollStep::Idle, VcpuSet::new()) };
-        let keys = if self.uart.is_some() { Keys::Elsewhere } else { Keys::Here };
+        let keys = if self.devices.pl011.is_some() { Keys::Elsewhere } else { Keys::Here };
         let Some(slot) = self.virtio.slots.get_mut(at) else { return (PollStep::Done, VcpuSet::new()) };
         let fault = slot.fault();
         let before = *quota;

@@ -10,16 +10,17 @@ use vambrace_cpu::power::{CpuEntry, PowerStates};
 use vambrace_cpu::pstate::Endianness;
 use vambrace_ids::VcpuId;
 use vambrace_interrupts::{
-    ConfigError, Intid, LineLevel, VcpuSet, Vgic, VgicConfig, VirtualCpuInterface, Width as GicWidth,
+    ConfigError, LineLevel, VcpuSet, Vgic, VgicConfig, VirtualCpuInterface, Width as GicWidth,
 };
 use vambrace_io::bus::{Bus, BusError, Direction, MmioAccess, MmioDevice};
 use vambrace_io::doorbell::Doorbell;
 use vambrace_io::pl011::Pl011;
-use vambrace_io::pl031::Pl031;
+use vambrace_io::platform::Time;
 use vambrace_memory::{Ipa, IpaRange};
 use vambrace_state::{Version, restore_fields};
 use vambrace_wire::bundle::VmConfig;
 
+use crate::devices::{Device, Devices};
 use crate::host::Output;
 use crate::layout;
 use crate::lifecycle::{Lifecycle, VirtualTime};
@@ -32,6 +33,7 @@ pub use console::Input;
 
 mod channels;
 pub(crate) mod console;
+mod devices;
 
 /// After this many in a boot epoch, loops of exceptions are no longer logged. What loops has made an error each time round.
 const LOGGED_LOOPS: u32 = 2;
@@ -51,15 +53,13 @@ pub(crate) enum Given {
 
 /// What lies on the MMIO bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Device {
+pub enum BusDevice {
     /// The GIC's distributor.
     Distributor,
     /// Redistributors, from that of this vCPU on.
     Redistributors(VcpuId),
-    /// The UART.
-    Uart,
-    /// The clock.
-    Clock,
+    /// A platform device.
+    Platform(Device),
     /// The virtio device in this slot.
     Virtio(u8),
     /// The doorbell of this one of the VM's channels.
@@ -110,7 +110,7 @@ impl MemoryMap {
     #[must_use]
     pub fn is_rom(&self, address: Ipa, len: u64) -> bool {
         let accessed = IpaRange::new(address, len);
-        self.flash && accessed.is_some_and(|accessed| layout::FLASH_RANGE.contains_range(accessed))
+        self.flash && accessed.is_some_and(|accessed| layout::FLASH.contains_range(accessed))
     }
 }
 
@@ -131,11 +131,9 @@ pub struct Vm {
     /// What its CPUs look like.
     pub id_registers: IdRegisters,
     /// Its address space outside RAM.
-    pub bus: Bus<Device>,
-    /// Its UART, if it has one.
-    pub uart: Option<Pl011>,
-    /// Its clock, if it has one.
-    pub clock: Option<Pl031>,
+    pub bus: Bus<BusDevice>,
+    /// Its platform devices.
+    pub devices: Devices,
     /// Its memory.
     pub memory: MemoryMap,
     /// How its first CPU starts.
@@ -158,8 +156,7 @@ restore_fields!(Vm {
     part gic,
     same id_registers,
     part bus,
-    optional uart,
-    optional clock,
+    part devices,
     same memory,
     same entry,
     part virtio,
@@ -184,27 +181,24 @@ impl Vm {
         let count = u16::try_from(config.vcpus.len()).unwrap_or(u16::MAX);
         let affinities: Vec<u64> = (0..count).map(VcpuId::new).map(layout::affinity).collect();
         let mut bus = Bus::new();
-        bus.add(layout::GICD, layout::GICD_SIZE, Device::Distributor)?;
+        bus.add(layout::GICD.start(), layout::GICD.len(), BusDevice::Distributor)?;
         let low = u64::from(count).min(layout::GICR_COUNT);
-        bus.add(layout::GICR, low * layout::GICR_STRIDE, Device::Redistributors(VcpuId::new(0)))?;
+        bus.add(layout::GICR, low * layout::GICR_STRIDE, BusDevice::Redistributors(VcpuId::new(0)))?;
         let high = u64::from(count) - low;
         if high > 0 {
-            let first = Device::Redistributors(VcpuId::new(low as u16));
+            let first = BusDevice::Redistributors(VcpuId::new(low as u16));
             bus.add(layout::GICR_HIGH, high * layout::GICR_STRIDE, first)?;
         }
-        if config.devices.pl011 {
-            bus.add(layout::UART, layout::UART_SIZE, Device::Uart)?;
-        }
-        if config.devices.pl031 {
-            bus.add(layout::RTC, layout::RTC_SIZE, Device::Clock)?;
+        for device in Device::ALL.into_iter().filter(|device| device.is_in(config.devices)) {
+            bus.add(device.range().start(), device.range().len(), BusDevice::Platform(device))?;
         }
         for slot in 0..config.virtio.len() as u8 {
-            let base = Ipa(layout::VIRTIO.0 + u64::from(slot) * layout::VIRTIO_STRIDE);
-            bus.add(base, layout::VIRTIO_STRIDE, Device::Virtio(slot))?;
+            let place = layout::VIRTIO.place(slot.into());
+            bus.add(place.start(), place.len(), BusDevice::Virtio(slot))?;
         }
         for channel in 0..config.channels.len() as u8 {
-            let base = Ipa(layout::DOORBELL.0 + u64::from(channel) * layout::DOORBELL_STRIDE);
-            bus.add(base, layout::DOORBELL_STRIDE, Device::Doorbell(channel))?;
+            let place = layout::DOORBELLS.place(channel.into());
+            bus.add(place.start(), place.len(), BusDevice::Doorbell(channel))?;
         }
         let mut ends: Vec<u16> = [low as u16, count].into();
         ends.dedup();
@@ -226,8 +220,7 @@ impl Vm {
             gic,
             id_registers: platform.id_registers.clone(),
             bus,
-            uart: config.devices.pl011.then(Pl011::new),
-            clock: config.devices.pl031.then(|| Pl031::new(seconds)),
+            devices: Devices::new(config.devices, Time { seconds, count: 0 }),
             memory: MemoryMap { ram: config.memory, flash: config.flash },
             entry: CpuEntry {
                 address: Ipa(config.entry),
@@ -248,12 +241,7 @@ impl Vm {
         self.lifecycle.restart();
         self.time = VirtualTime::default();
         self.power.all_off();
-        if let Some(uart) = &mut self.uart {
-            uart.reset();
-        }
-        if let Some(clock) = &mut self.clock {
-            clock.reset();
-        }
+        self.devices.reset();
         self.virtio.reset();
         self.doorbells.iter_mut().for_each(MmioDevice::reset);
         // Nobody runs whom the lines could interest; each CPU looks afresh when it starts.
@@ -302,21 +290,6 @@ impl Vm {
         self.gic.flush(vcpu.id)
     }
 
-    /// Brings the devices' interrupt lines to the GIC.
-    pub fn update_irq_lines(&mut self) -> VcpuSet {
-        let level = |asserted: bool| if asserted { LineLevel::High } else { LineLevel::Low };
-        let mut notify = VcpuSet::new();
-        if let Some(uart) = &self.uart {
-            let line = level(uart.irq_asserted());
-            notify.extend(&self.gic.set_spi_level(Intid::spi(layout::UART_SPI), line));
-        }
-        if let Some(clock) = &self.clock {
-            let line = level(clock.irq_asserted());
-            notify.extend(&self.gic.set_spi_level(Intid::spi(layout::RTC_SPI), line));
-        }
-        notify
-    }
-
     /// Brings a vCPU's physical timer's line to the GIC when time has passed.
     #[inline]
     pub fn advance_physical_timer(&mut self, vcpu: &Vcpu, now: u64) -> VcpuSet {
@@ -331,22 +304,6 @@ impl Vm {
     pub fn update_physical_timer_line(&mut self, vcpu: &Vcpu, now: u64) -> VcpuSet {
         let level = if vcpu.physical_timer.line(now) { LineLevel::High } else { LineLevel::Low };
         self.gic.set_ppi_level(vcpu.id, layout::PHYSICAL_TIMER_INTID, level)
-    }
-
-    /// When, in seconds since 1970, the clock will raise its interrupt: [`Vm::advance_clock`] is to be called then.
-    /// A vCPU that changes it is notified.
-    #[must_use]
-    pub fn clock_deadline(&self) -> Option<u64> {
-        self.clock.as_ref().and_then(Pl031::next_deadline)
-    }
-
-    /// Tells the clock the time, in seconds since 1970.
-    #[must_use = "the vCPUs must be notified"]
-    pub fn advance_clock(&mut self, seconds: u64) -> VcpuSet {
-        if let Some(clock) = &mut self.clock {
-            clock.advance(seconds);
-        }
-        self.update_irq_lines()
     }
 
     /// A vCPU's virtual timer is asserted no longer: what was made pending for it, and has not been taken, goes. The
@@ -390,13 +347,13 @@ impl Vm {
     /// Whether a break on the serial line reaches the guest.
     #[must_use]
     pub fn hears_breaks(&self) -> bool {
-        self.uart.is_some()
+        self.devices.pl011.is_some()
     }
 
     /// Moves waiting input into the UART as it has room, and says how much. While the VM stops it waits: a reset would drop
     /// it.
     pub(crate) fn offer_input(&mut self) -> usize {
-        let Some(uart) = &mut self.uart else { return 0 };
+        let Some(uart) = &mut self.devices.pl011 else { return 0 };
         if self.console.input().is_empty() || self.lifecycle.stop_reason().is_some() {
             return 0;
         }
@@ -412,7 +369,7 @@ impl Vm {
     /// Takes what the guest has sent, as far as there is room; passes it on by the line, or when there is much of it. The rest
     /// stays in the UART's FIFO, which the guest sees.
     pub(crate) fn collect_output(&mut self, host: &mut impl Output) {
-        let Some(uart) = &mut self.uart else { return };
+        let Some(uart) = &mut self.devices.pl011 else { return };
         let mut sent = core::iter::from_fn(|| uart.take_output());
         if self.console.put_each(&mut sent, &mut |bytes: &[u8]| host.print(bytes)) == Unfinished::Since {
             host.flush_soon();
@@ -421,7 +378,7 @@ impl Vm {
 
     /// Whether the UART holds something that the guest has sent, as there was no room for it.
     pub(crate) fn holds_output(&self) -> bool {
-        self.uart.as_ref().is_some_and(Pl011::holds_output)
+        self.devices.pl011.as_ref().is_some_and(Pl011::holds_output)
     }
 
     /// There is room for output again, where there was none: passes on what waited, the rest of virtio consoles' in their next
@@ -436,7 +393,7 @@ impl Vm {
     /// Passes all output on that waits, finished or not, as far as there is room.
     pub fn flush_console(&mut self, mut print: impl FnMut(&[u8]) -> usize) {
         self.console.flush(&mut print);
-        if let Some(uart) = &mut self.uart
+        if let Some(uart) = &mut self.devices.pl011
             && uart.holds_output()
         {
             let mut sent = core::iter::from_fn(|| uart.take_output());

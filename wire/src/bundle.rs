@@ -28,7 +28,7 @@ use io::{Backing, BoardDisk, MAX_VIRTIO, Network, VirtioDevice};
 pub const MAGIC: [u8; 8] = *b"VAMBUNDL";
 
 /// Version of the bundle's format; EL2 refuses any other.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Alignment of the directory's end and of each blob, in bytes.
 pub const BLOB_ALIGN: usize = 4096;
@@ -105,8 +105,8 @@ pub struct VmConfig {
     pub boot_argument: u64,
     /// IPAs of the random seeds in the device tree, overwritten with fresh bytes at each start.
     pub seeds: Vec<Seed>,
-    /// The VM's devices.
-    pub devices: Devices,
+    /// Its platform devices.
+    pub devices: DeviceSet,
     /// Its virtio devices, in the order of their slots.
     pub virtio: Vec<VirtioDevice>,
     /// Registers of the board's devices that belong to it alone.
@@ -147,13 +147,31 @@ pub struct Seed {
     pub len: u16,
 }
 
-/// Which virtual devices a VM has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Devices {
-    /// The PL011 UART at `0x0900_0000`, the VM's console.
-    pub pl011: bool,
-    /// The PL031 real-time clock at `0x0901_0000`.
-    pub pl031: bool,
+/// Which platform devices a VM has, by their numbers in the list of `vambrace_machine::devices`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceSet(u32);
+
+impl DeviceSet {
+    /// None.
+    pub const EMPTY: Self = Self(0);
+
+    /// With the device of this number, 31 at most, too.
+    #[must_use]
+    pub const fn with(self, number: u8) -> Self {
+        Self(self.0 | 1 << (number & 31))
+    }
+
+    /// Whether it has the device of this number.
+    #[must_use]
+    pub const fn has(self, number: u8) -> bool {
+        self.0 & 1 << (number & 31) != 0
+    }
+
+    /// Whether all its devices are in `other` too.
+    #[must_use]
+    pub const fn is_subset_of(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
+    }
 }
 
 /// Why a bundle was refused.

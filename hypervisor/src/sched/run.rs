@@ -100,7 +100,7 @@ pub(crate) struct Pcpu {
     programmed: u64,
     /// When the loaded vCPU's physical timer was last brought to its line.
     lines_updated_at: u64,
-    /// When the clock of the loaded vCPU's VM raises its interrupt.
+    /// When a device of the loaded vCPU's VM is to be told the time.
     alarm: u64,
     flush_delay: u64,
     /// For what virtio devices move; empty until there are any.

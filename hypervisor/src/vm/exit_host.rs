@@ -5,6 +5,7 @@ use vambrace_cpu::exit::SystemRegisterAccess;
 use vambrace_cpu::registers::DebugRegisters;
 use vambrace_cpu::smccc::NoEntropy;
 use vambrace_interrupts::{self as interrupts, VcpuSet, VirtualCpuInterface};
+use vambrace_io::platform::Time;
 use vambrace_machine::Vcpu;
 use vambrace_machine::host::{Clock, Entropy, GuestRam, LoadedVcpu, Notify, Output, Report};
 use vambrace_memory::GuestMemory;
@@ -19,7 +20,7 @@ use crate::console;
 use crate::console::Held;
 use crate::devices::channels;
 use crate::gic::vgic::{self, Interface};
-use crate::host_io::{clock, random};
+use crate::host_io::random;
 use crate::vm::shared::VmShared;
 
 /// The most bytes of a VM's memory that one exit cleans from the caches.
@@ -121,8 +122,8 @@ impl Clock for ExitHost<'_> {
         CntpctEl0.read()
     }
 
-    fn seconds(&self) -> u64 {
-        clock::seconds()
+    fn device_time(&self) -> Time {
+        self.handle.device_time()
     }
 }
 

@@ -181,10 +181,14 @@ impl GuestMemoryMap {
         if flash.is_empty() {
             return Ok(());
         }
-        for offset in (0..layout::FLASH_SIZE).step_by(BLOCK as usize) {
+        for offset in (0..layout::FLASH.len()).step_by(BLOCK as usize) {
             let pa = flash.at(offset, BLOCK).unwrap_or(erased.start());
-            let block =
-                Mapping { ipa: Ipa(layout::FLASH.0 + offset), pa, size: BLOCK, attributes: Attributes::ROM };
+            let block = Mapping {
+                ipa: Ipa(layout::FLASH.start().0 + offset),
+                pa,
+                size: BLOCK,
+                attributes: Attributes::ROM,
+            };
             stage2.plan_map(&mut Tables, &mut FreeFrames, block)?.commit(&mut LiveMaintenance);
         }
         Ok(())
@@ -208,7 +212,7 @@ impl GuestMemoryMap {
     /// Where `len` bytes at `ipa` lie, if they all do.
     pub(crate) fn locate(&self, ipa: Ipa, len: u64) -> Option<Pa> {
         let within = |base: Ipa, range: PaRange| range.at(ipa.0.checked_sub(base.0)?, len);
-        within(layout::RAM, self.memory.ram).or_else(|| within(layout::FLASH, self.memory.flash))
+        within(layout::RAM, self.memory.ram).or_else(|| within(layout::FLASH.start(), self.memory.flash))
     }
 
     /// Makes the memory ready for the VM's first boot epoch, from byte `done` on and `len` bytes at most: its RAM holds nothing, its

@@ -221,7 +221,7 @@ impl Registry {
         let gone = GoneGuard::new(id);
         let stats = VmStats::new(id);
         assigned::judge(id)?;
-        let flash = vambrace_machine::layout::FLASH.0 + vambrace_machine::layout::FLASH_SIZE;
+        let flash = vambrace_machine::layout::FLASH.end().0;
         let in_flash = config.loads.iter().filter(|load| load.ipa < flash);
         let firmware =
             in_flash.map(|load| load.ipa + self.bundle.blob(load.blob).len() as u64).max().unwrap_or(0);

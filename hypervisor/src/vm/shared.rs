@@ -14,6 +14,7 @@ use vambrace_hypervisor::boot::board::MAX_CPUS;
 use vambrace_hypervisor::vm::ratelimit::{LogRatelimit, Verdict};
 use vambrace_ids::{PcpuId, VcpuId, VmId};
 use vambrace_interrupts::VcpuSet;
+use vambrace_io::platform::{Deadline, Time};
 use vambrace_machine::fast::{Constants, SiblingVcpus};
 use vambrace_machine::{Lifecycle, Vcpu, Vm};
 use vambrace_memory::vmid::VmidHolder;
@@ -24,6 +25,7 @@ use crate::console;
 use crate::console::VmInput;
 use crate::console::link::ConsoleLink;
 use crate::devices::Devices;
+use crate::host_io::clock;
 use crate::sched::percpu;
 use crate::sched::percpu::Placements;
 use crate::vm::gone::GoneGuard;
@@ -123,7 +125,28 @@ pub(crate) struct VmShared {
     pub(crate) gone: GoneGuard,
 }
 
+/// When a device of the VM is to be told the time next, as a physical count.
+#[inline(always)]
+pub(crate) fn device_deadline(vm: &Vm) -> Option<u64> {
+    if vm.waits_for_time() { device_deadline_of_some(vm) } else { None }
+}
+
+#[cold]
+#[inline(never)]
+fn device_deadline_of_some(vm: &Vm) -> Option<u64> {
+    vm.next_deadline(|deadline| match deadline {
+        Deadline::Seconds(seconds) => clock::count_at(seconds),
+        Deadline::Count(count) => count.saturating_add(vm.time_offset()),
+    })
+}
+
 impl VmShared {
+    /// The time, as its devices go by it.
+    pub(crate) fn device_time(&self) -> Time {
+        let count = CntpctEl0.read().saturating_sub(self.time_offset.load(Ordering::Relaxed));
+        Time { seconds: clock::seconds(), count }
+    }
+
     /// Makes these of the VM's CPUs look at their interrupts and power states again.
     #[inline]
     pub(crate) fn notify(&self, vcpus: &VcpuSet) {

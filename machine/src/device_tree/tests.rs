@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use super::*;
 
-const DEVICES: Devices = Devices { pl011: true, pl031: true };
+const DEVICES: DeviceSet = crate::devices::DEFAULT;
 
 fn description() -> Description<'static> {
     let (memory, cmdline) = (512 << 20, "quiet");
@@ -92,7 +92,7 @@ fn the_initrd_is_where_it_was_put() {
 
 #[test]
 fn a_vm_without_devices_has_none_in_its_tree() {
-    let tree = written(&Description { devices: Devices { pl011: false, pl031: false }, ..description() });
+    let tree = written(&Description { devices: DeviceSet::EMPTY, ..description() });
     let names: Vec<_> = tree.root.children().map(|child| child.name().to_owned()).collect();
     assert_eq!(names, ["chosen", "memory@40000000", "cpus", "psci", "timer", "intc@8000000", "apb-pclk"]);
     assert!(bytes_of(&tree, "/chosen", "stdout-path").is_none());

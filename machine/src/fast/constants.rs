@@ -114,7 +114,7 @@ impl Constants {
         let (aff0, aff1, aff2) = (affinity & 0xFF, affinity >> 8 & 0xFF, affinity >> 16 & 0xFF);
         let sgi_to_self = aff2 << 32 | aff1 << 16 | (aff0 >> 4) << 44 | 1 << (aff0 & 0xF);
 
-        let (distributor, redistributor) = (layout::GICD.0, layout::redistributor(vcpu).0);
+        let (distributor, redistributor) = (layout::GICD.start().0, layout::redistributor(vcpu).0);
         let mut shared = |offset| vm.gic.read_distributor(offset, Width::Word);
         let (kind, maker) = (shared(offset::GICD_TYPER), shared(offset::GICD_IIDR));
         let architecture = shared(offset::PIDR2);

@@ -46,7 +46,7 @@ fn a_sender_that_does_not_keep_to_the_window_is_told_what_it_lost() {
 #[test]
 fn a_virtio_console_that_gets_keys_has_work() {
     let mut vm = vm(vec![VirtioDevice::Console]);
-    vm.uart = None;
+    vm.devices.pl011 = None;
     let mut inbox = Inbox::new();
     inbox.receive(0, keys(b"k"));
     assert!(!vm.has_work());

@@ -186,7 +186,7 @@ impl Slots {
 
     /// What each device is, and where its registers lie.
     pub(crate) fn shapes(&self) -> impl Iterator<Item = (Ipa, DeviceShape)> {
-        let bases = (0..).map(|slot| Ipa(layout::VIRTIO.0 + slot * layout::VIRTIO_STRIDE));
+        let bases = (0..).map(|slot| layout::VIRTIO.place(slot).start());
         bases.zip(self.slots.iter().map(DeviceSlot::shape))
     }
 
@@ -240,5 +240,5 @@ pub(super) fn bit(slot: usize) -> u32 {
 
 /// Which SPI the device in a slot has.
 pub(super) fn intid(slot: usize) -> Intid {
-    Intid::spi(layout::VIRTIO_SPI + slot as u32)
+    layout::VIRTIO.intid(slot as u32)
 }

@@ -5,7 +5,7 @@ use vambrace_io::virtio::net::Offload;
 use vambrace_memory::{Ipa, OutsideMemory};
 use vambrace_wire::bundle::assigned::RamPlacement;
 use vambrace_wire::bundle::io::{self, Backing, DiskAccess, PortAddresses, PortConfig, VirtioDevice};
-use vambrace_wire::bundle::{Devices, VcpuConfig, VmConfig};
+use vambrace_wire::bundle::{VcpuConfig, VmConfig};
 
 use super::*;
 use crate::lifecycle::{Lifecycle, StopReason};
@@ -71,7 +71,7 @@ pub(crate) fn vm(virtio: Vec<VirtioDevice>) -> Vm {
         entry: 0,
         boot_argument: 0,
         seeds: vec![],
-        devices: Devices { pl011: true, pl031: false },
+        devices: crate::devices::set(&[crate::devices::Device::Pl011]),
         virtio,
         placement: RamPlacement::Anywhere,
         registers: vec![],

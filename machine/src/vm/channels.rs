@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A VM's ends of channels: its doorbells and their interrupts.
 
-use vambrace_interrupts::{Intid, LineLevel, VcpuSet};
+use vambrace_interrupts::{LineLevel, VcpuSet};
 use vambrace_io::doorbell::Doorbell;
 
 use super::Vm;
@@ -32,7 +32,7 @@ impl Vm {
     pub(crate) fn update_doorbell_line(&mut self, channel: usize) -> VcpuSet {
         let Some(doorbell) = self.doorbells.get(channel) else { return VcpuSet::new() };
         let level = if doorbell.irq_asserted() { LineLevel::High } else { LineLevel::Low };
-        self.gic.set_spi_level(Intid::spi(layout::DOORBELL_SPI + channel as u32), level)
+        self.gic.set_spi_level(layout::DOORBELLS.intid(channel as u32), level)
     }
 }
 

@@ -15,15 +15,16 @@ use vambrace_cpu::smccc::NoEntropy;
 use vambrace_cpu::syndrome::{InstructionLength, Syndrome};
 use vambrace_cpu::sysreg::SysReg;
 use vambrace_interrupts::{LineLevel, VcpuSet, VirtualCpuInterface};
+use vambrace_io::platform::Time;
 use vambrace_machine::fast::wait;
 use vambrace_machine::host::{Clock, Entropy, GuestRam, LoadedVcpu, Notify, Output, Report};
 use vambrace_machine::vm::Platform;
-use vambrace_machine::{Resume, Vcpu, Vm, handle, layout};
+use vambrace_machine::{Resume, Vcpu, Vm, devices, handle, layout};
 use vambrace_memory::GuestMemory;
 use vambrace_memory::features::Features;
 use vambrace_wire::bundle::assigned::RamPlacement;
 use vambrace_wire::bundle::channel::{ChannelAccess, MAX_CHANNELS, Membership};
-use vambrace_wire::bundle::{Devices, VcpuConfig, VmConfig};
+use vambrace_wire::bundle::{VcpuConfig, VmConfig};
 
 use crate::fast;
 use crate::ram::Ram;
@@ -152,8 +153,8 @@ impl Clock for FakeHost {
         self.now
     }
 
-    fn seconds(&self) -> u64 {
-        self.seconds
+    fn device_time(&self) -> Time {
+        Time { seconds: self.seconds, count: self.now }
     }
 }
 
@@ -284,7 +285,7 @@ pub(crate) fn config(vcpus: usize, flash: bool) -> VmConfig {
         entry: CODE,
         boot_argument: 7,
         seeds: Vec::new(),
-        devices: Devices { pl011: true, pl031: true },
+        devices: devices::DEFAULT,
         virtio: Vec::new(),
         placement: RamPlacement::Anywhere,
         registers: Vec::new(),

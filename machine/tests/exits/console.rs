@@ -4,6 +4,8 @@
 use vambrace_ids::VcpuId;
 use vambrace_interrupts::{ListRegister, State, VcpuRunState, VcpuSet};
 use vambrace_io::pl011::FIFO_DEPTH;
+use vambrace_io::platform::{Deadline, Time};
+use vambrace_machine::devices::Device;
 use vambrace_machine::host::Output;
 use vambrace_machine::vm::Input;
 use vambrace_machine::{StopReason, layout};
@@ -11,15 +13,15 @@ use vambrace_wire::message::INPUT_WINDOW;
 
 use crate::bench::Bench;
 
-const GICD: u64 = layout::GICD.0;
-const DR: u64 = layout::UART.0;
-const FR: u64 = layout::UART.0 + 0x18;
-const LCR_H: u64 = layout::UART.0 + 0x2C;
-const IMSC: u64 = layout::UART.0 + 0x38;
-const UARTICR: u64 = layout::UART.0 + 0x44;
+const GICD: u64 = layout::GICD.start().0;
+const DR: u64 = Device::Pl011.base().0;
+const FR: u64 = Device::Pl011.base().0 + 0x18;
+const LCR_H: u64 = Device::Pl011.base().0 + 0x2C;
+const IMSC: u64 = Device::Pl011.base().0 + 0x38;
+const UARTICR: u64 = Device::Pl011.base().0 + 0x44;
 const RX_AND_TIMEOUT: u64 = 1 << 4 | 1 << 6;
-const UART_INTID: u32 = layout::SPI_BASE + layout::UART_SPI;
-const RTC_INTID: u32 = layout::SPI_BASE + layout::RTC_SPI;
+const UART_INTID: u32 = layout::SPI_BASE + Device::Pl011.spi();
+const RTC_INTID: u32 = layout::SPI_BASE + Device::Pl031.spi();
 
 fn say(bench: &mut Bench, text: &str) {
     for byte in text.bytes() {
@@ -261,21 +263,28 @@ fn a_break_comes_between_the_keys_where_it_was_sent() {
     }
 }
 
+fn seconds_of(deadline: Deadline) -> u64 {
+    let Deadline::Seconds(seconds) = deadline else { panic!("a clock goes by the time of day") };
+    seconds
+}
+
 #[test]
 fn the_clock_tells_the_time_and_rings() {
     let mut bench = Bench::new(1);
-    let (time, alarm, mask) = (layout::RTC.0, layout::RTC.0 + 4, layout::RTC.0 + 0x10);
+    let (time, alarm, mask) =
+        (Device::Pl031.base().0, Device::Pl031.base().0 + 4, Device::Pl031.base().0 + 0x10);
     assert_eq!(bench.read(time), bench.host.seconds);
     enable(&mut bench, RTC_INTID, 0);
     bench.write(mask, 1);
     bench.write(alarm, bench.host.seconds + 60);
-    assert_eq!(bench.vm.lock().clock_deadline(), Some(bench.host.seconds + 60));
-    let at = bench.host.seconds + 59;
-    assert!(bench.vm.lock().advance_clock(at).is_empty());
+    assert_eq!(bench.vm.lock().next_deadline(seconds_of), Some(bench.host.seconds + 60));
+    let at = |seconds| Time { seconds, count: 0 };
+    let rings = bench.host.seconds + 60;
+    assert!(bench.vm.lock().note_time(at(rings - 1)).is_empty());
     assert_eq!(listed(&mut bench, 0), []);
-    assert!(bench.vm.lock().advance_clock(at + 1).contains(VcpuId::new(0)));
+    assert!(bench.vm.lock().note_time(at(rings)).contains(VcpuId::new(0)));
     assert_eq!(listed(&mut bench, 0), [(RTC_INTID, State::Pending)]);
-    assert_eq!(bench.vm.lock().clock_deadline(), None);
+    assert!(!bench.vm.lock().waits_for_time());
 }
 
 #[test]

@@ -7,6 +7,8 @@ use vambrace_cpu::power::Power;
 use vambrace_cpu::syndrome::class;
 use vambrace_cpu::sysreg::SysReg;
 use vambrace_interrupts::{Intid, LineLevel, ListRegister, State, Trigger};
+use vambrace_machine::devices::Device;
+use vambrace_machine::host::Clock;
 use vambrace_machine::{Resume, layout};
 use vambrace_memory::{GuestMemory, Ipa};
 
@@ -39,13 +41,13 @@ pub(crate) enum Event {
 
 fn address() -> impl Strategy<Value = u64> {
     let device = select(vec![
-        (layout::GICD.0, layout::GICD_SIZE),
+        (layout::GICD.start().0, layout::GICD.len()),
         (layout::GICR.0, 21 * layout::GICR_STRIDE),
-        (layout::UART.0, 0x60),
-        (layout::UART.0, layout::UART_SIZE),
-        (layout::RTC.0, 0x20),
-        (layout::RTC.0, layout::RTC_SIZE),
-        (layout::FLASH.0, layout::FLASH_SIZE),
+        (Device::Pl011.base().0, 0x60),
+        (Device::Pl011.base().0, Device::Pl011.range().len()),
+        (Device::Pl031.base().0, 0x20),
+        (Device::Pl031.base().0, Device::Pl031.range().len()),
+        (layout::FLASH.start().0, layout::FLASH.len()),
         (layout::RAM.0, RAM_SIZE),
     ]);
     prop_oneof![
@@ -54,9 +56,9 @@ fn address() -> impl Strategy<Value = u64> {
             let offset = offset % size;
             base + if low < 7 { offset & !7 | (low & 4) } else { offset }
         }),
-        2 => (0u64..4, select(vec![layout::GICD_SIZE, layout::GICR_STRIDE, layout::UART_SIZE]), 0u64..16)
+        2 => (0u64..4, select(vec![layout::GICD.len(), layout::GICR_STRIDE, Device::Pl011.range().len()]), 0u64..16)
             .prop_map(|(n, size, before)| {
-                let bases = [layout::GICD.0, layout::GICR.0, layout::UART.0, layout::RTC.0];
+                let bases = [layout::GICD.start().0, layout::GICR.0, Device::Pl011.base().0, Device::Pl031.base().0];
                 bases[n as usize] + size + 4 - before
             }),
         1 => any::<u64>(),
@@ -222,7 +224,7 @@ impl Bench {
                 self.host.now += ticks;
                 self.host.seconds += seconds;
                 let _ = self.vm.lock().update_physical_timer_line(&self.vcpus[index], self.host.now);
-                let _ = self.vm.lock().advance_clock(self.host.seconds);
+                let _ = self.vm.lock().note_time(self.host.device_time());
             }
             Event::Keys(count) => {
                 let _ = self.vm.lock().type_keys(&[b'k'; 100][..count.into()]);

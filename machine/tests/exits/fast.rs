@@ -204,15 +204,15 @@ fn load(bytes: u32, rt: u32, ipa: u64) -> Cause {
     [syndrome(class::DATA_ABORT_LOWER, moves(bytes, rt) | TRANSLATION).0, ipa, ipa >> 12 << 4]
 }
 
-const GICD_TYPER: u64 = layout::GICD.0 + 4;
+const GICD_TYPER: u64 = layout::GICD.start().0 + 4;
 const GICR_TYPER: u64 = layout::GICR.0 + 8;
 
 /// The registers of the interrupt controller that never change, with each width that the architecture gives them: GICD_TYPER,
 /// IIDR, PIDR2; GICR_IIDR, TYPER, its upper half, PIDR2.
 const CONSTANT: &[(u64, &[u32])] = &[
     (GICD_TYPER, &[4]),
-    (layout::GICD.0 + 8, &[4]),
-    (layout::GICD.0 + 0xFFE8, &[4]),
+    (layout::GICD.start().0 + 8, &[4]),
+    (layout::GICD.start().0 + 0xFFE8, &[4]),
     (layout::GICR.0 + 4, &[4]),
     (GICR_TYPER, &[4, 8]),
     (GICR_TYPER + 4, &[4]),
@@ -357,7 +357,7 @@ const SGI_FRAME: u64 = layout::GICR.0 + 0x1_0000;
 /// A VM of so many vCPUs whose first has all its private interrupts in Group 1 and enabled, and is on its CPU.
 fn with_interrupts(vcpus: usize) -> Bench {
     let mut bench = Bench::new(vcpus);
-    bench.write(layout::GICD.0, 0b11);
+    bench.write(layout::GICD.start().0, 0b11);
     bench.write(SGI_FRAME + 0x80, u32::MAX.into());
     bench.write(SGI_FRAME + 0x100, u32::MAX.into());
     bench

@@ -6,6 +6,7 @@ use vambrace_cpu::power::CpuEntry;
 use vambrace_cpu::pstate::Endianness;
 use vambrace_cpu::syndrome::{FaultStatus, InstructionLength, Syndrome, class};
 use vambrace_ids::VcpuId;
+use vambrace_machine::devices::Device;
 use vambrace_machine::vcpu::CrashCause;
 use vambrace_machine::{Lifecycle, Resume, StopReason, layout, report};
 use vambrace_memory::Ipa;
@@ -65,12 +66,12 @@ fn instruction_abort_and_isv0_never_end_the_hypervisor() {
 #[test]
 fn a_pair_may_lie_on_two_devices() {
     let mut bench = Bench::new(1);
-    map(&mut bench, &[(0x1000, CODE), (0x8000, layout::UART.0), (0x9000, layout::RTC.0)]);
+    map(&mut bench, &[(0x1000, CODE), (0x8000, Device::Pl011.base().0), (0x9000, Device::Pl031.base().0)]);
     bench.frame().pc = 0x1000;
     bench.frame().x[10] = 0x8FFC;
     // LDP W3, W4, [X10]: PCellID3 of the UART, and the clock.
     bench.host.ram.poke(CODE, &0x2940_1143_u32.to_le_bytes());
-    for (va, ipa) in [(0x8FFC, layout::UART.0 + 0xFFC), (0x9000, layout::RTC.0)] {
+    for (va, ipa) in [(0x8FFC, Device::Pl011.base().0 + 0xFFC), (0x9000, Device::Pl031.base().0)] {
         bench.frame().pc = 0x1000;
         bench.frame().x[3..5].copy_from_slice(&[0, 0]);
         assert_eq!(bench.data_abort_at(TRANSLATION, va, ipa), Resume::Guest);
@@ -81,7 +82,7 @@ fn a_pair_may_lie_on_two_devices() {
     bench.host.ram.poke(TABLES + 0x2000 + 9 * 8, &[0; 8]);
     bench.frame().pc = 0x1000;
     bench.frame().x[3] = 1;
-    assert_eq!(bench.data_abort_at(TRANSLATION, 0x8FFC, layout::UART.0 + 0xFFC), Resume::Guest);
+    assert_eq!(bench.data_abort_at(TRANSLATION, 0x8FFC, Device::Pl011.base().0 + 0xFFC), Resume::Guest);
     assert!(bench.took(class::DATA_ABORT_SAME));
     assert_eq!(bench.frame().x[3], 1);
 }
@@ -92,10 +93,10 @@ fn an_instruction_is_read_as_its_own_level_may() {
     let mut bench = Bench::new(1);
     map(&mut bench, &[(0x1000, CODE), (0x2000, CODE | execute_never_at_el0)]);
     bench.host.ram.poke(CODE, &0x2940_1143_u32.to_le_bytes());
-    bench.frame().x[10] = layout::UART.0 + 0xFE0;
+    bench.frame().x[10] = Device::Pl011.base().0 + 0xFE0;
     for (pstate, pc, is_readable) in [(EL1H, 0x2000, true), (0, 0x1000, true), (0, 0x2000, false)] {
         (bench.frame().pstate, bench.frame().pc) = (pstate, pc);
-        let va = layout::UART.0 + 0xFE0;
+        let va = Device::Pl011.base().0 + 0xFE0;
         assert_eq!(bench.data_abort_at(TRANSLATION, va, va), Resume::Guest);
         assert_eq!(bench.frame().pc == pc + 4, is_readable, "PSTATE {pstate:#x}, PC {pc:#x}");
     }
@@ -106,7 +107,7 @@ fn a_walk_to_nowhere_is_an_external_abort_of_its_level() {
     let nowhere = 0x2000_0000;
     for (level, entry) in [(1, None), (2, Some(TABLES)), (3, Some(TABLES + 0x1000))] {
         let mut bench = Bench::new(1);
-        map(&mut bench, &[(0x8000, layout::UART.0)]);
+        map(&mut bench, &[(0x8000, Device::Pl011.base().0)]);
         match entry {
             None => bench.el1().ttbr0 = nowhere,
             Some(entry) => bench.host.ram.poke(entry, &(nowhere | TABLE).to_le_bytes()),
@@ -136,7 +137,7 @@ fn a_walk_to_nowhere_is_an_external_abort_of_its_level() {
 #[test]
 fn a_descriptor_in_flash_cannot_be_updated() {
     let mut bench = Bench::with_flash();
-    map(&mut bench, &[(0x8000, layout::UART.0)]);
+    map(&mut bench, &[(0x8000, Device::Pl011.base().0)]);
     assert_eq!(bench.data_abort_at(iss::S1PTW | iss::WNR | PERMISSION, 0x8018, 0x1000), Resume::Guest);
     assert_eq!(bench.taken_syndrome().map(Syndrome::fault_status), Some(FaultStatus::ExternalOnWalk(3)));
 }
@@ -265,7 +266,7 @@ fn exceptions_that_are_handled_are_not_told() {
     run(|bench, n| bench.frame().x[7] = n.into());
     run(|bench, n| {
         if n.is_multiple_of(100) {
-            bench.write(layout::UART.0 + 0x24, 1);
+            bench.write(Device::Pl011.base().0 + 0x24, 1);
         }
     });
     run(|bench, n| {
@@ -326,7 +327,7 @@ fn a_crash_report_in_words() {
     let mut bench = Bench::new(2);
     bench.el1().vbar = 0;
     bench.frame().x[19] = 0xFEED_F00D;
-    assert_eq!(bench.read(layout::UART.0 + 0x18), 0x90);
+    assert_eq!(bench.read(Device::Pl011.base().0 + 0x18), 0x90);
     assert_eq!(bench.data_abort(moves(8, 1) | iss::WNR | TRANSLATION, 0x5_5000), Resume::Guest);
     let esr = syndrome(class::INSTRUCTION_ABORT_LOWER, 0x04);
     assert_eq!(bench.exit_of(0, esr.0, 0x200, 0), Resume::Stop);

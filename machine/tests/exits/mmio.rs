@@ -2,15 +2,17 @@
 //! Loads and stores where there is no RAM.
 
 use vambrace_cpu::syndrome::{FaultStatus, InstructionLength, Syndrome, class};
+use vambrace_machine::devices::Device;
 use vambrace_machine::{Resume, layout};
+use vambrace_wire::bundle::DeviceSet;
 
 use crate::access::{PERMISSION, TRANSLATION, iss, moves};
 use crate::bench::{Bench, CODE, EL1H};
 
-const GICD: u64 = layout::GICD.0;
+const GICD: u64 = layout::GICD.start().0;
 const GICR: u64 = layout::GICR.0;
-const UART: u64 = layout::UART.0;
-const RTC: u64 = layout::RTC.0;
+const UART: u64 = Device::Pl011.base().0;
+const RTC: u64 = Device::Pl031.base().0;
 /// PL011: integer and fractional baud rate divisors, 16 and 6 bits.
 const IBRD: u64 = UART + 0x24;
 const FBRD: u64 = UART + 0x28;
@@ -101,14 +103,14 @@ fn gic_offsets_out_of_range_read_zero() {
 fn a_doorbell_notifies_after_the_exit_and_asserts_its_interrupt_until_it_is_heard() {
     use vambrace_io::doorbell::registers::{CAUSE, NOTIFY, NUMBER};
     let mut bench = Bench::new(1);
-    let at = layout::DOORBELL.0;
+    let at = layout::DOORBELLS.place(0).start().0;
     assert_eq!(bench.read(at + NUMBER), 1);
     bench.write(at + NOTIFY, 0b1101);
     // There are three members.
     assert_eq!(bench.host.doorbell_masks[..2], [0b101, 0]);
     let _ = bench.vm.lock().notified(0, 2);
-    let pending = GICD + 0x200 + 4 * u64::from((layout::SPI_BASE + layout::DOORBELL_SPI) / 32);
-    let bit = 1 << ((layout::SPI_BASE + layout::DOORBELL_SPI) % 32);
+    let pending = GICD + 0x200 + 4 * u64::from((layout::SPI_BASE + layout::DOORBELLS.spi(0)) / 32);
+    let bit = 1 << ((layout::SPI_BASE + layout::DOORBELLS.spi(0)) % 32);
     assert_eq!((bench.read(at + CAUSE), bench.read(pending) & bit), (0b100, bit));
     bench.write(at + CAUSE, 0b100);
     assert_eq!((bench.read(at + CAUSE), bench.read(pending) & bit), (0, 0));
@@ -118,11 +120,11 @@ fn a_doorbell_notifies_after_the_exit_and_asserts_its_interrupt_until_it_is_hear
 fn every_offset_of_every_device_answers_every_width() {
     let mut bench = Bench::new(2);
     let devices = [
-        (GICD, layout::GICD_SIZE),
+        (GICD, layout::GICD.len()),
         (GICR, 2 * layout::GICR_STRIDE),
-        (UART, layout::UART_SIZE),
-        (RTC, layout::RTC_SIZE),
-        (layout::DOORBELL.0, layout::DOORBELL_STRIDE),
+        (UART, Device::Pl011.range().len()),
+        (RTC, Device::Pl031.range().len()),
+        (layout::DOORBELLS.place(0).start().0, layout::DOORBELLS.place(0).len()),
     ];
     for (base, size) in devices {
         for offset in (0..size).step_by(2).chain(1..9) {
@@ -185,7 +187,7 @@ fn an_access_to_nothing_is_an_external_abort() {
     let mut bench = Bench::new(2);
     let end_of_redistributors = GICR + 2 * layout::GICR_STRIDE;
     for ipa in
-        [0, 0x1000, 0x0808_0000, GICD + layout::GICD_SIZE, end_of_redistributors, UART + 0x1000, RTC - 4]
+        [0, 0x1000, 0x0808_0000, GICD + layout::GICD.len(), end_of_redistributors, UART + 0x1000, RTC - 4]
     {
         assert!(is_refused(&mut bench, moves(4, 3) | TRANSLATION, ipa), "read of {ipa:#x}");
         assert!(is_refused(&mut bench, moves(4, 3) | iss::WNR | TRANSLATION, ipa), "write of {ipa:#x}");
@@ -395,7 +397,7 @@ fn only_stores_to_flash_are_ignored() {
 #[test]
 fn devices_that_a_vm_does_not_have_are_not_there() {
     let mut config = crate::bench::config(1, false);
-    (config.devices.pl011, config.devices.pl031) = (false, false);
+    config.devices = DeviceSet::EMPTY;
     let mut bench = Bench::with_config(&config);
     assert!(is_refused(&mut bench, moves(4, 3) | TRANSLATION, UART));
     assert!(is_refused(&mut bench, moves(4, 3) | TRANSLATION, RTC));

@@ -9,6 +9,8 @@ use proptest::test_runner::TestRunner;
 use vambrace_cpu::sysreg::SysReg;
 use vambrace_ids::VcpuId;
 use vambrace_interrupts::ListRegister;
+use vambrace_io::platform::Time;
+use vambrace_machine::devices::Device;
 use vambrace_machine::{Resume, Vcpu, Vm, layout};
 
 use crate::bench::{Bench, config, platform};
@@ -142,7 +144,7 @@ pub(crate) fn difference(one: &Vm, other: &Vm) -> String {
 #[test]
 fn lines_go_down_at_a_reset() {
     let mut bench = Bench::with_config(&config(2, false));
-    let (uart, clock) = (layout::UART.0, layout::RTC.0);
+    let (uart, clock) = (Device::Pl011.base().0, Device::Pl031.base().0);
     bench.write(uart + 0x38, 0x7FF);
     let _ = bench.vm.lock().type_keys(b"k");
     bench.write(clock + 0x10, 1);
@@ -150,7 +152,7 @@ fn lines_go_down_at_a_reset() {
     bench.frame().x[1] = 1;
     assert_eq!(bench.msr(SysReg::CNTP_CTL_EL0, 1), Resume::Guest);
     // All three are pending.
-    assert_eq!(bench.read(layout::GICD.0 + 0x204), 0b110);
+    assert_eq!(bench.read(layout::GICD.start().0 + 0x204), 0b110);
     assert_eq!(bench.read(layout::GICR.0 + 0x1_0200), 1 << layout::PHYSICAL_TIMER_INTID.get());
     bench.vm.lock().reset();
     let fresh = Vm::new(&config(2, false), &platform(), bench.host.seconds).expect("it can be built");
@@ -170,7 +172,7 @@ fn a_reset_vm_is_a_new_one_a_thousand_times() {
         bench.vm.lock().flush_console(|bytes| bytes.len());
         bench.restart();
         bench.start_pending();
-        let (data, flags) = (layout::UART.0, layout::UART.0 + 0x18);
+        let (data, flags) = (Device::Pl011.base().0, Device::Pl011.base().0 + 0x18);
         bench.read(flags);
         while bench.read(flags) & 1 << 4 == 0 {
             bench.read(data);
@@ -180,7 +182,7 @@ fn a_reset_vm_is_a_new_one_a_thousand_times() {
         }
         bench.vm.lock().reset();
         let mut reset = bench.vm.lock().clone();
-        let _ = reset.advance_clock(bench.host.seconds);
+        let _ = reset.note_time(Time { seconds: bench.host.seconds, count: 0 });
         let fresh = Vm::new(&config(5, true), &platform(), bench.host.seconds).expect("it can be built");
         assert!(reset == fresh, "round {round}: {}", difference(&reset, &fresh));
         bench.restart();

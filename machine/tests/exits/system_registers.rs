@@ -11,7 +11,7 @@ use vambrace_machine::{Resume, handle, layout};
 
 use crate::bench::{Bench, CLEAN_STEP, EL1H, RAM_SIZE, VECTORS, syndrome};
 
-const GICD_CTLR: u64 = layout::GICD.0;
+const GICD_CTLR: u64 = layout::GICD.start().0;
 const SGI_BASE: u64 = layout::GICR.0 + 0x1_0000;
 const ISENABLER: u64 = 0x100;
 const IGROUPR: u64 = 0x080;

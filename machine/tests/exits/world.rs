@@ -13,6 +13,7 @@ use vambrace_interrupts::{LineLevel, Put, VcpuRunState, Width as GicWidth};
 use vambrace_io::virtio::mmio::registers;
 use vambrace_io::virtio::net::{Frame, FrameQueue, Offload};
 use vambrace_io::virtio::quota::Quota;
+use vambrace_machine::devices::{self, Device};
 use vambrace_machine::inbox::Inbox;
 use vambrace_machine::vcpu::MpState;
 use vambrace_machine::virtio::PollStep;
@@ -82,7 +83,9 @@ pub(crate) struct Outside {
 /// A VM with each kind of device; its virtio console has the keys unless it has a UART.
 pub(crate) fn config(vcpus: usize, has_uart: bool) -> VmConfig {
     let mut config = bench::config(vcpus, true);
-    config.devices.pl011 = has_uart;
+    if !has_uart {
+        config.devices = devices::set(&[Device::Pl031]);
+    }
     config.virtio = vec![
         VirtioDevice::Entropy,
         VirtioDevice::Console,
@@ -409,7 +412,7 @@ impl World {
     /// The guest stores a word to a register of the virtio device in a slot.
     fn store(&mut self, slot: usize, register: u64, value: u32) {
         let Some(index) = self.driver() else { return };
-        let ipa = layout::VIRTIO.0 + slot as u64 * layout::VIRTIO_STRIDE + register;
+        let ipa = layout::VIRTIO.place(slot as u64).start().0 + register;
         let frame = &mut self.bench.vcpus[index].registers.frame;
         let before = frame.clone();
         // At EL1 and little-endian: what the driver is in the middle of.

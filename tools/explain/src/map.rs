@@ -8,6 +8,7 @@ mod drawing;
 mod text;
 
 use serde::{Serialize, Serializer};
+use vambrace_machine::devices::Device;
 use vambrace_machine::layout;
 
 use vambrace_manifest::io::{DiskSource, VirtioDevice};
@@ -197,11 +198,12 @@ fn vm_map(manifest: &Manifest, (index, vm): (usize, &Vm), place: &VmPlace, other
     };
     let mut regions = Vec::new();
     if matches!(vm.boot, Boot::Firmware(_)) {
-        let flash = Region::new("flash", RegionKind::Flash(index), layout::FLASH.0, layout::FLASH_SIZE);
+        let flash =
+            Region::new("flash", RegionKind::Flash(index), layout::FLASH.start().0, layout::FLASH.len());
         regions.push(Region { lies_at: certain(|place| place.flash), ..flash });
     }
     let device = |what: &str, start, size| Region::new(what, RegionKind::Emulated, start, size);
-    regions.push(device("GIC distributor", layout::GICD.0, layout::GICD_SIZE));
+    regions.push(device("GIC distributor", layout::GICD.start().0, layout::GICD.len()));
     let vcpus = vm.vcpus.len() as u64;
     let redistributors = |count: u64| match count {
         1 => "GIC redistributor".to_owned(),
@@ -209,11 +211,9 @@ fn vm_map(manifest: &Manifest, (index, vm): (usize, &Vm), place: &VmPlace, other
     };
     let low = vcpus.min(layout::GICR_COUNT);
     regions.push(device(&redistributors(low), layout::GICR.0, low * layout::GICR_STRIDE));
-    if vm.devices.pl011 {
-        regions.push(device("UART PL011", layout::UART.0, layout::UART_SIZE));
-    }
-    if vm.devices.pl031 {
-        regions.push(device("clock PL031", layout::RTC.0, layout::RTC_SIZE));
+    for platform in Device::ALL.into_iter().filter(|platform| platform.is_in(vm.devices)) {
+        let what = format!("{} {}", platform.role(), platform.model());
+        regions.push(device(&what, platform.base().0, platform.range().len()));
     }
     regions.extend(virtio(manifest, vm));
     regions.extend(assigned(vm));
@@ -237,8 +237,8 @@ fn vm_map(manifest: &Manifest, (index, vm): (usize, &Vm), place: &VmPlace, other
 /// The VM's own virtio devices.
 fn virtio(manifest: &Manifest, vm: &Vm) -> Vec<Region> {
     let slots = (0..).zip(&vm.virtio).map(|(slot, device): (u64, _)| {
-        let start = layout::VIRTIO.0 + slot * layout::VIRTIO_STRIDE;
-        Region::new(virtio_words(manifest, device), RegionKind::Emulated, start, layout::VIRTIO_STRIDE)
+        let place = layout::VIRTIO.place(slot);
+        Region::new(virtio_words(manifest, device), RegionKind::Emulated, place.start().0, place.len())
     });
     slots.collect()
 }
@@ -283,14 +283,14 @@ fn assigned(vm: &Vm) -> Vec<Region> {
 fn channels(manifest: &Manifest, vm: &Vm) -> Vec<Region> {
     let ends = (0..).zip(&vm.channels).filter_map(|(index, end): (u64, _)| {
         let channel = manifest.channels.get(usize::from(end.channel))?;
-        let doorbell = layout::DOORBELL.0 + index * layout::DOORBELL_STRIDE;
+        let doorbell = layout::DOORBELLS.place(index);
         let memory = layout::CHANNEL.0 + index * layout::CHANNEL_STRIDE;
         Some([
             Region::new(
                 format!("doorbell of {}", channel.name),
                 RegionKind::Emulated,
-                doorbell,
-                layout::DOORBELL_STRIDE,
+                doorbell.start().0,
+                doorbell.len(),
             ),
             Region::new(format!("channel {}", channel.name), RegionKind::Shared, memory, channel.size.0),
         ])
@@ -342,7 +342,7 @@ fn physical(memory: Size, tries: [&Placement; 3], vms: &[VmMap]) -> Vec<Region> 
 
 /// The board's devices that EL2 drives: from the GIC's distributor to the clock.
 const DEVICES: Piece =
-    Piece { start: layout::GICD.0, size: layout::RTC.0 + layout::RTC_SIZE - layout::GICD.0 };
+    Piece { start: layout::GICD.start().0, size: Device::Pl031.range().end().0 - layout::GICD.start().0 };
 
 /// Puts free memory between what is taken, up to the end of the board's RAM.
 fn fill(taken: Vec<Region>, memory: u64) -> Vec<Region> {

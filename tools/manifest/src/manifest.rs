@@ -14,6 +14,7 @@ mod cross_check;
 mod file;
 mod files;
 pub mod io;
+mod listed;
 pub mod ports;
 mod resolve;
 pub mod run;
@@ -31,7 +32,7 @@ use serde::Deserialize;
 use toml::de::{DeTable, Deserializer};
 use vambrace_wire::bundle::assigned::RamPlacement;
 use vambrace_wire::bundle::channel::Membership;
-use vambrace_wire::bundle::{self, Devices};
+use vambrace_wire::bundle::{self, DeviceSet};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Source, Span};
 
@@ -140,8 +141,8 @@ pub struct Vm {
     pub vcpus: Vec<Option<u16>>,
     /// Share of a physical CPU, 1 to 10000.
     pub weight: u32,
-    /// Its devices.
-    pub devices: Devices,
+    /// Its platform devices.
+    pub devices: DeviceSet,
     /// Its virtio devices, by slot.
     pub virtio: Vec<io::VirtioDevice>,
     /// Its ends of channels.

@@ -258,7 +258,7 @@ impl Planner<'_> {
             placement: vm.placement,
             vcpus: vm.vcpus.iter().map(|cpu| VcpuConfig { cpu: *cpu }).collect(),
             weight: vm.weight,
-            flash: loads.iter().any(|load| load.ipa == FLASH.0),
+            flash: loads.iter().any(|load| load.ipa == FLASH.start().0),
             loads,
             entry: entry.0,
             boot_argument: RAM.0,
@@ -301,8 +301,8 @@ impl Planner<'_> {
 
     fn with_firmware(&mut self, vm: &Vm, source: &FirmwareSource) -> Result<Start, Stop> {
         let (_, blob) = self.other(vm, Other::Firmware(source.clone()))?;
-        let loads = vec![Load { blob, ipa: FLASH.0 }];
-        Ok(Start { loads, tree: self.tree(vm, None)?, entry: FLASH })
+        let loads = vec![Load { blob, ipa: FLASH.start().0 }];
+        Ok(Start { loads, tree: self.tree(vm, None)?, entry: FLASH.start() })
     }
 
     fn tree(&mut self, vm: &Vm, initrd: Option<(Ipa, Ipa)>) -> Result<DeviceTree, Stop> {

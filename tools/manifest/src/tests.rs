@@ -7,7 +7,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
-use vambrace_wire::bundle::Devices;
+use vambrace_machine::devices::{self, Device};
 
 use super::*;
 use crate::diagnostic::{Code, Source};
@@ -191,7 +191,7 @@ fn everything_has_its_default() {
     assert_eq!((vm.name.as_str(), vm.cmdline.as_str(), vm.memory), ("a", "", Size::mib(256)));
     assert_eq!(vm.boot, Boot::Kernel { kernel: KernelSource::Guest { name: "hello".into() }, initrd: None });
     assert_eq!((vm.vcpus.as_slice(), vm.weight, vm.after), ([None].as_slice(), 100, None));
-    assert_eq!(vm.devices, Devices { pl011: true, pl031: true });
+    assert_eq!(vm.devices, devices::DEFAULT);
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn every_key_is_understood() {
     assert_eq!(a.boot, Boot::Kernel { kernel, initrd: Some(InitrdSource::Demo) });
     assert_eq!((a.cmdline.as_str(), a.memory, a.weight), ("loglevel=4", Size::mib(1024), 300));
     assert_eq!(a.vcpus, [Some(7), Some(7)]);
-    assert_eq!(a.devices, Devices { pl011: true, pl031: false });
+    assert_eq!(a.devices, devices::set(&[Device::Pl011]));
     assert_eq!(b.boot, Boot::Firmware(FirmwareSource::DebianUBoot));
     assert_eq!((b.vcpus.len(), b.after), (3, Some(0)));
 }

@@ -14,7 +14,7 @@ fn vm(name: &str) -> VmConfig {
         entry: 0x4020_0000,
         boot_argument: 0x4000_0000,
         seeds: vec![],
-        devices: Devices { pl011: true, pl031: true },
+        devices: DeviceSet::EMPTY.with(0).with(1),
         virtio: vec![],
         placement: RamPlacement::Anywhere,
         registers: vec![],

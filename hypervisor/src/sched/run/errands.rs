@@ -18,7 +18,7 @@ use super::{NEVER, Pcpu, now};
 use crate::console;
 use crate::sched::percpu::{self, Message};
 use crate::vm::registry::{self, Advance};
-use crate::vm::shared::{VmHandle, VmShared};
+use crate::vm::shared::{VmHandle, VmShared, device_deadline};
 
 /// What an errand has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,17 +170,30 @@ impl Pcpu {
         let mut vm = handle.vm.lock();
         let moved = vm.gic.sync_put_if_changed(vcpu);
         let is_awake = vm.gic.has_deliverable(vcpu);
+        let mut deadline = None;
         if !is_awake {
             vm.gic.set_run_state(vcpu, VcpuRunState::Blocked);
+            deadline = device_deadline(&vm);
         }
         drop(vm);
         handle.notify(&moved);
         if !is_awake {
+            if let Some(at) = deadline {
+                self.wake_for_devices(id, at);
+            }
             self.queue.block(id);
             return Errand::IsAll;
         }
         self.make_ready(id);
         Errand::ThenEnter
+    }
+
+    /// A vCPU that waits on wakes when a device of its VM is to be told the time, too: that may be sooner than it was.
+    #[cold]
+    fn wake_for_devices(&mut self, id: RunQueueIndex, at: u64) {
+        let Some(Some(queued)) = self.queued.get_mut(id.index()) else { invariant!("errands are for vCPUs") };
+        queued.wake_at = queued.wake_at.min(at);
+        self.note_deadline(id);
     }
 
     /// A vCPU that is off is requested: is it to start?

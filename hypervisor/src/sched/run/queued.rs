@@ -19,11 +19,10 @@ use super::account::Payer;
 use super::switch::Unloaded;
 use super::{NEVER, Pcpu, now};
 use crate::devices;
-use crate::host_io::clock;
 use crate::vm::background::BackgroundTask;
 use crate::vm::pause::PauseNumber;
 use crate::vm::registry;
-use crate::vm::shared::{Halted, VmHandle, VmShared};
+use crate::vm::shared::{Halted, VmHandle, VmShared, device_deadline};
 
 /// A vCPU of this CPU.
 #[derive(Debug)]
@@ -185,8 +184,8 @@ impl Pcpu {
         if let Some(count) = until {
             wake_at = wake_at.min(count.saturating_add(offset));
         }
-        if let Some(seconds) = vm.clock_deadline() {
-            wake_at = wake_at.min(clock::count_at(seconds));
+        if let Some(at) = device_deadline(&vm) {
+            wake_at = wake_at.min(at);
         }
         if wake_at <= now || put != Put::Idle && vm.gic.has_deliverable(vcpu.id) {
             return Waits::No;

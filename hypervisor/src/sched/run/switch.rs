@@ -24,9 +24,8 @@ use crate::arch::{barrier, sysreg_context, world};
 use crate::gic::CpuInterface;
 use crate::gic::vgic;
 use crate::gic::vgic::Interface;
-use crate::host_io::clock;
 use crate::panic;
-use crate::vm::shared::{VmShared, VmStatus};
+use crate::vm::shared::{VmShared, VmStatus, device_deadline};
 
 /// Stage-2 root tables without an entry, for a CPU without a VM: as many as a 4 KiB granule's smallest trees have.
 /// Atomics, so that they are no constant, which would be 16 KiB of zeros in the image.
@@ -128,7 +127,7 @@ impl Pcpu {
             return status;
         }
         let mut moved = vm.gic.sync_from(vcpu.id, |known| self.interface.read(known));
-        moved.extend(&self.update_timer_lines(&mut vm, vcpu));
+        moved.extend(&self.update_timer_lines(handle, &mut vm, vcpu));
         moved.extend(&retract_timer(&mut vm, vcpu.id));
         // Whatever is for this vCPU it gets now.
         moved.remove(vcpu.id);
@@ -160,7 +159,7 @@ impl Pcpu {
         features::set_fp(if self.fp_owner == Some(id) { Fp::IsLoaded } else { Fp::Traps });
         barrier::isb();
         let mut vm = handle.vm.lock();
-        let mut moved = self.update_timer_lines(&mut vm, vcpu);
+        let mut moved = self.update_timer_lines(handle, &mut vm, vcpu);
         if !vm.gic.load(vcpu.id) {
             moved.extend(&self.flush_anew(&mut vm, vcpu));
         }
@@ -193,16 +192,24 @@ impl Pcpu {
         moved
     }
 
-    /// Brings the lines of physical timer and clock to the GIC. Says whom that concerns.
+    /// Brings the lines that depend on the time to the GIC: the physical timer's and devices'. Says whom that concerns.
     #[inline(always)]
-    fn update_timer_lines(&mut self, vm: &mut Vm, vcpu: &Vcpu) -> VcpuSet {
+    fn update_timer_lines(&mut self, handle: &VmShared, vm: &mut Vm, vcpu: &Vcpu) -> VcpuSet {
         self.lines_updated_at = now();
         let mut moved = vm.advance_physical_timer(vcpu, self.lines_updated_at);
         self.alarm = NEVER;
-        if vm.clock_deadline().is_some() {
-            moved.extend(&vm.advance_clock(clock::seconds()));
-            self.alarm = vm.clock_deadline().map_or(NEVER, clock::count_at);
+        if vm.waits_for_time() {
+            moved.extend(&self.update_device_lines(handle, vm));
         }
+        moved
+    }
+
+    /// Tells the VM's devices the time, brings their lines to the GIC, and notes when they are to be told next.
+    #[cold]
+    #[inline(never)]
+    fn update_device_lines(&mut self, handle: &VmShared, vm: &mut Vm) -> VcpuSet {
+        let moved = vm.note_time(handle.device_time());
+        self.alarm = device_deadline(vm).unwrap_or(NEVER);
         moved
     }
 

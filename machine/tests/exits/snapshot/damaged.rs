@@ -6,6 +6,7 @@ use vambrace_cpu::sysreg::SysReg;
 use vambrace_ids::VcpuId;
 use vambrace_interrupts::{HwLink, Intid, Trigger};
 use vambrace_machine::Lifecycle;
+use vambrace_machine::devices::{self, Device};
 use vambrace_machine::lifecycle::WrongState;
 use vambrace_machine::snapshot::{Mismatch, RestoreError, Unfit, WriteError, restore};
 use vambrace_wire::bundle::io::VirtioDevice;
@@ -139,14 +140,20 @@ fn what_does_not_fit_is_told_by_name() {
             other => panic!("{other:?}"),
         }
     };
-    let slot = |slot| Ipa(layout::VIRTIO.0 + slot * layout::VIRTIO_STRIDE);
+    let slot = |slot| layout::VIRTIO.place(slot).start();
     assert_eq!(refused(|it| it.name = "other".into()), Mismatch::Name);
     assert_eq!(refused(|it| it.vcpus.truncate(1)), Mismatch::Vcpus { saved: 2, here: 1 });
     assert!(matches!(refused(|it| it.memory *= 2), Mismatch::Memory { .. }));
     assert!(matches!(refused(|it| it.flash = false), Mismatch::Memory { .. }));
-    assert_eq!(refused(|it| it.devices.pl011 = false), Mismatch::Device(layout::UART));
-    assert_eq!(refused(|it| it.devices.pl031 = false), Mismatch::Device(layout::RTC));
-    assert_eq!(refused(|it| it.channels.clear()), Mismatch::Device(layout::DOORBELL));
+    assert_eq!(
+        refused(|it| it.devices = devices::set(&[Device::Pl031])),
+        Mismatch::Device(Device::Pl011.base())
+    );
+    assert_eq!(
+        refused(|it| it.devices = devices::set(&[Device::Pl011])),
+        Mismatch::Device(Device::Pl031.base())
+    );
+    assert_eq!(refused(|it| it.channels.clear()), Mismatch::Device(layout::DOORBELLS.place(0).start()));
     assert_eq!(refused(|it| it.virtio.truncate(2)), Mismatch::Device(slot(2)));
     assert_eq!(refused(|it| it.virtio.swap(0, 1)), Mismatch::Device(slot(0)));
     let larger = |it: &mut VmConfig| {

@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use vambrace_machine::device_tree::{Description, DeviceTree};
-use vambrace_wire::bundle::Devices;
+use vambrace_machine::devices::{self, Device};
 
 use super::super::suite::{GUEST, Suite, Testbed};
 use super::{MEMORY, Opponent};
@@ -93,7 +93,7 @@ fn tree(suite: Suite, cmdline: &str) -> Result<Vec<u8>, SetupError> {
     let vm = Description {
         memory: MEMORY,
         vcpus: suite.vcpus() as u16,
-        devices: Devices { pl011: true, pl031: false },
+        devices: devices::set(&[Device::Pl011]),
         virtio: 0,
         assigned: &[],
         channels: &[],

@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use vambrace_cpu::exit::{DataAbort, Exit};
 use vambrace_cpu::syndrome::{Syndrome, class, describe};
+use vambrace_machine::devices::Device;
 use vambrace_machine::layout;
 
 use super::Cause;
@@ -69,7 +70,7 @@ impl Exits {
 
 /// Where the kernel has mapped devices.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Devices(Vec<(Range<u64>, &'static str)>);
+pub(crate) struct Devices(Vec<(Range<u64>, String)>);
 
 impl Devices {
     /// Reads lines of `/proc/vmallocinfo`: `0xSTART-0xEND SIZE CALLER phys=0xADDRESS ioremap`.
@@ -84,23 +85,25 @@ impl Devices {
         Self(said.lines().filter_map(|line| map(&line[line.find("0x")?..])).collect())
     }
 
-    fn at(&self, address: u64) -> Option<&'static str> {
-        self.0.iter().find(|(range, _)| range.contains(&address)).map(|(_, name)| *name)
+    fn at(&self, address: u64) -> Option<&str> {
+        self.0.iter().find(|(range, _)| range.contains(&address)).map(|(_, name)| &**name)
     }
 }
 
 /// The device of a VM that begins at an address.
-fn device(address: u64) -> Option<&'static str> {
-    let devices = [
-        (layout::GICD.0, "the distributor"),
-        (layout::GICR.0, "a redistributor"),
-        (layout::UART.0, "the PL011"),
-        (layout::RTC.0, "the PL031"),
-    ];
+fn device(address: u64) -> Option<String> {
     // A page holds several of them, and a kernel maps pages.
-    let slots = layout::VIRTIO.0..layout::VIRTIO.0 + VIRTIO_SLOTS * layout::VIRTIO_STRIDE;
-    let fixed = devices.into_iter().find(|(start, _)| *start == address).map(|(_, name)| name);
-    fixed.or_else(|| slots.contains(&address).then_some("a virtio device"))
+    let slots = layout::VIRTIO.range().start().0..layout::VIRTIO.range().end().0;
+    if address == layout::GICD.start().0 {
+        Some("the distributor".to_owned())
+    } else if address == layout::GICR.0 {
+        Some("a redistributor".to_owned())
+    } else if slots.contains(&address) {
+        Some("a virtio device".to_owned())
+    } else {
+        let platform = Device::ALL.into_iter().find(|device| device.base().0 == address);
+        platform.map(|device| format!("the {}", device.model()))
+    }
 }
 
 fn hexadecimal(text: &str) -> Option<u64> {
@@ -255,10 +258,10 @@ fn name_of_interrupt(interrupt: u64) -> String {
     const MAINTENANCE: u64 = 25;
     const EL2_TIMER: u64 = 26;
     const VIRTUAL_TIMER: u64 = layout::VIRTUAL_TIMER_INTID.get() as u64;
-    const UART: u64 = (layout::SPI_BASE + layout::UART_SPI) as u64;
-    // QEMU's board has its slots where a VM has its own.
+    // QEMU's board has its UART's, and its slots', where a VM has its own.
+    const UART: u64 = Device::Pl011.intid().get() as u64;
     const BOARD_VIRTIO: Range<u64> = {
-        let first = (layout::SPI_BASE + layout::VIRTIO_SPI) as u64;
+        let first = layout::VIRTIO.intid(0).get() as u64;
         first..first + VIRTIO_SLOTS
     };
     match interrupt {

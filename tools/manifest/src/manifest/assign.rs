@@ -10,9 +10,10 @@ use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::model::DeviceTreeNode;
 use dtoolkit::{Node, Property};
 use toml::Spanned;
+use vambrace_machine::devices::Device;
 use vambrace_machine::layout;
 use vambrace_memory::addr::PAGE_SIZE;
-use vambrace_wire::bundle::Devices;
+use vambrace_wire::bundle::DeviceSet;
 use vambrace_wire::bundle::assigned::{Interrupt, Registers, Trigger};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, nearest};
@@ -57,7 +58,7 @@ pub struct Assigned {
 pub(super) fn devices(
     paths: Option<Spanned<Vec<Spanned<String>>>>,
     trust: Option<&Span>,
-    own: Devices,
+    own: DeviceSet,
     diagnostics: &mut Diagnostics,
 ) -> Vec<Assigned> {
     let Ok(board) = Fdt::new(VIRT) else { return Vec::new() };
@@ -157,10 +158,10 @@ fn is_console(board: Fdt<'static>, path: &str) -> bool {
 }
 
 /// A device whose place is taken by a virtual one of the VM's.
-fn virtual_twin(device: &Assigned, own: Devices) -> Option<Diagnostic> {
-    let twins = [(own.pl031, layout::RTC.0, "pl031"), (own.pl011, layout::UART.0, "pl011")];
+fn virtual_twin(device: &Assigned, own: DeviceSet) -> Option<Diagnostic> {
     let is_there = |at: u64| device.registers.iter().any(|registers| registers.ipa == at);
-    let (_, _, twin) = twins.into_iter().find(|(has, at, _)| *has && is_there(*at))?;
+    let mut twins = Device::ALL.into_iter().filter(|device| device.is_in(own));
+    let twin = twins.find(|twin| is_there(twin.base().0))?.word();
     Some(
         Diagnostic::new(
             Code::AssignedTwice,

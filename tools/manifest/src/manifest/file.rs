@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::listed::ListedDevice;
 use super::{BoardModel, WhenIdle};
 use crate::values::Size;
 
@@ -228,8 +229,8 @@ pub(crate) struct Vm {
     pub(crate) weight: Option<Spanned<u32>>,
     /// Its devices.
     #[serde(default)]
-    #[schemars(with = "Vec<Device>", extend("default" = DEFAULT_DEVICES), example = DEFAULT_DEVICES)]
-    pub(crate) devices: Option<Spanned<Vec<Spanned<Device>>>>,
+    #[schemars(with = "Vec<ListedDevice>", extend("default" = DEFAULT_DEVICES), example = DEFAULT_DEVICES)]
+    pub(crate) devices: Option<Spanned<Vec<Spanned<ListedDevice>>>>,
     /// Its disks, each in a section `[[vm.disk]]` of its own. The first is Linux's `/dev/vda`.
     #[serde(default)]
     #[schemars(with = "Vec<Disk>")]
@@ -377,20 +378,6 @@ enum Cpu {
     NeoverseN2,
     NeoverseV1,
     Max,
-}
-
-/// The virtual devices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Device {
-    /// The UART: the VM's console.
-    Pl011,
-    /// The real-time clock.
-    Pl031,
-    /// Random bytes, by virtio.
-    VirtioRng,
-    /// A console by virtio, besides the UART or in its place.
-    VirtioConsole,
 }
 
 const EXAMPLE_PORTS: [&str; 2] = ["2222:22", "8080:10.0.2.21:80"];

@@ -10,7 +10,8 @@ use toml::Spanned;
 use vambrace_wire::bundle::MAX_VMS;
 use vambrace_wire::bundle::io::{DISK_NAME_LEN, DiskAccess, MAX_VIRTIO, PortAddresses, Uplink};
 
-use super::file::{self, Device};
+use super::file;
+use super::listed::ListedDevice;
 use super::ports::{ForwardedPort, ports};
 use super::resolve::size;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, nearest};
@@ -205,15 +206,16 @@ pub(super) fn devices(
     vm: usize,
     disks: Vec<Spanned<file::Disk>>,
     cards: Vec<Spanned<file::Card>>,
-    listed: &[Spanned<Device>],
+    listed: &[Spanned<ListedDevice>],
     resources: BoardResources<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Vec<VirtioDevice> {
     let mut devices = Vec::new();
     let mut spans: Vec<Span> =
         disks.iter().map(Spanned::span).chain(cards.iter().map(Spanned::span)).collect();
-    let is_virtio =
-        |device: &&Spanned<Device>| matches!(device.get_ref(), Device::VirtioRng | Device::VirtioConsole);
+    let is_virtio = |device: &&Spanned<ListedDevice>| {
+        matches!(device.get_ref(), ListedDevice::VirtioRng | ListedDevice::VirtioConsole)
+    };
     spans.extend(listed.iter().filter(is_virtio).map(Spanned::span));
     for disk in disks {
         devices.extend(self::disk(disk, resources, diagnostics).map(VirtioDevice::Disk));
@@ -223,9 +225,9 @@ pub(super) fn devices(
         devices.extend(self::card(card.into_inner(), own, resources, diagnostics).map(VirtioDevice::Card));
     }
     devices.extend(listed.iter().filter_map(|device| match device.get_ref() {
-        Device::VirtioRng => Some(VirtioDevice::Entropy),
-        Device::VirtioConsole => Some(VirtioDevice::Console),
-        Device::Pl011 | Device::Pl031 => None,
+        ListedDevice::VirtioRng => Some(VirtioDevice::Entropy),
+        ListedDevice::VirtioConsole => Some(VirtioDevice::Console),
+        ListedDevice::Platform(_) => None,
     }));
     if let Some(span) = spans.get(MAX_VIRTIO) {
         diagnostics.push(

@@ -4,12 +4,14 @@
 //! A value that means nothing is reported and leaves a gap in the [`PartialVm`]; the later checks step over gaps.
 
 use toml::Spanned;
-use vambrace_wire::bundle::Devices;
+use vambrace_machine::devices::{self, Device};
+use vambrace_wire::bundle::DeviceSet;
 use vambrace_wire::bundle::assigned::RamPlacement;
 
 use super::assign::{self, Assigned};
-use super::file::{self, Device};
+use super::file;
 use super::io::{self, BoardResources, VirtioDevice};
+use super::listed::ListedDevice;
 use super::run::{self, Expected};
 use super::slots::{self, BoardDevice};
 use super::structure::{PresentKeys, Wholeness};
@@ -72,7 +74,7 @@ pub(super) struct PartialVm {
     pub(super) memory: Option<(Size, Option<Span>)>,
     pub(super) vcpus: Vec<Option<u16>>,
     pub(super) weight: u32,
-    pub(super) devices: Devices,
+    pub(super) devices: DeviceSet,
     pub(super) virtio: Vec<VirtioDevice>,
     pub(super) assigned: Vec<Assigned>,
     /// `dma = "trusted"`.
@@ -445,11 +447,11 @@ fn check_cpu(cpu: &Spanned<u16>, board: &PartialBoard, diagnostics: &mut Diagnos
 }
 
 fn devices(
-    list: Option<Spanned<Vec<Spanned<Device>>>>,
+    list: Option<Spanned<Vec<Spanned<ListedDevice>>>>,
     wholeness: Wholeness,
     diagnostics: &mut Diagnostics,
-) -> Devices {
-    let Some(list) = list else { return Devices { pl011: true, pl031: true } };
+) -> DeviceSet {
+    let Some(list) = list else { return devices::DEFAULT };
     let span = list.span();
     let list = list.into_inner();
     for (index, device) in list.iter().enumerate() {
@@ -463,11 +465,16 @@ fn devices(
         }
     }
     let has = |device| list.iter().any(|listed| *listed.get_ref() == device);
-    if wholeness == Wholeness::Whole && !has(Device::Pl011) && !has(Device::VirtioConsole) {
+    let has_uart = has(ListedDevice::Platform(Device::Pl011));
+    if wholeness == Wholeness::Whole && !has_uart && !has(ListedDevice::VirtioConsole) {
         diagnostics.push(
             Diagnostic::new(Code::NoConsole, "this VM has no console")
                 .label(span, "without `pl011`, nothing it says can be seen"),
         );
     }
-    Devices { pl011: has(Device::Pl011), pl031: has(Device::Pl031) }
+    let platform = list.iter().filter_map(|listed| match listed.get_ref() {
+        ListedDevice::Platform(device) => Some(*device),
+        ListedDevice::VirtioRng | ListedDevice::VirtioConsole => None,
+    });
+    devices::set(&platform.collect::<Vec<_>>())
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What makes a Linux silent, or keep from coming up: warnings, since it may be meant.
 
+use vambrace_machine::devices::Device;
+
 use super::resolve::PartialVm;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
 use crate::images::gzip;
@@ -54,7 +56,7 @@ fn no_console(vm: &PartialVm, name: &str) -> Option<&'static str> {
     let numbered = |kind: &str| name.strip_prefix(kind).is_some_and(is_number);
     if numbered("ttyS") {
         Some("it has no 16550: its UART is a PL011, `ttyAMA0`")
-    } else if name == "ttyAMA0" && !vm.devices.pl011 && vm.assigned.is_empty() {
+    } else if name == "ttyAMA0" && !Device::Pl011.is_in(vm.devices) && vm.assigned.is_empty() {
         Some("`devices` lists no `pl011`")
     } else if numbered("hvc") && !vm.has_virtio_console() {
         Some("`devices` lists no `virtio-console`")

@@ -18,7 +18,9 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
 /// Slots of QEMU's `virt`, which are where a VM has its own.
 const COUNT: u64 = 32;
 /// How many share a page.
-const IN_A_PAGE: u64 = PAGE_SIZE / layout::VIRTIO_STRIDE;
+const IN_A_PAGE: u64 = PAGE_SIZE / SIZE;
+/// Bytes of a slot.
+const SIZE: u64 = layout::VIRTIO.place(0).len();
 
 /// A virtio-mmio slot of the board, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,14 +46,14 @@ impl VirtioSlot {
 
     /// The slot whose registers are at an address.
     pub(super) fn at(address: u64) -> Option<Self> {
-        let offset = address.checked_sub(layout::VIRTIO.0)?;
-        let number = offset / layout::VIRTIO_STRIDE;
-        (number < COUNT && offset % layout::VIRTIO_STRIDE == 0).then_some(Self(number))
+        let offset = address.checked_sub(layout::VIRTIO.range().start().0)?;
+        let number = offset / SIZE;
+        (number < COUNT && offset % SIZE == 0).then_some(Self(number))
     }
 
     /// Where its registers are.
     fn base(self) -> u64 {
-        layout::VIRTIO.0 + self.0 * layout::VIRTIO_STRIDE
+        layout::VIRTIO.place(self.0).start().0
     }
 
     /// QEMU's name for the bus that it is.
@@ -84,10 +86,8 @@ pub(super) fn devices(
         let Some(slot) = VirtioSlot::at_path(path.get_ref()) else {
             let title = format!("the board has no virtio-mmio slot `{}`", path.get_ref());
             let (first, last) = (VirtioSlot(0), VirtioSlot(COUNT - 1));
-            diagnostics.push(
-                bad(title)
-                    .help(format!("they are `{first}` to `{last}`, {:#x} bytes each", layout::VIRTIO_STRIDE)),
-            );
+            diagnostics
+                .push(bad(title).help(format!("they are `{first}` to `{last}`, {SIZE:#x} bytes each")));
             continue;
         };
         if let Some(other) = devices.iter().find(|other| other.slot == slot) {
