@@ -45,4 +45,9 @@ pub trait DeviceModel: MmioDevice + Sized {
     fn deadline(&self) -> Option<Deadline> {
         None
     }
+
+    /// Whether it has the whole machine reset. Its deadline has passed then.
+    fn reset_line(&self) -> bool {
+        false
+    }
 }

@@ -9,6 +9,7 @@ use vambrace_cpu::syndrome::{Conduit, InstructionLength};
 use vambrace_cpu::vendor;
 use vambrace_interrupts::VcpuSet;
 use vambrace_memory::Ipa;
+use vambrace_wire::message::ResetCause;
 
 use crate::dispatch::Resume;
 use crate::host::{Entropy, LoadedVcpu, Notify, Report};
@@ -74,7 +75,7 @@ pub(crate) fn call(
             Resume::Stop
         }
         CallOutcome::SystemReset => {
-            shared.stop(StopReason::Reset);
+            shared.stop(StopReason::Reset(ResetCause::Asked));
             Resume::Stop
         }
         CallOutcome::Suspend(Suspend::Standby) => {

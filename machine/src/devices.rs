@@ -131,6 +131,11 @@ macro_rules! devices {
             pub(crate) fn deadlines(&self) -> impl Iterator<Item = Deadline> {
                 [$(self.$word.as_ref().and_then(DeviceModel::deadline),)*].into_iter().flatten()
             }
+
+            /// Whether one of them has the machine reset.
+            pub(crate) fn reset_line(&self) -> bool {
+                $(self.$word.as_ref().is_some_and(DeviceModel::reset_line))||*
+            }
         }
     };
 }

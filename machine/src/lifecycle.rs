@@ -16,6 +16,7 @@
 //! it; what comes for another is lost, as it would be for a computer that is off.
 
 use serde::{Deserialize, Serialize};
+use vambrace_wire::message::ResetCause;
 
 use crate::vm::Vm;
 
@@ -24,10 +25,30 @@ use crate::vm::Vm;
 pub enum StopReason {
     /// It powered itself off, or was switched off.
     Off,
-    /// It asked for a reset: it starts again once all its vCPUs have stopped.
-    Reset,
+    /// It is reset: it starts again once all its vCPUs have stopped.
+    Reset(ResetCause),
     /// It did what no VM can survive.
     Crash,
+}
+
+impl StopReason {
+    const fn to_bits(self) -> u8 {
+        match self {
+            Self::Off => 0,
+            Self::Reset(ResetCause::Asked) => 1,
+            Self::Reset(ResetCause::Watchdog) => 2,
+            Self::Crash => 3,
+        }
+    }
+
+    const fn from_bits(bits: u8) -> Self {
+        match bits {
+            0 => Self::Off,
+            1 => Self::Reset(ResetCause::Asked),
+            2 => Self::Reset(ResetCause::Watchdog),
+            _ => Self::Crash,
+        }
+    }
 }
 
 /// The state of a VM as a whole.
@@ -173,8 +194,8 @@ impl Lifecycle {
             Self::Created => 1,
             Self::Pausing => 2,
             Self::Paused => 3,
-            Self::Stopping(reason) => STOPPING | reason as u8,
-            Self::Stopped(reason) => STOPPED | reason as u8,
+            Self::Stopping(reason) => STOPPING | reason.to_bits(),
+            Self::Stopped(reason) => STOPPED | reason.to_bits(),
         }
     }
 
@@ -188,11 +209,7 @@ impl Lifecycle {
             2 => Self::Pausing,
             3 => Self::Paused,
             _ => {
-                let reason = match bits & 0xF {
-                    0 => StopReason::Off,
-                    1 => StopReason::Reset,
-                    _ => StopReason::Crash,
-                };
+                let reason = StopReason::from_bits(bits & 0xF);
                 if bits & 0xF0 == STOPPING { Self::Stopping(reason) } else { Self::Stopped(reason) }
             }
         }
@@ -293,18 +310,20 @@ impl Vm {
 mod tests {
     use super::Lifecycle::{self, Created, Paused, Pausing, Running, Stopped, Stopping};
     use super::StopReason::{Crash, Off, Reset};
-    use super::WrongState;
+    use super::{ResetCause, WrongState};
 
-    const ALL: [Lifecycle; 10] = [
+    const ALL: [Lifecycle; 12] = [
         Created,
         Running,
         Pausing,
         Paused,
         Stopping(Off),
-        Stopping(Reset),
+        Stopping(Reset(ResetCause::Asked)),
+        Stopping(Reset(ResetCause::Watchdog)),
         Stopping(Crash),
         Stopped(Off),
-        Stopped(Reset),
+        Stopped(Reset(ResetCause::Asked)),
+        Stopped(Reset(ResetCause::Watchdog)),
         Stopped(Crash),
     ];
 

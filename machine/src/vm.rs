@@ -19,6 +19,7 @@ use vambrace_io::platform::Time;
 use vambrace_memory::{Ipa, IpaRange};
 use vambrace_state::{Version, restore_fields};
 use vambrace_wire::bundle::VmConfig;
+use vambrace_wire::message::ResetCause;
 
 use crate::devices::{Device, Devices};
 use crate::host::Output;
@@ -124,6 +125,8 @@ pub struct Vm {
     pub(crate) time: VirtualTime,
     /// How often it has been reset.
     pub resets: u32,
+    /// Why it was reset last.
+    pub reset_cause: Option<ResetCause>,
     /// Which of its CPUs are on.
     pub power: PowerStates,
     /// Its interrupt controller.
@@ -152,6 +155,7 @@ restore_fields!(Vm {
     whole lifecycle,
     whole time,
     whole resets,
+    whole reset_cause,
     part power,
     part gic,
     same id_registers,
@@ -216,6 +220,7 @@ impl Vm {
             lifecycle: Lifecycle::Created,
             time: VirtualTime::default(),
             resets: 0,
+            reset_cause: None,
             power: PowerStates::new(affinities),
             gic,
             id_registers: platform.id_registers.clone(),
@@ -235,7 +240,7 @@ impl Vm {
         })
     }
 
-    /// Puts everything back as after [`Vm::new`], but for the count of resets, the wall clock's time, and what is
+    /// Puts everything back as after [`Vm::new`], but for the count of resets and their cause, the wall clock's time, and what is
     /// on its way to or from the console: that is outside the VM. No CPU of the VM may be running.
     pub fn reset(&mut self) {
         self.lifecycle.restart();

@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use vambrace_runner::Exit;
 use vambrace_tests::{Bench, Case, Need, Record, Scenario, Verdict};
-use vambrace_wire::message::VmState;
+use vambrace_wire::message::{ResetCause, VmState};
 
 /// Runs until a byte arrives on its console; finds fault with anything that survives a reset.
 const SIBLING: &str = r#"
@@ -81,7 +81,7 @@ fn each_reset_counts(record: &Record) -> Verdict {
     let boots = text.matches("guest: pristine").count();
     record.ensure(boots as u64 == u64::from(resets) + 1, || format!("{boots} boots with {resets} resets"))?;
     let due: Vec<_> = std::iter::once(VmState::Running)
-        .chain((1..=resets).map(VmState::Reset))
+        .chain((1..=resets).map(|count| VmState::Reset(count, ResetCause::Asked)))
         .chain([VmState::Off])
         .collect();
     record.ensure(sibling.states == due, || "the states told are not one after another".into())

@@ -140,8 +140,8 @@ pub enum LogLevel {
 pub enum VmState {
     /// It runs.
     Running,
-    /// It asked for a reset and starts again; how often it has by now.
-    Reset(u32),
+    /// It was reset and starts again: how often it has by now, and why this time.
+    Reset(u32, ResetCause),
     /// It powered itself off.
     Off,
     /// It was stopped for a fault of its own.
@@ -152,6 +152,15 @@ pub enum VmState {
     Paused,
     /// It was paused, and goes on.
     Resumed,
+}
+
+/// Why a VM was reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ResetCause {
+    /// It asked for it.
+    Asked,
+    /// It did not feed its watchdog in time.
+    Watchdog,
 }
 
 /// What can be done to a VM from outside.

@@ -5,7 +5,7 @@ use core::fmt::{self, Write};
 
 use arrayvec::ArrayVec;
 use vambrace_hypervisor::console::serial::LONGEST;
-use vambrace_wire::message::{FromHypervisor, LogLevel, VmState};
+use vambrace_wire::message::{FromHypervisor, LogLevel, ResetCause, VmState};
 
 /// As much of a console as is said at once: with a name before each byte it is not more than a piece may be.
 pub(super) const CONSOLE_AT_ONCE: usize = 32;
@@ -74,8 +74,12 @@ impl Text {
             }
             FromHypervisor::State { vm, state } => match state {
                 VmState::Running => self.line(format_args!("vambrace: vm{vm} starts\r\n")),
-                VmState::Reset(count) => {
-                    self.line(format_args!("vambrace: vm{vm} resets, number {count}\r\n"));
+                VmState::Reset(count, cause) => {
+                    let by = match cause {
+                        ResetCause::Asked => "",
+                        ResetCause::Watchdog => " by its watchdog",
+                    };
+                    self.line(format_args!("vambrace: vm{vm} was reset{by}, number {count}\r\n"));
                 }
                 VmState::Off => self.line(format_args!("vambrace: vm{vm} is off\r\n")),
                 VmState::Crashed => self.line(format_args!("vambrace: vm{vm} crashed\r\n")),

@@ -140,7 +140,7 @@ fn start(handle: &VmHandle) {
     assigned::connect(handle);
     let now = CntpctEl0.read();
     handle.stats.start(now);
-    let resets = {
+    let (resets, reset) = {
         let mut vm = handle.vm.lock();
         for vcpu in vm.gic.vcpu_ids() {
             vm.gic.set_run_state(vcpu, VcpuRunState::Runnable);
@@ -149,27 +149,28 @@ fn start(handle: &VmHandle) {
             // It is to stop before it has begun.
             return;
         }
-        vm.resets
+        (vm.resets, vm.reset_cause)
     };
     channels::join(handle);
     if !handle.devices.is_empty() {
         // What the boot epoch before has left to its disks is seen to.
         handle.devices.set_due();
     }
-    let state = if resets == 0 { VmState::Running } else { VmState::Reset(resets) };
+    let state = reset.map_or(VmState::Running, |cause| VmState::Reset(resets, cause));
     console::tell_of(handle.id, |vm| FromHypervisor::State { vm, state });
     handle.notify_all();
 }
 
 fn after_zero(handle: VmHandle, then: StopReason) -> Option<BackgroundTask> {
-    if then != StopReason::Reset {
+    let StopReason::Reset(cause) = then else {
         return Some(BackgroundTask::ClearDisks { handle });
-    }
+    };
     handle.gone.note_clear();
     {
         let mut vm = handle.vm.lock();
         handle.change(&mut vm, Vm::reset);
         vm.resets = vm.resets.saturating_add(1);
+        vm.reset_cause = Some(cause);
     }
     handle.begin_boot_epoch();
     Some(BackgroundTask::load(handle))

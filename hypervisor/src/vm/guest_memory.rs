@@ -240,11 +240,12 @@ impl GuestMemoryMap {
     /// go on; `None` at the end.
     pub(crate) fn zero(&self, done: u64, len: u64, then: StopReason) -> Option<u64> {
         let Memory { ram, flash, ram_is_clear, flash_is_clear, .. } = &self.memory;
-        let flash = if then == StopReason::Reset { PaRange::EMPTY } else { *flash };
+        let starts_again = matches!(then, StopReason::Reset(_));
+        let flash = if starts_again { PaRange::EMPTY } else { *flash };
         let next = part(*ram, done, len).or_else(|| part(flash, done.checked_sub(ram.len())?, len));
         let Some(part) = next else {
             ram_is_clear.store(true, Ordering::Release);
-            flash_is_clear.store(then != StopReason::Reset, Ordering::Release);
+            flash_is_clear.store(!starts_again, Ordering::Release);
             return None;
         };
         // SAFETY: RAM and flash are mapped and owned by this space, and the VM's CPUs are stopped.

@@ -297,7 +297,7 @@ pub(crate) fn end(handle: &VmHandle, reason: StopReason) -> BackgroundTask {
     assigned::disconnect(handle);
     channels::leave(handle);
     let task = BackgroundTask::Zero { handle: Arc::clone(handle), done: 0, then: reason };
-    if reason == StopReason::Reset {
+    if matches!(reason, StopReason::Reset(_)) {
         handle.tell_boot_epoch();
         handle.stats.begin();
         return task;

@@ -4,9 +4,11 @@
 use vambrace_interrupts::VcpuSet;
 use vambrace_io::bus::MmioAccess;
 use vambrace_io::platform::{Deadline, Time};
+use vambrace_wire::message::ResetCause;
 
 use super::Vm;
 use crate::devices::Device;
+use crate::lifecycle::{Lifecycle, StopReason};
 
 impl Vm {
     /// Brings the devices' interrupt lines to the GIC.
@@ -29,10 +31,17 @@ impl Vm {
         self.devices.deadlines().map(count_of).min()
     }
 
-    /// Tells the devices the time.
+    /// Tells the devices the time. The VM is to stop afterwards if one of them has it reset. Nothing happens unless it runs.
     #[must_use = "the vCPUs must be notified"]
     pub fn note_time(&mut self, now: Time) -> VcpuSet {
+        if self.lifecycle != Lifecycle::Running {
+            return VcpuSet::new();
+        }
         self.devices.note_time(now);
+        if self.devices.reset_line() {
+            self.stop(StopReason::Reset(ResetCause::Watchdog));
+            return self.gic.vcpu_ids().collect();
+        }
         self.update_irq_lines()
     }
 
@@ -45,6 +54,10 @@ impl Vm {
         now: Time,
     ) -> (u64, VcpuSet) {
         self.devices.note_time(now);
+        if self.devices.reset_line() {
+            // It comes too late. Whoever looks at the time next stops the VM: before the vCPU goes on, for its deadline has passed.
+            return (0, self.gic.vcpu_ids().collect());
+        }
         let before = self.devices.deadline(device);
         let raw = self.devices.exchange(device, access, offset);
         let mut notify = self.update_irq_lines();

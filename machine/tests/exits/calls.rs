@@ -6,6 +6,7 @@ use vambrace_cpu::power::Power;
 use vambrace_cpu::syndrome::class;
 use vambrace_ids::VcpuId;
 use vambrace_machine::{Lifecycle, Resume, StopReason, layout};
+use vambrace_wire::message::ResetCause;
 
 use crate::bench::{Bench, CODE, RAM_SIZE, syndrome};
 
@@ -188,9 +189,11 @@ fn the_last_cpu_that_turns_itself_off_ends_the_vm() {
 #[test]
 fn a_vm_ends_or_begins_anew_as_it_asks() {
     let system_reset2 = 0xC400_0012;
-    for (function, reason) in
-        [(SYSTEM_OFF, StopReason::Off), (SYSTEM_RESET, StopReason::Reset), (system_reset2, StopReason::Reset)]
-    {
+    for (function, reason) in [
+        (SYSTEM_OFF, StopReason::Off),
+        (SYSTEM_RESET, StopReason::Reset(ResetCause::Asked)),
+        (system_reset2, StopReason::Reset(ResetCause::Asked)),
+    ] {
         let mut bench = Bench::new(3);
         assert_eq!(smc(&mut bench, [function, 0, 0, 0]), Resume::Stop);
         assert_eq!(bench.vm.lock().lifecycle(), Lifecycle::Stopping(reason));

@@ -9,7 +9,7 @@ use vambrace_machine::devices::Device;
 use vambrace_machine::host::Output;
 use vambrace_machine::vm::Input;
 use vambrace_machine::{StopReason, layout};
-use vambrace_wire::message::INPUT_WINDOW;
+use vambrace_wire::message::{INPUT_WINDOW, ResetCause};
 
 use crate::bench::Bench;
 
@@ -291,7 +291,7 @@ fn the_clock_tells_the_time_and_rings() {
 fn keys_typed_during_a_reset_are_for_the_next_life() {
     let mut bench = Bench::new(1);
     let _ = bench.vm.lock().type_keys(b"a");
-    bench.vm.lock().stop(StopReason::Reset);
+    bench.vm.lock().stop(StopReason::Reset(ResetCause::Asked));
     let _ = bench.vm.lock().type_keys(b"q");
     bench.vm.lock().reset();
     assert_eq!(bench.read(FR) & 1 << 4, 0, "something has been received");

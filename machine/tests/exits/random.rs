@@ -182,8 +182,9 @@ fn a_reset_vm_is_a_new_one_a_thousand_times() {
         }
         bench.vm.lock().reset();
         let mut reset = bench.vm.lock().clone();
+        let mut fresh = Vm::new(&config(5, true), &platform(), bench.host.seconds).expect("it can be built");
+        assert!(reset.start(0).is_ok() && fresh.start(0).is_ok());
         let _ = reset.note_time(Time { seconds: bench.host.seconds, count: 0 });
-        let fresh = Vm::new(&config(5, true), &platform(), bench.host.seconds).expect("it can be built");
         assert!(reset == fresh, "round {round}: {}", difference(&reset, &fresh));
         bench.restart();
         bench.start_pending();

@@ -80,7 +80,7 @@ impl Outbox {
                 VmState::Running if line.hearing == Hearing::Over => {
                     *line = Line { hearing: Hearing::Running, ..Line::new() };
                 }
-                VmState::Running | VmState::Reset(_) | VmState::Paused | VmState::Resumed => {
+                VmState::Running | VmState::Reset(..) | VmState::Paused | VmState::Resumed => {
                     line.hearing = Hearing::Running;
                 }
                 VmState::Off | VmState::Crashed | VmState::NotMade => {

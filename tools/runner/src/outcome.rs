@@ -130,7 +130,7 @@ impl VmOutcome {
     /// How often it was reset.
     #[must_use]
     pub fn resets(&self) -> u32 {
-        let count = |state: &VmState| if let VmState::Reset(count) = state { Some(*count) } else { None };
+        let count = |state: &VmState| if let VmState::Reset(count, _) = state { Some(*count) } else { None };
         self.states.iter().filter_map(count).max().unwrap_or(0)
     }
 }

@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use vambrace_wire::message::{
-    FromHypervisor, LogLevel, MAX_FRAME, TOLD_EXITS, ToHypervisor, VcpuActivity, VcpuReport, VmState, encode,
+    FromHypervisor, LogLevel, MAX_FRAME, ResetCause, TOLD_EXITS, ToHypervisor, VcpuActivity, VcpuReport,
+    VmState, encode,
 };
 
 use super::*;
@@ -41,7 +42,7 @@ fn two_vms(last: VmState) -> Vec<u8> {
         FromHypervisor::Console { vm: 0, bytes: b"from a\r\n" },
         FromHypervisor::Console { vm: 1, bytes: b"from b\r\n" },
         FromHypervisor::Log { level: LogLevel::Warning, text: "b misbehaves" },
-        FromHypervisor::State { vm: 0, state: VmState::Reset(1) },
+        FromHypervisor::State { vm: 0, state: VmState::Reset(1, ResetCause::Asked) },
         FromHypervisor::Report { vm: 1, text: "it jumped to nowhere" },
         FromHypervisor::State { vm: 0, state: VmState::Off },
         FromHypervisor::State { vm: 1, state: last },

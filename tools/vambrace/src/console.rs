@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM};
 use signal_hook::iterator::Signals;
-use vambrace_wire::message::{LogLevel, VmState};
+use vambrace_wire::message::{LogLevel, ResetCause, VmState};
 
 use crate::expect::{Course, Judge};
 pub use inspection::Inspection;
@@ -177,16 +177,25 @@ const OFTEN: u32 = 5;
 fn describe_state(state: VmState) -> String {
     match state {
         VmState::Running => "runs".to_owned(),
-        VmState::Reset(1) => "was reset".to_owned(),
-        VmState::Reset(OFTEN) => format!(
-            "was reset, {OFTEN} times by now: again and again, as a Linux that panics with `panic=-1` on its command line?"
-        ),
-        VmState::Reset(count) => format!("was reset, {count} times by now"),
+        VmState::Reset(count, cause) => describe_reset(count, cause),
         VmState::Off => "powered off".to_owned(),
         VmState::Crashed => "crashed".to_owned(),
         VmState::NotMade => "never started".to_owned(),
         VmState::Paused => "is paused".to_owned(),
         VmState::Resumed => "goes on".to_owned(),
+    }
+}
+
+/// A VM's reset, in words.
+fn describe_reset(count: u32, cause: ResetCause) -> String {
+    let (by, often) = match cause {
+        ResetCause::Asked => ("", "as a Linux that panics with `panic=-1` on its command line?"),
+        ResetCause::Watchdog => (" by its watchdog", "does anything feed it?"),
+    };
+    match count {
+        1 => format!("was reset{by}"),
+        OFTEN => format!("was reset{by}, {OFTEN} times by now: again and again, {often}"),
+        _ => format!("was reset{by}, {count} times by now"),
     }
 }
 

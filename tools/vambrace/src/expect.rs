@@ -156,7 +156,7 @@ impl Watched {
     fn state(&mut self, state: VmState) {
         match state {
             VmState::Off | VmState::Crashed | VmState::NotMade => self.has_ended = true,
-            VmState::Reset(_) => self.line.clear(),
+            VmState::Reset(..) => self.line.clear(),
             VmState::Running | VmState::Paused | VmState::Resumed => {}
         }
     }

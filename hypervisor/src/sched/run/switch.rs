@@ -129,6 +129,13 @@ impl Pcpu {
         let mut moved = vm.gic.sync_from(vcpu.id, |known| self.interface.read(known));
         moved.extend(&self.update_timer_lines(handle, &mut vm, vcpu));
         moved.extend(&retract_timer(&mut vm, vcpu.id));
+        // A device may have had the VM reset.
+        let status = handle.goes_on(&vm);
+        if status != VmStatus::Running {
+            drop(vm);
+            handle.notify(&moved);
+            return status;
+        }
         // Whatever is for this vCPU it gets now.
         moved.remove(vcpu.id);
         if let Some(lists) = vm.flush_interrupts(vcpu) {

@@ -150,7 +150,7 @@ fn level(pstate: u64) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use vambrace_wire::message::TOLD_EXITS;
+    use vambrace_wire::message::{ResetCause, TOLD_EXITS};
 
     use super::*;
 
@@ -177,7 +177,8 @@ mod tests {
             Known { after: Some("a".into()), ..known("b") },
         ]);
         inspection.absorb(&Event::Message(Message::Hello { cpus: 2, vms: 2 }));
-        inspection.absorb(&Event::Message(Message::State { vm: 0, state: VmState::Reset(3) }));
+        inspection
+            .absorb(&Event::Message(Message::State { vm: 0, state: VmState::Reset(3, ResetCause::Asked) }));
         inspection
     }
 

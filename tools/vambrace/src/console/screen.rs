@@ -222,6 +222,8 @@ fn last_lines(kept: &VecDeque<u8>) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use vambrace_wire::message::ResetCause;
+
     use super::*;
 
     fn console(vm: u16, text: &str) -> Event {
@@ -285,7 +287,7 @@ mod tests {
         shown(|out| screen.absorb(&state(1, VmState::Off), out));
         assert_eq!(screen.focus(), 0);
         assert!(shown(|out| screen.absorb(&state(0, VmState::Crashed), out)).contains("c (3 of 3)"));
-        shown(|out| screen.absorb(&state(2, VmState::Reset(1)), out));
+        shown(|out| screen.absorb(&state(2, VmState::Reset(1, ResetCause::Asked)), out));
         assert_eq!(screen.focus(), 2);
         shown(|out| screen.absorb(&state(2, VmState::Off), out));
         assert_eq!(screen.focus(), 2);

@@ -2,7 +2,7 @@
 use proptest::prelude::*;
 
 use super::super::{
-    BootEpoch, FromHypervisor, LogLevel, MAX_TEXT, MemoryUse, TOLD_EXITS, ToHypervisor, ToldExit,
+    BootEpoch, FromHypervisor, LogLevel, MAX_TEXT, MemoryUse, ResetCause, TOLD_EXITS, ToHypervisor, ToldExit,
     VcpuActivity, VcpuReport, VmState,
 };
 use super::*;
@@ -62,7 +62,7 @@ fn the_longest_text_fits_every_message() {
         FromHypervisor::Log { level: LogLevel::Info, text: &text },
         FromHypervisor::Console { vm: u16::MAX, bytes: &bytes },
         FromHypervisor::Report { vm: u16::MAX, text: &text },
-        FromHypervisor::State { vm: u16::MAX, state: VmState::Reset(u32::MAX) },
+        FromHypervisor::State { vm: u16::MAX, state: VmState::Reset(u32::MAX, ResetCause::Watchdog) },
         FromHypervisor::BootEpoch { vm: u16::MAX, epoch: BootEpoch::from([u64::MAX; 4]) },
         FromHypervisor::Gone { vm: u16::MAX, cleared: u64::MAX, at: u64::MAX },
         FromHypervisor::Memory { vms: u16::MAX, memory: MemoryUse::from([u64::MAX; 7]) },
@@ -162,7 +162,7 @@ proptest! {
 
     #[test]
     fn a_flipped_bit_never_yields_another_message(bit in 0usize..8, at in any::<prop::sample::Index>()) {
-        let message = FromHypervisor::State { vm: 7, state: VmState::Reset(999) };
+        let message = FromHypervisor::State { vm: 7, state: VmState::Reset(999, ResetCause::Asked) };
         let good = frame_of(&message);
         let mut bad = good.clone();
         bad[at.index(good.len())] ^= 1 << bit;
