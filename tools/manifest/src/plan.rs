@@ -15,6 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use vambrace_machine::device_tree::{ChannelEnd, Description, DeviceTree, ModelError};
+use vambrace_machine::devices;
 use vambrace_machine::layout::{FLASH, RAM};
 use vambrace_memory::Ipa;
 use vambrace_wire::bundle::assigned::Registers;
@@ -200,9 +201,10 @@ enum Other {
     Firmware(FirmwareSource),
 }
 
-/// The initial RAM disk that a VM gets: ours have drivers if the VM has devices for them.
+/// The initial RAM disk that a VM gets: ours have drivers if the VM has devices for them beyond those that every VM has.
 fn with_drivers(vm: &Vm, kernel: &KernelSource, initrd: &InitrdSource) -> Other {
-    let has_devices = !vm.virtio.is_empty() || !vm.assigned.is_empty();
+    let has_more = !vm.devices.is_subset_of(devices::DEFAULT);
+    let has_devices = has_more || !vm.virtio.is_empty() || !vm.assigned.is_empty();
     match (kernel, initrd) {
         (KernelSource::Debian { version }, InitrdSource::Demo) if has_devices => {
             Other::WithDrivers(InitrdSource::Demo, version.clone())

@@ -191,7 +191,8 @@ fn fetch<E: From<SetupError>>(
     suite: &str,
     choose: impl FnOnce(&Apt) -> Result<String, E>,
 ) -> Result<PathBuf, E> {
-    let cached = || cache.newest(item.name, version).map(|folder| folder.join(item.file));
+    let mark = if item.name == MODULES.name { modules::mark() } else { String::new() };
+    let cached = || cache.newest(item.name, &format!("{version}{mark}")).map(|folder| folder.join(item.file));
     if let Some(file) = cached() {
         return Ok(file);
     }
@@ -216,7 +217,8 @@ fn fetch<E: From<SetupError>>(
     }
     let version = kernel_release(&package)
         .map_or_else(|| package::version(&archive), |kernel| Some(kernel.release.to_owned()));
-    let entry = cache.adopt(&folder, item.name, version.as_deref().unwrap_or("unknown"))?;
+    let version = version.as_deref().unwrap_or("unknown");
+    let entry = cache.adopt(&folder, item.name, &format!("{version}{mark}"))?;
     Ok(entry.join(item.file))
 }
 

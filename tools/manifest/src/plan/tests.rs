@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use dtoolkit::fdt::Fdt;
 use dtoolkit::{Node, Property};
-use vambrace_machine::devices::{self, Device};
+use vambrace_machine::devices::Device;
 use vambrace_wire::bundle::Bundle;
 use vambrace_wire::bundle::assigned::{RamPlacement, Trigger};
 use vambrace_wire::bundle::channel::ChannelAccess;
