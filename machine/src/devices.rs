@@ -76,15 +76,21 @@ macro_rules! devices {
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
         pub struct Devices {
             $(#[doc = $doc] pub $word: Option<$Model>,)*
+            /// Whether one of them has a deadline. Kept, as it is asked for whenever a vCPU is loaded.
+            pub(crate) waits: bool,
         }
 
-        restore_fields!(Devices { $(optional $word),* });
+        restore_fields!(Devices { $(optional $word,)* whole waits });
 
         impl Devices {
             /// Those of a set, as they are when the VM is made.
             #[must_use]
             pub fn new(set: DeviceSet, now: Time) -> Self {
-                Self { $($word: Device::$Model.is_in(set).then(|| DeviceModel::power_on(now)),)* }
+                let waits = false;
+                let mut devices =
+                    Self { $($word: Device::$Model.is_in(set).then(|| DeviceModel::power_on(now)),)* waits };
+                devices.note_whether_waits();
+                devices
             }
 
             /// Puts each back as after power-on.
@@ -92,14 +98,21 @@ macro_rules! devices {
                 $(if let Some(device) = &mut self.$word {
                     device.reset();
                 })*
+                self.note_whether_waits();
+            }
+
+            fn note_whether_waits(&mut self) {
+                let waits = self.deadlines().next().is_some();
+                self.waits = waits;
             }
 
             /// Carries an access out: what a load finds, 0 for a store.
-            #[inline]
             pub(crate) fn exchange(&mut self, device: Device, access: &MmioAccess, offset: u64) -> u64 {
-                match device {
+                let raw = match device {
                     $(Device::$Model => self.$word.as_mut().map_or(0, |it| access.exchange(it, offset)),)*
-                }
+                };
+                self.note_whether_waits();
+                raw
             }
 
             /// Brings the interrupt lines to the GIC.
@@ -117,6 +130,7 @@ macro_rules! devices {
                 $(if let Some(device) = &mut self.$word {
                     device.note_time(now);
                 })*
+                self.note_whether_waits();
             }
 
             /// When a device is to be told the time next.
@@ -127,7 +141,6 @@ macro_rules! devices {
             }
 
             /// When each is to be told the time next.
-            #[inline]
             pub(crate) fn deadlines(&self) -> impl Iterator<Item = Deadline> {
                 [$(self.$word.as_ref().and_then(DeviceModel::deadline),)*].into_iter().flatten()
             }

@@ -20,12 +20,11 @@ impl Vm {
     #[inline]
     #[must_use]
     pub fn waits_for_time(&self) -> bool {
-        self.devices.deadlines().next().is_some()
+        self.devices.waits
     }
 
     /// When that is, as `count_of` converts each deadline. It is in the past for a device of which what was due has not been done.
     /// Every vCPU is notified when it becomes sooner.
-    #[inline]
     #[must_use]
     pub fn next_deadline(&self, count_of: impl Fn(Deadline) -> u64) -> Option<u64> {
         self.devices.deadlines().map(count_of).min()
