@@ -22,3 +22,4 @@ pub mod terminal;
 pub mod timer;
 pub mod unprivileged;
 pub mod virtio;
+pub mod watchdog;

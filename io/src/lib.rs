@@ -18,5 +18,6 @@ pub mod pl011;
 pub mod pl031;
 pub mod platform;
 pub mod virtio;
+pub mod watchdog;
 
 mod primecell;

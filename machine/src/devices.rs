@@ -14,6 +14,7 @@ use vambrace_io::bus::{MmioAccess, MmioDevice};
 use vambrace_io::pl011::Pl011;
 use vambrace_io::pl031::Pl031;
 use vambrace_io::platform::{Deadline, DeviceModel, Time};
+use vambrace_io::watchdog::Watchdog;
 use vambrace_memory::{Ipa, IpaRange};
 use vambrace_state::restore_fields;
 use vambrace_wire::bundle::DeviceSet;
@@ -163,6 +164,11 @@ devices! {
     pl031: Pl031 = "clock", "PL031",
         at 0x0901_0000, frames [0x1000], SPI 2,
         node "pl031", compatible ["arm,pl031", "arm,primecell"], clocks ["apb_pclk"];
+
+    /// A watchdog, which resets a VM that does not feed it.
+    watchdog: Watchdog = "watchdog", "GWDT",
+        at 0x0B10_0000, frames [0x1000, 0x1000], SPI 56,
+        node "watchdog", compatible ["arm,sbsa-gwdt"], clocks [];
 }
 
 /// A set of devices.

@@ -33,6 +33,7 @@ mod resets;
 mod start;
 mod virtio;
 mod waiting;
+mod watchdog;
 
 fn main() -> ExitCode {
     let cases = [
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         many::cases(),
         memory::cases(),
         resets::cases(),
+        watchdog::cases(),
         hostile::cases(),
         identification::cases(),
         image::cases(),

@@ -39,4 +39,5 @@ mod ram;
 mod random;
 mod snapshot;
 mod system_registers;
+mod watchdog;
 mod world;

@@ -18,7 +18,7 @@ use super::super::{SetupError, initramfs};
 use super::package;
 
 /// What VMs may want; of these, a kernel may have some built in.
-const WANTED: [&str; 10] = [
+const WANTED: [&str; 11] = [
     "virtio_mmio",
     "virtio_rng",
     "virtio_console",
@@ -30,6 +30,7 @@ const WANTED: [&str; 10] = [
     "af_packet",
     "gpio_pl061",
     "rtc_pl031",
+    "sbsa_gwdt",
 ];
 
 /// What tells archives of these drivers, in the cache, from those of others.
