@@ -100,6 +100,9 @@ pub struct AlreadyQueued;
 /// Virtual time that one count costs at weight 1.
 const UNIT_COST: u64 = 1 << 32;
 
+/// How many are asked whether they may be given away.
+const ASKED: usize = 16;
+
 /// The minimum is this part of a slice: what a switch costs is little against it, and little is a sleeper's delay by it.
 pub const MINIMUMS_PER_SLICE: u64 = 50;
 
@@ -158,6 +161,20 @@ impl RunQueue {
                 Ok(())
             }
             _ => Err(AlreadyQueued),
+        }
+    }
+
+    /// One of those that want to run and do not that `may` be given away: one that would run late rather than soon. Only a few
+    /// are asked, so this takes no longer the more there are.
+    pub fn find_waiting(&self, mut may: impl FnMut(RunQueueIndex) -> bool) -> Option<RunQueueIndex> {
+        // The heap has those that run soon in front.
+        self.waiting.iter().rev().take(ASKED).map(|Reverse(queued)| queued.id).find(|id| may(*id))
+    }
+
+    /// The one that runs is to be taken out, if this is it. [Pick](Self::pick) afterwards.
+    pub fn expire(&mut self, id: RunQueueIndex) {
+        if let Some(current) = self.current.as_mut().filter(|current| current.id == id) {
+            current.standing = Standing::Over;
         }
     }
 

@@ -13,6 +13,7 @@ pub mod hostile;
 pub mod identification;
 pub mod isa;
 pub mod leftovers;
+pub mod migrate;
 pub mod reset;
 pub mod result;
 pub mod smp;

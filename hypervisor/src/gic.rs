@@ -105,9 +105,14 @@ impl Distributor {
         this
     }
 
+    /// Routes an SPI to the CPU with this affinity.
+    pub(crate) fn route_spi(&self, intid: Intid, affinity: u64) {
+        write64(router(self.base, intid), affinity & 0xFF_00FF_FFFF);
+    }
+
     /// Routes an SPI to the CPU with this affinity and enables it.
     pub(crate) fn enable_spi(&self, intid: Intid, affinity: u64) {
-        write64(router(self.base, intid), affinity & 0xFF_00FF_FFFF);
+        self.route_spi(intid, affinity);
         let (word, bit) = word_and_bit(intid);
         write32(self.base + GICD_ISENABLER + word, bit);
     }

@@ -9,6 +9,7 @@ use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 use vambrace_cpu::scheduler::RunQueueIndex;
+use vambrace_hypervisor::sched::placement::{Kicked, kick_where_it_is};
 use vambrace_hypervisor::sched::requests::{Handler, Received, Requests, Word};
 
 /// The model's own atomic.
@@ -32,6 +33,10 @@ macro_rules! words {
 
             fn take_just(&self, bits: $integer) -> bool {
                 self.0.compare_exchange(bits, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            }
+
+            fn clear(&self, bits: $integer) {
+                self.0.fetch_and(!bits, Ordering::AcqRel);
             }
         })*
     };
@@ -125,6 +130,51 @@ fn a_request_that_overtakes_the_message_is_not_lost() {
         requester.join().unwrap();
         // It looks before it enters a guest or sleeps, as long as anything is requested.
         while shared.requests.is_pending() {
+            cpu.handle_requests();
+        }
+        assert!(cpu.has_started, "the vCPU waits for ever");
+    });
+}
+
+/// The vCPU, whose place is the first or the second CPU.
+struct Mover {
+    cpus: [Arc<Shared>; 2],
+    place: Arc<AtomicU32>,
+}
+
+impl Kicked for Mover {
+    type At = usize;
+
+    fn place(&self) -> usize {
+        self.place.load(Ordering::Relaxed) as usize
+    }
+
+    fn kick(&self, at: usize) {
+        let _ = self.cpus[at].requests.make(NEW);
+    }
+}
+
+/// A vCPU that is kicked while it moves is looked at on its new CPU behind the kick, wherever the kick went.
+#[test]
+fn a_kick_finds_a_vcpu_that_moves() {
+    loom::model(|| {
+        let cpus = [Shared::new(), Shared::new()];
+        let place = Arc::new(AtomicU32::new(0));
+        let is_pending = Arc::clone(&cpus[1]);
+        let mover = Mover { cpus: cpus.clone(), place: Arc::clone(&place) };
+        let kicks = thread::spawn(move || {
+            is_pending.is_pending.store(1, Ordering::Relaxed);
+            kick_where_it_is(mover.place(), &mover);
+        });
+        // The CPU that it leaves; and the one that it comes to, which begins with what the other has sent.
+        place.store(1, Ordering::Relaxed);
+        cpus[0].requests.withdraw(NEW);
+        cpus[1].mailbox.lock().unwrap_or_else(PoisonError::into_inner).push(NEW);
+        let _ = cpus[1].requests.request_message();
+        let mut cpu = Cpu::new(&cpus[1]);
+        cpu.handle_requests();
+        kicks.join().unwrap();
+        while cpus[1].requests.is_pending() {
             cpu.handle_requests();
         }
         assert!(cpu.has_started, "the vCPU waits for ever");

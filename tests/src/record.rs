@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use libtest_mimic::Failed;
 use vambrace_runner::{Exit, RunOutcome, Running, VmOutcome, WaitError};
-use vambrace_wire::message::{VmControl, VmState};
+use vambrace_wire::message::{VcpuReport, VmControl, VmState};
 
 use crate::case::Verdict;
 
@@ -75,6 +75,17 @@ impl Live {
         let before = so_often(self.so_far());
         self.ask_for(vm, control);
         self.wait_until(&format!("{state:?} after {control:?}"), |outcome| so_often(outcome) > before)
+    }
+
+    /// Asks each of the board's `cpus` physical CPUs what its vCPUs do.
+    ///
+    /// # Errors
+    /// When one of them never answers.
+    pub fn inspect(&mut self, cpus: usize) -> Result<Vec<VcpuReport>, Failed> {
+        let (reports, answers) = (self.so_far().vcpus.len(), self.so_far().inspections);
+        self.running.inspect();
+        self.wait_until("what the vCPUs do", |outcome| outcome.inspections >= answers + cpus)?;
+        Ok(self.so_far().vcpus.get(reports..).unwrap_or_default().to_vec())
     }
 
     /// Types a command to the shell of a Linux VM and waits for what it must answer. The answer must differ from

@@ -26,6 +26,7 @@ mod lifecycle;
 mod linux;
 mod many;
 mod memory;
+mod migrate;
 mod power;
 mod recipes;
 mod repeat;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         conformance::cases(),
         linux::cases(),
         lifecycle::cases(),
+        migrate::cases(),
         many::cases(),
         memory::cases(),
         resets::cases(),

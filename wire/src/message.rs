@@ -117,6 +117,15 @@ pub enum FromHypervisor<'a> {
     },
     /// What a vCPU does: part of the answer to [`ToHypervisor::Inspect`].
     Vcpu(VcpuReport),
+    /// A vCPU that was asked to move is affine to another physical CPU.
+    Migrated {
+        /// Index in the bundle.
+        vm: u16,
+        /// The vCPU.
+        vcpu: u16,
+        /// The CPU's index on the board.
+        cpu: u16,
+    },
     /// A physical CPU has told of all its vCPUs.
     Inspected {
         /// Its index.
@@ -174,6 +183,13 @@ pub enum VmControl {
     Destroy,
     /// A VM that is over is made and started anew.
     Create,
+    /// A vCPU that is not pinned moves to another physical CPU: [`FromHypervisor::Migrated`] says when it is there.
+    Migrate {
+        /// The vCPU.
+        vcpu: u16,
+        /// The CPU's index on the board.
+        cpu: u16,
+    },
 }
 
 /// What the command says.

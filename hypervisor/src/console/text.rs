@@ -96,6 +96,7 @@ impl Text {
             FromHypervisor::Taken { .. }
             | FromHypervisor::BootEpoch { .. }
             | FromHypervisor::Gone { .. }
+            | FromHypervisor::Migrated { .. }
             | FromHypervisor::Memory { .. }
             | FromHypervisor::Vcpu(_)
             | FromHypervisor::Inspected { .. }

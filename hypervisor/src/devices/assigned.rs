@@ -140,14 +140,23 @@ fn all() -> &'static Assigned {
 /// The VM starts: its devices' interrupts come to it, as after reset. All its CPUs are halted, or new.
 pub(crate) fn connect(handle: &VmShared) {
     let assigned = all();
-    let Some(placement) = handle.placements.first() else { invariant!("a VM has a vCPU") };
-    let cpu = percpu::get(placement.cpu);
+    let Some(first) = handle.placements.first() else { invariant!("a VM has a vCPU") };
+    let cpu = percpu::get(first.get().cpu());
     for owned in assigned.of(handle) {
         let distributor = assigned.distributor.lock();
         distributor.reset_spi(owned.physical);
         owned.has_come.clear();
         distributor.set_trigger(owned.physical, owned.trigger);
         distributor.enable_spi(owned.physical, cpu.affinity);
+    }
+}
+
+/// The first vCPU of the VM has moved to the CPU with this affinity: its devices' interrupts follow. One that has come to the old
+/// CPU is served there.
+pub(crate) fn route_to(handle: &VmShared, affinity: u64) {
+    let assigned = all();
+    for owned in assigned.of(handle) {
+        assigned.distributor.lock().route_spi(owned.physical, affinity);
     }
 }
 

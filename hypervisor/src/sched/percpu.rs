@@ -7,30 +7,27 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
-use core::ops::Deref;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::AtomicBool;
 
 use spin::{Once, RelaxStrategy};
 use vambrace_cpu::scheduler::RunQueueIndex;
 use vambrace_hypervisor::boot::arrival::{self, Arrival};
-use vambrace_hypervisor::boot::board::MAX_CPUS;
 use vambrace_hypervisor::invariant;
-use vambrace_hypervisor::memory::room;
-use vambrace_hypervisor::sched::placement::{self, Candidate, NoPlace, Presence};
-use vambrace_hypervisor::sched::requests::{MAX_VCPUS_PER_CPU, NeedKick, Requests};
-use vambrace_ids::{PcpuId, VcpuId};
+use vambrace_hypervisor::memory::room::{self, NoRoom};
+use vambrace_hypervisor::sched::placement::{Kicked, Placement, PlacementCell, kick_where_it_is};
+use vambrace_hypervisor::sched::requests::{NeedKick, Requests};
+use vambrace_ids::{PcpuId, VcpuId, VmId};
 
 use crate::arch::flag::Flag;
 use crate::arch::lock::{SpinMutex, Yield};
 use crate::arch::timeout::Timeout;
 use crate::boot::secondary::CpusStarted;
-use crate::devices::{self, Devices};
-use crate::gic::Kick;
+use crate::gic;
 use crate::memory::{HeapUp, Room};
-use crate::sched::run;
+use crate::sched::placements::TakenIndices;
+use crate::sched::run::QueuedVcpu;
 use crate::vm::background::BackgroundTask;
-use crate::vm::shared::{Placement, VmHandle};
+use crate::vm::shared::VmHandle;
 use crate::{boot, console};
 
 /// What one CPU sends another.
@@ -44,15 +41,32 @@ pub(crate) enum Message {
         vcpu: VcpuId,
         /// The run-queue index.
         index: RunQueueIndex,
+        /// Work for its VM, in its time.
+        task: Option<BackgroundTask>,
         /// Room in the heap for taking it in.
         room: Arc<Room>,
     },
-    /// Work for the VM of the vCPU with this run-queue index, in that vCPU's time.
-    Background {
+    /// This vCPU, which another CPU had, is yours.
+    Migrated {
+        /// What its CPU knows of it.
+        vcpu: Box<QueuedVcpu>,
         /// The run-queue index.
         index: RunQueueIndex,
-        /// The work.
-        task: BackgroundTask,
+        /// What it has cost the other CPU to send it, in counts.
+        cost: u64,
+        /// Room in the heap for taking it in.
+        room: Room,
+    },
+    /// A vCPU of yours is to be affine to another CPU.
+    Migrate {
+        /// Its VM.
+        vm: VmId,
+        /// The vCPU.
+        vcpu: VcpuId,
+        /// Its run-queue index, as of when this was sent.
+        index: RunQueueIndex,
+        /// The other CPU.
+        to: PcpuId,
     },
 }
 
@@ -62,28 +76,19 @@ pub(crate) struct Shared {
     /// MPIDR_EL1's affinity.
     pub(crate) affinity: u64,
     /// Whether it is there.
-    arrival: Arrival,
+    pub(super) arrival: Arrival,
     /// It has a buffer for what virtio devices move.
     pub(crate) has_buffer: AtomicBool,
     /// Interrupts it.
-    kick: Kick,
+    kick: gic::Kick,
     /// Who wants to be looked at.
     pub(crate) requests: Requests,
-    mailbox: SpinMutex<VecDeque<Message>>,
+    pub(super) mailbox: SpinMutex<VecDeque<Message>>,
     /// The user asks what the vCPUs here do.
     is_asked: Flag,
-    indices: SpinMutex<TakenIndices>,
-}
-
-/// TakenIndices in a word.
-const BITS: usize = u64::BITS as usize;
-
-/// Which run-queue indices are taken.
-#[derive(Debug)]
-struct TakenIndices {
-    /// Bit `n` of word `w`: index 64 w + n.
-    taken: [u64; MAX_VCPUS_PER_CPU / BITS],
-    count: u16,
+    pub(super) indices: SpinMutex<TakenIndices>,
+    /// It has nothing to do, and nobody has given it a vCPU since.
+    is_idle: Flag,
 }
 
 static CPUS: Once<Box<[Shared]>> = Once::new();
@@ -99,11 +104,12 @@ pub(crate) fn start(_: &HeapUp, affinities: &[u64]) -> CpusKnown {
             affinity: *affinity,
             arrival: Arrival::new(),
             has_buffer: AtomicBool::new(false),
-            kick: Kick::new(*affinity),
+            kick: gic::Kick::new(*affinity),
             requests: Requests::new(),
             mailbox: SpinMutex::new(VecDeque::new()),
             is_asked: Flag::new(),
-            indices: SpinMutex::new(TakenIndices { taken: [0; MAX_VCPUS_PER_CPU / BITS], count: 0 }),
+            indices: SpinMutex::new(TakenIndices::new()),
+            is_idle: Flag::new(),
         };
         affinities.iter().map(shared).collect()
     });
@@ -165,19 +171,56 @@ pub(crate) fn get(cpu: PcpuId) -> &'static Shared {
     shared
 }
 
-/// Makes a CPU look at one of its vCPUs.
-pub(crate) fn kick(cpu: PcpuId, index: RunQueueIndex) {
-    let shared = get(cpu);
-    send_kick(shared, shared.requests.make(index));
+/// A vCPU that anybody kicks. A CPU that looks before each entry anyway, since it is the one that calls, needs no interrupt.
+struct Kick<'a>(&'a PlacementCell);
+
+impl Kicked for Kick<'_> {
+    type At = Placement;
+
+    fn place(&self) -> Placement {
+        self.0.get()
+    }
+
+    fn kick(&self, at: Placement) {
+        let shared = get(at.cpu());
+        send_kick(shared, shared.requests.make(at.index()));
+    }
 }
 
-/// Makes a CPU that is not this one look at one of its vCPUs.
-#[inline(always)]
-pub(crate) fn kick_other(cpu: PcpuId, index: RunQueueIndex) {
-    let shared = get(cpu);
-    if shared.requests.make(index) == NeedKick::Yes {
-        shared.kick.send();
+/// Makes the CPU that a vCPU is affine to look at it.
+pub(crate) fn kick(vcpu: &PlacementCell) {
+    kick_where_it_is(vcpu.get(), &Kick(vcpu));
+}
+
+/// A vCPU of another CPU of these, which are all. If it has come here meanwhile, this CPU interrupts itself.
+struct KickOther<'a> {
+    cpus: &'static [Shared],
+    vcpu: &'a PlacementCell,
+}
+
+impl Kicked for KickOther<'_> {
+    type At = Placement;
+
+    #[inline(always)]
+    fn place(&self) -> Placement {
+        self.vcpu.get()
     }
+
+    #[inline(always)]
+    fn kick(&self, at: Placement) {
+        let Some(shared) = self.cpus.get(at.cpu().index()) else {
+            invariant!("placements are on the board's CPUs")
+        };
+        if shared.requests.make(at.index()) == NeedKick::Yes {
+            shared.kick.send();
+        }
+    }
+}
+
+/// Makes a CPU of these, which are all, look at a vCPU that was `at` a place on another CPU than this one.
+#[inline(always)]
+pub(crate) fn kick_other(cpus: &'static [Shared], at: Placement, vcpu: &PlacementCell) {
+    kick_where_it_is(at, &KickOther { cpus, vcpu });
 }
 
 /// Sends a CPU a message.
@@ -185,6 +228,18 @@ pub(crate) fn send(cpu: PcpuId, message: Message) {
     let shared = get(cpu);
     shared.mailbox.lock().push_back(message);
     send_kick(shared, shared.requests.request_message());
+}
+
+/// Sends a CPU a message that nobody has claimed room for.
+///
+/// # Errors
+/// [`NoRoom`]; nothing is sent then.
+pub(crate) fn try_send(cpu: PcpuId, message: Message) -> Result<(), NoRoom> {
+    let messages = get(cpu).mailbox.lock().len() + 1;
+    let room = Room::claim(room::list(messages, size_of::<Message>()))?;
+    send(cpu, message);
+    drop(room);
+    Ok(())
 }
 
 /// Makes each CPU tell what its vCPUs do.
@@ -223,105 +278,24 @@ impl Shared {
         self.is_asked.take()
     }
 
+    /// It has nothing to do: others may give it vCPUs.
+    pub(crate) fn note_idle(&self) {
+        self.is_idle.set();
+    }
+
+    /// It has something to do.
+    pub(crate) fn note_busy(&self) {
+        self.is_idle.clear();
+    }
+
     /// Takes the next piece of mail.
     pub(crate) fn take_message(&self) -> Option<Message> {
         self.mailbox.lock().pop_front()
     }
 }
 
-/// Which physical CPU each of a VM's vCPUs has. The run-queue indices are theirs until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Placements(Box<[Placement]>);
-
-impl Deref for Placements {
-    type Target = [Placement];
-
-    #[inline(always)]
-    fn deref(&self) -> &[Placement] {
-        &self.0
-    }
-}
-
-impl Drop for Placements {
-    fn drop(&mut self) {
-        self.iter().for_each(|placement| give_index_back(*placement));
-    }
-}
-
-impl Placements {
-    /// Finds them for vCPUs with these pins.
-    ///
-    /// # Errors
-    /// [`NoPlace`]; nothing is taken then.
-    pub(crate) fn find(pins: impl ExactSizeIterator<Item = Option<PcpuId>>) -> Result<Self, NoPlace> {
-        let cpus = all();
-        let mut mine = [0u16; MAX_CPUS];
-        // Into its place at once, so that the indices are given back if there are not enough.
-        let mut placements = Growing(Vec::with_capacity(pins.len()));
-        for pin in pins {
-            let candidates = cpus.iter().zip(&mine).map(|(shared, mine)| shared.candidate(*mine));
-            let cpu = placement::choose(pin, candidates)?;
-            let index = cpus.get(cpu.index()).and_then(Shared::take_index).ok_or(NoPlace::Full(cpu))?;
-            if let Some(count) = mine.get_mut(cpu.index()) {
-                *count += 1;
-            }
-            placements.0.push(Placement { cpu, index });
-        }
-        Ok(Self(core::mem::take(&mut placements.0).into_boxed_slice()))
-    }
-
-    /// How much of the heap it takes to tell the CPUs of their vCPUs, and for these to take them in with `devices`.
-    pub(crate) fn room(&self, devices: &Devices) -> usize {
-        let of_cpu = |(cpu, shared): (PcpuId, &Shared)| {
-            let indices = self
-                .iter()
-                .filter(|placement| placement.cpu == cpu)
-                .map(|placement| placement.index.index() + 1);
-            let Some(last) = indices.clone().max() else { return 0 };
-            let messages = shared.mailbox.lock().len() + indices.count() + 1;
-            let wants_buffer = !devices.is_empty() && !shared.has_buffer.load(Ordering::Acquire);
-            let buffer = if wants_buffer { room::piece(devices::BUFFER, 1) } else { 0 };
-            room::list(messages, size_of::<Message>()) + run::room_for_vcpus(last) + buffer
-        };
-        (0..).map(PcpuId::new).zip(all()).map(of_cpu).sum()
-    }
-}
-
-/// Placements of which there are more to come.
-struct Growing(Vec<Placement>);
-
-impl Drop for Growing {
-    fn drop(&mut self) {
-        self.0.iter().for_each(|placement| give_index_back(*placement));
-    }
-}
-
-impl Shared {
-    fn candidate(&self, of_this_vm: u16) -> Candidate {
-        let presence = if self.arrival.is_here() { Presence::Runs } else { Presence::Missing };
-        Candidate { presence, of_this_vm, in_all: self.indices.lock().count }
-    }
-
-    fn take_index(&self) -> Option<RunQueueIndex> {
-        let mut indices = self.indices.lock();
-        let (word, taken) = (0..).zip(&mut indices.taken).find(|(_, taken)| **taken != u64::MAX)?;
-        let bit = taken.trailing_ones() as u16;
-        *taken |= 1 << bit;
-        indices.count = indices.count.saturating_add(1);
-        Some(RunQueueIndex::new(word * BITS as u16 + bit))
-    }
-}
-
-/// Frees the run-queue index of a vCPU that is no more.
-fn give_index_back(placement: Placement) {
-    if let Some(shared) = all().get(placement.cpu.index()) {
-        let mut indices = shared.indices.lock();
-        let (word, bit) = (placement.index.index() / BITS, 1u64 << (placement.index.index() % BITS));
-        if let Some(taken) = indices.taken.get_mut(word)
-            && *taken & bit != 0
-        {
-            *taken &= !bit;
-            indices.count = indices.count.saturating_sub(1);
-        }
-    }
+/// A CPU that has nothing to do; nobody else finds it before it has nothing to do again.
+pub(crate) fn take_idle() -> Option<PcpuId> {
+    let found = (0..).map(PcpuId::new).zip(all()).find(|(_, shared)| shared.is_idle.take());
+    found.map(|(cpu, _)| cpu)
 }

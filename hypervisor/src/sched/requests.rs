@@ -6,6 +6,11 @@
 //!
 //! A vCPU may be requested before its CPU has received the message that adds it: the request names an index that is free as
 //! yet, and finds nothing. So [`Requests::handle`] looks at each vCPU that a message adds, whether it was requested or not.
+//!
+//! A vCPU may be requested at a CPU that it has just left. So whoever requests something reads the vCPU's place again
+//! afterwards, and the CPU that it leaves stores the new place before it [withdraws](Requests::withdraw) the request. Both change one
+//! word: either the request comes first, and then the look at the new place sees all that was written before it; or it comes
+//! later, and then it sees the new place, and is made there, too.
 
 use crate::invariant;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -32,6 +37,9 @@ pub trait Word<T> {
     fn take(&self) -> T;
     /// Takes the bits if they are just these.
     fn take_just(&self, bits: T) -> bool;
+    /// Takes these bits, and leaves the others. All is seen that was written before they were set; and whoever sets bits afterwards
+    /// sees all that was written before this.
+    fn clear(&self, bits: T);
 }
 
 macro_rules! words {
@@ -55,6 +63,11 @@ macro_rules! words {
             #[inline(always)]
             fn take_just(&self, bits: $integer) -> bool {
                 self.compare_exchange(bits, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            }
+
+            #[inline(always)]
+            fn clear(&self, bits: $integer) {
+                self.fetch_and(!bits, Ordering::AcqRel);
             }
         })*
     };
@@ -138,6 +151,15 @@ impl<S: Word<u32>, W: Word<u64>> Requests<S, W> {
         // The word is set before the summary, and the caller's change is seen before both.
         target.set(1 << bit);
         self.set(1 << word)
+    }
+
+    /// The vCPU of this run-queue index has got another place, which has been stored, and its CPU looks at it when it has come there:
+    /// what was requested here is found by that look. See [`kick_where_it_is`](super::placement::kick_where_it_is).
+    pub fn withdraw(&self, index: RunQueueIndex) {
+        let (word, bit) = (index.index() / 64, index.index() % 64);
+        // No vCPU has this index.
+        let Some(slots) = self.words.get(word) else { return };
+        slots.clear(1 << bit);
     }
 
     /// Requests that messages be received.

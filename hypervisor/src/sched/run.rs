@@ -34,7 +34,7 @@ use crate::boot::secondary::Vmids;
 use crate::console;
 use crate::gic::CpuInterface;
 use crate::gic::vgic::Interface;
-use crate::sched::percpu::Shared;
+use crate::sched::percpu::{self, Shared};
 use crate::vm::exit_host::{ConsoleFlush, ExitHost, Work};
 use crate::vm::shared::{SiblingsOfVm, VmHandle, VmShared, VmStatus};
 
@@ -42,6 +42,7 @@ mod account;
 mod errands;
 mod inspect;
 mod interrupts;
+mod migrate;
 mod pause;
 mod queued;
 mod switch;
@@ -49,8 +50,9 @@ mod work;
 
 use account::{Account, Payer};
 use errands::Errand;
-pub(crate) use queued::room_for_vcpus;
-use queued::{Leave, QueuedVcpu};
+use migrate::Balance;
+use queued::Leave;
+pub(crate) use queued::{QueuedVcpu, room_for_vcpus};
 pub(crate) use switch::load_no_translation;
 
 /// Slices in a second: 5 ms each.
@@ -73,6 +75,8 @@ enum AfterExit {
 pub(crate) struct Pcpu {
     index: PcpuId,
     shared: &'static Shared,
+    /// Those of all CPUs.
+    all: &'static [Shared],
     gic: CpuInterface,
     interface: Interface,
     features: Features,
@@ -105,6 +109,7 @@ pub(crate) struct Pcpu {
     flush_delay: u64,
     /// For what virtio devices move; empty until there are any.
     buffer: Vec<u8>,
+    balance: Balance,
 }
 
 impl Pcpu {
@@ -115,6 +120,7 @@ impl Pcpu {
         Self {
             index,
             shared,
+            all: percpu::all(),
             gic,
             interface,
             features,
@@ -138,6 +144,7 @@ impl Pcpu {
             alarm: NEVER,
             flush_delay: frequency / FLUSHES_PER_SECOND,
             buffer: Vec::new(),
+            balance: Balance::new(frequency),
         }
     }
 
@@ -150,6 +157,7 @@ impl Pcpu {
                     self.tell_vcpus(None);
                 }
             }
+            self.balance();
             match self.queue.pick(now()) {
                 Some(pick) => self.run_vcpu(pick.id, pick.slice_end),
                 None => self.idle(),
@@ -161,11 +169,13 @@ impl Pcpu {
     fn idle(&mut self) {
         self.account.close(&mut self.queue);
         console::drain();
+        self.shared.note_idle();
         if !self.shared.requests.is_pending() {
             self.program_timer(None);
             barrier::dsb_sy();
             barrier::wfi();
         }
+        self.shared.note_busy();
         self.serve_interrupts(CpuInterface::acknowledge(), None);
         self.account.forgive();
     }
@@ -258,7 +268,7 @@ impl Pcpu {
                 fast,
                 EntryContext {
                     lists: &mut self.interface,
-                    siblings: SiblingsOfVm { handle, cpu: self.index },
+                    siblings: SiblingsOfVm { handle, cpu: self.index, all: self.all },
                     requests: &self.shared.requests,
                     index: id,
                     virtual_timer: self.virtual_timer,

@@ -126,8 +126,8 @@ impl VmShared {
             VmControl::Pause => (PAUSE, RESUME),
             VmControl::Resume => (RESUME, PAUSE),
             VmControl::Destroy => (DESTROY, PAUSE | RESUME),
-            // It exists.
-            VmControl::Create => return,
+            // It exists. A vCPU moves by a message to its CPU.
+            VmControl::Create | VmControl::Migrate { .. } => return,
         };
         let _ = self
             .controls

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use vambrace_hypervisor::boot::board::NotOnBoard;
 use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::memory::room::{self, NoRoom};
-use vambrace_hypervisor::sched::placement::NoPlace;
+use vambrace_hypervisor::sched::placement::{NoPlace, PlacementCell};
 use vambrace_hypervisor::vm::ratelimit::LogRatelimit;
 use vambrace_hypervisor::vm::table::VmTable;
 use vambrace_ids::{PcpuId, VcpuId, VmId};
@@ -33,13 +33,14 @@ use crate::devices::Devices;
 use crate::devices::{assigned, channels, network};
 use crate::host_io::clock;
 use crate::memory::{HeapUp, Room};
-use crate::sched::percpu::{self, Message, Placements};
+use crate::sched::percpu::{self, Message};
+use crate::sched::placements::Placements;
 use crate::system::{self, SystemUp};
 use crate::vm::background::BackgroundTask;
 use crate::vm::gone::GoneGuard;
 use crate::vm::guest_memory::{GuestMemoryMap, Memory};
 use crate::vm::pause::{Controls, Pause};
-use crate::vm::shared::{LifecycleCell, Placement, VmHandle, VmShared};
+use crate::vm::shared::{LifecycleCell, VmHandle, VmShared};
 use crate::vm::stats::{self, VmStats};
 
 /// What VMs are made from, the same for all.
@@ -261,14 +262,12 @@ impl Registry {
         // Before anything of it runs: whoever has something for it finds it.
         self.set(id, VmSlot::Alive(Arc::downgrade(&handle)));
         network::connect(&handle);
-        for (vcpu, placement) in (0..).map(VcpuId::new).zip(handle.placements.iter()) {
-            let (handle, room) = (Arc::clone(&handle), Arc::clone(&room));
-            percpu::send(placement.cpu, Message::AddVcpu { handle, vcpu, index: placement.index, room });
-        }
-        if let Some(first) = handle.placements.first() {
+        let mut task = Some(BackgroundTask::first(Arc::clone(&handle)));
+        for (vcpu, place) in (0..).map(VcpuId::new).zip(handle.placements.iter()) {
+            let (handle, room, at) = (Arc::clone(&handle), Arc::clone(&room), place.get());
             percpu::send(
-                first.cpu,
-                Message::Background { index: first.index, task: BackgroundTask::first(Arc::clone(&handle)) },
+                at.cpu(),
+                Message::AddVcpu { handle, vcpu, index: at.index(), task: task.take(), room },
             );
         }
         Ok(())
@@ -280,7 +279,7 @@ fn room_of_values(config: &VmConfig) -> usize {
     let vcpus = config.vcpus.len();
     let of_vcpus = room::piece(vcpus * size_of::<SpinMutex<Vcpu>>(), align_of::<Vcpu>())
         + room::piece(vcpus * size_of::<Constants>(), align_of::<Constants>())
-        + room::piece(vcpus * size_of::<Placement>(), 1);
+        + room::piece(vcpus * size_of::<PlacementCell>(), 1);
     room::of_vm(config) + GuestMemoryMap::room(config) + Devices::room(&config.virtio) + of_vcpus
 }
 
@@ -351,6 +350,11 @@ pub(crate) fn weight(id: VmId) -> u32 {
     config(id).map_or(1, |config| config.weight)
 }
 
+/// The CPU that a vCPU is pinned to.
+pub(crate) fn pin(id: VmId, vcpu: VcpuId) -> Option<PcpuId> {
+    config(id)?.vcpus.get(vcpu.index())?.cpu.map(PcpuId::new)
+}
+
 /// The name of a VM.
 pub(crate) fn name(id: VmId) -> &'static str {
     config(id).map_or("?", |config| &config.name)
@@ -401,6 +405,9 @@ fn control(wire_index: u16, control: VmControl) {
     let (Some(registry), Some(id)) = (registry(), current(wire_index)) else { return };
     match (find(id), control) {
         (Some(handle), VmControl::Pause | VmControl::Resume | VmControl::Destroy) => handle.control(control),
+        (Some(handle), VmControl::Migrate { vcpu, cpu }) => {
+            handle.ask_to_migrate(VcpuId::new(vcpu), PcpuId::new(cpu));
+        }
         (None, VmControl::Create) if registry.states.lock().renew(wire_index).is_some() => {
             registry.remaining.fetch_add(1, Ordering::AcqRel);
             percpu::request_after_gone();

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A VM as the physical CPUs share it.
 //!
-//! `vm` is what its CPUs share, in one lock. Each vCPU has an affine CPU, the one physical CPU that ever runs it, and is in
-//! a lock of its own that only that CPU takes; so the lock is never contended, and holding it is what running the
+//! `vm` is what its CPUs share, in one lock. Each vCPU has an affine CPU, the one physical CPU that runs it until it moves, and
+//! is in a lock of its own that only that CPU takes; so the lock is never contended, and holding it is what running the
 //! vCPU means. When both are needed, the vCPU's is taken first.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use vambrace_cpu::scheduler::RunQueueIndex;
 use vambrace_hypervisor::boot::board::MAX_CPUS;
+use vambrace_hypervisor::sched::placement::{Placement, PlacementCell};
 use vambrace_hypervisor::vm::ratelimit::{LogRatelimit, Verdict};
 use vambrace_ids::{PcpuId, VcpuId, VmId};
 use vambrace_interrupts::VcpuSet;
@@ -26,20 +26,13 @@ use crate::console::VmInput;
 use crate::console::link::ConsoleLink;
 use crate::devices::Devices;
 use crate::host_io::clock;
-use crate::sched::percpu;
-use crate::sched::percpu::Placements;
+use crate::sched::percpu::{self, Shared};
+use crate::sched::placements::Placements;
 use crate::vm::gone::GoneGuard;
 use crate::vm::guest_memory::GuestMemoryMap;
 use crate::vm::pause::{Controls, Pause};
 use crate::vm::registry;
 use crate::vm::stats::VmStats;
-
-/// The physical CPU that a vCPU is affine to, and its run-queue index there.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Placement {
-    pub(crate) cpu: PcpuId,
-    pub(crate) index: RunQueueIndex,
-}
 
 /// What a vCPU of a VM is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +84,7 @@ pub(crate) struct VmShared {
     pub(crate) vcpus: Box<[SpinMutex<Vcpu>]>,
     /// What always reads the same for each of them.
     pub(crate) constants: Box<[Constants]>,
-    /// Their affine CPUs and run-queue indices.
+    /// Their affine CPUs and run-queue indices, as they are now.
     pub(crate) placements: Placements,
     /// What its virtio devices stand on.
     pub(crate) devices: Devices,
@@ -157,17 +150,15 @@ impl VmShared {
 
     fn notify_each(&self, vcpus: &VcpuSet) {
         for vcpu in vcpus.iter() {
-            if let Some(placement) = self.placements.get(vcpu.index()) {
-                percpu::kick(placement.cpu, placement.index);
+            if let Some(place) = self.placements.get(vcpu.index()) {
+                percpu::kick(place);
             }
         }
     }
 
     /// Makes all of the VM's CPUs look.
     pub(crate) fn notify_all(&self) {
-        for placement in self.placements.iter() {
-            percpu::kick(placement.cpu, placement.index);
-        }
+        self.placements.iter().for_each(percpu::kick);
     }
 
     /// Input has come for it: one of its CPUs takes it.
@@ -217,8 +208,8 @@ impl VmShared {
     /// the kick on to the next ([`VmShared::pass_kick_on`]).
     pub(crate) fn kick_worker(&self) {
         self.devices.set_due();
-        if let Some(placement) = self.placements.first() {
-            percpu::kick(placement.cpu, placement.index);
+        if let Some(place) = self.placements.first() {
+            percpu::kick(place);
         }
     }
 
@@ -226,9 +217,9 @@ impl VmShared {
     /// meanwhile finds the work when it starts.)
     pub(crate) fn pass_kick_on(&self, vcpu: VcpuId) {
         if self.devices.is_due()
-            && let Some(placement) = self.placements.get(vcpu.index() + 1)
+            && let Some(place) = self.placements.get(vcpu.index() + 1)
         {
-            percpu::kick(placement.cpu, placement.index);
+            percpu::kick(place);
         }
     }
 
@@ -295,19 +286,23 @@ pub(crate) struct SiblingsOfVm<'a> {
     pub(crate) handle: &'a VmShared,
     /// This CPU.
     pub(crate) cpu: PcpuId,
+    /// All CPUs.
+    pub(crate) all: &'static [Shared],
 }
 
-impl SiblingVcpus for SiblingsOfVm<'_> {
-    type Placement = Placement;
+impl<'a> SiblingVcpus for SiblingsOfVm<'a> {
+    type Placement = (Placement, &'a PlacementCell);
 
     #[inline(always)]
-    fn elsewhere(&self, vcpu: VcpuId) -> Option<Placement> {
-        self.handle.placements.get(vcpu.index()).copied().filter(|placement| placement.cpu != self.cpu)
+    fn elsewhere(&self, vcpu: VcpuId) -> Option<Self::Placement> {
+        let cell = self.handle.placements.get(vcpu.index())?;
+        let at = cell.get();
+        (at.cpu() != self.cpu).then_some((at, cell))
     }
 
     #[inline(always)]
-    fn kick(&self, placement: Placement) {
-        percpu::kick_other(placement.cpu, placement.index);
+    fn kick(&self, (at, cell): Self::Placement) {
+        percpu::kick_other(self.all, at, cell);
     }
 }
 

@@ -112,6 +112,8 @@ pub struct VmOutcome {
     pub gone: Option<(u64, u64)>,
     /// How often it was gone.
     pub gone_count: usize,
+    /// The vCPUs that have moved as they were asked to, each with its new physical CPU, in order.
+    pub migrations: Vec<(u16, u16)>,
 }
 
 impl VmOutcome {
@@ -146,6 +148,8 @@ pub struct RunOutcome {
     pub memory: Vec<(u16, MemoryUse)>,
     /// What the vCPUs did when it was asked.
     pub vcpus: Vec<VcpuReport>,
+    /// How often a physical CPU has told of all its vCPUs.
+    pub inspections: usize,
     /// The hypervisor's log.
     pub log: Vec<(LogLevel, String)>,
     /// What arrived outside any message: firmware's greetings, a panic report.
@@ -163,6 +167,7 @@ impl RunOutcome {
             vms: names.iter().map(|name| VmOutcome { name: name.clone(), ..VmOutcome::default() }).collect(),
             memory: Vec::new(),
             vcpus: Vec::new(),
+            inspections: 0,
             log: Vec::new(),
             raw: Vec::new(),
             qemu: Vec::new(),
@@ -203,6 +208,10 @@ impl RunOutcome {
                     vm.gone_count += 1;
                 });
             }
+            Event::Message(Message::Migrated { vm, vcpu, cpu }) => {
+                self.with(*vm, |vm| vm.migrations.push((*vcpu, *cpu)));
+            }
+            Event::Message(Message::Inspected { .. }) => self.inspections += 1,
             Event::Message(Message::Vcpu(report)) => self.vcpus.push(**report),
             Event::Message(Message::Memory { vms, memory }) => self.memory.push((*vms, *memory)),
             _ => {}

@@ -50,6 +50,8 @@ pub enum Message {
     BootEpoch { vm: u16, epoch: BootEpoch },
     /// A VM is no more.
     Gone { vm: u16, cleared: u64, at: u64 },
+    /// A vCPU that was asked to move is on another physical CPU.
+    Migrated { vm: u16, vcpu: u16, cpu: u16 },
     /// The memory that it takes.
     Memory { vms: u16, memory: MemoryUse },
     /// All VMs have ended.
@@ -75,6 +77,7 @@ impl From<FromHypervisor<'_>> for Message {
             FromHypervisor::Report { vm, text } => Self::Report { vm, text: text.to_owned() },
             FromHypervisor::BootEpoch { vm, epoch } => Self::BootEpoch { vm, epoch },
             FromHypervisor::Gone { vm, cleared, at } => Self::Gone { vm, cleared, at },
+            FromHypervisor::Migrated { vm, vcpu, cpu } => Self::Migrated { vm, vcpu, cpu },
             FromHypervisor::Memory { vms, memory } => Self::Memory { vms, memory },
             FromHypervisor::End => Self::End,
             FromHypervisor::Failed => Self::Failed,

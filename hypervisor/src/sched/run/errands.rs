@@ -12,6 +12,7 @@ use vambrace_ids::VcpuId;
 use vambrace_interrupts::VcpuRunState;
 use vambrace_machine::Lifecycle;
 
+use super::migrate::Migrated;
 use super::pause::IsPaused;
 use super::queued::VcpuState;
 use super::{NEVER, Pcpu, now};
@@ -50,12 +51,19 @@ impl Handler for Handling<'_> {
     fn receive_message(&mut self) -> Received {
         match self.cpu.shared.take_message() {
             // The room is given back when all of it is in its place.
-            Some(Message::AddVcpu { handle, vcpu, index, room: _room }) => {
+            Some(Message::AddVcpu { handle, vcpu, index, task, room: _room }) => {
                 self.cpu.add_vcpu(handle, vcpu, index);
+                if let Some(task) = task {
+                    self.cpu.give_task(index, task);
+                }
                 Received::Vcpu(index)
             }
-            Some(Message::Background { index, task }) => {
-                self.cpu.give_task(index, task);
+            Some(Message::Migrated { vcpu, index, cost, room: _room }) => {
+                self.cpu.receive_vcpu(*vcpu, index, cost);
+                Received::Vcpu(index)
+            }
+            Some(Message::Migrate { vm, vcpu, index, to }) => {
+                self.cpu.note_wanted(vm, vcpu, index, to);
                 Received::Other
             }
             None => {
@@ -109,6 +117,7 @@ impl Pcpu {
         queued.is_requested = false;
         if queued.task.is_none()
             && !queued.is_flush_due
+            && queued.wanted.is_none()
             && handle.lifecycle.is_running()
             && queued.state == VcpuState::Waiting
         {
@@ -133,6 +142,12 @@ impl Pcpu {
         }
         if core::mem::take(&mut queued.is_flush_due) {
             flush(handle);
+        }
+        if let Some(to) = queued.wanted
+            && handle.lifecycle.get().is_live()
+            && self.migrate_as_wanted(id, handle, to) == Migrated::Yes
+        {
+            return Errand::IsAll;
         }
         match handle.lifecycle.get() {
             Lifecycle::Created | Lifecycle::Running => {}

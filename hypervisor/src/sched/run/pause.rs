@@ -15,8 +15,6 @@ use super::errands::Errand;
 use super::queued::{VcpuState, Waits};
 use super::switch::Unloaded;
 use super::{NEVER, Pcpu, now};
-use crate::arch::features::{self, Fp};
-use crate::arch::{barrier, world};
 use crate::vm::shared::{VmHandle, VmShared};
 
 /// Whether a vCPU is paused, as it was to be.
@@ -33,12 +31,7 @@ impl Pcpu {
     #[cold]
     #[inline(never)]
     pub(super) fn pause_vcpu(&mut self, id: RunQueueIndex, vcpu: &mut Vcpu) -> IsPaused {
-        if self.fp_owner == Some(id) {
-            features::set_fp(Fp::IsLoaded);
-            barrier::isb();
-            world::save_fp(&mut vcpu.registers.fp);
-            self.fp_owner = None;
-        }
+        self.put_fp(id, vcpu);
         let Some(Some(queued)) = self.queued.get_mut(id.index()) else { invariant!("only vCPUs are queued") };
         let handle = Arc::clone(&queued.handle);
         let mut before = None;

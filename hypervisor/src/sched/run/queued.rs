@@ -11,7 +11,7 @@ use vambrace_cpu::scheduler::{Claim, RunQueueIndex};
 use vambrace_cpu::timer;
 use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::memory::room;
-use vambrace_ids::{VcpuId, VmId};
+use vambrace_ids::{PcpuId, VcpuId, VmId};
 use vambrace_interrupts::{Put, VcpuRunState};
 use vambrace_machine::Vcpu;
 
@@ -26,7 +26,7 @@ use crate::vm::shared::{Halted, VmHandle, VmShared, device_deadline};
 
 /// A vCPU of this CPU.
 #[derive(Debug)]
-pub(super) struct QueuedVcpu {
+pub(crate) struct QueuedVcpu {
     pub(super) handle: VmHandle,
     pub(super) vcpu: VcpuId,
     pub(super) state: VcpuState,
@@ -46,6 +46,10 @@ pub(super) struct QueuedVcpu {
     pub(super) suspended: Option<CpuEntry>,
     /// The boot epoch of the VM in which it was halted last.
     pub(super) halted_in: Option<u32>,
+    /// Whether it may move.
+    pub(super) affinity: Affinity,
+    /// The CPU that it is asked to move to, until it is there.
+    pub(super) wanted: Option<PcpuId>,
 }
 
 impl QueuedVcpu {
@@ -54,6 +58,15 @@ impl QueuedVcpu {
     pub(super) fn claim(&self, loaded: Option<VmId>) -> Claim {
         if loaded == Some(self.handle.id) { Claim::AtOnce } else { Claim::AfterMinimum }
     }
+}
+
+/// Whether a vCPU may move to another physical CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Affinity {
+    /// It is pinned where it is.
+    Pinned,
+    /// It may, and has last come to a CPU at this physical count.
+    FreeSince(u64),
 }
 
 /// What a vCPU is doing.
@@ -282,19 +295,9 @@ impl Pcpu {
 
     /// A vCPU is affine to this CPU from now on.
     pub(super) fn add_vcpu(&mut self, handle: VmHandle, vcpu: VcpuId, id: RunQueueIndex) {
-        let at = id.index();
-        if self.queued.len() <= at {
-            self.queued.resize_with(at + 1, || None);
-        }
-        let weight = NonZeroU32::new(registry::weight(handle.id)).unwrap_or(NonZeroU32::MIN);
-        let Some(place) = self.queued.get_mut(at) else { invariant!("there is room for the index") };
-        invariant!(self.queue.add(id, weight).is_ok(), "an index is of one vCPU at a time");
-        if !handle.devices.is_empty() && self.buffer.is_empty() {
-            self.buffer = vec![0; devices::BUFFER];
-            self.shared.has_buffer.store(true, Ordering::Release);
-        }
-        self.deadlines.add(id);
-        *place = Some(QueuedVcpu {
+        let is_pinned = registry::pin(handle.id, vcpu).is_some();
+        let affinity = if is_pinned { Affinity::Pinned } else { Affinity::FreeSince(now()) };
+        let queued = QueuedVcpu {
             handle,
             vcpu,
             state: VcpuState::Off,
@@ -306,7 +309,28 @@ impl Pcpu {
             work_at: NEVER,
             suspended: None,
             halted_in: None,
-        });
+            affinity,
+            wanted: None,
+        };
+        self.take_in(queued, id);
+    }
+
+    /// What is known of a vCPU that is affine to this CPU from now on is kept here. It is not runnable yet.
+    pub(super) fn take_in(&mut self, queued: QueuedVcpu, id: RunQueueIndex) {
+        let at = id.index();
+        if self.queued.len() <= at {
+            self.queued.resize_with(at + 1, || None);
+        }
+        let weight = NonZeroU32::new(registry::weight(queued.handle.id)).unwrap_or(NonZeroU32::MIN);
+        let Some(place) = self.queued.get_mut(at) else { invariant!("there is room for the index") };
+        invariant!(self.queue.add(id, weight).is_ok(), "an index is of one vCPU at a time");
+        if !queued.handle.devices.is_empty() && self.buffer.is_empty() {
+            self.buffer = vec![0; devices::BUFFER];
+            self.shared.has_buffer.store(true, Ordering::Release);
+        }
+        self.deadlines.add(id);
+        self.balance.count_in(queued.affinity);
+        *place = Some(queued);
     }
 
     /// Long work for the VM of the vCPU with run-queue index `id`, which is off: done when the scheduler picks that vCPU.
@@ -319,14 +343,20 @@ impl Pcpu {
 
     /// The VM of this vCPU is no more.
     pub(super) fn forget(&mut self, id: RunQueueIndex) {
-        self.switch_off(id);
+        drop(self.remove(id));
+    }
+
+    /// A vCPU, which is not loaded, is affine to this CPU no more. Gives back what was known of it.
+    pub(super) fn remove(&mut self, id: RunQueueIndex) -> QueuedVcpu {
         self.queue.remove(id);
         self.deadlines.set(id, NEVER);
         if self.fp_owner == Some(id) {
             self.fp_owner = None;
         }
-        if let Some(place) = self.queued.get_mut(id.index()) {
-            *place = None;
-        }
+        let Some(queued) = self.queued.get_mut(id.index()).and_then(Option::take) else {
+            invariant!("only vCPUs are queued")
+        };
+        self.balance.count_out(queued.affinity);
+        queued
     }
 }

@@ -308,6 +308,16 @@ impl Pcpu {
         self.fp_owner = Some(id);
     }
 
+    /// The floating-point registers of the vCPU with run-queue index `id`, which is not loaded, are in its value from now on.
+    pub(super) fn put_fp(&mut self, id: RunQueueIndex, vcpu: &mut Vcpu) {
+        if self.fp_owner == Some(id) {
+            features::set_fp(Fp::IsLoaded);
+            barrier::isb();
+            world::save_fp(&mut vcpu.registers.fp);
+            self.fp_owner = None;
+        }
+    }
+
     /// Sets the traps: the guest waits in the hardware's own WFI and WFE only while nobody else wants this CPU. Whoever only
     /// sleeps does not: what wakes it is an interrupt, and ends the WFI. And lets a virtual SError pend.
     pub(super) fn set_hcr(&self, vcpu: &Vcpu) {

@@ -4,7 +4,6 @@
 use super::queued::VcpuState;
 use super::{Pcpu, now};
 use crate::devices::{self, Polled};
-use crate::sched::percpu;
 use crate::vm::exit_host::ConsoleFlush;
 use crate::vm::shared::VmShared;
 use vambrace_cpu::scheduler::RunQueueIndex;
@@ -33,7 +32,8 @@ impl Pcpu {
     pub(super) fn work_again(&mut self, id: RunQueueIndex) {
         match self.queued.get(id.index()) {
             Some(Some(queued)) if queued.state == VcpuState::Off => queued.handle.kick_worker(),
-            _ => percpu::kick(self.index, id),
+            // This CPU looks before it enters a guest or sleeps.
+            _ => drop(self.shared.requests.make(id)),
         }
     }
 
