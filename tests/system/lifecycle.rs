@@ -15,6 +15,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("lifecycle::its_time_stands_still_while_it_is_paused", pause),
         Case::new("lifecycle::paused_while_it_computes", compute),
         Case::new("lifecycle::made_paused_and_destroyed_1000_times", |bench| come_and_go(bench, 1000)),
+        Case::new("lifecycle::destroyed_as_soon_as_it_is_made", destroyed_early),
         Case::new("lifecycle::the_board_stays_on_when_no_vm_is_left", stay),
         Case::new("lifecycle::paused_amid_disks_networks_sgis_and_psci", amid),
     ]
@@ -170,6 +171,43 @@ fn come_and_go(bench: &Bench, times: usize) -> Verdict {
     let of_three = || record.outcome.memory.iter().filter(|(vms, _)| *vms == 3).map(|(_, memory)| memory);
     let first = of_three().next();
     record.ensure(of_three().count() > times && of_three().all(|memory| Some(memory) == first), || {
+        format!("the memory that EL2 takes changes: {:?}", record.outcome.memory)
+    })?;
+    record.exits(Exit::Success)
+}
+
+/// A VM is switched off as soon as it has been made, again and again, whether its images are in place by then or not: all of it is given
+/// back.
+fn destroyed_early(bench: &Bench) -> Verdict {
+    const ROUNDS: usize = 20;
+    let manifest = "[board]\ncpus = 2\n".to_owned()
+        + &vm("comes", "heartbeat", 0, BEATS)
+        + &vm("beside", "heartbeat", 0, BEATS);
+    let mut live = bench.start(&Scenario::new(manifest).counted())?;
+    let gone = |outcome: &RunOutcome| outcome.vms.first().map_or(0, |vm| vm.gone_count);
+    beats_on(&mut live, 0)?;
+    beats_on(&mut live, 1)?;
+    live.control(0, VmControl::Destroy, VmState::Off)?;
+    for round in 1..=ROUNDS {
+        live.wait_until("its memory back", |outcome| gone(outcome) == round)?;
+        live.ask_for(0, VmControl::Create);
+        // Refused until it has been made.
+        while gone(live.so_far()) == round {
+            let refused = |outcome: &RunOutcome| {
+                outcome.log.iter().filter(|(_, text)| text.contains("comes does not exist now")).count()
+            };
+            let before = refused(live.so_far());
+            live.ask_for(0, VmControl::Destroy);
+            live.wait_until("that it is refused, or its memory back", |outcome| {
+                refused(outcome) > before || gone(outcome) > round
+            })?;
+        }
+    }
+    live.control(1, VmControl::Destroy, VmState::Off)?;
+    let record = live.finish();
+    let of_two = || record.outcome.memory.iter().filter(|(vms, _)| *vms == 2).map(|(_, memory)| memory);
+    let first = of_two().next();
+    record.ensure(of_two().count() > ROUNDS && of_two().all(|memory| Some(memory) == first), || {
         format!("the memory that EL2 takes changes: {:?}", record.outcome.memory)
     })?;
     record.exits(Exit::Success)
