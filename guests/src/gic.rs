@@ -270,6 +270,15 @@ pub fn route(intid: u32, affinity: u64) {
     mmio::write64(gicd() + offset::IROUTER + 8 * u64::from(intid), affinity);
 }
 
+/// Enables an SPI that is as after reset, but for its trigger and priority, and goes to this CPU.
+pub fn prepare_spi(intid: u32, trigger: Trigger, priority: u8) {
+    reset_interrupt(intid);
+    set_trigger(intid, trigger);
+    set_priority(intid, priority);
+    route(intid, cpu::affinity());
+    enable(intid);
+}
+
 /// Acknowledges the most urgent interrupt of group 1.
 #[must_use]
 pub fn acknowledge() -> u32 {

@@ -14,7 +14,7 @@ use super::virtio::memory::Memory;
 use crate::gic::{self, Trigger};
 use crate::machine::Machine;
 use crate::timer::{PATIENCE, wait_for};
-use crate::{console, cpu, mmio, psci, report, timer};
+use crate::{console, mmio, psci, report, timer};
 
 const SPURIOUS: u32 = 1023;
 const TIMES: u32 = 3;
@@ -64,11 +64,7 @@ fn is_first_boot(machine: &Machine) -> bool {
 
 /// An SPI of ours, level-sensitive.
 fn prepare(intid: u32) {
-    gic::reset_interrupt(intid);
-    gic::set_trigger(intid, Trigger::Level);
-    gic::set_priority(intid, 0x80);
-    gic::route(intid, cpu::affinity());
-    gic::enable(intid);
+    gic::prepare_spi(intid, Trigger::Level, 0x80);
 }
 
 /// Acknowledges what comes within a few seconds.

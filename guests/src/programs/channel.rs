@@ -84,11 +84,7 @@ impl End {
         // SAFETY: the device tree says that it is there; everybody uses it by atomics alone.
         let memory = unsafe { core::slice::from_raw_parts(memory, size as usize / 4) };
         let intid = FIRST_INTID + ((base - FIRST) / STRIDE) as u32;
-        gic::reset_interrupt(intid);
-        gic::set_trigger(intid, Trigger::Level);
-        gic::set_priority(intid, 0x80);
-        gic::route(intid, cpu::affinity());
-        gic::enable(intid);
+        gic::prepare_spi(intid, Trigger::Level, 0x80);
         let [number, members] = [NUMBER, MEMBERS].map(|at| mmio::read32(doorbell + at));
         Some(Self { memory, doorbell, intid, number, members })
     }

@@ -57,11 +57,7 @@ fn nothing() -> bool {
 
 /// Prepares an SPI: enabled, with a priority, edge, routed here.
 fn prepare(intid: u32, priority: u8) {
-    gic::reset_interrupt(intid);
-    gic::set_trigger(intid, Trigger::Edge);
-    gic::set_priority(intid, priority);
-    gic::route(intid, cpu::affinity());
-    gic::enable(intid);
+    gic::prepare_spi(intid, Trigger::Edge, priority);
 }
 
 fn put_away(intids: impl IntoIterator<Item = u32>) {

@@ -182,8 +182,6 @@ fn interrupt() {
     gic::end(intid);
 }
 
-const UART_DATA: u64 = 0x00;
-const UART_FLAGS: u64 = 0x18;
 const UART_CONTROL: u64 = 0x30;
 const UART_MASK: u64 = 0x38;
 /// PL011 FR.RXFE.
@@ -193,11 +191,7 @@ const UART_EMPTY: u32 = 1 << 4;
 fn start_uart(base: u64) {
     const LOOPBACK: u32 = 0x381;
     const RECEIVE: u32 = 1 << 4;
-    gic::reset_interrupt(UART);
-    gic::set_trigger(UART, Trigger::Level);
-    gic::set_priority(UART, 0x80);
-    gic::route(UART, affinity(0));
-    gic::enable(UART);
+    gic::prepare_spi(UART, Trigger::Level, 0x80);
     mmio::write32(base + UART_CONTROL, LOOPBACK);
     mmio::write32(base + UART_MASK, RECEIVE);
 }
@@ -211,16 +205,16 @@ fn use_uart(round: u32) {
     }
     gic::route(UART, affinity((round % COUNT.load(Ordering::Relaxed)) as usize));
     UART_SENT.store(sent + 1, Ordering::Release);
-    mmio::write32(base + UART_DATA, sent & 0xFF);
+    mmio::write32(base + console::DR, sent & 0xFF);
 }
 
 fn hear_uart() {
     let base = UART_BASE.load(Ordering::Relaxed);
-    if mmio::read32(base + UART_FLAGS) & UART_EMPTY != 0 {
+    if mmio::read32(base + console::FR) & UART_EMPTY != 0 {
         check!(false, "the device's interrupt comes for a byte");
         return;
     }
-    let (heard, due) = (mmio::read32(base + UART_DATA), UART_RECEIVED.load(Ordering::Relaxed));
+    let (heard, due) = (mmio::read32(base + console::DR), UART_RECEIVED.load(Ordering::Relaxed));
     if heard != due & 0xFF {
         check_eq!(heard, due & 0xFF, "the device's byte");
     }

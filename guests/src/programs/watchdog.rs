@@ -84,11 +84,7 @@ fn feeds(control: u64, refresh: u64, count: u64) {
 fn interrupts(control: u64, refresh: u64) {
     gic::init_distributor();
     gic::init_cpu();
-    gic::reset_interrupt(INTID);
-    gic::set_trigger(INTID, Trigger::Level);
-    gic::set_priority(INTID, 0x80);
-    gic::route(INTID, cpu::affinity());
-    gic::enable(INTID);
+    gic::prepare_spi(INTID, Trigger::Level, 0x80);
     let mut taken = gic::acknowledge();
     let came = wait_for(PATIENCE, || {
         taken = gic::acknowledge();
