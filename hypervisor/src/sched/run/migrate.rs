@@ -14,7 +14,7 @@
 
 use alloc::boxed::Box;
 
-use vambrace_cpu::scheduler::{Claim, RunQueueIndex};
+use vambrace_cpu::scheduler::RunQueueIndex;
 use vambrace_hypervisor::invariant;
 use vambrace_ids::{PcpuId, VcpuId, VmId};
 use vambrace_wire::message::FromHypervisor;
@@ -128,16 +128,16 @@ impl Pcpu {
 
     /// Moves a vCPU where it is wanted, in its own time.
     pub(super) fn migrate_as_wanted(&mut self, id: RunQueueIndex, handle: &VmShared, to: PcpuId) -> Migrated {
-        let moved = if to == self.index { Ok(()) } else { self.migrate(id, to, now()) };
-        if moved.is_ok() && to != self.index {
+        let moved = if to == self.index { None } else { Some(self.migrate(id, to, now())) };
+        if let Some(Ok(())) = moved {
             return Migrated::Yes;
         }
         let Some(Some(queued)) = self.queued.get_mut(id.index()) else { invariant!("only vCPUs are queued") };
         queued.wanted = None;
-        let vcpu = queued.vcpu;
         match moved {
-            Ok(()) => tell(handle.id, vcpu, to),
-            Err(error) => handle.warn_cannot_move(vcpu, &error),
+            Some(Err(error)) => handle.warn_cannot_move(queued.vcpu, &error),
+            // It is there already.
+            _ => tell(handle.id, queued.vcpu, to),
         }
         Migrated::No
     }
@@ -173,12 +173,13 @@ impl Pcpu {
         if let Some(here) = queued.wanted.take() {
             tell(queued.handle.id, queued.vcpu, here);
         }
-        let wants_to_run = queued.state == VcpuState::Ready || queued.is_requested || queued.task.is_some();
+        let is_ready = queued.state == VcpuState::Ready;
         self.take_in(queued, id);
         self.queue.charge(id, cost);
         self.note_deadline(id);
-        if wants_to_run {
-            self.queue.wake(id, Claim::AfterMinimum);
+        // One that is not is looked at, since it comes by a message.
+        if is_ready {
+            self.queue_up(id);
         }
     }
 }
