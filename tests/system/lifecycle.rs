@@ -2,7 +2,7 @@
 //! VMs that are paused, go on, are switched off and made anew, beside others that do not notice.
 
 use vambrace_runner::{Exit, RunOutcome, VmOutcome};
-use vambrace_tests::{Bench, Case, Live, Scenario, Verdict};
+use vambrace_tests::{Bench, Case, Live, Record, Scenario, Verdict};
 use vambrace_wire::message::{VmControl, VmState};
 
 use crate::hostile::beats_in_time;
@@ -36,6 +36,15 @@ fn beats_on(live: &mut Live, vm: usize) -> Verdict {
     let lines = |outcome: &RunOutcome| outcome.vms.get(vm).map_or(0, |vm| vm.text().lines().count());
     let before = lines(live.so_far());
     live.wait_until("more of its beats", |outcome| lines(outcome) > before + 20)
+}
+
+/// The memory that EL2 takes while `vms` VMs exist was told more often than `times`, and is the same to the byte each time.
+fn memory_comes_back(record: &Record, vms: u16, times: usize) -> Verdict {
+    let told = || record.outcome.memory.iter().filter(|(count, _)| *count == vms).map(|(_, memory)| memory);
+    let first = told().next();
+    record.ensure(told().count() > times && told().all(|memory| Some(memory) == first), || {
+        format!("the memory that EL2 takes changes: {:?}", record.outcome.memory)
+    })
 }
 
 /// Switches all VMs off.
@@ -168,11 +177,7 @@ fn come_and_go(bench: &Bench, times: usize) -> Verdict {
     for name in ["beside", "other"] {
         beats_in_time(&record, name, LATEST)?;
     }
-    let of_three = || record.outcome.memory.iter().filter(|(vms, _)| *vms == 3).map(|(_, memory)| memory);
-    let first = of_three().next();
-    record.ensure(of_three().count() > times && of_three().all(|memory| Some(memory) == first), || {
-        format!("the memory that EL2 takes changes: {:?}", record.outcome.memory)
-    })?;
+    memory_comes_back(&record, 3, times)?;
     record.exits(Exit::Success)
 }
 
@@ -205,11 +210,7 @@ fn destroyed_early(bench: &Bench) -> Verdict {
     }
     live.control(1, VmControl::Destroy, VmState::Off)?;
     let record = live.finish();
-    let of_two = || record.outcome.memory.iter().filter(|(vms, _)| *vms == 2).map(|(_, memory)| memory);
-    let first = of_two().next();
-    record.ensure(of_two().count() > ROUNDS && of_two().all(|memory| Some(memory) == first), || {
-        format!("the memory that EL2 takes changes: {:?}", record.outcome.memory)
-    })?;
+    memory_comes_back(&record, 2, ROUNDS)?;
     record.exits(Exit::Success)
 }
 
