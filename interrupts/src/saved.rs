@@ -79,7 +79,7 @@ pub struct HwLink {
 
 impl Vgic {
     /// Finds out whether a value that was restored, and so has the shape of a fresh one, is one that this type can have, of a VM
-    /// none of whose vCPUs is in the machine.
+    /// none of whose vCPUs is loaded.
     ///
     /// # Errors
     /// [`ConfigError::Inconsistent`].
@@ -99,7 +99,7 @@ impl Vgic {
             && self.vcpus.iter().all(|vcpu| vcpu.interface.used <= self.config.list_registers)
     }
 
-    /// No vCPU is in the machine, and the next machine may be another: takes all that list registers hold back into the model, and
+    /// No vCPU is loaded, and the next machine may be another: takes all that list registers hold back into the model, and
     /// has each vCPU look before it is entered.
     pub fn detach(&mut self) {
         for vcpu in self.vcpu_ids() {

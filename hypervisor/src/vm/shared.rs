@@ -98,7 +98,7 @@ pub(crate) struct VmShared {
     pub(crate) vtcr: u64,
     /// Its VMID.
     pub(crate) vmid: SpinMutex<VmidHolder<MAX_CPUS>>,
-    /// CNTVOFF_EL2 ([`Vm::time_offset`]), for those who put one of its vCPUs into the machine before they take its lock.
+    /// CNTVOFF_EL2 ([`Vm::time_offset`]), for those who load one of its vCPUs before they take its lock.
     pub(crate) time_offset: AtomicU64,
     /// Its boot epoch: each reset begins another.
     pub(crate) boot_epoch: AtomicU32,

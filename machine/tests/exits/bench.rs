@@ -64,7 +64,7 @@ impl Core {
         self.interface.hcr = interface.hcr;
     }
 
-    /// Takes the debug registers out of the machine.
+    /// Saves the core's debug registers.
     pub(crate) fn save_debug(&self, to: &mut DebugRegisters) {
         for (n, held) in self.debug.iter().enumerate() {
             [to.breakpoint_value[n], to.breakpoint_control[n]] = [held[0], held[1]];
@@ -72,7 +72,7 @@ impl Core {
         }
     }
 
-    /// Puts them into the machine.
+    /// Loads them into the core.
     pub(crate) fn load_debug(&mut self, from: &DebugRegisters) {
         for (n, held) in self.debug.iter_mut().enumerate() {
             *held = [

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A VM with virtio devices in the middle of their work, and all that lies around it: backends, input and frames on their way, and
-//! which vCPUs are in the machine.
+//! which vCPUs are loaded.
 //!
-//! A vCPU that waits, is off or is paused is out of the machine, as in EL2: its list registers are put, and what its core holds is
-//! lost. One that runs has them loaded.
+//! A vCPU that waits, is off or is paused is not loaded, as in EL2: its list registers are put, and what its core holds is
+//! lost.
 
 use vambrace_cpu::exit::Wait;
 use vambrace_cpu::syndrome::class;
@@ -298,7 +298,7 @@ impl World {
         while vm.gic.take_hw_deactivate(vcpu.id).is_some() {}
     }
 
-    /// Takes a vCPU out of the machine.
+    /// Unloads a vCPU.
     pub(crate) fn put(&mut self, index: usize) {
         let Bench { vm, vcpus, host } = &mut self.bench;
         let (vcpu, core) = (&mut vcpus[index], &mut host.cores[index]);
@@ -315,7 +315,7 @@ impl World {
         *core = Core::default();
     }
 
-    /// Puts a vCPU into the machine.
+    /// Loads a vCPU.
     pub(crate) fn load(&mut self, index: usize) {
         let Bench { vm, vcpus, host } = &mut self.bench;
         let (vcpu, core) = (&vcpus[index], &mut host.cores[index]);
