@@ -28,7 +28,7 @@ use io::{Backing, BoardDisk, MAX_VIRTIO, Network, VirtioDevice};
 pub const MAGIC: [u8; 8] = *b"VAMBUNDL";
 
 /// Version of the bundle's format; EL2 refuses any other.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Alignment of the directory's end and of each blob, in bytes.
 pub const BLOB_ALIGN: usize = 4096;

@@ -11,6 +11,11 @@ pub enum RamPlacement {
     Anywhere,
     /// At the addresses at which the VM has it: what it tells a device that masters DMA is true on the board too.
     OneToOne,
+    /// Wherever there is room, in pieces none of which continues the one before: to measure what that costs.
+    Pieces {
+        /// The size of a piece in bytes: a power of two, a page at least.
+        size: u64,
+    },
 }
 
 /// A part of a device's registers, in whole pages.
