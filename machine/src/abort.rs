@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Data and instruction aborts from stage 2: a device to emulate, or nothing there.
+//! Data and instruction aborts from stage 2: a device to emulate, RAM that has come by now, or nothing there.
 //!
-//! An access to nothing is a synchronous external abort for the guest, as on a bus without a device. It is never
+//! While a page of the RAM is changed a vCPU that uses it takes a translation fault. Whoever changes it holds the lock of the RAM
+//! until it is there again, so who looks then finds it, and the guest tries again. An access to nothing is a synchronous external abort for the guest, as on a bus without a device. It is never
 //! the end of more than the guest's own instruction.
 
 use spin::RelaxStrategy;
@@ -10,7 +11,7 @@ use vambrace_cpu::exception::{AbortedAccess, Exception, ExternalAbort, WalkLevel
 use vambrace_cpu::exit::{DataAbort, Direction, InstructionAbort};
 use vambrace_cpu::syndrome::FaultStatus;
 use vambrace_io::decode::Unsupported;
-use vambrace_memory::{Ipa, Va};
+use vambrace_memory::{GuestMemory, Ipa, Va};
 
 use crate::dispatch::Resume;
 use crate::host::{GuestRam, Host, LoadedVcpu, Report};
@@ -46,6 +47,7 @@ pub(crate) fn data<H: Host>(
 ) -> Resume {
     vcpu.recent.note_address(abort.va);
     let outcome = match place(vm, vcpu, abort, host) {
+        Ok(_) if abort.cache_maintenance && has_come(abort.status, abort.ipa, host) => return Resume::Guest,
         // Where there is no RAM, there is nothing to maintain in a cache; and ROM is never dirty.
         Ok(_) if abort.cache_maintenance => Ok(()),
         Ok(ipa) => mmio::carry_out(vm, vcpu, abort, ipa, host),
@@ -56,8 +58,14 @@ pub(crate) fn data<H: Host>(
             vcpu.skip_instruction(abort.length);
             Resume::Guest
         }
+        Err(_) if has_come(abort.status, abort.ipa, host) => Resume::Guest,
         Err(refusal) => refuse(vm, vcpu, abort, refusal, host),
     }
+}
+
+/// Whether there is RAM by now where stage 2 found nothing.
+fn has_come(status: FaultStatus, ipa: Option<Ipa>, host: &impl GuestRam) -> bool {
+    matches!(status, FaultStatus::Translation(_)) && ipa.is_some_and(|ipa| host.memory().is_there(ipa))
 }
 
 /// Where an access goes that stage 2 refused, if it may be emulated there.
@@ -118,6 +126,9 @@ pub(crate) fn instruction(
     host: &mut (impl LoadedVcpu + GuestRam + Report),
 ) -> Resume {
     vcpu.recent.note_address(abort.va);
+    if has_come(abort.status, abort.ipa, host) {
+        return Resume::Guest;
+    }
     let (id, at) = (vcpu.id, FaultAddress(abort.ipa, abort.va));
     let what = if abort.on_walk { "table walk for a fetch" } else { "fetch" };
     let why = match abort.status {

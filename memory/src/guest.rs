@@ -59,11 +59,27 @@ pub trait GuestMemory {
         self.read(ipa, &mut bytes)?;
         Ok(u64::from_le_bytes(bytes))
     }
+
+    /// Whether there is memory at `ipa` now.
+    fn is_there(&self, ipa: Ipa) -> bool {
+        self.read(ipa, &mut [0]).is_ok()
+    }
+
     /// Writes a little-endian 16-bit word, single-copy atomic when aligned.
     ///
     /// # Errors
     /// [`OutsideMemory`] when any byte lies outside the VM's RAM.
     fn write_u16(&self, ipa: Ipa, value: u16) -> Result<(), OutsideMemory> {
         self.write(ipa, &value.to_le_bytes())
+    }
+}
+
+impl<M: GuestMemory + ?Sized> GuestMemory for &M {
+    fn read(&self, ipa: Ipa, to: &mut [u8]) -> Result<(), OutsideMemory> {
+        M::read(self, ipa, to)
+    }
+
+    fn write(&self, ipa: Ipa, from: &[u8]) -> Result<(), OutsideMemory> {
+        M::write(self, ipa, from)
     }
 }

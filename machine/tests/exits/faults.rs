@@ -338,3 +338,36 @@ fn a_crash_report_in_words() {
     });
     assert_eq!(text, include_str!("crash-report.txt"));
 }
+
+/// A page that another CPU changes is broken for a moment; whoever serves the fault looks when it is there again.
+#[test]
+fn a_fault_on_ram_that_is_there_by_now_is_tried_again() {
+    let mut bench = Bench::new(1);
+    let at = CODE + 0x40;
+    let pc = bench.frame().pc;
+    let kinds = [
+        moves(8, 5),
+        moves(4, 6) | iss::WNR,
+        // An instruction that the syndrome does not describe, and one that nobody emulates.
+        0,
+        iss::WNR,
+        iss::CM,
+        iss::CM | iss::WNR,
+        iss::S1PTW,
+        iss::S1PTW | iss::WNR,
+    ];
+    for level in 0x04..=TRANSLATION {
+        for kind in kinds {
+            assert_eq!(bench.data_abort_at(kind | level, 0x8000, at), Resume::Guest);
+            assert_eq!((bench.frame().pc, bench.taken_syndrome()), (pc, None), "ISS {kind:#x}");
+        }
+        for walk in [0, iss::S1PTW] {
+            assert_eq!(fetch_abort(&mut bench, walk | level, at), Resume::Guest);
+            assert_eq!((bench.frame().pc, bench.taken_syndrome()), (pc, None));
+        }
+    }
+    assert_eq!(bench.host.guest_errors, "");
+    // Not so what stage 2 refuses for another reason.
+    assert_eq!(bench.data_abort_at(moves(8, 5) | PERMISSION, 0x8000, at), Resume::Guest);
+    assert!(bench.took(class::DATA_ABORT_SAME));
+}
