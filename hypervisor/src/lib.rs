@@ -37,6 +37,7 @@ pub mod host_io {
 
 /// The board's memory and who has it.
 pub mod memory {
+    pub mod pieces;
     pub mod pool;
     pub mod regions;
     pub mod room;

@@ -5,9 +5,25 @@
 //! gets neither: memory that is not known to be clear is cleared before its first use. To forget that something is clear is
 //! always safe, and costs clearing it once more.
 
+use alloc::vec::Vec;
+
 use vambrace_memory::PaRange;
+use vambrace_memory::addr::PAGE_SIZE;
 
 use crate::memory::regions::{FreeMemory, From, TooManyRanges};
+
+/// Blocks of stage 2 that RAM is aligned to where there is room.
+const GIB: u64 = 1 << 30;
+const BLOCK: u64 = 2 << 20;
+
+/// Why a VM's RAM cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutOfPieces {
+    /// Not as much is free.
+    NoMemory,
+    /// It would take more pieces than there is room for.
+    NoPlace,
+}
 
 /// What is in a piece of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,10 +34,13 @@ pub enum Contents {
     Unknown,
 }
 
+/// The most ranges that can be free at once: VMs may have their RAM in pieces, and give pages back.
+pub const MAX_FREE: usize = 1024;
+
 /// The free memory of the board.
 #[derive(Clone, Debug, Default)]
 pub struct Pool {
-    free: FreeMemory,
+    free: FreeMemory<MAX_FREE>,
     /// The parts of it that hold nothing but zeros.
     clear: FreeMemory,
 }
@@ -37,6 +56,12 @@ impl Pool {
     #[must_use]
     pub fn total(&self) -> u64 {
         self.free.total()
+    }
+
+    /// Whether a range can be added, whatever it touches.
+    #[must_use]
+    pub const fn has_place(&self) -> bool {
+        self.free.has_place()
     }
 
     /// Adds a range.
@@ -72,6 +97,62 @@ impl Pool {
     pub fn take_exactly(&mut self, wanted: PaRange) -> Option<Contents> {
         self.free.take_exactly(wanted)?;
         Some(self.note_taken(wanted))
+    }
+
+    /// Takes a VM's RAM of `len` bytes, a multiple of 4 KiB: in one piece, aligned so that the largest blocks fit, if there is such a
+    /// piece; else the longest runs of 1 GiB blocks first, then of 2 MiB blocks, then of pages, so that each piece can be mapped
+    /// in blocks as large as its own. They come in the order in which the VM has them, and no more than `pieces` has room for.
+    /// Says what is in them.
+    ///
+    /// # Errors
+    /// [`OutOfPieces`]; nothing has been taken then.
+    pub fn take_ram(&mut self, len: u64, pieces: &mut Vec<PaRange>) -> Result<Contents, OutOfPieces> {
+        let alignments = if len >= GIB { &[GIB, BLOCK][..] } else { &[BLOCK][..] };
+        if let Some((whole, contents)) =
+            alignments.iter().find_map(|align| self.take(len, *align, From::Bottom))
+        {
+            return self.hand_out(whole, contents, pieces).map_err(|error| self.take_back(pieces, error));
+        }
+        let mut left = len;
+        let mut all = Contents::Zeros;
+        for block in [GIB, BLOCK, PAGE_SIZE] {
+            while left >= block
+                && let Some(piece) = self.free.take_blocks(left, block)
+            {
+                left = left.saturating_sub(piece.len());
+                let contents = self.note_taken(piece);
+                if let Err(error) = self.hand_out(piece, contents, pieces) {
+                    return Err(self.take_back(pieces, error));
+                }
+                if contents == Contents::Unknown {
+                    all = Contents::Unknown;
+                }
+            }
+        }
+        if left == 0 { Ok(all) } else { Err(self.take_back(pieces, OutOfPieces::NoMemory)) }
+    }
+
+    fn hand_out(
+        &mut self,
+        piece: PaRange,
+        contents: Contents,
+        pieces: &mut Vec<PaRange>,
+    ) -> Result<Contents, OutOfPieces> {
+        if pieces.len() == pieces.capacity() {
+            // It was free a moment ago, so there is a place for it.
+            let _ = self.add(piece, contents);
+            return Err(OutOfPieces::NoPlace);
+        }
+        pieces.push(piece);
+        Ok(contents)
+    }
+
+    /// Takes back what was handed out. That it was clear is forgotten.
+    fn take_back(&mut self, pieces: &mut Vec<PaRange>, error: OutOfPieces) -> OutOfPieces {
+        for piece in pieces.drain(..) {
+            let _ = self.add(piece, Contents::Unknown);
+        }
+        error
     }
 
     fn note_taken(&mut self, taken: PaRange) -> Contents {
@@ -139,6 +220,52 @@ mod tests {
         for index in 0..MAX_RANGES as u64 {
             assert_ne!(pool.take_exactly(range(index * 4 * KIB + KIB, 64)), Some(Contents::Zeros));
         }
+    }
+
+    const MIB: u64 = 1 << 20;
+
+    fn take_ram(pool: &mut Pool, len: u64, room: usize) -> Result<Vec<PaRange>, OutOfPieces> {
+        let mut pieces = Vec::with_capacity(room);
+        pool.take_ram(len, &mut pieces).map(|_| pieces)
+    }
+
+    #[test]
+    fn ram_is_one_piece_where_there_is_one() {
+        let mut pool = pool(4096 * MIB, Contents::Unknown);
+        let first = take_ram(&mut pool, 6 * MIB, 4).unwrap();
+        assert_eq!(first, [range(0, 6 * MIB)]);
+        let aligned = take_ram(&mut pool, 1024 * MIB, 4).unwrap();
+        assert_eq!(aligned, [range(1024 * MIB, 1024 * MIB)]);
+    }
+
+    #[test]
+    fn ram_is_in_large_pieces_first() {
+        let mut pool = Pool::new();
+        // A page too many at its end; a block in no place for one; 1 GiB; pages.
+        let free = [
+            range(2 * MIB, 4 * MIB + 4 * KIB),
+            range(101 * MIB, 4 * MIB),
+            range(1024 * MIB, 1026 * MIB),
+            range(4000 * MIB + 4 * KIB, 8 * KIB),
+        ];
+        free.iter().for_each(|range| pool.add(*range, Contents::Zeros).unwrap());
+        let total = pool.total();
+        let expected = [
+            range(1024 * MIB, 1024 * MIB),
+            range(2 * MIB, 4 * MIB),
+            range(102 * MIB, 2 * MIB),
+            range(2048 * MIB, 2 * MIB),
+            range(101 * MIB, MIB),
+            range(104 * MIB, MIB),
+            range(6 * MIB, 4 * KIB),
+        ];
+        let len = expected.iter().map(|piece| piece.len()).sum();
+        assert_eq!(take_ram(&mut pool, len, 6), Err(OutOfPieces::NoPlace));
+        assert_eq!(pool.total(), total, "all of it has come back");
+        assert_eq!(take_ram(&mut pool, total + 4 * KIB, 100), Err(OutOfPieces::NoMemory));
+        assert_eq!(pool.total(), total);
+        assert_eq!(take_ram(&mut pool, len, 7).unwrap(), expected);
+        assert_eq!(pool.total(), total - len);
     }
 
     proptest! {

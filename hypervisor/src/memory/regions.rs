@@ -7,7 +7,7 @@
 use arrayvec::ArrayVec;
 use vambrace_memory::{Pa, PaRange};
 
-/// The most ranges that can be free at once.
+/// The most ranges that can be free at once, unless whoever keeps them says otherwise.
 pub const MAX_RANGES: usize = 256;
 
 /// The list has no room for another separate range; what was given back is lost to us, never handed out twice.
@@ -24,14 +24,14 @@ pub enum From {
     Top,
 }
 
-/// The free memory of the board.
+/// The free memory of the board, in `MAX` ranges at most.
 #[derive(Clone, Debug, Default)]
-pub struct FreeMemory {
+pub struct FreeMemory<const MAX: usize = MAX_RANGES> {
     /// Sorted, disjoint, never touching, never empty.
-    ranges: ArrayVec<PaRange, MAX_RANGES>,
+    ranges: ArrayVec<PaRange, MAX>,
 }
 
-impl FreeMemory {
+impl<const MAX: usize> FreeMemory<MAX> {
     /// No memory at all.
     #[must_use]
     pub const fn new() -> Self {
@@ -47,6 +47,12 @@ impl FreeMemory {
     /// The free ranges, lowest first.
     pub fn iter(&self) -> impl Iterator<Item = PaRange> {
         self.ranges.iter().copied()
+    }
+
+    /// Whether a range can be added, whatever it touches.
+    #[must_use]
+    pub const fn has_place(&self) -> bool {
+        !self.ranges.is_full()
     }
 
     /// Adds a range, merging it with its neighbours.
@@ -122,6 +128,27 @@ impl FreeMemory {
         Some(taken)
     }
 
+    /// Takes whole blocks of `block` bytes (a power of two), each aligned to its size, that follow each other: as many as there are
+    /// anywhere, but no more than `most` bytes. Of two places with as many it is the lower. `None` when there is no such block.
+    pub fn take_blocks(&mut self, most: u64, block: u64) -> Option<PaRange> {
+        let blocks = |range: PaRange| {
+            let start = range.start().align_up(block)?;
+            let len = range.end().0.checked_sub(start.0)?.min(most) & !(block - 1);
+            PaRange::new(start, len).filter(|blocks| !blocks.is_empty())
+        };
+        let is_full = self.ranges.is_full();
+        let mut largest: Option<PaRange> = None;
+        for range in self.iter() {
+            let Some(found) = blocks(range) else { continue };
+            let splits = range.start() < found.start() && found.end() < range.end();
+            if !(splits && is_full) && largest.is_none_or(|largest| largest.len() < found.len()) {
+                largest = Some(found);
+            }
+        }
+        self.remove(largest?).ok()?;
+        largest
+    }
+
     /// Takes this very range; `None` when not all of it is free.
     pub fn take_exactly(&mut self, wanted: PaRange) -> Option<()> {
         let around = self.ranges.iter().find(|range| range.contains_range(wanted))?;
@@ -145,7 +172,7 @@ mod tests {
 
     #[test]
     fn neighbours_merge() {
-        let mut free = FreeMemory::new();
+        let mut free: FreeMemory = FreeMemory::new();
         for (start, len) in [(0, 10), (20, 10), (10, 10)] {
             free.add(range(start, len)).unwrap();
         }
@@ -154,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_hole_splits() {
-        let mut free = FreeMemory::new();
+        let mut free: FreeMemory = FreeMemory::new();
         free.add(range(0, 100)).unwrap();
         free.remove(range(40, 20)).unwrap();
         assert_eq!(free.iter().collect::<Vec<_>>(), [range(0, 40), range(60, 40)]);
@@ -162,7 +189,7 @@ mod tests {
 
     #[test]
     fn the_largest_alignment_is_honoured_from_both_ends() {
-        let mut free = FreeMemory::new();
+        let mut free: FreeMemory = FreeMemory::new();
         free.add(range(0x4010_0000, 2 << 30)).unwrap();
         assert_eq!(free.take(512 << 20, 2 << 20, From::Bottom), Some(range(0x4020_0000, 512 << 20)));
         assert_eq!(free.take(4096, 4096, From::Top), Some(range(0xC00F_F000, 4096)));
@@ -171,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_range_is_taken_whole_or_not_at_all() {
-        let mut free = FreeMemory::new();
+        let mut free: FreeMemory = FreeMemory::new();
         free.add(range(0x1000, 0x1000)).unwrap();
         free.add(range(0x3000, 0x1000)).unwrap();
         for outside in [range(0x1800, 0x1000), range(0x1000, 0x3000), range(0x2000, 0)] {
@@ -186,10 +213,33 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_run_of_whole_blocks_is_taken_first() {
+        const MIB: u64 = 1 << 20;
+        let mut free: FreeMemory = FreeMemory::new();
+        // Of 2 MiB blocks they have 1, 3 and 3.
+        for (start, len) in [(MIB, 4 * MIB), (8 * MIB, 7 * MIB), (17 * MIB, 7 * MIB)] {
+            free.add(range(start, len)).unwrap();
+        }
+        let block = 2 * MIB;
+        assert_eq!(free.take_blocks(64 * MIB, block), Some(range(8 * MIB, 6 * MIB)));
+        assert_eq!(
+            free.take_blocks(4 * MIB, block),
+            Some(range(18 * MIB, 4 * MIB)),
+            "no more than is wanted"
+        );
+        assert_eq!(free.take_blocks(64 * MIB, block), Some(range(2 * MIB, 2 * MIB)));
+        assert_eq!(free.take_blocks(64 * MIB, block), Some(range(22 * MIB, 2 * MIB)));
+        assert_eq!(free.take_blocks(64 * MIB, block), None);
+        assert_eq!(free.take_blocks(64 * MIB, 4096), Some(range(MIB, MIB)));
+    }
+
+    #[test]
     fn a_full_list_is_not_split() {
-        let mut free = FreeMemory::new();
+        let mut free: FreeMemory = FreeMemory::new();
         (0..MAX_RANGES as u64).for_each(|index| free.add(range(index * 0x100, 0x80)).unwrap());
         assert_eq!(free.take_exactly(range(0x110, 0x10)), None);
+        assert_eq!(free.take_blocks(0x20, 0x10), Some(range(0, 0x20)), "at an end it splits nothing");
+        free.add(range(0, 0x20)).unwrap();
         assert_eq!(free.take_exactly(range(0x100, 0x10)), Some(()));
         assert_eq!(free.total(), MAX_RANGES as u64 * 0x80 - 0x10);
     }
@@ -199,7 +249,7 @@ mod tests {
         fn nothing_is_handed_out_twice_and_all_comes_back(
             steps in prop::collection::vec((any::<bool>(), 1u64..64, 0u32..5, any::<bool>()), 1..200)
         ) {
-            let mut free = FreeMemory::new();
+            let mut free: FreeMemory = FreeMemory::new();
             free.add(range(0x1000, 0x1000)).unwrap();
             free.add(range(0x4000, 0x2000)).unwrap();
             let total = free.total();

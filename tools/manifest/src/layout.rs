@@ -173,7 +173,7 @@ fn disk_images(manifest: &Manifest) -> impl Iterator<Item = (&Path, Size)> {
 
 fn place_vm(vm: &Vm, folder: &Path, images: Images, free: &mut Free) -> VmPlace {
     let ram = match vm.placement {
-        RamPlacement::Anywhere => free.take(vm.memory.0),
+        RamPlacement::Anywhere | RamPlacement::Pieces { .. } => free.take(vm.memory.0),
         RamPlacement::OneToOne => Some(Piece { start: BOARD_RAM, size: vm.memory.0 }),
     };
     let Some(ram) = ram else { return VmPlace::default() };
