@@ -14,6 +14,7 @@ pub mod identification;
 pub mod isa;
 pub mod leftovers;
 pub mod migrate;
+pub mod pages;
 pub mod reset;
 pub mod result;
 pub mod smp;

@@ -204,7 +204,7 @@ pub(crate) fn poll(handle: &VmShared, buffer: &mut [u8]) -> (Polled, ConsoleFlus
             let mut vm = handle.vm.lock();
             let mut disks = devices.disks.lock();
             let mut backend = Backend { handle, disks: &mut disks, flush: &mut flush };
-            vm.serve_virtio(&handle.memory, &mut backend, buffer, &mut quota)
+            vm.serve_virtio(&handle.memory.lock(), &mut backend, buffer, &mut quota)
         };
         handle.notify(&moved);
         if devices.on_board {

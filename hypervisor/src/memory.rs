@@ -13,7 +13,7 @@ use talc::TalcLock;
 use talc::base::Talc;
 use talc::base::binning::Binning;
 use talc::source::Source;
-use vambrace_hypervisor::memory::pool::{Contents, Pool};
+use vambrace_hypervisor::memory::pool::{Contents, OutOfPieces, Pool};
 use vambrace_hypervisor::memory::regions::{FreeMemory, From};
 use vambrace_hypervisor::memory::room::{NoRoom, Promises};
 use vambrace_memory::PaRange;
@@ -87,6 +87,15 @@ pub(crate) fn take_for_vm(len: u64, align: u64, from: From) -> Option<(PaRange, 
     FREE.lock().take(len, align, from)
 }
 
+/// Takes a VM's RAM of `len` bytes, in as many pieces as there are places in `pieces` at most, and says whether a VM may have it as
+/// it is.
+///
+/// # Errors
+/// [`OutOfPieces`]; nothing has been taken then.
+pub(crate) fn take_ram(len: u64, pieces: &mut Vec<PaRange>) -> Result<Contents, OutOfPieces> {
+    FREE.lock().take_ram(len, pieces)
+}
+
 /// Takes this very range of physical memory, if all of it is free, and says whether a VM may have it as it is.
 pub(crate) fn take_exactly(range: PaRange) -> Option<Contents> {
     FREE.lock().take_exactly(range)
@@ -153,6 +162,14 @@ fn has_room(bytes: usize) -> bool {
     core::hint::black_box(&piece);
 
     has_room
+}
+
+/// Whether physical memory that nobody else has holds nothing but zeros.
+pub(crate) fn is_clear(range: PaRange) -> bool {
+    let start: *const u64 = core::ptr::with_exposed_provenance(range.start().0 as usize);
+    // SAFETY: EL2 maps all RAM, and a range that was taken is a number of whole pages; volatile, since what is looked for is
+    // whether somebody writes there who must not.
+    (0..range.len() as usize / size_of::<u64>()).all(|at| unsafe { start.add(at).read_volatile() } == 0)
 }
 
 /// Fills physical memory with one byte, through the data cache.

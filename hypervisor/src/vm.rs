@@ -5,6 +5,7 @@ pub(crate) mod background;
 pub(crate) mod exit_host;
 pub(crate) mod gone;
 pub(crate) mod guest_memory;
+pub(crate) mod page_cycle;
 pub(crate) mod pause;
 pub(crate) mod registry;
 pub(crate) mod shared;

@@ -57,8 +57,8 @@ pub trait LoadedVcpu {
 
 /// The VM's RAM.
 pub trait GuestRam {
-    /// The VM's memory.
-    fn memory(&self) -> &impl GuestMemory;
+    /// The VM's memory, which stays as it is until the answer is dropped.
+    fn memory(&self) -> impl GuestMemory;
 
     /// What the CPU makes of translation tables.
     fn translation_features(&self) -> Features;

@@ -32,7 +32,7 @@ pub(crate) fn translate(
         features: host.translation_features(),
     };
     let level = if frame.level().is_el0() { El::El0 } else { El::El1 };
-    stage1::translate(host.memory(), &regime, va, access, level)
+    stage1::translate(&host.memory(), &regime, va, access, level)
 }
 
 /// Reads the A64 instruction at the vCPU's PC. Instructions are little-endian whatever the data are.

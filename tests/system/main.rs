@@ -28,6 +28,7 @@ mod many;
 mod memory;
 mod migrate;
 mod power;
+mod ram;
 mod recipes;
 mod repeat;
 mod resets;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         migrate::cases(),
         many::cases(),
         memory::cases(),
+        ram::cases(),
         resets::cases(),
         watchdog::cases(),
         hostile::cases(),

@@ -126,6 +126,13 @@ pub enum FromHypervisor<'a> {
         /// The CPU's index on the board.
         cpu: u16,
     },
+    /// A page of a VM's RAM has been replaced as was asked.
+    Replaced {
+        /// Index in the bundle.
+        vm: u16,
+        /// How many times: fewer than asked if it could not be done more often.
+        times: u32,
+    },
     /// A physical CPU has told of all its vCPUs.
     Inspected {
         /// Its index.
@@ -189,6 +196,14 @@ pub enum VmControl {
         vcpu: u16,
         /// The CPU's index on the board.
         cpu: u16,
+    },
+    /// A page of the RAM of a VM that runs is taken away from it, and a while later another given to it in its place:
+    /// [`FromHypervisor::Replaced`] says when that is over.
+    ReplacePage {
+        /// The page's number in the RAM.
+        page: u32,
+        /// How many times.
+        times: u32,
     },
 }
 

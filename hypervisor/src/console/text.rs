@@ -97,6 +97,7 @@ impl Text {
             | FromHypervisor::BootEpoch { .. }
             | FromHypervisor::Gone { .. }
             | FromHypervisor::Migrated { .. }
+            | FromHypervisor::Replaced { .. }
             | FromHypervisor::Memory { .. }
             | FromHypervisor::Vcpu(_)
             | FromHypervisor::Inspected { .. }

@@ -124,9 +124,10 @@ impl Card {
         if waiting.is_empty()
             && let Some(mut vm) = handle.vm.try_lock()
             && !vm.lifecycle().is_paused()
+            && let Some(memory) = handle.memory.try_lock()
         {
-            let moved = vm.receive_frame(slot, &handle.memory, frame).ok()?;
-            drop((vm, waiting));
+            let moved = vm.receive_frame(slot, &memory, frame).ok()?;
+            drop((memory, vm, waiting));
             handle.notify(&moved);
             return Some(());
         }
@@ -146,7 +147,7 @@ impl Card {
             let mut waiting = self.waiting.lock();
             let Some(frame) = waiting.front() else { return Taken::All };
             quota.bytes = quota.bytes.saturating_sub(frame.bytes.len() as u64);
-            let received = vm.receive_frame(slot, &handle.memory, &frame);
+            let received = vm.receive_frame(slot, &handle.memory.lock(), &frame);
             waiting.pop();
             drop((waiting, vm));
             match received {

@@ -15,7 +15,7 @@ use vambrace_wire::message::FromHypervisor;
 
 use crate::arch::debug::Debug;
 use crate::arch::sysreg::{CntpctEl0, Read, SctlrEl1};
-use crate::arch::{barrier, features, sysreg_context};
+use crate::arch::{features, sysreg_context};
 use crate::console;
 use crate::console::Held;
 use crate::devices::channels;
@@ -166,8 +166,8 @@ impl LoadedVcpu for ExitHost<'_> {
 }
 
 impl GuestRam for ExitHost<'_> {
-    fn memory(&self) -> &impl GuestMemory {
-        &self.handle.memory
+    fn memory(&self) -> impl GuestMemory {
+        self.handle.memory.lock()
     }
 
     fn translation_features(&self) -> Features {
@@ -175,11 +175,7 @@ impl GuestRam for ExitHost<'_> {
     }
 
     fn clean_memory(&mut self, done: u64) -> Option<u64> {
-        let ram = self.handle.memory.ram();
-        let part = ram.part(done, CLEAN_STEP);
-        barrier::clean_invalidate(part);
-        let done = done + part.len();
-        (done < ram.len()).then_some(done)
+        self.handle.memory.clean(done, CLEAN_STEP)
     }
 }
 

@@ -127,7 +127,7 @@ impl VmShared {
             VmControl::Resume => (RESUME, PAUSE),
             VmControl::Destroy => (DESTROY, PAUSE | RESUME),
             // It exists. A vCPU moves by a message to its CPU.
-            VmControl::Create | VmControl::Migrate { .. } => return,
+            VmControl::Create | VmControl::Migrate { .. } | VmControl::ReplacePage { .. } => return,
         };
         let _ = self
             .controls

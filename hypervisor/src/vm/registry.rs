@@ -39,6 +39,7 @@ use crate::system::{self, SystemUp};
 use crate::vm::background::BackgroundTask;
 use crate::vm::gone::GoneGuard;
 use crate::vm::guest_memory::{GuestMemoryMap, Memory};
+use crate::vm::page_cycle::PageCycle;
 use crate::vm::pause::{Controls, Pause};
 use crate::vm::shared::{LifecycleCell, VmHandle, VmShared};
 use crate::vm::stats::{self, VmStats};
@@ -97,14 +98,14 @@ impl Registry {
         let count = bundle.directory.vms.len();
         let vms = VmTable::new(count, || VmSlot::Waiting);
         // Memory at a certain place is taken before others take what they find.
-        let placed = |wanted: RamPlacement| {
+        let placed = |one_to_one: bool| {
             bundle
                 .directory
                 .first_vms()
-                .filter(move |(_, config)| config.placement == wanted)
+                .filter(move |(_, config)| (config.placement == RamPlacement::OneToOne) == one_to_one)
                 .map(|(id, _)| id)
         };
-        let waiting = placed(RamPlacement::OneToOne).chain(placed(RamPlacement::Anywhere)).collect();
+        let waiting = placed(true).chain(placed(false)).collect();
         Self {
             bundle,
             host_cpu,
@@ -227,7 +228,7 @@ impl Registry {
         let firmware =
             in_flash.map(|load| load.ipa + self.bundle.blob(load.blob).len() as u64).max().unwrap_or(0);
         let memory = Memory::take(config, firmware)?;
-        // From here on each piece of the heap is there.
+        // From here on each piece of the heap is there, too.
         let room = Room::claim(room_of_values(config))?;
         let memory = GuestMemoryMap::new(memory, config, self.host_cpu.pa_bits, self.host_cpu.encoding)?;
         let mut vm = Vm::new(config, &self.host_cpu.platform, clock::seconds())?;
@@ -256,6 +257,7 @@ impl Registry {
             lifecycle: LifecycleCell::new(),
             pause: Pause::new(),
             controls: Controls::new(),
+            pages: PageCycle::new(),
             stats,
             gone,
         });
@@ -295,6 +297,7 @@ fn room_of_shared() -> usize {
 pub(crate) fn end(handle: &VmHandle, reason: StopReason) -> BackgroundTask {
     assigned::disconnect(handle);
     channels::leave(handle);
+    handle.stop_page_cycle();
     let task = BackgroundTask::Zero { handle: Arc::clone(handle), done: 0, then: reason };
     if matches!(reason, StopReason::Reset(_)) {
         handle.tell_boot_epoch();
@@ -408,6 +411,7 @@ fn control(wire_index: u16, control: VmControl) {
         (Some(handle), VmControl::Migrate { vcpu, cpu }) => {
             handle.ask_to_migrate(VcpuId::new(vcpu), PcpuId::new(cpu));
         }
+        (Some(handle), VmControl::ReplacePage { page, times }) => handle.ask_to_replace(page, times),
         (None, VmControl::Create) if registry.states.lock().renew(wire_index).is_some() => {
             registry.remaining.fetch_add(1, Ordering::AcqRel);
             percpu::request_after_gone();

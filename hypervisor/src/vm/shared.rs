@@ -30,6 +30,7 @@ use crate::sched::percpu::{self, Shared};
 use crate::sched::placements::Placements;
 use crate::vm::gone::GoneGuard;
 use crate::vm::guest_memory::GuestMemoryMap;
+use crate::vm::page_cycle::PageCycle;
 use crate::vm::pause::{Controls, Pause};
 use crate::vm::registry;
 use crate::vm::stats::VmStats;
@@ -110,6 +111,8 @@ pub(crate) struct VmShared {
     pub(crate) pause: Pause,
     /// What is to be done to it, in its own time.
     pub(crate) controls: Controls,
+    /// What is to be done with a page of its RAM.
+    pub(crate) pages: PageCycle,
     /// When the parts of its boot epochs began.
     pub(crate) stats: VmStats,
     /// Fields are dropped in the order of their declaration, and this one has to be the last: it tells those that wait for the VM

@@ -203,7 +203,7 @@ impl LoadedVcpu for FakeHost {
 }
 
 impl GuestRam for FakeHost {
-    fn memory(&self) -> &impl GuestMemory {
+    fn memory(&self) -> impl GuestMemory {
         &self.ram
     }
 

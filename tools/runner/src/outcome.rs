@@ -114,6 +114,8 @@ pub struct VmOutcome {
     pub gone_count: usize,
     /// The vCPUs that have moved as they were asked to, each with its new physical CPU, in order.
     pub migrations: Vec<(u16, u16)>,
+    /// How often a page of its RAM was replaced, each time that it was asked for.
+    pub replaced: Vec<u32>,
 }
 
 impl VmOutcome {
@@ -207,6 +209,9 @@ impl RunOutcome {
                     vm.gone = Some((*cleared, *at));
                     vm.gone_count += 1;
                 });
+            }
+            Event::Message(Message::Replaced { vm, times }) => {
+                self.with(*vm, |vm| vm.replaced.push(*times));
             }
             Event::Message(Message::Migrated { vm, vcpu, cpu }) => {
                 self.with(*vm, |vm| vm.migrations.push((*vcpu, *cpu)));

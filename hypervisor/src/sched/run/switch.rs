@@ -8,6 +8,7 @@ use vambrace_cpu::scheduler::RunQueueIndex;
 use vambrace_cpu::timer;
 use vambrace_hypervisor::arch::speculative_at::{self, SwitchOrder, SwitchStep};
 use vambrace_hypervisor::arch::traps::{HCR_VSE, WfiTrap};
+use vambrace_hypervisor::invariant;
 use vambrace_ids::VcpuId;
 use vambrace_interrupts::{LineLevel, Put, VcpuSet};
 use vambrace_machine::{Vcpu, Vm, layout};
@@ -25,6 +26,7 @@ use crate::gic::CpuInterface;
 use crate::gic::vgic;
 use crate::gic::vgic::Interface;
 use crate::panic;
+use crate::vm::guest_memory::edit::Stage2Loaded;
 use crate::vm::shared::{VmShared, VmStatus, device_deadline};
 
 /// Stage-2 root tables without an entry, for a CPU without a VM: as many as a 4 KiB granule's smallest trees have.
@@ -246,6 +248,17 @@ impl Pcpu {
         }
         forget(flush);
         sysreg_context::load_el1(&vcpu.registers.el1);
+    }
+
+    /// Sees that a VM's stage 2 is loaded, under its VMID, for the maintenance of its tables. If it was not, no vCPU is
+    /// loaded, and this one of the VM's stands for the others.
+    pub(super) fn load_stage2(&mut self, handle: &VmShared, vcpu: VcpuId) -> Stage2Loaded {
+        if self.translation != Some(handle.id) {
+            let Some(mutex) = handle.vcpus.get(vcpu.index()) else { invariant!("a queued vCPU is its VM's") };
+            self.load_regime(handle, &mutex.lock());
+            barrier::isb();
+        }
+        Stage2Loaded::new()
     }
 
     /// No VM's tables stay loaded: they may be freed. In their place come tables without a single translation, so

@@ -15,7 +15,13 @@ impl Pcpu {
     #[inline(never)]
     pub(super) fn work(&mut self, id: RunQueueIndex, handle: &VmShared) {
         let began = now();
-        let (polled, flush) = devices::poll(handle, &mut self.buffer);
+        let (mut polled, flush) = devices::poll(handle, &mut self.buffer);
+        if handle.pages.is_asked() {
+            self.cycle_page(id, handle);
+            // The next step is due when the guest has run.
+            handle.devices.set_due();
+            polled = Polled::NotOver;
+        }
         if flush == ConsoleFlush::Soon {
             self.flush_soon(id);
         }
@@ -25,6 +31,18 @@ impl Pcpu {
             let now = now();
             queued.work_at = now.saturating_add(now.saturating_sub(began));
             self.note_deadline(id);
+        }
+    }
+
+    /// Does a step of what is asked of the VM's RAM.
+    #[cold]
+    #[inline(never)]
+    fn cycle_page(&mut self, id: RunQueueIndex, handle: &VmShared) {
+        if handle.lifecycle.is_running()
+            && let Some(Some(queued)) = self.queued.get(id.index())
+        {
+            let vcpu = queued.vcpu;
+            handle.cycle_page(&self.load_stage2(handle, vcpu));
         }
     }
 

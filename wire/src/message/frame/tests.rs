@@ -66,6 +66,7 @@ fn the_longest_text_fits_every_message() {
         FromHypervisor::BootEpoch { vm: u16::MAX, epoch: BootEpoch::from([u64::MAX; 4]) },
         FromHypervisor::Gone { vm: u16::MAX, cleared: u64::MAX, at: u64::MAX },
         FromHypervisor::Migrated { vm: u16::MAX, vcpu: u16::MAX, cpu: u16::MAX },
+        FromHypervisor::Replaced { vm: u16::MAX, times: u32::MAX },
         FromHypervisor::Memory { vms: u16::MAX, memory: MemoryUse::from([u64::MAX; 7]) },
         FromHypervisor::Result { vm: u16::MAX, number: u32::MAX },
         FromHypervisor::Vcpu(longest_report()),

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! RAM in pieces, and pages that are taken away from a VM that runs and given back.
+
+use vambrace_runner::{Exit, RunOutcome};
+use vambrace_tests::{Bench, Case, Live, Scenario, Verdict};
+use vambrace_wire::message::VmControl;
+
+use crate::hostile::beats_in_time;
+
+/// How often a page is replaced.
+const TIMES: u32 = 100_000;
+/// The same, while time is counted, which takes longer.
+const COUNTED_TIMES: u32 = 2000;
+/// How late a heartbeat may be beside that, in microseconds of counted time.
+const LATEST: u64 = 1000;
+
+/// The page's number in the RAM: the last one of the block in which the program itself lies, with its tables and stacks.
+const PAGE: u32 = 1023;
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        Case::new("ram::a_page_is_replaced_100000_times_while_it_is_used", replaced),
+        Case::new("ram::neighbours_are_on_time_while_pages_are_replaced", on_time),
+        Case::new("ram::what_cannot_be_replaced_is_told", refused),
+    ]
+}
+
+fn uses_page(name: &str, cpus: &str) -> String {
+    format!(
+        "\n[[vm]]\nname = {name:?}\nkernel = \"guest:pages\"\nmemory = \"8MiB\"\ncpus = {cpus}\ncmdline = \"page={PAGE}\"\n"
+    )
+}
+
+/// Has a page of VM `vm` replaced, and waits until that is over.
+fn replace(live: &mut Live, vm: u16, page: u32, times: u32) -> Verdict {
+    let so_far = |outcome: &RunOutcome| outcome.vms.get(usize::from(vm)).map_or(0, |vm| vm.replaced.len());
+    let before = so_far(live.so_far());
+    live.ask_for(vm, VmControl::ReplacePage { page, times });
+    live.wait_until("that its page has been replaced", |outcome| so_far(outcome) > before)
+}
+
+/// A page that one CPU uses, and whose neighbours another uses at the same time, on another physical CPU, comes and goes. Both find
+/// there what they must, and nobody writes to a page that has been taken away.
+fn replaced(bench: &Bench) -> Verdict {
+    let manifest = "[board]\ncpus = 2\n".to_owned() + &uses_page("pages", "[0, 1]");
+    let mut live = bench.start(&Scenario::new(manifest).within(600))?;
+    live.wait_for(0, "CPUs work")?;
+    replace(&mut live, 0, PAGE, TIMES)?;
+    live.send(0, "q");
+    live.wait_for(0, "guest: pages ")?;
+    let record = live.finish();
+    record.passes("pages", "pages")?;
+    let vm = record.vm("pages")?;
+    record.ensure(vm.replaced == [TIMES], || format!("it was replaced {:?} times", vm.replaced))?;
+    record.ensure(record.outcome.log.iter().all(|(_, line)| !line.contains("has written to")), || {
+        "a page was written to while it was away".to_owned()
+    })?;
+    record.exits(Exit::Success)
+}
+
+/// The heartbeats of others, on the CPU where the pages are replaced and on that where a vCPU uses their neighbours, are in time.
+fn on_time(bench: &Bench) -> Verdict {
+    let beats = |name: &str, cpu: u16| {
+        format!(
+            "\n[[vm]]\nname = {name:?}\nkernel = \"guest:heartbeat\"\nmemory = \"8MiB\"\ncpus = [{cpu}]\n\
+             cmdline = \"beats=4000000000 period=5 every=20\"\n"
+        )
+    };
+    let manifest = "[board]\ncpus = 2\n".to_owned()
+        + &uses_page("pages", "[0, 1]")
+        + &beats("beside", 0)
+        + &beats("other", 1);
+    let mut live = bench.start(&Scenario::new(manifest).counted())?;
+    live.wait_for(0, "CPUs work")?;
+    replace(&mut live, 0, PAGE, COUNTED_TIMES)?;
+    live.send(0, "q");
+    live.wait_for(0, "guest: pages ")?;
+    live.ask_for(1, VmControl::Destroy);
+    live.ask_for(2, VmControl::Destroy);
+    let record = live.finish();
+    record.passes("pages", "pages")?;
+    ["beside", "other"].iter().try_for_each(|name| beats_in_time(&record, name, LATEST))?;
+    record.exits(Exit::Success)
+}
+
+/// A page that the VM has not, and one of a VM that is mapped one to one.
+fn refused(bench: &Bench) -> Verdict {
+    let manifest = "[board]\ncpus = 1\n[[vm]]\nname = \"small\"\nkernel = \"guest:heartbeat\"\nmemory = \"8MiB\"\n\
+                    cmdline = \"beats=4000000000\"\n";
+    let mut live = bench.start(&Scenario::new(manifest.to_owned()).counted())?;
+    live.wait_for(0, "beat 1")?;
+    replace(&mut live, 0, 2048, 1)?;
+    live.ask_for(0, VmControl::Destroy);
+    let record = live.finish();
+    record.is_told("small: its page cannot be replaced: the VM has no memory there, or not all of it")?;
+    record.exits(Exit::Success)
+}
