@@ -25,6 +25,7 @@
 //! - `instruction`, `operand`: TLBIs as software issues them, by encoding and register, and what they mean.
 //! - `entries`: the content of one TLB; of no hypervisor, any granule.
 //! - `machine`: CPUs that fill such TLBs in the worst way; `board`: what the tests of stage 2 run on.
+//! - `verify`: the judgement when a change is complete; `outcome`: what an access can meet while it is not.
 //!
 //! Limits of the machine (not of the entries): its walkers read tables of the 4 KiB granule with 48-bit addresses, for
 //! stage 1 those of TTBR0, for stage 2 without making anything of the Contiguous bit. Instead of tables, or besides, a
@@ -42,6 +43,7 @@ mod instruction;
 mod machine;
 mod memory;
 mod operand;
+mod outcome;
 mod stage1;
 mod stage2;
 #[cfg(test)]
@@ -55,6 +57,7 @@ pub use entry::{Extent, Source, Tag, TlbEntry, TlbEntryKind};
 pub use instruction::{Instruction, Issuer, Operation, Refused};
 pub use machine::TlbMachine;
 pub use operand::{Addresses, Hint, RangeUnit, Tlbi};
+pub use outcome::Outcome;
 
 use crate::{Ipa, Pa, Va};
 

@@ -120,6 +120,19 @@ impl Context {
         1 << self.ipa_bits.saturating_sub(39 - 9 * self.start as u32)
     }
 
+    /// Whether `VTCR_EL2.PS` allows stage 2 to lead to `pa`.
+    pub(super) const fn reaches(&self, pa: Pa) -> bool {
+        let bits = match self.vtcr >> 16 & 0b111 {
+            0 => 32,
+            1 => 36,
+            2 => 40,
+            3 => 42,
+            4 => 44,
+            _ => 48,
+        };
+        pa.0 >> bits == 0
+    }
+
     /// The stage-1 leaves of the windows.
     pub(super) fn stage1_leaves(&self) -> impl Iterator<Item = TlbEntry> {
         self.windows.iter().map(|window| {

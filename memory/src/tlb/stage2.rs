@@ -9,7 +9,7 @@ use crate::{Ipa, Pa, Va};
 
 /// Bits of a leaf that may change only by break-before-make: output address, memory type, shareability, Contiguous.
 const BREAK_BEFORE_MAKE: u64 = 0x0000_ffff_ffff_f000 | 0b1111 << 2 | 0b11 << 8 | 1 << 52;
-const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
+pub(super) const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 
 /// The bytes that an entry of stage-2 level `level` covers.
 pub(super) const fn span(level: u8) -> u64 {

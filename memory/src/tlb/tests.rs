@@ -4,6 +4,7 @@
 mod instructions;
 mod issuers;
 mod operands;
+mod outcomes;
 mod stage1;
 mod tags;
 mod zoo;
