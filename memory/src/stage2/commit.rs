@@ -9,9 +9,12 @@
 //! A change of permissions alone would need no break, only the invalidation. It takes the same way as the others: one way
 //! is easier to get right, and nothing here is on a guest's path.
 //!
-//! Between break and make another CPU of the VM would take a stage-2 fault on a broken page, which nobody handles: today all
-//! edits are made while no CPU of the VM runs. Whoever edits what a running VM uses needs a handler for that fault: under the lock
-//! that the commit holds, too, it finds the page translated again and resumes the guest.
+//! VMs may run while this happens. Another CPU of the VM translates by the old map or by the new one, and by no third;
+//! between break and make it takes a translation fault on a broken page, or on a walk of the guest's stage 1 that passes
+//! there. A block that is split is broken whole, so the fault may be for a page that the edit leaves as it is. Whoever
+//! serves the fault takes the lock that the commit holds, so it looks when the commit is over, and finds the page
+//! translated again: the guest tries once more. Only what it does not find then is not mapped. For the same reason
+//! nobody may look a guest's address up in these tables without the lock.
 //!
 //! Source: Arm ARM, "Using break-before-make when updating translation table entries", "TLB maintenance
 //! instructions", "Ordering and completion of TLB maintenance instructions".

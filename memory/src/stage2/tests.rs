@@ -5,6 +5,7 @@ mod edits;
 mod geometry;
 mod mutations;
 mod random;
+mod running;
 
 use super::*;
 use crate::Va;
@@ -33,8 +34,12 @@ enum Op {
 
 impl Bench {
     fn new(ipa_bits: u32, frames: usize) -> Self {
-        let geometry = Geometry::for_machine(48, ipa_bits).unwrap();
-        let mut board = Board::new(2, frames);
+        Self::with_shape(48, ipa_bits, Board::new(2, frames))
+    }
+
+    /// The same with this many bits of physical address, on a board that may have more CPUs.
+    fn with_shape(pa_bits: u32, ipa_bits: u32, mut board: Board) -> Self {
+        let geometry = Geometry::for_machine(pa_bits, ipa_bits).unwrap();
         let stage2 = Stage2::new(geometry, Stage2Encoding::Combining, &mut board).unwrap();
         board.maintenance(0).publish();
         let bench = Self { board, stage2 };
@@ -44,7 +49,7 @@ impl Bench {
     }
 
     fn run_on(&self, cpu: usize) {
-        let user = Window { va: Va(1 << 47), ipa: Ipa(0x4000_0000), size: 3 * KIB4, asid: Some(1) };
+        let user = Window { va: Va(1 << 48), ipa: Ipa(0x4000_0000), size: 3 * KIB4, asid: Some(1) };
         let vtcr = self.stage2.geometry().vtcr(VmidWidth::Sixteen);
         let context = Context::from_registers(vtcr, self.stage2.vttbr(VMID), vec![Window::IDENTITY, user]);
         self.board.with_machine(|machine| machine.load(cpu, context));

@@ -5,16 +5,16 @@ use super::*;
 use crate::tlb::{BoardMaintenance, Violation};
 
 /// Maintenance with something wrong.
-struct Faulty {
+pub(super) struct Faulty {
     inner: BoardMaintenance,
     fault: Fault,
     /// The instructions so far.
-    issued: Vec<Call>,
+    pub(super) issued: Vec<Call>,
 }
 
 /// A method of [`Maintenance`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Call {
+pub(super) enum Call {
     Publish,
     InvalidateIpa,
     InvalidateStage1,
@@ -24,7 +24,7 @@ enum Call {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+pub(super) enum Fault {
     None,
     /// The n-th instruction is left out.
     Omit(usize),
@@ -33,6 +33,10 @@ enum Fault {
 }
 
 impl Faulty {
+    pub(super) fn new(inner: BoardMaintenance, fault: Fault) -> Self {
+        Self { inner, fault, issued: vec![] }
+    }
+
     fn unless_omitted(&mut self, call: Call, instruction: impl FnOnce(&mut BoardMaintenance)) {
         if self.fault != Fault::Omit(self.issued.len()) {
             instruction(&mut self.inner);
@@ -69,7 +73,7 @@ impl Maintenance for Faulty {
 }
 
 /// What happens first, and the edit to be done faultily after it.
-fn scenarios() -> Vec<(&'static str, Vec<Op>, Op)> {
+pub(super) fn scenarios() -> Vec<(&'static str, Vec<Op>, Op)> {
     let block = Op::Map(mapping(GIB1, GIB1, GIB1));
     let pages = Op::Map(mapping(GIB1, GIB1, 4 * KIB4));
     let other_page = Op::Map(mapping(GIB1 + 8 * KIB4, GIB1, KIB4));
@@ -101,7 +105,7 @@ fn run(before: &[Op], op: Op, fault: Fault) -> (Vec<Violation>, Vec<Call>) {
         bench.apply(op).unwrap();
     }
     bench.assert_sound();
-    let mut maintenance = Faulty { inner: bench.board.maintenance(0), fault, issued: vec![] };
+    let mut maintenance = Faulty::new(bench.board.maintenance(0), fault);
     let mut memory = bench.board.clone();
     bench.apply_with(op, &mut memory, &mut maintenance).unwrap();
     (bench.board.verify(), maintenance.issued)
@@ -160,7 +164,7 @@ fn a_table_without_leaves_must_be_invalidated() {
         bench.board.write(slot, Descriptor::table(table).0);
         bench.board.maintenance(0).publish();
         bench.assert_sound();
-        let mut maintenance = Faulty { inner: bench.board.maintenance(0), fault, issued: vec![] };
+        let mut maintenance = Faulty::new(bench.board.maintenance(0), fault);
         let mut memory = bench.board.clone();
         let unmap = Op::Unmap { ipa: Ipa(GIB1), size: GIB1 };
         bench.apply_with(unmap, &mut memory, &mut maintenance).unwrap();
@@ -170,11 +174,11 @@ fn a_table_without_leaves_must_be_invalidated() {
 }
 
 /// Memory in which one break has no effect, or with `None` none has.
-struct Unbroken {
-    board: Board,
-    omitted: Option<usize>,
+pub(super) struct Unbroken {
+    pub(super) board: Board,
+    pub(super) omitted: Option<usize>,
     /// The breaks so far.
-    count: usize,
+    pub(super) count: usize,
 }
 
 impl TableMemory for Unbroken {

@@ -9,7 +9,7 @@ use super::*;
 
 /// What is mapped, by first IPA: the plain model.
 #[derive(Clone, Debug, Default)]
-struct PlainMap(BTreeMap<u64, Mapping>);
+pub(super) struct PlainMap(BTreeMap<u64, Mapping>);
 
 impl PlainMap {
     /// Cuts the ranges at `at`, so that one starts there if anything is mapped there.
@@ -28,6 +28,13 @@ impl PlainMap {
         }
     }
 
+    /// Where `ipa` leads, and how.
+    pub(super) fn at(&self, ipa: u64) -> Option<(Pa, Attributes)> {
+        let (_, range) = self.0.range(..=ipa).next_back()?;
+        let offset = ipa - range.ipa.0;
+        (offset < range.size).then_some((Pa(range.pa.0 + offset), range.attributes))
+    }
+
     /// The ranges between two addresses, taken out.
     fn take(&mut self, start: u64, end: u64) -> Vec<Mapping> {
         self.cut(start);
@@ -37,7 +44,7 @@ impl PlainMap {
     }
 
     /// Applies `op`; leaves everything as it was and returns the first offending IPA if it is refused.
-    fn apply(&mut self, op: Op) -> Result<(), u64> {
+    pub(super) fn apply(&mut self, op: Op) -> Result<(), u64> {
         let mut new = self.clone();
         match op {
             Op::Map(mapping) => {
@@ -73,7 +80,7 @@ impl PlainMap {
     }
 
     /// The ranges with those that continue one another made one.
-    fn ranges(&self) -> Vec<Mapping> {
+    pub(super) fn ranges(&self) -> Vec<Mapping> {
         let mut ranges: Vec<Mapping> = Vec::new();
         for next in self.0.values() {
             match ranges.last_mut() {
@@ -127,7 +134,7 @@ fn range() -> impl Strategy<Value = (Ipa, Pa, u64)> {
     })
 }
 
-fn op() -> impl Strategy<Value = Op> {
+pub(super) fn op() -> impl Strategy<Value = Op> {
     let mapping = || {
         (range(), attributes()).prop_map(|((ipa, pa, size), attributes)| Mapping {
             ipa,
@@ -146,7 +153,7 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 /// `op` moved below 8 GiB.
-fn below_8_gib(op: Op) -> Op {
+pub(super) fn below_8_gib(op: Op) -> Op {
     let low = |ipa: Ipa| Ipa(ipa.0 % (8 * GIB1));
     match op {
         Op::Map(mapping) => Op::Map(Mapping { ipa: low(mapping.ipa), ..mapping }),
