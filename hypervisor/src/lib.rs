@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The parts of the EL2 program that need no EL2: how a board is read, how memory is handed out.
 //!
-//! They are a library so that the host tests them; the program itself is `main.rs`.
+//! They are a library so that they are tested on the developer's computer; the program itself is `main.rs`.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 

@@ -4,7 +4,7 @@
 //! A [`Vgic`] is the distributor, the redistributors and the virtual CPU interfaces of one VM. It touches no
 //! hardware: lines, SGIs and trapped accesses go in through `&mut self` methods, and what comes out is a
 //! [`VcpuSet`] of the vCPUs that have to look again, and for each vCPU a [`VirtualCpuInterface`], the values for the
-//! machine's list registers. So all of it runs, and is tested, on the host.
+//! machine's list registers. So all of it runs, and is tested, on the developer's computer.
 //!
 //! The state of an interrupt is in one of two places: in the model, or queued in a list register of the vCPU that
 //! handles it. [`Vgic::flush`] writes the model's state to list registers, [`Vgic::sync`] reads it back; between the two

@@ -6,7 +6,8 @@
 //! the line does. If the guest takes it at once, nothing can happen in between. If it cannot, since it masks
 //! interrupts or handles another, it may serve the device meanwhile, and would be interrupted for nothing.
 //!
-//! Such an interrupt is to be *resampled*. While one is pending in a list register, the guest's accesses to the registers of
+//! Such an interrupt is to be *resampled*: its line is checked again before the guest acknowledges it. (What KVM calls so is at the
+//! EOI, for a device that user space emulates.) While one is pending in a list register, the guest's accesses to the registers of
 //! its group trap (ICH_HCR_EL2.TALL0 and TALL1). The first read of ICC_IARn_EL1 takes all of these back and
 //! deactivates the physical interrupts, and the instruction runs again: a line that is high still fires before it
 //! does. The second one is answered with what is pending then, 1023 included. Where the line can be looked at, as the

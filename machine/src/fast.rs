@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The fast path: exits whose answer is known before they happen.
+//! The fast path: traps whose answer is known before they happen, so that they are no exits.
 //!
-//! [`serve`] looks at the syndrome and gives the exit to the one part that may have its answer: `id` for ID registers,
+//! [`serve`] looks at the syndrome and gives the trap to the one part that may have its answer: `id` for ID registers,
 //! `hvc` for calls, `mmio` for the type registers of the interrupt controller, `sgi` and `timer` for interrupts.
 //! Each part's header tells what it leaves to the long path, which is [`handle`](crate::handle). Serving takes no more of the
 //! guest's registers than a function call may clobber, and of locks the VM's at most, if that is free.
 //!
 //! Whatever is the least bit out of the ordinary (another exception level, a step, big-endian data, an operand the vectors
-//! have not saved) is left to the long path, which would have given the same answer: a test runs both on the same exits.
+//! have not saved) is left to the long path, which would have given the same answer: a test runs both on the same traps.
 
 use spin::RelaxStrategy;
 use spin::mutex::SpinMutex;
@@ -116,11 +116,11 @@ impl Vcpu {
     }
 }
 
-/// What the fast path made of an exit.
+/// What the fast path made of a trap.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FastResult {
-    /// Nothing, and nothing has changed: the exit goes the long way.
+    /// Nothing, and nothing has changed: it is an exit, and goes the long way.
     No,
     /// All. The guest goes on.
     Yes,
@@ -128,7 +128,7 @@ pub enum FastResult {
     YesInto(u8),
 }
 
-/// Serves an exit if it is one with a known answer. Of `x` only the first [`SCRATCH_REGISTERS`] and X30 are true.
+/// Serves a trap if it is one with a known answer. Of `x` only the first [`SCRATCH_REGISTERS`] and X30 are true.
 ///
 /// Each cause goes its own way to the end, since what they could share costs more to bring together than to repeat.
 #[inline(always)]
@@ -140,7 +140,7 @@ pub fn serve(
     siblings: &impl SiblingVcpus,
 ) -> FastResult {
     let esr = trap.esr();
-    // Before its class is looked at: this is the most frequent exit of a kernel that boots.
+    // Before its class is looked at: this is the most frequent trap of a kernel that boots.
     if let Some((rt, value)) = id::register(esr, fast.constants) {
         if steps_plainly(trap.pstate()) {
             fast.step_over(esr, None, trap);
@@ -209,14 +209,14 @@ pub fn wait(vcpu: &mut Vcpu, esr: u64) -> bool {
 }
 
 impl<R: RelaxStrategy> FastPath<'_, R> {
-    /// Remembers the exit, as the long way does: the vCPU gets on.
+    /// Remembers the trap, as the long way does: the vCPU gets on.
     #[inline(always)]
     fn note(&mut self, esr: Syndrome, pc: u64, address: Option<Va>) {
         self.recent.push_with(esr.0, pc, address);
         self.exceptions.forget();
     }
 
-    /// Remembers the exit and steps over its instruction.
+    /// Remembers the trap and steps over its instruction.
     #[inline(always)]
     fn step_over(&mut self, esr: Syndrome, address: Option<Va>, trap: &mut impl Trap) {
         let pc = trap.pc();

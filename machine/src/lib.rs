@@ -4,7 +4,7 @@
 //! [`Vm`] is what a VM's CPUs share, kept in a lock by whoever runs it; [`Vcpu`] is what one CPU owns. An exit goes
 //! into [`dispatch::handle`] and comes out as a [`Resume`]; in between everything is safe code on plain values,
 //! and what it needs of the hardware goes through the traits of [`host`]. So the whole brain of the hypervisor runs,
-//! is tested and is fuzzed on the host.
+//! is tested and is fuzzed on the developer's computer.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 

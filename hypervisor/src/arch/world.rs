@@ -29,7 +29,7 @@ const SYNCHRONOUS: u64 = 0;
 const INTERRUPT: u64 = 1;
 const SERROR: u64 = 2;
 
-/// What `fast_synchronous` returns when the exit is served, and nothing is to be reloaded.
+/// What `fast_synchronous` returns when the trap is served, and nothing is to be reloaded.
 const SERVED: u64 = 0;
 /// What it returns when it is not served. Anything else is the number of a register to reload.
 const NOT_SERVED: u64 = 1;
@@ -48,7 +48,7 @@ pub(crate) struct EntryContext<'a> {
     pub(crate) virtual_timer: Intid,
 }
 
-/// What the vectors find a guest's exit by.
+/// What the vectors serve a guest's trap with.
 #[repr(C)]
 struct Entry<'a> {
     /// The host's stack pointer; `world_enter` fills it in.
@@ -83,7 +83,7 @@ unsafe extern "C" {
 
 /// Runs the guest whose state is loaded, from `frame` on, until it traps.
 ///
-/// Exits that `fast` serves do not come out, nor do the guest's own timer and other vCPUs' SGIs, if they can simply be
+/// Traps that `fast` serves do not come out, nor do the guest's own timer and other vCPUs' SGIs, if they can simply be
 /// handed on. For an interrupt comes with the cause which one was acknowledged and is not served, if any.
 pub(crate) fn enter(
     frame: &mut TrapFrame,

@@ -171,7 +171,7 @@ pub(crate) fn get(cpu: PcpuId) -> &'static Shared {
     shared
 }
 
-/// A vCPU that anybody kicks. A CPU that looks before each entry anyway, since it is the one that calls, needs no interrupt.
+/// A vCPU that anybody kicks. A CPU that kicks one of its own needs no interrupt: it finds the request at its next look.
 struct Kick<'a>(&'a PlacementCell);
 
 impl Kicked for Kick<'_> {
@@ -261,7 +261,7 @@ pub(crate) fn request_after_gone() {
     }
 }
 
-/// A CPU that looks before each entry anyway, since it is the one that requests, needs no interrupt.
+/// A CPU that requests of itself needs no interrupt: it finds the request at its next look.
 fn send_kick(shared: &Shared, need_kick: NeedKick) {
     if need_kick == NeedKick::Yes && !shared.is_this_cpu() {
         shared.kick.send();

@@ -26,7 +26,7 @@ use crate::vm::shared::VmShared;
 /// The most bytes of a VM's memory that one exit cleans from the caches.
 const CLEAN_STEP: u64 = 1 << 20;
 
-/// VmStatus for one exit.
+/// The hardware for one exit, and what is to be done after it.
 pub(crate) struct ExitHost<'a> {
     handle: &'a VmShared,
     interface: &'a mut Interface,

@@ -2,7 +2,7 @@
 //! Pause and resume of a VM.
 //!
 //! A VM pauses like it stops: its lifecycle changes, its vCPUs are notified, and each is unloaded when its affine CPU next
-//! looks at it. It is *paused* then: out of the run queue, without a deadline, its floating-point registers saved. The last one
+//! looks at it. It is *paused* then: blocked, without a deadline, its floating-point registers saved. The last one
 //! to be paused completes the pause. So nothing waits for anything, and each vCPU is paused in its own time.
 //!
 //! Meanwhile the VM's devices do nothing ([`Vm::serve_virtio`] sees to that). What comes for it from outside stays where it

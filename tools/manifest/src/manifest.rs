@@ -3,7 +3,7 @@
 //!
 //! Reading goes through four steps, and each reports all it finds before the next looks at what is left: TOML
 //! itself (`syntax`); keys and types, against the schema (`structure`); what the values mean, VM by VM, with
-//! the local files they name (`resolve`, `files`); and what the VMs mean together (`together`). So one run
+//! the local files they name (`resolve`, `files`); and what the VMs mean together (`cross_check`). So one run
 //! shows every mistake, and no mistake is shown twice.
 //!
 //! Nothing is downloaded here. Images that have to be fetched are checked when the bundle is planned.

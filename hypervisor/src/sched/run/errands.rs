@@ -2,7 +2,7 @@
 //! What is done for a vCPU that is not loaded, in its own time: looking whether it is to start, to stop or to wake;
 //! its VM's long work; its console's unfinished line.
 //!
-//! A request for a vCPU only puts it in the queue. So the loaded vCPU loses no time by it, and waits for no lock of
+//! A request for a vCPU only makes it runnable. So the loaded vCPU loses no time by it, and waits for no lock of
 //! another VM.
 
 use vambrace_cpu::scheduler::RunQueueIndex;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A vCPU of a VM that pauses leaves the run queue, and goes on as it was when the VM does.
+//! A vCPU of a VM that pauses is blocked, and goes on as it was when the VM does.
 
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
@@ -27,7 +27,7 @@ pub(super) enum IsPaused {
 }
 
 impl Pcpu {
-    /// The VM of this vCPU, which is not loaded, is to pause: takes it out of the run queue.
+    /// The VM of this vCPU, which is not loaded, is to pause: blocks it.
     #[cold]
     #[inline(never)]
     pub(super) fn pause_vcpu(&mut self, id: RunQueueIndex, vcpu: &mut Vcpu) -> IsPaused {
