@@ -58,11 +58,11 @@ pub struct Region {
     pub placed: Certainty,
     /// Whether the size is.
     pub sized: Certainty,
-    /// In a VM: where it lies in physical memory.
-    pub lies_at: Option<PhysicalLocation>,
+    /// In a VM: where it lies in physical memory, piece by piece as the VM sees them. Nothing if it is no memory, or has none.
+    pub lies_at: Vec<PhysicalLocation>,
 }
 
-/// Where a region of a VM lies.
+/// Where a region of a VM lies, or a piece of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct PhysicalLocation {
     /// The first physical address.
@@ -140,7 +140,7 @@ fn address(address: u64) -> String {
 impl Region {
     fn new(what: impl Into<String>, kind: RegionKind, start: u64, size: u64) -> Self {
         let (placed, sized) = (Certainty::Exact, Certainty::Exact);
-        Self { what: what.into(), kind, start, size, placed, sized, lies_at: None }
+        Self { what: what.into(), kind, start, size, placed, sized, lies_at: Vec::new() }
     }
 
     /// The first address behind it.
@@ -191,16 +191,12 @@ impl Map {
 }
 
 fn vm_map(manifest: &Manifest, (index, vm): (usize, &Vm), place: &VmPlace, others: &[VmPlace]) -> VmMap {
-    let certain = |which: fn(&VmPlace) -> Option<Piece>| {
-        let piece = which(place)?;
-        let same = others.iter().all(|other| which(other) == Some(piece));
-        Some(PhysicalLocation { start: piece.start, size: piece.size, certainty: Certainty::of(same) })
-    };
+    let locate = |which: fn(&VmPlace) -> &[Piece]| locations(which, place, others);
     let mut regions = Vec::new();
     if matches!(vm.boot, Boot::Firmware(_)) {
         let flash =
             Region::new("flash", RegionKind::Flash(index), layout::FLASH.start().0, layout::FLASH.len());
-        regions.push(Region { lies_at: certain(|place| place.flash), ..flash });
+        regions.push(Region { lies_at: locate(|place| place.flash.as_slice()), ..flash });
     }
     let device = |what: &str, start, size| Region::new(what, RegionKind::Emulated, start, size);
     regions.push(device("GIC distributor", layout::GICD.start().0, layout::GICD.len()));
@@ -219,7 +215,7 @@ fn vm_map(manifest: &Manifest, (index, vm): (usize, &Vm), place: &VmPlace, other
     regions.extend(assigned(vm));
     regions.extend(channels(manifest, vm));
     let ram = Region::new("RAM", RegionKind::Ram(index), layout::RAM.0, vm.memory.0);
-    regions.push(Region { lies_at: certain(|place| place.ram), ..ram });
+    regions.push(Region { lies_at: locate(|place| &place.ram), ..ram });
     if vcpus > low {
         let high = vcpus - low;
         regions.push(device(&redistributors(high), layout::GICR_HIGH.0, high * layout::GICR_STRIDE));
@@ -232,6 +228,15 @@ fn vm_map(manifest: &Manifest, (index, vm): (usize, &Vm), place: &VmPlace, other
         after: after.map(|after| after.name.clone()),
         regions,
     }
+}
+
+/// Where some of a VM's memory lies; certain where it comes out the same in the `others`.
+fn locations(which: fn(&VmPlace) -> &[Piece], place: &VmPlace, others: &[VmPlace]) -> Vec<PhysicalLocation> {
+    let location = |(index, piece): (usize, &Piece)| {
+        let same = others.iter().all(|other| which(other).get(index) == Some(piece));
+        PhysicalLocation { start: piece.start, size: piece.size, certainty: Certainty::of(same) }
+    };
+    which(place).iter().enumerate().map(location).collect()
 }
 
 /// The VM's own virtio devices.
@@ -272,7 +277,7 @@ fn assigned(vm: &Vm) -> Vec<Region> {
                 PhysicalLocation { start: registers.pa, size: registers.len, certainty: Certainty::Exact };
             if regions.iter().all(|region| region.start != registers.ipa) {
                 let region = Region::new(&*device.path, RegionKind::Device, registers.ipa, registers.len);
-                regions.push(Region { lies_at: Some(location), ..region });
+                regions.push(Region { lies_at: vec![location], ..region });
             }
         }
     }
@@ -321,12 +326,8 @@ fn physical(memory: Size, tries: [&Placement; 3], vms: &[VmMap]) -> Vec<Region> 
         taken.push(Region { sized: Certainty::Exact, ..written });
     }
     for (vm, place) in vms.iter().zip(&places.vms) {
-        for region in &vm.regions {
-            let memory = region.lies_at.filter(|_| region.kind != RegionKind::Device);
-            let Some(PhysicalLocation { start, size, certainty }) = memory else { continue };
-            let what = format!("{} of {}", region.what, vm.name);
-            taken.push(Region { placed: certainty, ..Region::new(what, region.kind, start, size) });
-        }
+        let memory = vm.regions.iter().filter(|region| region.kind != RegionKind::Device);
+        taken.extend(memory.flat_map(|region| pieces_of(region, &vm.name)));
         if let Some(Piece { start, size }) = place.erased {
             let what = format!("erased flash of {}", vm.name);
             taken.push(Region {
@@ -338,6 +339,18 @@ fn physical(memory: Size, tries: [&Placement; 3], vms: &[VmMap]) -> Vec<Region> 
     taken.sort_by_key(|region| region.start);
     let devices = Region::new("devices: GIC, UART, clock", RegionKind::Device, DEVICES.start, DEVICES.size);
     [devices].into_iter().chain(fill(taken, memory.0)).collect()
+}
+
+/// What of a VM's memory is in physical memory.
+fn pieces_of<'a>(region: &'a Region, vm: &'a str) -> impl Iterator<Item = Region> + 'a {
+    let only = region.lies_at.len() == 1;
+    (1..).zip(&region.lies_at).map(move |(number, location): (usize, _)| {
+        let PhysicalLocation { start, size, certainty } = *location;
+        let (piece, sized) =
+            if only { (String::new(), Certainty::Exact) } else { (format!(", piece {number}"), certainty) };
+        let what = format!("{} of {vm}{piece}", region.what);
+        Region { placed: certainty, sized, ..Region::new(what, region.kind, start, size) }
+    })
 }
 
 /// The board's devices that EL2 drives: from the GIC's distributor to the clock.
@@ -377,24 +390,46 @@ fn notes(manifest: &Manifest, places: &Placement) -> Vec<String> {
     ];
     for (vm, place) in manifest.vms.iter().zip(&places.vms) {
         let after = vm.after.and_then(|after| manifest.vms.get(usize::from(after)));
-        match (after, place.ram) {
-            (Some(after), Some(_)) => notes.push(format!(
-                "{} starts when {} has ended, and may then get other memory, such as that one's.",
-                vm.name, after.name
-            )),
-            (Some(after), None) => {
-                notes.push(format!("{} has room only when {} has ended.", vm.name, after.name));
-            }
-            (None, None) => notes.push(format!(
-                "{} does not fit: its {} are one piece, and beside the others {} are left at most.",
-                vm.name,
-                vm.memory,
-                Size(places.largest_free >> 20 << 20)
-            )),
-            (None, Some(_)) => {}
-        }
+        notes.extend(room_note(vm, after, place, places));
+        notes.extend(pieces_note(vm, place));
     }
     notes
+}
+
+/// Whether the VM has room, if that is not plain.
+fn room_note(vm: &Vm, after: Option<&Vm>, place: &VmPlace, places: &Placement) -> Option<String> {
+    let name = &vm.name;
+    match (after, place.ram.is_empty()) {
+        (Some(after), false) => Some(format!(
+            "{name} starts when {} has ended, and may then get other memory, such as that one's.",
+            after.name
+        )),
+        (Some(after), true) => Some(format!("{name} has room only when {} has ended.", after.name)),
+        (None, true) if places.free < vm.memory.0 => Some(format!(
+            "{name} does not fit: it needs {}, and beside the others {} are left.",
+            vm.memory,
+            Size(places.free >> 20 << 20)
+        )),
+        (None, true) => Some(format!(
+            "{name} does not fit: what is left would be more than {} pieces of its RAM.",
+            placement::MAX_PIECES
+        )),
+        (None, false) => None,
+    }
+}
+
+/// How the VM's RAM is divided, if it is.
+fn pieces_note(vm: &Vm, place: &VmPlace) -> Option<String> {
+    let name = &vm.name;
+    match (vm.ram_piece(), place.ram.len()) {
+        (Some(size), 1..) => Some(format!(
+            "{name} sees its RAM in pieces of {size}: those of what is one box here from the last to the first."
+        )),
+        (_, pieces @ 2..) => {
+            Some(format!("{name} has its RAM in {pieces} pieces, as nowhere is so much free in one."))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

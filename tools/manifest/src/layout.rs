@@ -2,10 +2,12 @@
 //! Where things come to lie in the board's memory.
 //!
 //! The manifest does not fix it. QEMU's `virt` puts hypervisor, bundle and device tree in place; EL2 then gives
-//! each VM RAM from the bottom of what is left, in the manifest's order, in one piece aligned to 2 MiB, or to
-//! 1 GiB if it is that large and there is room; its own stacks, heap and tables come from the top. This is the
-//! rule of `hypervisor/src/vm/guest_memory.rs`, tried for images of several sizes: what comes out the same for all is
-//! certain, the rest is about.
+//! each VM RAM from the bottom of what is left, in the manifest's order: in one piece aligned to 2 MiB, or to
+//! 1 GiB if it is that large and there is room; where there is no such piece, in several ([`free`]). Its own stacks, heap and
+//! tables come from the top. This is tried for images of several sizes: what comes out the same for all is certain, the
+//! rest is about.
+
+mod free;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,6 +18,9 @@ use vambrace_wire::bundle::assigned::RamPlacement;
 use crate::manifest::io::{DiskSource, VirtioDevice, VmDisk};
 use crate::manifest::{Boot, Manifest, Vm};
 use crate::values::{FirmwareSource, InitrdSource, KernelSource, Size};
+
+use free::Free;
+pub use free::MAX_PIECES;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -55,11 +60,11 @@ impl Piece {
     }
 }
 
-/// What one VM has in physical memory. `None` where there is no room while the others run.
+/// What one VM has in physical memory. Nothing where there is no room while the others run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VmPlace {
-    /// Its RAM.
-    pub ram: Option<Piece>,
+    /// Its RAM, in the order in which the VM has it; what [`RamPlacement::Pieces`] cuts is whole here.
+    pub ram: Vec<Piece>,
     /// Firmware, for VMs that have some.
     pub flash: Option<Piece>,
     /// The block that stands for the rest of the flash.
@@ -81,8 +86,8 @@ pub struct Placement {
     pub written: Piece,
     /// In the manifest's order.
     pub vms: Vec<VmPlace>,
-    /// The largest piece that is left, in bytes.
-    pub largest_free: u64,
+    /// How much is left, in bytes.
+    pub free: u64,
 }
 
 /// How large to take the images for.
@@ -120,7 +125,7 @@ pub fn place(manifest: &Manifest, images: Images) -> Placement {
 #[must_use]
 pub fn fits_alone(manifest: &Manifest, index: usize, images: Images) -> bool {
     let placement = place_these(manifest, images, std::iter::once(index));
-    placement.vms.get(index).is_some_and(|place| place.ram.is_some())
+    placement.vms.get(index).is_some_and(|place| !place.ram.is_empty())
 }
 
 /// Places the VMs of these indexes, in this order.
@@ -138,7 +143,7 @@ fn place_these(manifest: &Manifest, images: Images, order: impl Iterator<Item = 
     let own_size = HEAP_SIZE + STACK_SIZE * u64::from(manifest.board.cpus.saturating_sub(1));
     let own = Piece { start: (BOARD_RAM + memory).saturating_sub(own_size), size: own_size };
 
-    let mut free = Free(vec![(BOARD_RAM, BOARD_RAM + memory)]);
+    let mut free = Free::new(BOARD_RAM, memory);
     let size = written_size(manifest);
     let written = Piece { start: own.start.saturating_sub(size), size };
     for piece in [image, bundle, tree, own, written].into_iter().chain(one_to_one) {
@@ -151,7 +156,7 @@ fn place_these(manifest: &Manifest, images: Images, order: impl Iterator<Item = 
             *place = place_vm(vm, folder, images, &mut free);
         }
     }
-    Placement { image, bundle, tree, own, written, vms, largest_free: free.largest() }
+    Placement { image, bundle, tree, own, written, vms, free: free.total() }
 }
 
 /// The room for what VMs write to disks in images, and the channels.
@@ -172,15 +177,20 @@ fn disk_images(manifest: &Manifest) -> impl Iterator<Item = (&Path, Size)> {
 }
 
 fn place_vm(vm: &Vm, folder: &Path, images: Images, free: &mut Free) -> VmPlace {
+    let size = vm.memory.0;
     let ram = match vm.placement {
-        RamPlacement::Anywhere | RamPlacement::Pieces { .. } => free.take(vm.memory.0),
-        RamPlacement::OneToOne => Some(Piece { start: BOARD_RAM, size: vm.memory.0 }),
+        RamPlacement::Anywhere => free.take_ram(size, None),
+        RamPlacement::Pieces { size: shown_as } => free.take_ram(size, Some(shown_as)),
+        RamPlacement::OneToOne => vec![Piece { start: BOARD_RAM, size }],
     };
-    let Some(ram) = ram else { return VmPlace::default() };
-    let Boot::Firmware(source) = &vm.boot else { return VmPlace { ram: Some(ram), ..VmPlace::default() } };
+    let without_flash = VmPlace { ram, ..VmPlace::default() };
+    let Boot::Firmware(source) = &vm.boot else { return without_flash };
+    if without_flash.ram.is_empty() {
+        return without_flash;
+    }
     let firmware = images.scale(firmware_size(folder, source)).max(1);
     let flash = free.take(firmware.next_multiple_of(BLOCK));
-    VmPlace { ram: Some(ram), flash, erased: free.take(BLOCK) }
+    VmPlace { flash, erased: free.take(BLOCK), ..without_flash }
 }
 
 /// The images' sizes, each counted once, with a bundle's head.
@@ -223,31 +233,4 @@ fn firmware_size(folder: &Path, source: &FirmwareSource) -> u64 {
 /// A file's size; it may be compressed, so this is a guess too.
 fn file_size(folder: &Path, path: &Path, guess: u64) -> u64 {
     fs::metadata(folder.join(path)).map_or(guess, |file| file.len())
-}
-
-/// Free memory: sorted ranges, start and end.
-struct Free(Vec<(u64, u64)>);
-
-impl Free {
-    fn largest(&self) -> u64 {
-        self.0.iter().map(|(start, end)| end - start).max().unwrap_or(0)
-    }
-
-    fn remove(&mut self, hole: Piece) {
-        let parts = |(start, end): (u64, u64)| [(start, end.min(hole.start)), (start.max(hole.end()), end)];
-        self.0 = self.0.iter().copied().flat_map(parts).filter(|(start, end)| start < end).collect();
-    }
-
-    /// From the bottom, in one piece, aligned so that the largest blocks fit.
-    fn take(&mut self, size: u64) -> Option<Piece> {
-        let alignments = if size >= GIB { &[GIB, BLOCK][..] } else { &[BLOCK][..] };
-        let fit = |align: u64| {
-            let starts = self.0.iter().map(|(start, end)| (start.next_multiple_of(align), *end));
-            starts.into_iter().find(|(start, end)| start.checked_add(size).is_some_and(|stop| stop <= *end))
-        };
-        let (start, _) = alignments.iter().find_map(|align| fit(*align))?;
-        let piece = Piece { start, size };
-        self.remove(piece);
-        Some(piece)
-    }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::debian::{SERIES, Series};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::images::kernel::KernelImage;
-use crate::layout::{self, Images};
+use crate::layout::{self, Images, MAX_PIECES};
 use crate::manifest::io::{DiskSource, VirtioDevice};
 use crate::manifest::{BoardOptions, Boot, Manifest, Vm, read};
 use crate::plan::{check_disk, no_such_image};
@@ -45,7 +45,7 @@ fn check(manifest: &Manifest, diagnostics: &mut Diagnostics) {
     let sizes = manifest.vms.iter().map(|vm| (vm.memory, vm.spans.memory.clone(), vm.after));
     match manifest.board_memory.too_small(Size(known_images(manifest)), sizes) {
         Some(wrong) => diagnostics.push(wrong),
-        None => in_one_piece(manifest, diagnostics),
+        None => room(manifest, diagnostics),
     }
 }
 
@@ -116,31 +116,37 @@ fn known_images(manifest: &Manifest) -> u64 {
     parts.fold(room, u64::saturating_add)
 }
 
-/// Reports VMs for whose RAM there is no room in one piece, however large the images are.
-fn in_one_piece(manifest: &Manifest, diagnostics: &mut Diagnostics) {
+/// Reports VMs for whose RAM there is no room, however large the images are.
+fn room(manifest: &Manifest, diagnostics: &mut Diagnostics) {
     let tries = [Images::Small, Images::Guessed, Images::Large];
     let together = tries.map(|images| layout::place(manifest, images));
+    let left = together.iter().map(|placement| placement.free).max().unwrap_or(0);
     for (index, vm) in manifest.vms.iter().enumerate() {
         let fits = if vm.after.is_none() {
-            together.iter().any(|placement| placement.vms.get(index).is_some_and(|place| place.ram.is_some()))
+            let places = together.iter().filter_map(|placement| placement.vms.get(index));
+            places.into_iter().any(|place| !place.ram.is_empty())
         } else {
             // Which of the others are still there is not known.
             tries.iter().any(|images| layout::fits_alone(manifest, index, *images))
         };
-        if fits {
-            continue;
+        if !fits {
+            diagnostics.push(no_room(vm, Size(left)));
         }
-        let largest = together.iter().map(|placement| placement.largest_free).max().unwrap_or(0);
-        let title = format!("VM `{}` finds no room in one piece", vm.name);
-        diagnostics.push(
-            Diagnostic::new(Code::BoardTooSmall, title)
-                .label(vm.spans.memory.clone(), vm.memory.to_string())
-                .note(format!(
-                    "a VM's RAM is one piece of the board's, which the images divide; with the other VMs there, {} are left",
-                    Size(largest >> 20 << 20)
-                ))
-                .help("name the largest VM first, give the board more memory, or this VM less")
-                .help("`vambrace explain map` draws what lies where"),
-        );
     }
+}
+
+/// The complaint about a VM for whose RAM there is no room; `left` is what is free while the others are there.
+fn no_room(vm: &Vm, left: Size) -> Diagnostic {
+    let wrong = Diagnostic::new(Code::BoardTooSmall, format!("VM `{}` finds no room", vm.name))
+        .label(vm.spans.memory.clone(), vm.memory.to_string());
+    let wrong = if left < vm.memory {
+        wrong
+            .note(format!("beside the images and the other VMs, {} are left", Size(left.0 >> 20 << 20)))
+            .help("give the board more memory, or this VM less")
+    } else {
+        wrong
+            .note(format!("what is free would be more than {MAX_PIECES} pieces of its RAM"))
+            .help("write a larger `ram_piece`, or leave it out; or give the board more memory")
+    };
+    wrong.help("`vambrace explain map` draws what lies where")
 }

@@ -175,6 +175,17 @@ impl Manifest {
     }
 }
 
+impl Vm {
+    /// The size of the pieces that its RAM is cut into.
+    #[must_use]
+    pub fn ram_piece(&self) -> Option<Size> {
+        match self.placement {
+            RamPlacement::Pieces { size } => Some(Size(size)),
+            RamPlacement::Anywhere | RamPlacement::OneToOne => None,
+        }
+    }
+}
+
 /// What a VM starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Boot {

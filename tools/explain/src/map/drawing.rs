@@ -125,17 +125,32 @@ impl Map {
     fn bands(&self, svg: &mut Svg, columns: &[Column<'_>]) {
         let Some(physical) = columns.get(self.vms.len().div_ceil(2)) else { return };
         for placed in columns.iter().flat_map(|column| &column.boxes) {
-            let Some(PhysicalLocation { start, .. }) = placed.region.lies_at else { continue };
-            let target = physical
-                .boxes
-                .iter()
-                .find(|other| other.region.start == start && other.region.kind == placed.region.kind);
-            let Some(target) = target else { continue };
-            let (from, to) = (placed.rect, target.rect);
-            let (x1, x2) = if from.x < to.x { (from.right(), to.x) } else { (from.x, to.right()) };
-            let class = format!("band{}", owner(placed.region.kind).unwrap_or(0));
-            svg.band((x1, from.y, from.bottom()), (x2, to.y, to.bottom()), &class);
+            let (from, class) = (placed.rect, format!("band{}", owner(placed.region.kind).unwrap_or(0)));
+            for (place, part) in placed.region.lies_at.iter().zip(placed.parts()) {
+                let is_it = |other: &&Placed<'_>| {
+                    other.region.start == place.start && other.region.kind == placed.region.kind
+                };
+                let Some(to) = physical.boxes.iter().find(is_it).map(|target| target.rect) else { continue };
+                let (x1, x2) = if from.x < to.x { (from.right(), to.x) } else { (from.x, to.right()) };
+                svg.band((x1, part.0, part.1), (x2, to.y, to.bottom()), &class);
+            }
         }
+    }
+}
+
+impl Placed<'_> {
+    /// From where to where each piece of the region reaches in its box, from top to bottom. The only one is all of it.
+    fn parts(&self) -> Vec<(f64, f64)> {
+        let pieces = &self.region.lies_at;
+        let total: u64 = pieces.iter().map(|piece| piece.size).sum();
+        let mut done = 0;
+        let mut next = |piece: &PhysicalLocation| {
+            let at = |bytes: u64| self.rect.y + self.rect.height * (bytes as f64 / total as f64);
+            let from = at(done);
+            done += piece.size;
+            (from, at(done))
+        };
+        pieces.iter().map(&mut next).collect()
     }
 }
 

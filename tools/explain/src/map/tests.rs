@@ -24,9 +24,19 @@ fn plain(map: &Map) -> String {
 }
 
 /// Each VM's RAM and where it lies.
-fn ram(map: &Map) -> Vec<Option<PhysicalLocation>> {
+fn pieces(map: &Map) -> Vec<Vec<PhysicalLocation>> {
     let rams = map.vms.iter().flat_map(|vm| vm.regions.iter().filter(|region| region.what == "RAM"));
-    rams.map(|region| region.lies_at).collect()
+    rams.map(|region| region.lies_at.clone()).collect()
+}
+
+/// The same, where none is in several pieces.
+fn ram(map: &Map) -> Vec<Option<PhysicalLocation>> {
+    let only = |pieces: Vec<PhysicalLocation>| match pieces.as_slice() {
+        [] => None,
+        [piece] => Some(*piece),
+        pieces => panic!("{pieces:?}"),
+    };
+    pieces(map).into_iter().map(only).collect()
 }
 
 /// What must hold of any map.
@@ -37,8 +47,13 @@ fn check(map: &Map) {
         }
         assert!(list.iter().all(|region| region.size > 0));
     }
-    for place in ram(map).into_iter().flatten() {
-        assert_eq!(place.start % (2 << 20), 0);
+    for (pieces, vm) in pieces(map).iter().zip(&map.vms).filter(|(pieces, _)| !pieces.is_empty()) {
+        let ram = vm.regions.iter().find(|region| region.what == "RAM").unwrap();
+        assert_eq!(pieces.iter().map(|piece| piece.size).sum::<u64>(), ram.size);
+    }
+    for place in pieces(map).into_iter().flatten() {
+        let aligned = if place.size < 2 << 20 { 4 << 10 } else { 2 << 20 };
+        assert_eq!(place.start % aligned, 0);
         assert!(map.physical.iter().any(|region| (region.start, region.size) == (place.start, place.size)));
     }
 }
@@ -126,7 +141,7 @@ fn firmware_lies_beside_the_ram() {
     check(&map);
     let flash = &map.vms[0].regions[0];
     assert_eq!((flash.what.as_str(), flash.start, flash.size), ("flash", 0, 128 << 20));
-    let place = flash.lies_at.unwrap();
+    let [place] = flash.lies_at[..] else { panic!("{flash:?}") };
     assert_eq!(place.size, 2 << 20);
     // A block of firmware is small enough for the hole below the hypervisor.
     assert_eq!((place.start, place.certainty), (0x4000_0000, Certainty::Exact));
@@ -145,14 +160,43 @@ fn a_vm_that_waits_is_told_of() {
     assert!(plain(&map).contains("VM b, 1 vCPU, after a has ended"));
 }
 
+/// The images divide a board of 1 GiB, and no part of it has room for 900 MiB.
+fn divided(more: &str) -> Map {
+    of_text(&format!(
+        "[board]\nmemory = \"1GiB\"\n[[vm]]\nname = \"large\"\nkernel = \"guest:hello\"\nmemory = \"900MiB\"\n{more}"
+    ))
+}
+
+#[test]
+fn ram_in_pieces_is_drawn_piece_by_piece() {
+    let map = divided("");
+    check(&map);
+    let [pieces] = &pieces(&map)[..] else { panic!("one VM") };
+    let [first, second] = pieces[..] else { panic!("{pieces:?}") };
+    // The larger of the two parts is above the bundle, and comes first.
+    assert!(first.start > 0x4800_0000 && first.size > 800 << 20, "{first:?}");
+    assert_eq!((second.start, second.size + first.size), (0x4040_0000, 900 << 20));
+    let text = plain(&map);
+    for line in [
+        "│ RAM of large, piece 1",
+        "│ RAM of large, piece 2",
+        "──► 890MiB at PA 0x4840_0000",
+        "──► 10MiB at PA 0x4040_0000",
+    ] {
+        assert!(text.contains(line), "{line:?} is not in:\n{text}");
+    }
+    assert!(text.contains("large has its RAM in 2 pieces"), "{text}");
+    assert_eq!(map.svg().matches("<path").count(), 2);
+}
+
 #[test]
 fn the_map_for_programs() {
     let json = serde_json::to_value(of_file("hello.toml")).unwrap();
     let regions = json["vms"][0]["regions"].as_array().unwrap();
     let ram = regions.iter().find(|region| region["what"] == "RAM").unwrap();
     assert_eq!(ram["start"], "0x4000_0000");
-    assert_eq!(ram["lies_at"]["start"], "0x4040_0000");
-    assert_eq!(ram["lies_at"]["certainty"], "exact");
+    assert_eq!(ram["lies_at"][0]["start"], "0x4040_0000");
+    assert_eq!(ram["lies_at"][0]["certainty"], "exact");
 }
 
 /// The boxes of a picture: rectangles of the classes that boxes have.

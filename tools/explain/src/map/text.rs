@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use clap::builder::styling::{AnsiColor, Style};
 
-use super::{Certainty, Map, Region, RegionKind, about};
+use super::{Certainty, Map, PhysicalLocation, Region, RegionKind, about, rounded};
 use crate::register::wrap;
 use vambrace_manifest::Size;
 
@@ -98,25 +98,37 @@ fn inside(text: &mut String, region: &Region) {
     let size = region.size_words();
     let room = BOX - 3 - size.len();
     let what: String = region.what.chars().take(room).collect();
-    let remark = match (region.kind, region.lies_at) {
-        (_, Some(place)) => {
-            let part =
-                if place.size < region.size { format!("{} ", Size(place.size)) } else { String::new() };
-            format!("  {style}──►{style:#} {part}at PA {}", about(place.start, place.certainty))
-        }
-        (RegionKind::Emulated, None) => "  traps to EL2".to_owned(),
-        (RegionKind::Shared, None) => "  shared with other VMs".to_owned(),
-        _ => String::new(),
-    };
+    let remarks = remarks(region);
     let height: u32 = match region.size {
         ..0x1000_0000 => 0,
         0x1000_0000..0x4000_0000 => 1,
         _ => 2,
     };
-    let blank = |text: &mut String| {
-        let _ = writeln!(text, "{:ADDRESS$} │{:BOX$}│", "", "");
+    let (above, below) = (height as usize / 2, height.div_ceil(2) as usize);
+    let empty = |text: &mut String, remark: &str| {
+        let _ = writeln!(text, "{:ADDRESS$} │{:BOX$}│{remark}", "", "");
     };
-    (0..height / 2).for_each(|_| blank(text));
-    let _ = writeln!(text, "{:ADDRESS$} │ {style}{what:room$}{style:#} {size} │{remark}", "");
-    (0..height.div_ceil(2)).for_each(|_| blank(text));
+    (0..above).for_each(|_| empty(text, ""));
+    let remark = |index: usize| remarks.get(index).map_or("", |remark| remark.as_str());
+    let _ = writeln!(text, "{:ADDRESS$} │ {style}{what:room$}{style:#} {size} │{}", "", remark(0));
+    (1..remarks.len().max(below + 1)).for_each(|index| empty(text, remark(index)));
+}
+
+/// What stands beside a region: where it lies, piece by piece, or why it lies nowhere.
+fn remarks(region: &Region) -> Vec<String> {
+    let style = style(region.kind);
+    let at = |place: &PhysicalLocation| {
+        let part = match place.certainty {
+            _ if place.size >= region.size => String::new(),
+            Certainty::About if region.lies_at.len() > 1 => format!("~{} ", rounded(place.size)),
+            _ => format!("{} ", Size(place.size)),
+        };
+        format!("  {style}──►{style:#} {part}at PA {}", about(place.start, place.certainty))
+    };
+    match region.kind {
+        _ if !region.lies_at.is_empty() => region.lies_at.iter().map(at).collect(),
+        RegionKind::Emulated => vec!["  traps to EL2".to_owned()],
+        RegionKind::Shared => vec!["  shared with other VMs".to_owned()],
+        _ => Vec::new(),
+    }
 }
