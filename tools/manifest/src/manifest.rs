@@ -16,6 +16,7 @@ mod files;
 pub mod io;
 mod listed;
 pub mod ports;
+mod ram_piece;
 mod resolve;
 pub mod run;
 pub(crate) mod schema;

@@ -210,6 +210,7 @@ fn every_key_is_understood() {
         initrd = "demo"
         cmdline = "loglevel=4"
         memory = "1GiB"
+        ram_piece = "2MiB"
         vcpus = 2
         cpus = [7, 7]
         weight = 300
@@ -230,6 +231,7 @@ fn every_key_is_understood() {
     let kernel = KernelSource::Debian { version: Some("6.12".into()) };
     assert_eq!(a.boot, Boot::Kernel { kernel, initrd: Some(InitrdSource::Demo) });
     assert_eq!((a.cmdline.as_str(), a.memory, a.weight), ("loglevel=4", Size::mib(1024), 300));
+    assert_eq!((a.ram_piece(), b.ram_piece()), (Some(Size::mib(2)), None));
     assert_eq!(a.vcpus, [Some(7), Some(7)]);
     assert_eq!(a.devices, devices::set(&[Device::Pl011]));
     assert_eq!(b.boot, Boot::Firmware(FirmwareSource::DebianUBoot));

@@ -190,6 +190,14 @@ fn ram_in_pieces_is_drawn_piece_by_piece() {
 }
 
 #[test]
+fn small_pieces_are_told_of_and_not_drawn() {
+    let map = divided("ram_piece = \"4MiB\"\n");
+    check(&map);
+    assert_eq!(pieces(&map), pieces(&divided("")));
+    assert!(plain(&map).contains("large sees its RAM in pieces of 4MiB"), "{}", plain(&map));
+}
+
+#[test]
 fn the_map_for_programs() {
     let json = serde_json::to_value(of_file("hello.toml")).unwrap();
     let regions = json["vms"][0]["regions"].as_array().unwrap();

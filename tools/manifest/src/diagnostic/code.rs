@@ -112,6 +112,8 @@ codes! {
     NoPartition = 53,
     /// A port of the computer that leads nowhere, or to two places.
     BadPort = 54,
+    /// RAM in pieces of a size that does not divide it, in too many, or in any although it must be one.
+    RamPieces = 55,
     /// A text that is no regular expression.
     BadPattern = 60,
     /// A VM without a UART.

@@ -213,6 +213,11 @@ pub(crate) struct Vm {
     #[schemars(with = "String", regex(pattern = SIZE), example = &"512MiB")]
     #[schemars(extend("default" = DEFAULT_MEMORY.to_string()))]
     pub(crate) memory: Option<Spanned<String>>,
+    /// To measure what that costs: has its RAM in pieces of this size, none of which continues the one before. A power of two,
+    /// at least 4 KiB, that divides `memory` into 512 pieces at most. Default: as large pieces as there are.
+    #[serde(default)]
+    #[schemars(with = "String", regex(pattern = SIZE), example = &"2MiB")]
+    pub(crate) ram_piece: Option<Spanned<String>>,
     /// How many virtual CPUs; they may be more than the board's CPUs. Default: as many as `cpus` lists, else
     /// 1.
     #[serde(default)]

@@ -12,6 +12,7 @@ use super::assign::{self, Assigned};
 use super::file;
 use super::io::{self, BoardResources, VirtioDevice};
 use super::listed::ListedDevice;
+use super::ram_piece::placement;
 use super::run::{self, Expected};
 use super::slots::{self, BoardDevice};
 use super::structure::{PresentKeys, Wholeness};
@@ -79,6 +80,7 @@ pub(super) struct PartialVm {
     pub(super) assigned: Vec<Assigned>,
     /// `dma = "trusted"`.
     pub(super) trust: Option<Span>,
+    placement: RamPlacement,
     pub(super) after: Option<Spanned<String>>,
     pub(super) symbols: Option<Spanned<String>>,
     pub(super) expected: Expected,
@@ -154,6 +156,10 @@ pub(super) fn vm(
         if present.in_vm(index, "vcpus") { Wholeness::Partial } else { present.list_in_vm(index, "cpus") };
     // There is one value.
     let trust = vm.dma.map(|dma| dma.span());
+    let memory = match vm.memory {
+        Some(text) => memory(&text, diagnostics).map(|size| (size, Some(text.span()))),
+        None => (!present.in_vm(index, "memory")).then_some((file::DEFAULT_MEMORY, None)),
+    };
     PartialVm {
         head,
         kernel,
@@ -161,10 +167,8 @@ pub(super) fn vm(
         firmware: vm.firmware.and_then(|text| image(&text, diagnostics)),
         cmdline_span: vm.cmdline.as_ref().map(Spanned::span),
         cmdline: vm.cmdline.map(|text| cmdline(text, diagnostics)).unwrap_or_default(),
-        memory: match vm.memory {
-            Some(text) => memory(&text, diagnostics).map(|size| (size, Some(text.span()))),
-            None => (!present.in_vm(index, "memory")).then_some((file::DEFAULT_MEMORY, None)),
-        },
+        placement: placement(vm.ram_piece.as_ref(), memory.as_ref(), trust.as_ref(), diagnostics),
+        memory,
         vcpus: pinning(vm.vcpus, vm.cpus, pins, board, diagnostics),
         weight: vm.weight.map_or(file::DEFAULT_WEIGHT, Spanned::into_inner),
         devices: own,
@@ -211,7 +215,7 @@ pub(super) fn finish(partial_vms: Vec<PartialVm>, afters: Vec<Option<u16>>) -> O
             virtio: partial.virtio,
             channels: Vec::new(),
             assigned: partial.assigned,
-            placement: if partial.trust.is_some() { RamPlacement::OneToOne } else { RamPlacement::Anywhere },
+            placement: partial.placement,
             after,
             symbols: partial.symbols.map(|path| path.into_inner().into()),
             expected: partial.expected,
