@@ -2,7 +2,7 @@
 //! RAM in pieces, and pages that are taken away from a VM that runs and given back.
 
 use vambrace_runner::{Exit, RunOutcome};
-use vambrace_tests::{Bench, Case, Live, Scenario, Verdict};
+use vambrace_tests::{Bench, Case, Live, Need, Scenario, Verdict};
 use vambrace_wire::message::VmControl;
 
 use crate::hostile::beats_in_time;
@@ -22,7 +22,50 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("ram::a_page_is_replaced_100000_times_while_it_is_used", replaced),
         Case::new("ram::neighbours_are_on_time_while_pages_are_replaced", on_time),
         Case::new("ram::what_cannot_be_replaced_is_told", refused),
+        Case::new("ram::all_of_it_is_there_in_what_others_have_left", left_by_others),
+        Case::new("ram::all_of_it_is_there_in_300_pieces", |bench| fills(bench, "600MiB", "2MiB")),
+        Case::new("ram::all_of_it_is_there_in_512_small_pieces", |bench| fills(bench, "8MiB", "16KiB")),
+        Case::new("ram::disks_and_networks_in_512_pieces", |bench| {
+            crate::virtio::neighbours(bench, "ram_piece = \"32KiB\"")
+        }),
+        Case::new("ram::linux_in_300_pieces", linux).needs(Need::Linux("6.12")),
     ]
+}
+
+/// A VM of this name that writes and reads all of its RAM.
+fn fills_ram(name: &str, memory: &str, more: &str) -> String {
+    format!(
+        "\n[[vm]]\nname = {name:?}\nkernel = \"guest:pages\"\nmemory = {memory:?}\ncmdline = \"fill\"\n{more}\n"
+    )
+}
+
+/// No piece of free memory is as large as a VM's RAM is: the bundle, which lies in the middle, and another VM divide it.
+fn left_by_others(bench: &Bench) -> Verdict {
+    let manifest = "[board]\nmemory = \"256MiB\"\n".to_owned()
+        + &fills_ram("small", "8MiB", "")
+        + &fills_ram("wide", "200MiB", "");
+    let record = bench.run(&Scenario::new(manifest))?;
+    record.passes("small", "pages")?;
+    record.passes("wide", "pages")?;
+    record.exits(Exit::Success)
+}
+
+/// A VM has all of its RAM, each byte of it once, in pieces none of which continues another.
+fn fills(bench: &Bench, memory: &str, piece: &str) -> Verdict {
+    let more = format!("ram_piece = {piece:?}");
+    let manifest = "[board]\nmemory = \"1GiB\"\n".to_owned() + &fills_ram("pieces", memory, &more);
+    let record = bench.run(&Scenario::new(manifest))?;
+    record.passes("pieces", "pages")?;
+    record.exits(Exit::Success)
+}
+
+/// Debian's kernel notices nothing.
+fn linux(bench: &Bench) -> Verdict {
+    let manifest = "[board]\nmemory = \"1GiB\"\n[[vm]]\nname = \"linux\"\nkernel = \"debian:6.12\"\ninitrd = \"demo\"\n\
+                    memory = \"600MiB\"\nram_piece = \"2MiB\"\nvcpus = 2\n";
+    let record = bench.run(&Scenario::new(manifest))?;
+    record.says("linux", "vambrace-demo: linux up: 6.12.")?;
+    record.exits(Exit::Success)
 }
 
 fn uses_page(name: &str, cpus: &str) -> String {

@@ -18,7 +18,7 @@ const SECTOR: usize = 512;
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new("virtio::entropy_of_the_board", entropy),
-        Case::new("virtio::disks_networks_entropy", all),
+        Case::new("virtio::disks_networks_entropy", |bench| neighbours(bench, "")),
         Case::new("virtio::a_greedy_vm_leaves_the_board_disk_to_others", greedy).needs(Need::Qemu(10)),
         Case::new("virtio::twenty_parts_of_a_board_disk", twenty).needs(Need::Qemu(10)),
         Case::new("virtio::board_disk_keeps_what_is_written", keeps),
@@ -39,14 +39,15 @@ fn scenario(folder: &Path, manifest: &str) -> Result<Scenario, Failed> {
 }
 
 /// An image read and written, one read only, one with zeros behind it; two neighbours on a network.
-fn all(bench: &Bench) -> Verdict {
+/// Both VMs have the keys `more`, too.
+pub(crate) fn neighbours(bench: &Bench, more: &str) -> Verdict {
     let folder = tempfile::tempdir()?;
     let mut image = b"hello disk".to_vec();
     image.resize(100 << 10, 0);
     std::fs::write(folder.path().join("disk.img"), image)?;
     let scenario = scenario(
         folder.path(),
-        r#"
+        &r#"
         [[network]]
         name = "lan"
 
@@ -75,7 +76,8 @@ fn all(bench: &Bench) -> Verdict {
         [[vm.network]]
         name = "lan"
         mac = "02:00:00:00:00:0b"
-        "#,
+        "#
+        .replace("memory =", &format!("{more}\nmemory =")),
     )?;
     // Counted: neighbours wait for each other's answer for a number of looks.
     let record = bench.run(&scenario.counted())?;

@@ -5,7 +5,8 @@
 //! it is there again nothing is in it. The other CPUs, and CPU 0, too, notice nothing on the pages beside it, whatever they do there:
 //! data, pairs of registers, atomics, cache maintenance, instructions.
 //!
-//! Parameters: `page=N`, the page's number in the RAM.
+//! Parameters: `page=N`, the page's number in the RAM; or `fill`: all of the RAM that the program does not use itself is written and
+//! read, so that what is in two places would show.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -31,6 +32,11 @@ static OVER: AtomicU32 = AtomicU32::new(0);
 
 /// Runs the program.
 pub fn run(machine: &Machine) {
+    if machine.parameter("fill").is_some() {
+        fill(machine);
+        report::finish("pages");
+        return;
+    }
     let (base, _) = machine.memory();
     let page = machine.number("page", 0);
     ADDRESS.store(base + page * PAGE, Ordering::Relaxed);
@@ -46,6 +52,36 @@ pub fn run(machine: &Machine) {
         "all CPUs have come to their end"
     );
     report::finish("pages");
+}
+
+/// Writes a number of its own to each page, first and last word, and reads all of them back.
+fn fill(machine: &Machine) {
+    let (base, size) = machine.memory();
+    // The program and its tables are in the second block, the device tree is in the last.
+    let used = base + 2 * BLOCK;
+    let pages = |from: u64, to: u64| (from..to).step_by(PAGE as usize);
+    let all = || pages(base, base + BLOCK).chain(pages(used, base + size - BLOCK));
+    let mut count = 0;
+    for page in all() {
+        check_quietly(probe::read(page, 8), Ok(0), page);
+        for at in [page, page + PAGE - 8] {
+            check_quietly(probe::write(at, 8, !at), Ok(()), at);
+        }
+        count += 1;
+    }
+    for page in all() {
+        for at in [page, page + PAGE - 8] {
+            check_quietly(probe::read(at, 8), Ok(!at), at);
+        }
+    }
+    println!("guest: {count} pages keep what is written to them");
+    check!(count > 0, "there are pages");
+}
+
+fn check_quietly<T: PartialEq + core::fmt::Debug>(found: T, expected: T, at: u64) {
+    if found != expected {
+        check!(false, "at {at:#x} is {found:x?}, not {expected:x?}");
+    }
 }
 
 /// Writes to the page and reads it until a key comes.
