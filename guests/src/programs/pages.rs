@@ -57,10 +57,9 @@ pub fn run(machine: &Machine) {
 /// Writes a number of its own to each page, first and last word, and reads all of them back.
 fn fill(machine: &Machine) {
     let (base, size) = machine.memory();
-    // The program and its tables are in the second block, the device tree is in the last.
-    let used = base + 2 * BLOCK;
-    let pages = |from: u64, to: u64| (from..to).step_by(PAGE as usize);
-    let all = || pages(base, base + BLOCK).chain(pages(used, base + size - BLOCK));
+    // The device tree is in the first block, the program with its tables in the second.
+    let free = base + 2 * BLOCK;
+    let all = || (free..base + size).step_by(PAGE as usize);
     let mut count = 0;
     for page in all() {
         check_quietly(probe::read(page, 8), Ok(0), page);

@@ -24,6 +24,8 @@ pub mod systems;
 mod text;
 pub mod traffic;
 
+use std::num::NonZeroU64;
+
 use serde::Serialize;
 
 use against::{Against, Rival};
@@ -60,6 +62,16 @@ pub struct Options {
     pub systems: Systems,
     /// Under which other hypervisors too.
     pub against: Vec<Rival>,
+    /// How many pieces of physical memory the RAM of each VM that is measured is made of, a power of two; one if it is not said.
+    pub ram_pieces: Option<NonZeroU64>,
+}
+
+impl Options {
+    /// The keys of a VM with so many MiB of RAM, a power of two.
+    fn ram(&self, mib: u64) -> String {
+        let piece = self.ram_pieces.map(|count| format!("ram_piece = \"{}KiB\"\n", (mib << 10) / count));
+        format!("memory = \"{mib}MiB\"\n{}", piece.unwrap_or_default())
+    }
 }
 
 /// Whether whole systems are measured, for which Debian's kernels are fetched.
@@ -75,7 +87,7 @@ pub enum Systems {
 impl Default for Options {
     fn default() -> Self {
         let (systems, against) = (Systems::default(), Vec::new());
-        Self { cpu: PROCESSOR.to_owned(), rounds: 200, systems, against }
+        Self { cpu: PROCESSOR.to_owned(), rounds: 200, systems, against, ram_pieces: None }
     }
 }
 

@@ -99,7 +99,8 @@ impl Suite {
         let Options { cpu, rounds, .. } = options;
         format!(
             "[board]\ncpu = {cpu:?}\ncpus = {cpus}\n\n[[vm]]\nname = \"{GUEST}\"\nkernel = \"guest:{GUEST}\"\n\
-             memory = \"64MiB\"\ncpus = {pinning:?}\ncmdline = \"suite={name} rounds={rounds}{more}\"\n",
+             {ram}cpus = {pinning:?}\ncmdline = \"suite={name} rounds={rounds}{more}\"\n",
+            ram = options.ram(64),
             cpus = self.cpus(),
             pinning = self.pinning(),
             name = self.name(),

@@ -130,6 +130,10 @@ pub struct Bench {
     /// Hold the figures against those of another build, in this file, as --json prints them; exit code 1 if one is worse
     #[arg(long, value_name = "FILE", conflicts_with_all = ["scale", "storms", "locate", "json"])]
     pub compare: Option<PathBuf>,
+    /// Make the VMs' RAM of so many pieces of physical memory, a power of two
+    #[arg(long, value_name = "COUNT", value_parser = PossibleValuesParser::new(["2", "4", "8", "16", "32", "64", "128", "256", "512"]),
+        conflicts_with_all = ["scale", "storms"])]
+    pub ram_pieces: Option<String>,
     /// Only measure what is left to a VM whose neighbour keeps EL2 busy
     #[arg(long, conflicts_with_all = ["svg", "rounds", "locate"])]
     pub storms: bool,
@@ -152,7 +156,8 @@ impl Bench {
     pub fn options(&self) -> bench::Options {
         let systems = if self.operations_only { bench::Systems::LeftOut } else { bench::Systems::Measured };
         let (cpu, rounds, against) = (self.cpu.clone(), self.rounds, self.against.clone());
-        bench::Options { cpu, rounds, systems, against }
+        let ram_pieces = self.ram_pieces.as_ref().and_then(|count| count.parse().ok());
+        bench::Options { cpu, rounds, systems, against, ram_pieces }
     }
 }
 
@@ -236,7 +241,7 @@ mod tests {
         };
         assert_eq!(bench("vambrace bench"), bench::Options::default());
         let systems = bench::Systems::LeftOut;
-        let max = bench::Options { cpu: "max".into(), rounds: 20, systems, against: Vec::new() };
+        let max = bench::Options { cpu: "max".into(), rounds: 20, systems, ..bench::Options::default() };
         let line = "vambrace bench --cpu max --rounds 20 --operations-only --json --svg x.svg";
         assert_eq!(bench(line), max);
         assert_eq!(bench("vambrace bench --against xen,kvm").against, Rival::ALL);

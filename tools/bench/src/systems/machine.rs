@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use vambrace_wire::bundle::{self, Bundle};
 
 use super::exits::{self, Devices, Exits};
-use crate::BenchError;
 use crate::suite::{PATIENCE, Testbed};
+use crate::{BenchError, Options};
 use vambrace_manifest::diagnostic::Source;
 use vambrace_manifest::plan::PlanError;
 use vambrace_manifest::{self as manifest, BoardOptions};
@@ -65,7 +65,7 @@ impl<'a> Linux<'a> {
         packed.map_err(|error| SetupError::file("write", &initrd, &error))?;
         let source = Source {
             path: folder.path().join("bench.toml"),
-            text: manifest(&machine.options.cpu, kernel, &initrd, cpus),
+            text: manifest(machine.options, kernel, &initrd, cpus),
         };
         let (manifest, _) = manifest::parse(source, &BoardOptions::default())?;
         let bundle = build::bundle(&manifest, machine.setup, machine.bare, Afterwards::PowerOff)?;
@@ -153,11 +153,12 @@ impl<'a> Linux<'a> {
     }
 }
 
-pub(super) fn manifest(cpu: &str, kernel: &str, initrd: &Path, cpus: u16) -> String {
+pub(super) fn manifest(options: &Options, kernel: &str, initrd: &Path, cpus: u16) -> String {
+    let (cpu, ram) = (&options.cpu, options.ram(MEMORY));
     let pinning: Vec<u16> = (0..cpus).collect();
     format!(
         "[board]\ncpu = {cpu:?}\ncpus = {cpus}\nmemory = \"{board}MiB\"\n\n[[vm]]\nname = \"{NAME}\"\n\
-         kernel = \"debian:{kernel}\"\ninitrd = {initrd:?}\nmemory = \"{MEMORY}MiB\"\ncpus = {pinning:?}\n\
+         kernel = \"debian:{kernel}\"\ninitrd = {initrd:?}\n{ram}cpus = {pinning:?}\n\
          cmdline = \"{COMMAND_LINE} {PAGES}\"\n",
         board = 2 * MEMORY,
     )

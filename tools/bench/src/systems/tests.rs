@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Records and reports that are made up.
 
+use std::num::NonZeroU64;
+
 use super::*;
+use crate::Options;
 use crate::record::{Comparison, Record};
 use vambrace_manifest::diagnostic::Source;
 use vambrace_manifest::{self as manifest, BoardOptions};
@@ -78,11 +81,14 @@ fn the_manifest_has_no_mistakes() {
     let folder = tempfile::tempdir().unwrap();
     let initrd = folder.path().join("initrd");
     std::fs::write(&initrd, b"070701").unwrap();
-    let text = machine::manifest("max", "6.12", &initrd, 2);
-    let source = Source { path: "bench.toml".into(), text };
-    let (manifest, warnings) = manifest::parse(source, &BoardOptions::default()).unwrap();
-    assert!(warnings.is_empty(), "{warnings}");
-    assert_eq!((manifest.board.cpus, manifest.vms[0].vcpus.len()), (2, 2));
+    for ram_pieces in [None, NonZeroU64::new(512)] {
+        let options = Options { cpu: "max".to_owned(), ram_pieces, ..Options::default() };
+        let text = machine::manifest(&options, "6.12", &initrd, 2);
+        let source = Source { path: "bench.toml".into(), text };
+        let (manifest, warnings) = manifest::parse(source, &BoardOptions::default()).unwrap();
+        assert!(warnings.is_empty(), "{warnings}");
+        assert_eq!((manifest.board.cpus, manifest.vms[0].vcpus.len()), (2, 2));
+    }
 }
 
 /// What QEMU writes of an exception.

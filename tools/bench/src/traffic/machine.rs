@@ -103,8 +103,9 @@ impl<'a> Linux<'a> {
         let vm = |name: &str, cpu: u16, what: &str, more: &str, device: &str| {
             format!(
                 "\n[[vm]]\nname = {name:?}\nkernel = \"debian:{KERNEL}\"\ninitrd = {initrd:?}\n\
-                 memory = \"{MEMORY}MiB\"\ncpus = [{cpu}]\ncmdline = {line:?}\n{device}",
+                 {ram}cpus = [{cpu}]\ncmdline = {line:?}\n{device}",
                 initrd = self.initrd(),
+                ram = self.machine.options.ram(MEMORY),
                 line = command_line(what, amount, more),
             )
         };
