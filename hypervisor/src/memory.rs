@@ -87,6 +87,11 @@ pub(crate) fn take_for_vm(len: u64, align: u64, from: From) -> Option<(PaRange, 
     FREE.lock().take(len, align, from)
 }
 
+/// Whether any range can be declared free, whatever it touches.
+pub(crate) fn has_place() -> bool {
+    FREE.lock().has_place()
+}
+
 /// Takes a VM's RAM of `len` bytes, in as many pieces as there are places in `pieces` at most, and says whether a VM may have it as
 /// it is.
 ///

@@ -2,8 +2,8 @@
 //! Data and instruction aborts from stage 2: a device to emulate, RAM that has come by now, or nothing there.
 //!
 //! While a page of the RAM is changed a vCPU that uses it takes a translation fault. Whoever changes it holds the lock of the RAM
-//! until it is there again, so who looks then finds it, and the guest tries again. An access to nothing is a synchronous external abort for the guest, as on a bus without a device. It is never
-//! the end of more than the guest's own instruction.
+//! until it is there again, so who looks then finds it, and the guest tries again. An access to nothing is a synchronous external
+//! abort for the guest, as on a bus without a device. It is never the end of more than the guest's own instruction.
 
 use spin::RelaxStrategy;
 use spin::mutex::SpinMutex;

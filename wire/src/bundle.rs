@@ -39,6 +39,9 @@ pub const HEADER_LEN: usize = 32;
 /// The most VMs that one bundle may describe.
 pub const MAX_VMS: usize = 1024;
 
+/// RAM is a multiple of this: a block of stage 2.
+const RAM_UNIT: u64 = 2 << 20;
+
 /// All that EL2 needs to know about the VMs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Directory {
@@ -259,6 +262,9 @@ impl<'a> Bundle<'a> {
                 vm.loads.iter().all(|load| usize::from(load.blob) < self.directory.blobs.len())
                     && vm.after.is_none_or(|after| usize::from(after) < count && usize::from(after) != index)
                     && !vm.vcpus.is_empty()
+                    && vm.memory > 0
+                    && vm.memory.is_multiple_of(RAM_UNIT)
+                    && vm.placement.is_sound()
                     && vm.virtio.len() <= MAX_VIRTIO
                     && vm.virtio.iter().all(|device| self.has_behind(device))
                     && vm.channels.len() <= MAX_CHANNELS

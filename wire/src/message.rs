@@ -126,11 +126,11 @@ pub enum FromHypervisor<'a> {
         /// The CPU's index on the board.
         cpu: u16,
     },
-    /// A page of a VM's RAM has been replaced as was asked.
+    /// It is over that a page of a VM's RAM is replaced: as was asked, or since that cannot be done, or since the VM stops.
     Replaced {
         /// Index in the bundle.
         vm: u16,
-        /// How many times: fewer than asked if it could not be done more often.
+        /// How many times.
         times: u32,
     },
     /// A physical CPU has told of all its vCPUs.

@@ -2,7 +2,7 @@
 //! Networks between VMs: a switch each, and which card is attached to which port.
 //!
 //! A frame comes from its sender's devices' poll, in a buffer of the CPU's, or from the board's card. The switch says who
-//! gets it, and each of them gets it at once if nobody holds its VM's lock. If somebody does, it waits in a queue of the
+//! gets it, and each of them gets it at once if nobody holds its VM's lock or its RAM's. If somebody does, it waits in a queue of the
 //! card's, and the VM takes it in its own devices' poll. So nobody waits for another VM's lock.
 
 use alloc::boxed::Box;
@@ -95,8 +95,8 @@ fn network(index: u16) -> Option<&'static Network> {
 #[derive(Debug)]
 pub(crate) struct Card {
     port: NetworkPort,
-    /// What came while the VM was busy. Its lock is held for as long as it takes to copy one frame; the VM's own may be held
-    /// when it is taken, and only be tried while it is held.
+    /// What came while the VM was busy. Its lock is held for as long as it takes to copy one frame; the VM's own and
+    /// its RAM's may be held when it is taken, and only be tried while it is held.
     waiting: SpinMutex<FrameQueue>,
 }
 
@@ -144,12 +144,14 @@ impl Card {
             if vm.lifecycle().is_paused() {
                 return Taken::Some;
             }
+            // Before the queue, for whose lock senders wait.
+            let memory = handle.memory.lock();
             let mut waiting = self.waiting.lock();
             let Some(frame) = waiting.front() else { return Taken::All };
             quota.bytes = quota.bytes.saturating_sub(frame.bytes.len() as u64);
-            let received = vm.receive_frame(slot, &handle.memory.lock(), &frame);
+            let received = vm.receive_frame(slot, &memory, &frame);
             waiting.pop();
-            drop((waiting, vm));
+            drop((waiting, memory, vm));
             match received {
                 Ok(moved) => handle.notify(&moved),
                 Err(_) => note_lost(self.port),

@@ -63,7 +63,7 @@ pub enum PiecesError {
 /// The pieces of a VM's RAM.
 #[derive(Debug, Default)]
 pub struct RamPieces {
-    /// Sorted by offset; none is empty, none overlaps another, none continues another. Never grows beyond its capacity.
+    /// Sorted by offset; none is empty, none overlaps another. Never grows beyond its capacity.
     pieces: Vec<RamPiece>,
 }
 
@@ -187,6 +187,9 @@ impl RamPieces {
     /// # Errors
     /// [`PiecesError::Overlap`]; [`PiecesError::NoPlace`] if the list [is full](Self::is_full) and it continues nothing.
     pub fn insert(&mut self, offset: u64, memory: PaRange) -> Result<(), PiecesError> {
+        if memory.is_empty() {
+            return Ok(());
+        }
         let mut new = RamPiece { offset, memory };
         if self.next(offset, 1).is_some_and(|(next, _)| next < new.end()) {
             return Err(PiecesError::Overlap);
@@ -214,7 +217,7 @@ impl RamPieces {
 }
 
 /// Cuts each run of memory into pieces of `size` bytes (a page at least), the last of it first, so that none continues the one
-/// before. What does not make a piece is a smaller one.
+/// before in its run. What does not make a piece is a smaller one.
 pub fn scatter(runs: &[PaRange], size: u64) -> impl Iterator<Item = PaRange> + Clone {
     let size = size.max(PAGE_SIZE);
     runs.iter().flat_map(move |run| {

@@ -147,9 +147,10 @@ impl Pool {
         Ok(contents)
     }
 
-    /// Takes back what was handed out. That it was clear is forgotten.
+    /// Takes back what was handed out, the last first: so the list is as it was after each, and there was a place for it then.
+    /// That it was clear is forgotten.
     fn take_back(&mut self, pieces: &mut Vec<PaRange>, error: OutOfPieces) -> OutOfPieces {
-        for piece in pieces.drain(..) {
+        while let Some(piece) = pieces.pop() {
             let _ = self.add(piece, Contents::Unknown);
         }
         error
@@ -236,6 +237,23 @@ mod tests {
         assert_eq!(first, [range(0, 6 * MIB)]);
         let aligned = take_ram(&mut pool, 1024 * MIB, 4).unwrap();
         assert_eq!(aligned, [range(1024 * MIB, 1024 * MIB)]);
+    }
+
+    #[test]
+    fn a_full_list_loses_nothing_when_ram_cannot_be_had() {
+        let mut pool = Pool::new();
+        pool.add(range(2 * MIB, 2 * MIB), Contents::Unknown).unwrap();
+        // Blocks that split what they are taken from.
+        pool.add(range(5 * MIB, 4 * MIB), Contents::Unknown).unwrap();
+        for index in 2..MAX_FREE as u64 {
+            pool.add(range((10 + index) * MIB, 2 * KIB), Contents::Unknown).unwrap();
+        }
+        let total = pool.total();
+        assert_eq!(take_ram(&mut pool, 6 * MIB, 2), Err(OutOfPieces::NoPlace));
+        assert_eq!(pool.total(), total);
+        assert_eq!(take_ram(&mut pool, 7 * MIB, 100), Err(OutOfPieces::NoMemory));
+        assert_eq!(pool.total(), total);
+        assert!(!pool.has_place());
     }
 
     #[test]

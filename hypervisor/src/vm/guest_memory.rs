@@ -262,8 +262,8 @@ impl GuestMemoryMap {
     /// Cleans and invalidates RAM in the data caches, from byte `done` on and `len` bytes at most. Says from where to go on;
     /// `None` at the end.
     pub(crate) fn clean(&self, done: u64, len: u64) -> Option<u64> {
-        let mapped = self.ram.lock();
-        let (offset, part) = mapped.ram.pieces.next(done, len)?;
+        let (offset, part) = self.ram.lock().ram.pieces.next(done, len)?;
+        // It may be another's by now: whatever is cleaned there is none the worse for it.
         barrier::clean_invalidate(part);
         Some(offset + part.len())
     }
@@ -358,6 +358,10 @@ impl LockedMemory<'_> {
 }
 
 impl GuestMemory for LockedMemory<'_> {
+    fn is_there(&self, ipa: Ipa) -> bool {
+        self.locate(ipa, 1).is_some()
+    }
+
     fn read(&self, ipa: Ipa, to: &mut [u8]) -> Result<(), OutsideMemory> {
         let Some(pa) = self.locate(ipa, to.len() as u64) else {
             return self.read_across(ipa, to).ok_or(OutsideMemory { ipa });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A page of a VM's RAM that is replaced by another, again and again, while the VM runs.
 //!
-//! It shows that stage 2 can be edited under running vCPUs. Between two steps the guest runs for as long as a step takes. A page
+//! It shows that stage 2 can be edited under running vCPUs. Between two steps of a vCPU it runs for as long as a step takes. A page
 //! that has been taken away is kept for that time, and nobody may write to it: a TLB that still led there would show.
 
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,7 @@ use crate::{console, memory};
 /// What is left to do with a VM's page.
 #[derive(Debug)]
 pub(crate) struct PageCycle {
-    /// There is something left.
+    /// There is something left. Changed under the lock of `steps` only.
     is_asked: AtomicBool,
     steps: SpinMutex<Option<Steps>>,
 }
@@ -62,16 +62,20 @@ impl Steps {
 impl VmShared {
     /// Asks that a page of the VM's RAM be replaced so many times. What was asked before has to be over.
     pub(crate) fn ask_to_replace(&self, page: u32, times: u32) {
-        let mut steps = self.pages.steps.lock();
-        if steps.is_some() {
-            drop(steps);
+        // Whoever holds the lock does a step, and is not waited for.
+        let Some(mut steps) = self.pages.steps.try_lock().filter(|steps| steps.is_none()) else {
             console::warn_of(self.id, format_args!("{}: a page is being replaced", registry::name(self.id)));
+            self.tell_replaced(0);
             return;
-        }
+        };
         *steps = Some(Steps { page, left: times, done: 0, away: None });
-        drop(steps);
         self.pages.is_asked.store(true, Ordering::Release);
+        drop(steps);
         self.kick_worker();
+    }
+
+    fn tell_replaced(&self, times: u32) {
+        console::tell_of(self.id, |vm| FromHypervisor::Replaced { vm, times });
     }
 
     /// Takes the page away, or replaces it if it is away.
@@ -89,13 +93,13 @@ impl VmShared {
         let done = now.done;
         self.bring_back(now);
         *steps = None;
-        drop(steps);
         self.pages.is_asked.store(false, Ordering::Relaxed);
+        drop(steps);
         if let Err(error) = result {
             let name = registry::name(self.id);
             console::warn_of(self.id, format_args!("{name}: its page cannot be replaced: {error}"));
         }
-        console::tell_of(self.id, |vm| FromHypervisor::Replaced { vm, times: done });
+        self.tell_replaced(done);
     }
 
     fn replace(&self, steps: &mut Steps, away: PaRange) -> Result<(), EditError> {
@@ -109,14 +113,16 @@ impl VmShared {
             memory::give_back(page, Contents::Zeros);
             return Err(error);
         }
-        if !memory::is_clear(away) {
+        if memory::is_clear(away) {
+            memory::give_back(away, Contents::Zeros);
+        } else {
+            // Who has written there may do so again: nobody gets it.
             let name = registry::name(self.id);
             console::warn_of(
                 self.id,
-                format_args!("{name} has written to {away}, which was taken away from it"),
+                format_args!("{name} has written to {away}, which was taken away from it and is lost"),
             );
         }
-        memory::give_back(away, Contents::Zeros);
         steps.away = None;
         steps.left = steps.left.saturating_sub(1);
         steps.done = steps.done.saturating_add(1);
@@ -125,9 +131,11 @@ impl VmShared {
 
     /// A VM that stops has all its RAM.
     pub(crate) fn stop_page_cycle(&self) {
-        if let Some(mut steps) = self.pages.steps.lock().take() {
-            self.pages.is_asked.store(false, Ordering::Relaxed);
+        let mut steps = self.pages.steps.lock();
+        self.pages.is_asked.store(false, Ordering::Relaxed);
+        if let Some(mut steps) = steps.take() {
             self.bring_back(&mut steps);
+            self.tell_replaced(steps.done);
         }
     }
 

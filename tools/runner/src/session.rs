@@ -35,76 +35,37 @@ const GRACE: Duration = Duration::from_secs(60);
 #[expect(missing_docs, reason = "the fields are those of FromHypervisor")]
 pub enum Message {
     /// It is up.
-    Hello {
-        cpus: u16,
-        vms: u16,
-    },
+    Hello { cpus: u16, vms: u16 },
     /// A line of its log.
-    Log {
-        level: LogLevel,
-        text: String,
-    },
+    Log { level: LogLevel, text: String },
     /// Bytes that a VM wrote to its console.
-    Console {
-        vm: u16,
-        bytes: Vec<u8>,
-    },
+    Console { vm: u16, bytes: Vec<u8> },
     /// A VM's console has taken its input up to a position.
-    Taken {
-        vm: u16,
-        position: u32,
-    },
+    Taken { vm: u16, position: u32 },
     /// A VM changed state.
-    State {
-        vm: u16,
-        state: VmState,
-    },
+    State { vm: u16, state: VmState },
     /// A line of a VM's crash report.
-    Report {
-        vm: u16,
-        text: String,
-    },
+    Report { vm: u16, text: String },
     /// A boot epoch of a VM is over.
-    BootEpoch {
-        vm: u16,
-        epoch: BootEpoch,
-    },
+    BootEpoch { vm: u16, epoch: BootEpoch },
     /// A VM is no more.
-    Gone {
-        vm: u16,
-        cleared: u64,
-        at: u64,
-    },
+    Gone { vm: u16, cleared: u64, at: u64 },
     /// A vCPU that was asked to move is on another physical CPU.
-    Migrated {
-        vm: u16,
-        vcpu: u16,
-        cpu: u16,
-    },
-    Replaced {
-        vm: u16,
-        times: u32,
-    },
+    Migrated { vm: u16, vcpu: u16, cpu: u16 },
+    /// A page of a VM's RAM has been replaced so many times.
+    Replaced { vm: u16, times: u32 },
     /// The memory that it takes.
-    Memory {
-        vms: u16,
-        memory: MemoryUse,
-    },
+    Memory { vms: u16, memory: MemoryUse },
     /// All VMs have ended.
     End,
     /// It failed; the report follows as text.
     Failed,
     /// A VM's result.
-    Result {
-        vm: u16,
-        number: u32,
-    },
+    Result { vm: u16, number: u32 },
     /// What a vCPU does.
     Vcpu(Box<VcpuReport>),
     /// A CPU has told of all its vCPUs.
-    Inspected {
-        cpu: u16,
-    },
+    Inspected { cpu: u16 },
 }
 
 impl From<FromHypervisor<'_>> for Message {

@@ -18,6 +18,19 @@ pub enum RamPlacement {
     },
 }
 
+impl RamPlacement {
+    /// Whether pieces are of a size that there is.
+    pub(super) const fn is_sound(self) -> bool {
+        match self {
+            Self::Anywhere | Self::OneToOne => true,
+            Self::Pieces { size } => size.is_power_of_two() && size >= PAGE,
+        }
+    }
+}
+
+/// The least that RAM is mapped in.
+const PAGE: u64 = 4096;
+
 /// A part of a device's registers, in whole pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registers {

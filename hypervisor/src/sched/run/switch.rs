@@ -256,6 +256,8 @@ impl Pcpu {
         if self.translation != Some(handle.id) {
             let Some(mutex) = handle.vcpus.get(vcpu.index()) else { invariant!("a queued vCPU is its VM's") };
             self.load_regime(handle, &mutex.lock());
+            // No vCPU is loaded whose timer this could be.
+            CntvCtlEl0.write(0);
             barrier::isb();
         }
         Stage2Loaded::new()

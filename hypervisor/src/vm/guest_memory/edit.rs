@@ -4,7 +4,7 @@
 //! What can fail comes first, and then a page changes its owner in both, the list and the tables, under one lock. A commit's order
 //! of writes, barriers and invalidations is [`stage2`](vambrace_memory::stage2)'s.
 
-use vambrace_hypervisor::memory::pieces::{PiecesError, RamPiece};
+use vambrace_hypervisor::memory::pieces::{MAX_PIECES, PiecesError, RamPiece};
 use vambrace_hypervisor::memory::room::NoRoom;
 use vambrace_machine::layout;
 use vambrace_memory::addr::PAGE_SIZE;
@@ -14,13 +14,15 @@ use vambrace_wire::bundle::assigned::RamPlacement;
 
 use super::tables::{FreeFrames, LiveMaintenance, Tables};
 use super::{GuestMemoryMap, MappedRam, take};
+use crate::arch::barrier;
 use crate::arch::clear::clear;
+use crate::memory;
 
 /// How many pieces there is more room for when the list of them is full.
 const MORE_PLACES: usize = 16;
 
 /// The most pieces that RAM may come to by edits: what one takes, to move the list and to look something up, stays bounded.
-const MOST_PIECES: usize = 4096;
+const MOST_PIECES: usize = MAX_PIECES;
 
 /// Why a page stays where it is. Nothing has been changed.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -34,6 +36,9 @@ pub(crate) enum EditError {
     /// The tables cannot be changed.
     #[error("{0}")]
     Map(#[from] MapError),
+    /// Free memory is in so many pieces that the page could not be given back.
+    #[error("free memory is in too many pieces")]
+    NoPlace,
     /// A device that masters DMA reaches the page whatever stage 2 says.
     #[error("its RAM is mapped one to one, for devices that master DMA")]
     OneToOne,
@@ -62,6 +67,9 @@ impl GuestMemoryMap {
     pub(crate) fn take_page(&self, offset: u64, _: &Stage2Loaded) -> Result<PaRange, EditError> {
         if self.placement == RamPlacement::OneToOne {
             return Err(EditError::OneToOne);
+        }
+        if !memory::has_place() {
+            return Err(EditError::NoPlace);
         }
         self.make_place()?;
         let page = {
@@ -93,6 +101,9 @@ impl GuestMemoryMap {
         let mapping = Mapping { ipa, pa: page.start(), size: page.len(), attributes: Attributes::RAM };
         let (mut tables, mut frames) = (Tables, FreeFrames);
         let plan = stage2.plan_map(&mut tables, &mut frames, mapping)?;
+        // Another may have executed what was there: no CPU may go on from what its instruction cache remembers of that.
+        barrier::ic_ialluis();
+        barrier::dsb_ish();
         if let Err(error) = ram.pieces.insert(offset, page) {
             return Err(room.err().unwrap_or(error.into()));
         }
@@ -100,7 +111,7 @@ impl GuestMemoryMap {
         Ok(())
     }
 
-    /// Sees that the list has room for one piece more: in the heap, and under no lock of the VM's.
+    /// Sees that the list has room for one piece more, which is taken of the heap before the lock.
     fn make_place(&self) -> Result<(), EditError> {
         let count = {
             let mapped = self.ram.lock();

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What stage-2 tables stand on in EL2: their memory, their frames, and the machine's TLB maintenance.
+//!
+//! On some cores the first DSB behind a TLBI may end before another core's stores by the entry that went have been made (Arm's
+//! errata notices, such as Cortex-A55 2441007 and Cortex-A76 1286807; the workaround is to do both twice). What a VM loses goes to
+//! another, so all cores do it twice: nothing of this is on a guest's way.
 
 use vambrace_memory::addr::PAGE_SIZE;
 use vambrace_memory::stage2::{FrameSource, Maintenance, Reach, TableLevel, TableMemory};
@@ -67,6 +71,8 @@ impl Maintenance for LiveMaintenance {
     }
 
     fn complete(&mut self) {
+        barrier::dsb_ish();
+        barrier::tlbi_vmalle1is();
         barrier::dsb_ish();
     }
 
