@@ -3,12 +3,14 @@
 //! begins with `q` is the last.
 //!
 //! The console is a UART if there is one, else a virtio console. Nothing of it is looked at until its interrupt comes. With
-//! `deaf` nothing ever is: the program spins.
+//! `deaf` nothing ever is: the program spins. With `second` it is the second CPU that listens to the UART, and the first spins
+//! until that has heard the last line.
 
 use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::machine::Machine;
-use crate::{console, cpu, gic, mmio};
+use crate::{console, cpu, gic, mmio, smp};
 use port::Port;
 
 mod port;
@@ -26,6 +28,9 @@ const RXFE: u32 = 1 << 4;
 /// The UART's interrupt, as on QEMU's `virt`.
 const UART_INTID: u32 = 33;
 
+/// The second CPU has heard the last line.
+static IS_OVER: AtomicBool = AtomicBool::new(false);
+
 /// Runs the program.
 pub fn run(machine: &Machine) {
     if machine.parameter("deaf").is_some() {
@@ -34,17 +39,31 @@ pub fn run(machine: &Machine) {
             cpu::relax();
         }
     }
-    // Interrupts stay masked: one that is pending ends the wait.
-    cpu::mask_interrupts();
     gic::init_distributor();
-    gic::init_cpu();
-    if machine.device("arm,pl011").is_some() {
-        mmio::write32(console::uart() + LCR_H, FIFOS);
-        mmio::write32(console::uart() + IMSC, RECEIVE);
-        listen(&mut Uart, UART_INTID);
+    if machine.parameter("second").is_some() {
+        let affinity = machine.cpus().nth(1).unwrap_or(0);
+        check_eq!(smp::start(1, affinity, listen_there), Ok(()), "the second CPU starts");
+        while !IS_OVER.load(Ordering::Acquire) {
+            // Where instructions are counted, a hint would be slow.
+            core::hint::black_box(());
+        }
+    } else if machine.device("arm,pl011").is_some() {
+        listen_to_uart();
     } else if let Some((mut port, intid)) = Port::find(machine) {
         listen(&mut port, intid);
     }
+}
+
+fn listen_there() {
+    gic::route(UART_INTID, cpu::affinity());
+    listen_to_uart();
+    IS_OVER.store(true, Ordering::Release);
+}
+
+fn listen_to_uart() {
+    mmio::write32(console::uart() + LCR_H, FIFOS);
+    mmio::write32(console::uart() + IMSC, RECEIVE);
+    listen(&mut Uart, UART_INTID);
 }
 
 /// Something was typed.
@@ -95,6 +114,9 @@ struct Line {
 }
 
 fn listen(terminal: &mut impl Terminal, intid: u32) {
+    // Interrupts stay masked: one that is pending ends the wait.
+    cpu::mask_interrupts();
+    gic::init_cpu();
     gic::enable(intid);
     // Whoever types begins when it reads this, and not before.
     let _ = writeln!(terminal, "guest: terminal");

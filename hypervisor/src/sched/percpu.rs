@@ -251,13 +251,10 @@ pub(crate) fn ask_all() {
 }
 
 /// A VM is gone: this CPU, which is in EL2, sees to those that waited for that. Before the CPUs are known no VM waits for another.
-///
-/// It interrupts itself, as it may have looked for the last time before it enters a guest.
 pub(crate) fn request_after_gone() {
-    if let Some(shared) = all().iter().find(|shared| shared.is_this_cpu())
-        && shared.requests.request_after_gone() == NeedKick::Yes
-    {
-        shared.kick.send();
+    if let Some(shared) = all().iter().find(|shared| shared.is_this_cpu()) {
+        // This CPU looks before it enters a guest or sleeps.
+        let _ = shared.requests.request_after_gone();
     }
 }
 
@@ -271,6 +268,18 @@ fn send_kick(shared: &Shared, need_kick: NeedKick) {
 impl Shared {
     fn is_this_cpu(&self) -> bool {
         self.affinity == boot::affinity()
+    }
+
+    /// This CPU, which has seen to its requests, is about to enter a guest, and may have made requests of itself meanwhile: with one
+    /// pending the guest exits at once. Else nothing need ever make it exit, and nobody would kick this CPU any more, as the first who
+    /// requests something has to.
+    ///
+    /// It does not look again instead, as others could make it do so for ever, and it serves its interrupts on exits only.
+    #[inline(always)]
+    pub(crate) fn kick_if_pending(&self) {
+        if self.requests.is_pending() {
+            self.kick.send();
+        }
     }
 
     /// Whether it is to tell what its vCPUs do; once.

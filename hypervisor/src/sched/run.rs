@@ -3,7 +3,8 @@
 //!
 //! A CPU's state is a [`Pcpu`] on its own stack; nobody else ever sees it. Others make requests by a bit and a
 //! kick ([`crate::sched::percpu`]). Since EL2 runs with interrupts masked, one that arrives between the last look and
-//! the ERET makes the guest exit at once; so no request is ever missed.
+//! the ERET makes the guest exit at once; so no request is ever missed. What a CPU requests of itself comes without a kick: it
+//! is for the look that follows, and behind the last one this CPU kicks itself.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -261,6 +262,8 @@ impl Pcpu {
             if core::mem::take(&mut replan) {
                 self.program_timer(Some((vcpu, slice_end)));
                 self.set_hcr(vcpu);
+                // All that this round has done since it looked, to devices, list registers or new VMs, has led here.
+                self.shared.kick_if_pending();
             }
             let (frame, fast) = vcpu.for_entry(constants, &handle.vm);
             let (cause, acknowledged) = world::enter(
