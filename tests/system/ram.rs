@@ -10,7 +10,7 @@ use crate::hostile::beats_in_time;
 /// How often a page is replaced.
 const TIMES: u32 = 100_000;
 /// How often heartbeats tell of themselves beside that.
-const LINES: usize = 5;
+const LINES: usize = 3;
 /// How late a heartbeat may be beside that, in microseconds of counted time: by a slice of the one that computes all the time.
 const LATEST: u64 = 5000;
 

@@ -139,6 +139,7 @@ impl<const MAX: usize> FreeMemory<MAX> {
         let is_full = self.ranges.is_full();
         let mut largest: Option<PaRange> = None;
         for range in self.iter() {
+            // There is no whole block in it.
             let Some(found) = blocks(range) else { continue };
             let splits = range.start() < found.start() && found.end() < range.end();
             if !(splits && is_full) && largest.is_none_or(|largest| largest.len() < found.len()) {

@@ -272,7 +272,7 @@ impl GuestMemoryMap {
     pub(crate) fn place(&self, ipa: Ipa, image: &[u8]) {
         let memory = self.lock();
         let placed = memory.each_part(ipa, image.len(), |range, part| {
-            let Some(image) = image.get(part) else { return };
+            let image = image.get(part).unwrap_or_default();
             let to: *mut u8 = core::ptr::with_exposed_provenance_mut(range.start().0 as usize);
             // SAFETY: this VM's memory, in which images do not live; its CPUs are stopped.
             unsafe { core::ptr::copy_nonoverlapping(image.as_ptr(), to, image.len()) };

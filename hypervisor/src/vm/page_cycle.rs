@@ -81,6 +81,7 @@ impl VmShared {
     /// Takes the page away, or replaces it if it is away.
     pub(crate) fn cycle_page(&self, loaded: &Stage2Loaded) {
         let mut steps = self.pages.steps.lock();
+        // Another vCPU has done the last step.
         let Some(now) = steps.as_mut() else { return };
         let result = match now.away {
             None if now.left == 0 => Ok(()),

@@ -48,7 +48,7 @@ enum What {
     /// Memory that is not mapped any more can still be used.
     Held { cpu: usize, pa: Pa },
     /// Who serves a fault after the commit is told this by the tables.
-    Told(Option<Pa>),
+    Looked(Option<Pa>),
 }
 
 /// An address to look at, and what may be seen there.
@@ -167,7 +167,7 @@ impl Watch {
             }
             let told = bench.translate(spot.ipa).map(Pa);
             if told != pa_of(expected) {
-                watch.wrong(None, spot.ipa, What::Told(told));
+                watch.wrong(None, spot.ipa, What::Looked(told));
             }
             for pa in [spot.old, spot.new].into_iter().filter_map(pa_of) {
                 let is_mapped = |range: &Mapping| range.pa <= pa && pa.0 - range.pa.0 < range.size;
