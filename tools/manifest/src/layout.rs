@@ -3,7 +3,7 @@
 //!
 //! The manifest does not fix it. QEMU's `virt` puts hypervisor, bundle and device tree in place; EL2 then gives
 //! each VM RAM from the bottom of what is left, in the manifest's order: in one piece aligned to 2 MiB, or to
-//! 1 GiB if it is that large and there is room; where there is no such piece, in several ([`free`]). Its own stacks, heap and
+//! 1 GiB if it is that large and there is room; where there is no such piece, in several (`layout/free.rs`). Its own stacks, heap and
 //! tables come from the top. This is tried for images of several sizes: what comes out the same for all is certain, the
 //! rest is about.
 
