@@ -137,9 +137,10 @@ impl Vgic {
         let state = self.vcpu_mut(vcpu)?;
         let traps = traps_for(0b11);
         let has_all = state.lr_state.is_current() && state.pending_sgi == 0 && state.resampled == 0;
-        let index = usize::from(*state.last_lr.get(intid.get() as usize)?);
-        let others = ((1 << state.interface.used) - 1) & !(1 << index);
-        let is_alone = empty & others == others && empty >> index & 1 == 0;
+        let index = *state.last_lr.get(intid.get() as usize)?;
+        let own = 1_u64.checked_shl(index.into())?;
+        let others = ((1 << state.interface.used) - 1) & !own;
+        let is_alone = empty & others == others && empty & own == 0;
         if !has_all || state.interface.hcr & !(HCR_EN | HCR_TDIR | traps) != 0 || !is_alone {
             return None;
         }

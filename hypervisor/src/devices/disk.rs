@@ -5,7 +5,7 @@ use vambrace_hypervisor::host_io::board_disk::{NoSlot, Owner};
 use vambrace_hypervisor::memory::regions::From;
 use vambrace_ids::VmId;
 use vambrace_io::virtio::block;
-use vambrace_io::virtio::block::disk::{DiskStep, Operation, Tag};
+use vambrace_io::virtio::block::disk::{DiskStep, Operation, Part, Tag};
 use vambrace_io::virtio::block::format::SECTOR;
 use vambrace_io::virtio::block::overlay::{BLOCK, Overlay};
 use vambrace_memory::PaRange;
@@ -107,8 +107,7 @@ impl block::disk::DiskBackend for VmDisk {
 /// A part of a disk of the board.
 pub(crate) struct PartOfDisk {
     on: &'static SpinMutex<BoardDisk>,
-    /// The first sector there.
-    first: u64,
+    part: Part,
     owner: Owner,
 }
 
@@ -121,22 +120,15 @@ impl PartOfDisk {
             return Err(DiskError::TooLarge { sectors: capacity });
         }
         let owner = board::attach(&mut disk, vm)?;
-        Ok(Self { on, first, owner })
+        Ok(Self { on, part: Part { first, sectors }, owner })
     }
 
-    /// The device has held the sectors against the disk's end.
     fn start(&mut self, tag: Tag, operation: Operation<'_>) -> DiskStep {
-        let first = self.first;
-        let operation = match operation {
-            Operation::Read { sector, to } => Operation::Read { sector: first + sector, to },
-            Operation::Write { sector, from } => Operation::Write { sector: first + sector, from },
-            Operation::Flush => Operation::Flush,
-            Operation::Discard { sector, sectors } => Operation::Discard { sector: first + sector, sectors },
-            Operation::WriteZeroes { sector, sectors, blocks } => {
-                Operation::WriteZeroes { sector: first + sector, sectors, blocks }
-            }
-        };
-        self.on.lock().operate(self.owner, tag, operation)
+        // The device has held the sectors against the disk's end. What lies behind that is others', so they are again.
+        match self.part.place(operation) {
+            Some(operation) => self.on.lock().operate(self.owner, tag, operation),
+            None => DiskStep::Failed,
+        }
     }
 }
 
@@ -150,7 +142,7 @@ impl Drop for PartOfDisk {
 
 impl core::fmt::Debug for PartOfDisk {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{:?} from sector {}", self.owner, self.first)
+        write!(f, "{:?} from sector {}", self.owner, self.part.first)
     }
 }
 

@@ -127,7 +127,7 @@ impl Request {
         piece: u64,
     ) -> Result<Next, Fault> {
         while self.sectors == 0 {
-            if self.done == self.data
+            if self.done >= self.data
                 || matches!(self.kind, RequestKind::Read | RequestKind::Write | RequestKind::Flush)
             {
                 return Ok(if self.flush { Next::Flush } else { Next::End(Status::Ok) });
