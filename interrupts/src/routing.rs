@@ -202,15 +202,23 @@ impl Vgic {
         kicks
     }
 
+    /// Something that each vCPU looks at when it is loaded, and when it blocks, has changed elsewhere in the VM. Says whom to kick
+    /// for that.
+    pub fn kick_all(&mut self) -> VcpuSet {
+        let mut kicks = VcpuSet::new();
+        for vcpu in self.vcpu_ids() {
+            self.kick(vcpu, &mut kicks);
+        }
+        kicks
+    }
+
     /// After a change of GICD_CTLR: finds all owners anew and kicks everyone.
     pub(crate) fn refresh_all(&mut self) -> VcpuSet {
         let mut kicks = VcpuSet::new();
         for spi in 0..self.routes.len() {
             self.refresh(SpiIndex::new(spi), &mut kicks);
         }
-        for vcpu in self.vcpu_ids() {
-            self.kick(vcpu, &mut kicks);
-        }
+        kicks.extend(&self.kick_all());
         kicks
     }
 }

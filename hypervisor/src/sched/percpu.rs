@@ -282,6 +282,11 @@ impl Shared {
         }
     }
 
+    /// Has it exit, or wake from its WFI.
+    pub(crate) fn interrupt(&self) {
+        self.kick.send();
+    }
+
     /// Whether it is to tell what its vCPUs do; once.
     pub(crate) fn take_question(&self) -> bool {
         self.is_asked.take()

@@ -142,6 +142,8 @@ fn give_index_back(placement: Placement) {
 pub(crate) enum CannotMove {
     #[error("it has no such vCPU")]
     NoSuchVcpu,
+    #[error("it is not on its CPU yet, or no more")]
+    NotThere,
     #[error("its manifest pins it")]
     Pinned,
     #[error("{0}")]

@@ -62,8 +62,8 @@ impl Vm {
         let mut notify = self.update_irq_lines();
         let after = self.devices.deadline(device);
         if after.is_some_and(|after| before.is_none_or(|before| after < before)) {
-            // Each looks out for it, as any of them may be the last one that is on.
-            notify.extend(&self.gic.vcpu_ids().collect());
+            // Each looks out for it, as any of them may be the last one that is on: those that are not loaded when they are.
+            notify.extend(&self.gic.kick_all());
         }
         (raw, notify)
     }

@@ -16,11 +16,13 @@ use alloc::boxed::Box;
 
 use vambrace_cpu::scheduler::RunQueueIndex;
 use vambrace_hypervisor::invariant;
+use vambrace_hypervisor::sched::placement::PlacementCell;
 use vambrace_ids::{PcpuId, VcpuId, VmId};
 use vambrace_wire::message::FromHypervisor;
 
 use super::queued::{Affinity, QueuedVcpu, VcpuState};
 use super::{Pcpu, SLICES_PER_SECOND, now};
+use crate::arch::barrier;
 use crate::console;
 use crate::devices::assigned;
 use crate::sched::percpu::{self, Message};
@@ -97,15 +99,20 @@ impl Pcpu {
             let queued = self.queued.get(id.index()).and_then(Option::as_ref);
             queued.is_some_and(|queued| {
                 let is_free = matches!(queued.affinity, Affinity::FreeSince(at) if at <= long_here);
-                is_free && queued.state == VcpuState::Ready && queued.task.is_none()
+                is_free
+                    && queued.state == VcpuState::Ready
+                    && queued.task.is_none()
+                    && queued.wanted.is_none()
             })
         };
         // All that wait here are pinned, or have just come.
         let Some(id) = self.queue.find_waiting(may_move) else { return };
         // Every CPU has something to do.
         let Some(to) = percpu::take_idle() else { return };
-        // Without memory for it there it runs on here.
-        let _ = self.migrate(id, to, began);
+        if self.migrate(id, to, began).is_err() {
+            // Without memory for it there it runs on here. The other finds once more that it has nothing to do.
+            percpu::get(to).interrupt();
+        }
     }
 
     /// A vCPU is to move to another CPU. It may have moved meanwhile, or be no more.
@@ -121,7 +128,15 @@ impl Pcpu {
             self.queue.expire(id);
             return;
         }
-        if let Some(handle) = registry::find(vm) {
+        let Some(handle) = registry::find(vm) else {
+            // The VM is no more.
+            return;
+        };
+        let place = handle.placements.get(vcpu.index()).map(PlacementCell::get);
+        if place.is_some_and(|place| (place.cpu(), place.index()) == (self.index, id)) {
+            // Its VM is over and it has been forgotten, or it is on its way here: nobody else could answer.
+            handle.warn_cannot_move(vcpu, &CannotMove::NotThere);
+        } else {
             handle.ask_to_migrate(vcpu, to);
         }
     }
@@ -159,6 +174,9 @@ impl Pcpu {
         if vcpu.number() == 0 {
             assigned::route_to(&handle, percpu::get(to).affinity);
         }
+        // The maintenance that the guest has issued here is complete before it goes on there, where its own barrier would not wait
+        // for it (Arm ARM, "Data Synchronization Barrier": it is for what its own PE has issued).
+        barrier::dsb_sy();
         let cost = now().saturating_sub(began);
         percpu::send(to, Message::Migrated { vcpu: queued, index: at.index(), cost, room });
         self.account.leave_out(began);
@@ -170,8 +188,9 @@ impl Pcpu {
         if let Affinity::FreeSince(since) = &mut queued.affinity {
             *since = now();
         }
-        if let Some(here) = queued.wanted.take() {
-            tell(queued.handle.id, queued.vcpu, here);
+        if queued.wanted == Some(self.index) {
+            queued.wanted = None;
+            tell(queued.handle.id, queued.vcpu, self.index);
         }
         let is_ready = queued.state == VcpuState::Ready;
         self.take_in(queued, id);
