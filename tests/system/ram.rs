@@ -68,9 +68,10 @@ fn linux(bench: &Bench) -> Verdict {
     record.exits(Exit::Success)
 }
 
-fn uses_page(name: &str, cpus: &str) -> String {
+/// A VM of two CPUs, one of which uses the page, and both its neighbours.
+fn uses_page() -> String {
     format!(
-        "\n[[vm]]\nname = {name:?}\nkernel = \"guest:pages\"\nmemory = \"8MiB\"\ncpus = {cpus}\ncmdline = \"page={PAGE}\"\n"
+        "\n[[vm]]\nname = \"pages\"\nkernel = \"guest:pages\"\nmemory = \"8MiB\"\ncpus = [0, 1]\ncmdline = \"page={PAGE}\"\n"
     )
 }
 
@@ -85,7 +86,7 @@ fn replace(live: &mut Live, vm: u16, page: u32, times: u32) -> Verdict {
 /// A page that one CPU uses, and whose neighbours another uses at the same time, on another physical CPU, comes and goes. Both find
 /// there what they must, and nobody writes to a page that has been taken away.
 fn replaced(bench: &Bench) -> Verdict {
-    let manifest = "[board]\ncpus = 2\n".to_owned() + &uses_page("pages", "[0, 1]");
+    let manifest = "[board]\ncpus = 2\n".to_owned() + &uses_page();
     let mut live = bench.start(&Scenario::new(manifest).within(600))?;
     live.wait_for(0, "CPUs work")?;
     replace(&mut live, 0, PAGE, TIMES)?;
@@ -111,7 +112,7 @@ fn on_time(bench: &Bench) -> Verdict {
     };
     // They are made when all else runs, since what is told here is not how VMs begin.
     let manifest = "[board]\ncpus = 2\n".to_owned()
-        + &uses_page("pages", "[0, 1]")
+        + &uses_page()
         + &beats("before", 1, "")
         + &beats("beside", 0, "after = \"before\"\n")
         + &beats("other", 1, "after = \"before\"\n");
@@ -133,7 +134,7 @@ fn on_time(bench: &Bench) -> Verdict {
     record.exits(Exit::Success)
 }
 
-/// A page that the VM has not, and one of a VM that is mapped one to one.
+/// A page that the VM has not.
 fn refused(bench: &Bench) -> Verdict {
     let manifest = "[board]\ncpus = 1\n[[vm]]\nname = \"small\"\nkernel = \"guest:heartbeat\"\nmemory = \"8MiB\"\n\
                     cmdline = \"beats=4000000000\"\n";

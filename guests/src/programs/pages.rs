@@ -25,7 +25,6 @@ const EXTERNAL: u64 = 0x10;
 /// RET, and ADD X0, X0, #1 before it.
 const ADD_AND_RETURN: u64 = 0xD65F_03C0_9100_0400;
 
-static COUNT: AtomicU32 = AtomicU32::new(0);
 static ADDRESS: AtomicU64 = AtomicU64::new(0);
 static IS_OVER: AtomicBool = AtomicBool::new(false);
 static OVER: AtomicU32 = AtomicU32::new(0);
@@ -41,7 +40,6 @@ pub fn run(machine: &Machine) {
     let page = machine.number("page", 0);
     ADDRESS.store(base + page * PAGE, Ordering::Relaxed);
     let count = machine.cpus().count();
-    COUNT.store(count as u32, Ordering::Relaxed);
     for (index, affinity) in machine.cpus().enumerate().skip(1) {
         check_eq!(smp::start(index, affinity, beside), Ok(()), "CPU {index} starts");
     }

@@ -10,9 +10,6 @@ use alloc::vec::Vec;
 use vambrace_memory::addr::PAGE_SIZE;
 use vambrace_memory::{Pa, PaRange};
 
-/// The most pieces that a VM's RAM may be made of.
-pub const MAX_PIECES: usize = 512;
-
 /// Memory, and where in the VM's RAM it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RamPiece {

@@ -9,12 +9,14 @@ use alloc::vec::Vec;
 
 use vambrace_memory::PaRange;
 use vambrace_memory::addr::PAGE_SIZE;
+use vambrace_memory::stage2::TableLevel;
 
 use crate::memory::regions::{FreeMemory, From, TooManyRanges};
 
-/// Blocks of stage 2 that RAM is aligned to where there is room.
-const GIB: u64 = 1 << 30;
-const BLOCK: u64 = 2 << 20;
+/// The largest block of stage 2, which RAM is aligned to where there is room.
+pub const GIB: u64 = TableLevel::L1.span();
+/// The next smaller one.
+pub const BLOCK: u64 = TableLevel::L2.span();
 
 /// Why a VM's RAM cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,6 +19,7 @@ use core::sync::atomic::Ordering;
 use vambrace_hypervisor::boot::board::assigned_range;
 use vambrace_hypervisor::invariant;
 use vambrace_hypervisor::memory::pieces::PiecesError;
+use vambrace_hypervisor::memory::pool::{BLOCK, GIB};
 use vambrace_hypervisor::memory::room::{self, NoRoom};
 use vambrace_machine::{StopReason, layout};
 use vambrace_memory::attributes::Stage2Encoding;
@@ -30,15 +31,12 @@ use vambrace_wire::bundle::channel::ChannelAccess;
 
 use self::tables::{FreeFrames, LiveMaintenance, Tables};
 pub(crate) use self::take::Memory;
-use self::take::{BLOCK, Flash, Ram};
+use self::take::{Flash, Ram};
 use crate::arch::barrier;
 use crate::arch::clear::clear;
 use crate::arch::lock::{SpinMutex, SpinMutexGuard};
 use crate::devices::channels;
 use crate::memory;
-
-/// The largest block that RAM can be mapped in.
-const GIB: u64 = 1 << 30;
 
 /// From one channel's memory to the next one's.
 const CHANNEL_STEP: usize = layout::CHANNEL_STRIDE as usize;

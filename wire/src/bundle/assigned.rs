@@ -18,6 +18,9 @@ pub enum RamPlacement {
     },
 }
 
+/// The most pieces of physical memory that a VM's RAM may be made of.
+pub const MAX_RAM_PIECES: usize = 512;
+
 impl RamPlacement {
     /// Whether pieces are of a size that there is.
     pub(super) const fn is_sound(self) -> bool {

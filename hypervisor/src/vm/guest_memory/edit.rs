@@ -4,13 +4,13 @@
 //! What can fail comes first, and then a page changes its owner in both, the list and the tables, under one lock. A commit's order
 //! of writes, barriers and invalidations is [`stage2`](vambrace_memory::stage2)'s.
 
-use vambrace_hypervisor::memory::pieces::{MAX_PIECES, PiecesError, RamPiece};
+use vambrace_hypervisor::memory::pieces::{PiecesError, RamPiece};
 use vambrace_hypervisor::memory::room::NoRoom;
 use vambrace_machine::layout;
 use vambrace_memory::addr::PAGE_SIZE;
 use vambrace_memory::stage2::{Attributes, MapError, Mapping};
 use vambrace_memory::{Ipa, PaRange};
-use vambrace_wire::bundle::assigned::RamPlacement;
+use vambrace_wire::bundle::assigned::{MAX_RAM_PIECES, RamPlacement};
 
 use super::tables::{FreeFrames, LiveMaintenance, Tables};
 use super::{GuestMemoryMap, MappedRam, take};
@@ -20,9 +20,6 @@ use crate::memory;
 
 /// How many pieces there is more room for when the list of them is full.
 const MORE_PLACES: usize = 16;
-
-/// The most pieces that RAM may come to by edits: what one takes, to move the list and to look something up, stays bounded.
-const MOST_PIECES: usize = MAX_PIECES;
 
 /// Why a page stays where it is. Nothing has been changed.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -120,7 +117,7 @@ impl GuestMemoryMap {
             }
             mapped.ram.pieces.count()
         };
-        if count >= MOST_PIECES {
+        if count >= MAX_RAM_PIECES {
             return Err(PiecesError::NoPlace.into());
         }
         let (place, room) = take::list::<RamPiece>(count.saturating_add(MORE_PLACES))?;

@@ -4,23 +4,20 @@
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use vambrace_hypervisor::memory::pieces::{MAX_PIECES, RamPiece, RamPieces, scatter};
-use vambrace_hypervisor::memory::pool::{Contents, OutOfPieces};
+use vambrace_hypervisor::memory::pieces::{RamPiece, RamPieces, scatter};
+use vambrace_hypervisor::memory::pool::{BLOCK, Contents, OutOfPieces};
 use vambrace_hypervisor::memory::regions::From;
 use vambrace_hypervisor::memory::room::{self, NoRoom};
 use vambrace_machine::layout;
 use vambrace_memory::{Pa, PaRange};
 use vambrace_wire::bundle::VmConfig;
-use vambrace_wire::bundle::assigned::RamPlacement;
+use vambrace_wire::bundle::assigned::{MAX_RAM_PIECES, RamPlacement};
 
 use super::SpaceError;
 use crate::memory::{self, Room};
 
-/// A block of stage 2, in which flash is shown.
-pub(super) const BLOCK: u64 = 2 << 20;
-
 /// For how many pieces there is room at first, and then, when it is not enough. Nearly always there is one.
-const PLACES: [usize; 4] = [1, 16, 128, MAX_PIECES];
+const PLACES: [usize; 4] = [1, 16, 128, MAX_RAM_PIECES];
 
 /// RAM and flash.
 #[derive(Debug)]
@@ -105,7 +102,7 @@ impl Drop for Ram {
 
 fn pieces_of(runs: &[PaRange], size: Option<u64>) -> Result<RamPieces, SpaceError> {
     let count = size.map_or(runs.len(), |size| scatter(runs, size).count());
-    if count > MAX_PIECES {
+    if count > MAX_RAM_PIECES {
         return Err(SpaceError::TooManyPieces);
     }
     let room = Room::claim(room_for::<RamPiece>(count.saturating_add(1)))?;

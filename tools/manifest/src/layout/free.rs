@@ -4,11 +4,12 @@
 //! This is the rule of `take_ram` in `hypervisor/src/memory/pool.rs` and of `scatter` beside it.
 
 use vambrace_memory::addr::PAGE_SIZE;
+use vambrace_wire::bundle::assigned::MAX_RAM_PIECES;
 
 use super::{BLOCK, GIB, Piece};
 
 /// The most pieces that a VM's RAM may be made of.
-pub const MAX_PIECES: u64 = 512;
+pub const MAX_PIECES: u64 = MAX_RAM_PIECES as u64;
 
 /// Free memory: sorted ranges, none of which touches another.
 #[derive(Clone)]
